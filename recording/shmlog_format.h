@@ -1,0 +1,339 @@
+// The shared-memory log (*.shmlog): one file per run, mapped by the launcher and by every recorded
+// process at once. This header is its ABI; docs/shmlog_format.md describes the same bytes in words.
+//
+// Context: included by the freestanding agent and by the host side, so it uses nothing but <stdint.h>.
+// Endianness: little. All structures are naturally aligned, sizes are asserted.
+// Trust: the recorded program can write all of it. Readers copy a field once, check it, then use it.
+//
+// Invariants
+//  1. The file has its full size, all blocks allocated, before the first process maps it: a store
+//     into it never fails for lack of space.
+//  2. At every moment the file opens: whatever was committed by a process that is killed stays
+//     readable. A word named `commit` or `state` is the last one written of its structure.
+//  3. A stripe's version counts the recorded writes to its lines. Under the stripe's lock a writer
+//     stores to the segment, then releases the stripe with version + 1.
+//  4. Chunks belong to one lane (thread) at a time; a chunk's records are in program order.
+#pragma once
+
+#include <stdint.h>
+
+namespace shmrec::shmlog {
+
+inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
+inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kLineBytes = 64;           // a line is the unit of order
+inline constexpr uint32_t kMaxAccessBytes = 4096;    // longer accesses are split into several records
+inline constexpr uint32_t kChunkBytes = 64 * 1024;   // header included
+inline constexpr uint32_t kJournalUnitBytes = 64;
+
+// ---- File header: first 4096 bytes -------------------------------------------------------------
+
+// A table inside the file: `count` entries of `entry_bytes` from file offset `offset`.
+struct Area {
+  uint64_t offset;
+  uint32_t count;
+  uint32_t entry_bytes;
+};
+
+// Why something was not recorded; counted in Header::losses and named in the coverage list.
+enum class Loss : uint32_t {
+  kRecordsOverwritten = 0,  // records discarded with the oldest chunks
+  kChunksOverwritten,       // chunks discarded because the log was full
+  kRecordsDropped,          // accesses performed but not logged: no chunk could be had
+  kJournalDropped,          // journal entries that did not fit
+  kProcessesDropped,        // processes that ran unrecorded: process table full
+  kLanesDropped,            // threads that ran unrecorded: lane table full
+  kSegmentsDropped,         // segments left untraced: segment table full
+  kUsageDropped,            // usage counters that did not fit
+  kStripesStolen,           // stripes taken from an owner that was alive but did not move
+  kStripesRecovered,        // stripes taken over from a dead owner
+  kCount
+};
+
+struct Header {
+  char magic[8];            // kMagic, written last at creation
+  uint32_t version;         // kVersion
+  uint32_t header_bytes;    // sizeof(Header)
+  uint64_t file_bytes;
+  uint64_t run_id;          // random, same in the bundle's manifest
+  // Clock: tsc at creation and the two wall clocks read beside it. tsc_hz is measured by the creator.
+  uint64_t start_tsc;
+  uint64_t start_realtime_ns;
+  uint64_t start_monotonic_ns;
+  uint64_t tsc_hz;
+  Area rules;               // PolicyRule
+  Area stripes;             // uint64_t, count is a power of two
+  Area processes;           // ProcessEntry; entry 0 is never used
+  Area lanes;               // LaneEntry; entry 0 is never used
+  Area segments;            // SegmentEntry; entry 0 is never used
+  Area usage;               // UsageEntry; entry 0 is never used
+  Area journal;             // units of kJournalUnitBytes
+  Area chunks;              // kChunkBytes each
+  uint32_t default_mode;    // SegmentMode when no rule matches
+  uint32_t default_order;   // Order when no rule matches
+  uint32_t failure_closed;  // 1: refuse what cannot be recorded
+  uint32_t reserved0;
+  char build[32];           // shmrec version that created the file, NUL padded
+
+  // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
+  alignas(64) uint64_t next_ticket;       // chunk tickets handed out
+  alignas(64) uint64_t journal_units;     // units handed out (may exceed journal.count: dropped)
+  alignas(64) uint32_t next_process;      // entries handed out + 1
+  uint32_t next_lane;
+  uint32_t next_segment;
+  uint32_t next_usage;
+  uint32_t table_lock;                    // lane index of the holder + 1, or 0; see LaneEntry for death
+  uint32_t robust_held;                   // number of robust futexes held in traced memory by all lanes
+  uint32_t closed;                        // 1: the launcher finished the run in order
+  uint32_t launcher_pid;
+  alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
+};
+static_assert(sizeof(Header) <= 4096);
+
+// ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped -----
+
+enum class SegmentKind : uint32_t { kAnonymous = 1, kPosixShm, kMemfd, kSysV, kFile };
+enum class SegmentMode : uint32_t { kTrace = 1, kShadow, kIgnore, kDeny };
+enum class Order : uint32_t { kExact = 1, kRelaxed };
+
+// First rule that matches wins. A rule matches if the segment's kind is in `kinds` and every given
+// pattern matches: `name` against the segment's name (SegmentEntry::name), `executable` against the
+// process's executable path. Patterns: '*' any run of characters but '/', '**' any run, '?' one
+// character but '/'; [abc], [a-z], [!a] one character of a set; backslash quotes. Empty: matches all.
+struct PolicyRule {
+  uint32_t kinds;      // bit (1 << SegmentKind)
+  uint32_t mode;       // SegmentMode
+  uint32_t order;      // Order
+  uint32_t has_key;    // 1: SysV key must equal `key`
+  int32_t key;
+  uint32_t line;       // line in the policy file, for messages; 0 if none
+  char name[232];      // NUL-terminated
+  char executable[256];
+};
+static_assert(sizeof(PolicyRule) == 512);
+
+// ---- Tables ------------------------------------------------------------------------------------
+
+// An entry's life: kFree -> kClaimed (being filled) -> kLive -> kEnded. Only the owner moves it, but
+// for kLive -> kEnded, which whoever finds the owner dead may do too.
+enum class EntryState : uint32_t { kFree = 0, kClaimed, kLive, kEnded };
+
+enum class StartKind : uint32_t { kExec = 1, kFork, kApi, kVfork };
+
+// One recording: a process image's history. Its ID prints as %08x-%04x of (id_high, id_low).
+struct ProcessEntry {
+  uint32_t state;        // EntryState
+  uint32_t id_high;
+  uint32_t id_low;       // 16 bits used
+  int32_t pid;           // in the process's own pid namespace
+  int32_t parent_pid;
+  uint32_t parent;       // process entry this one was forked or exec'd from, 0 if unknown
+  uint32_t start_kind;   // StartKind
+  int32_t exit_status;   // wait status as waitpid gives it; valid if exit_known
+  uint32_t exit_known;   // 1: the process said how it ends (exit, fatal signal); 2: execve succeeded
+  uint32_t degraded;     // DegradedReason, 0 while recorded in full
+  uint64_t start_tsc;
+  uint64_t end_tsc;
+  uint64_t events;       // events so far; the event number of the newest access
+  uint64_t accesses;     // records written
+  char name[48];         // base name of the executable (comm-like), NUL padded
+};
+static_assert(sizeof(ProcessEntry) == 120);
+
+// Why a process went on unrecorded from some point; kept in ProcessEntry and journal (kCoverage).
+enum class DegradedReason : uint32_t {
+  kNone = 0,
+  kLauncherGone,       // exec'd after the launcher died
+  kNoPermission,       // the launcher may not trace the new image
+  kTablesFull,
+  kUsesGs,             // the program uses the gs base itself
+  kAgentFault,         // a fault inside the agent
+  kStopped,            // shmrec_stop
+  kNotX86_64,          // 32-bit code
+  kNoMemory,           // the agent could not map what it needs
+};
+
+inline constexpr uint32_t kRobustSlots = 12;
+
+// One thread of a recorded process, from its first traced access to its end. Entries are reused
+// after the thread is known dead and its stripes are recovered. Liveness: tgkill(pid, tid, 0) gives
+// ESRCH, or the pidfd of pid polls readable.
+struct LaneEntry {
+  uint32_t state;        // EntryState
+  uint32_t process;
+  int32_t pid;
+  int32_t tid;
+  uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown
+  uint32_t chunk;        // current chunk index + 1, 0 if none
+  uint32_t reserved0;
+  // The access in flight: file offset of its record (0: none) and what it needs for recovery.
+  uint64_t record;
+  uint32_t held[2];      // stripe index + 1 that is or is about to be locked
+  uint32_t holds_tables; // 1 while inside Header::table_lock
+  uint32_t robust_count; // slots in use
+  struct RobustFutex {   // robust mutexes this thread holds in traced memory
+    uint32_t segment;    // 0: empty slot
+    uint32_t reserved0;
+    uint64_t offset;
+  } robust[kRobustSlots];
+};
+static_assert(sizeof(LaneEntry) == 56 + 16 * kRobustSlots);
+
+// One shared memory object. (device, inode, generation) is its identity; offsets count from its start.
+struct SegmentEntry {
+  uint32_t state;        // EntryState
+  uint32_t kind;         // SegmentKind
+  uint64_t device;
+  uint64_t inode;
+  uint64_t generation;   // birth time in ns where the file system tells, else 0
+  uint64_t extent_bytes; // end of the furthest mapping seen
+  uint32_t mode;         // SegmentMode in force
+  uint32_t order;        // Order in force
+  uint32_t rule;         // index of the rule + 1, 0: the default
+  int32_t sysv_key;
+  char name[200];        // path | "/NAME" for POSIX shm | memfd name | "" ; NUL padded, cut if longer
+};
+static_assert(sizeof(SegmentEntry) == 256);
+
+// How often a recording read and wrote a segment; exact even where records were overwritten.
+struct UsageEntry {
+  uint32_t process;      // written last; 0: free
+  uint32_t segment;
+  uint64_t reads;
+  uint64_t writes;       // read/write operations count in both
+  uint64_t kernel;       // of these, made by the kernel for a syscall
+};
+static_assert(sizeof(UsageEntry) == 32);
+
+// ---- Stripes -----------------------------------------------------------------------------------
+// Stripe of a line: (segment * kStripeSpread + offset / kLineBytes) mod stripe count. Neighbouring
+// lines have neighbouring stripes; different lines may share one, which orders them too.
+// Word: bit 0 locked | bits 1..23 lane index of the holder | bits 24..63 version.
+inline constexpr uint64_t kStripeSpread = 0x9E3779B1u;
+inline constexpr uint32_t stripe_of(uint32_t segment, uint64_t offset, uint32_t stripe_count) {
+  return static_cast<uint32_t>((segment * kStripeSpread + offset / kLineBytes) & (stripe_count - 1));
+}
+inline constexpr uint64_t stripe_version(uint64_t word) { return word >> 24; }
+inline constexpr bool stripe_locked(uint64_t word) { return word & 1; }
+inline constexpr uint32_t stripe_lane(uint64_t word) { return (word >> 1) & 0x7FFFFF; }
+inline constexpr uint64_t stripe_word(uint64_t version) { return version << 24; }
+inline constexpr uint64_t stripe_word_locked(uint64_t version, uint32_t lane) {
+  return version << 24 | static_cast<uint64_t>(lane) << 1 | 1;
+}
+
+// ---- Chunks and records --------------------------------------------------------------------------
+
+inline constexpr uint32_t kChunkMagic = 0x4B4E4843;  // "CHNK"
+
+// State machine: free -> (claim: CAS by any lane) claimed -> ready (zeroed, header filled) -> full
+// (owner moved on or ended) -> claimed again when the log wraps. A ready chunk whose lane is dead may
+// be claimed as if full. Readers use ready and full chunks only.
+enum class ChunkState : uint32_t { kFree = 0, kClaimed, kReady, kFull };
+
+struct ChunkHeader {
+  uint32_t magic;        // kChunkMagic
+  uint32_t state;        // ChunkState in bits 0..7, lane index of the owner in bits 8..31
+  uint64_t ticket;       // order of claiming over the whole run; the smallest is the oldest
+  uint32_t process;
+  uint32_t lane;
+  int32_t pid;
+  int32_t tid;
+  uint64_t start_tsc;
+  uint64_t reserved0[3];
+};
+static_assert(sizeof(ChunkHeader) == 64);
+
+enum class RecordKind : uint8_t {
+  kRead = 1,      // versions[n], value[len]
+  kWrite,         // versions[n], value[len]
+  kReadWrite,     // atomic (LOCK, xchg): versions[n], old[len], new[len]
+  kReadThenWrite, // read-modify-write without LOCK: read versions[n], write versions[n], old, new
+  kClock,         // a ClockRecord
+};
+inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kClock);
+
+// begun: written ahead, the access may or may not have happened yet (versions of lines not yet done
+// are 0). committed: happened. aborted: did not happen. inferred: its thread died in it, and the
+// stripe's next owner found the value in memory changed as the record says.
+enum class RecordState : uint8_t { kNone = 0, kBegun, kCommitted, kAborted, kInferred };
+
+// `commit` = size in 8-byte units (bits 0..15) | RecordKind (16..23) | RecordState (24..31).
+// A zero commit word ends the chunk's records.
+inline constexpr uint32_t commit_word(uint32_t bytes, RecordKind kind, RecordState state) {
+  return bytes / 8 | static_cast<uint32_t>(kind) << 16 | static_cast<uint32_t>(state) << 24;
+}
+
+enum RecordFlags : uint16_t {
+  kFlagRelaxed = 1,   // order: relaxed; versions[] hold tsc readings
+  kFlagInterrupted = 2, // a range cut short: `length` is what was done
+  kFlagStep = 4,      // slow path: found by single step; length and value from comparing the page
+  kFlagUntracedCode = 8, // made by the agent on the kernel's behalf (robust list owner death)
+};
+
+struct RecordHeader {
+  uint32_t commit;
+  uint32_t segment;
+  uint64_t offset;       // first byte, from the segment's start
+  uint64_t address;      // the same in the program's address space
+  uint64_t pc;           // of the instruction, or of the syscall instruction
+  uint64_t event;        // the process's event number
+  uint32_t length;       // bytes accessed, 1..kMaxAccessBytes
+  uint16_t syscall;      // 0: an instruction; else syscall number + 1
+  uint16_t flags;        // RecordFlags
+  // uint64_t versions[n or 2n], n = lines touched; then the values, zero-padded to 8 bytes.
+};
+static_assert(sizeof(RecordHeader) == 48);
+
+// The version of line i is the number of recorded writes to its stripe before this access: a write
+// with version v comes right before every access with version v+1, and after all reads with v.
+inline constexpr uint32_t lines_touched(uint64_t offset, uint32_t length) {
+  return static_cast<uint32_t>((offset + length - 1) / kLineBytes - offset / kLineBytes + 1);
+}
+inline constexpr uint32_t record_bytes(RecordKind kind, uint64_t offset, uint32_t length) {
+  const bool both = kind == RecordKind::kReadWrite || kind == RecordKind::kReadThenWrite;
+  const uint32_t versions = lines_touched(offset, length) * (kind == RecordKind::kReadThenWrite ? 2 : 1);
+  return static_cast<uint32_t>(sizeof(RecordHeader)) + versions * 8 + (length * (both ? 2u : 1u) + 7) / 8 * 8;
+}
+
+struct ClockRecord {
+  uint32_t commit;       // size 16, kClock, kCommitted
+  uint32_t reserved0;
+  uint64_t tsc;          // every record before it in the chunk happened before this reading
+};
+static_assert(sizeof(ClockRecord) == 16);
+
+// ---- Journal -----------------------------------------------------------------------------------
+// Append-only, never overwritten: what is needed to understand the records. Entries start on unit
+// boundaries; a unit without the magic (an entry torn by death) is skipped. Order is global.
+
+inline constexpr uint32_t kJournalMagic = 0x4C4E524A;  // "JRNL"
+
+enum class JournalType : uint16_t {
+  kProcessStart = 1,  // text: executable path
+  kModule,            // executable mapping: a=base, b=length, c=file offset, d=inode; text: path
+  kSegmentMap,        // a=address, b=length, c=offset in segment, d=protection (PROT_*), segment
+  kUnmap,             // a=address, b=length: modules and segments there are gone
+  kProcessExit,       // a=wait status
+  kMark,              // a=event; text: name
+  kCoverage,          // something was not recorded; a=DegradedReason or 0; text: why
+  kThreadStart,       // a=tid
+  kSignal,            // a=signal, b=si_code, c=si_addr, d=pc: a fatal signal is about to kill
+  kChildExit,         // a=pid, b=wait status: a parent reaped a child
+  kProtect,           // a=address, b=length, d=protection: mprotect of a traced segment
+};
+
+struct JournalEntry {
+  uint32_t magic;        // kJournalMagic, written last
+  uint16_t units;        // size in units of kJournalUnitBytes
+  uint16_t type;         // JournalType
+  uint32_t process;
+  uint32_t segment;
+  uint64_t tsc;
+  uint64_t a, b, c, d;
+  uint32_t text_bytes;
+  uint32_t event_low;    // low 32 bits of the process's event number at that time
+  // char text[text_bytes], zero-padded to the unit
+};
+static_assert(sizeof(JournalEntry) == 64);
+
+}  // namespace shmrec::shmlog
