@@ -1,0 +1,41 @@
+// Performing and logging accesses to traced memory: the one implementation, used by faulting
+// instructions (through generated code), by emulated instructions, and for the kernel.
+#pragma once
+
+#include "agent/log.h"
+
+namespace shmrec::agent {
+
+// Who makes an access: an instruction at pc (syscall 0) or syscall number + 1 at pc.
+struct Origin {
+  uint64_t pc;
+  uint64_t event;
+  uint16_t syscall;
+};
+
+// Reads [address, address + bytes) of the program into `to`, logging what is traced in it; private
+// memory in between is just read. False: faulted, `fault` says where (program addresses). `done`
+// receives the number of bytes before the fault. Checks the program's own protections.
+bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t address, uint64_t bytes,
+                 Fault* fault, uint64_t* done = nullptr);
+// The same for writes. Each line is written under its stripe; the record is written ahead.
+bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const void* from,
+                  uint64_t bytes, Fault* fault, uint64_t* done = nullptr);
+
+// Logs an atomic read-modify-write of an aligned 4-byte word that `perform` does on the alias (for
+// the kernel: futex operations). Returns what perform returns; `word_at` is the alias address.
+int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
+                      int64_t (*perform)(uint32_t* word, void* context), void* context, Fault* fault);
+
+// The alias of a program address if `bytes` bytes of it lie in one traced region; else 0.
+uint64_t alias_of(uint64_t address, uint64_t bytes);
+
+// The site of the instruction at ip, decoded and given code on first use. Null: not decodable here.
+Site* site_for(Thread* thread, uint64_t ip);
+uint64_t site_entry(const Site* site);
+uint64_t site_ip(const Site* site);
+// A fault hit the generated instruction of the current access: gives locks back, leaves the program's
+// registers in thread->regs with rip at the access. `address` is translated to the program's.
+void access_abort(Thread* thread, uint64_t* address);
+
+}  // namespace shmrec::agent

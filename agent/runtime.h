@@ -1,0 +1,139 @@
+// What the agent has in place of libc: system calls, copying, spinning, and nothing else.
+//
+// The laws of the agent. It runs inside other people's processes, at any moment, in any state:
+//  1. No libc, no heap of the program, no thread-local storage of the program, no vector registers.
+//  2. It runs on its own stacks. The program's stack is written only where the kernel would write.
+//  3. Every function may run inside a signal handler with all asynchronous signals blocked.
+//  4. Memory that the program owns is touched through safe_copy() only: it may vanish at any moment.
+//  5. A failure inside turns recording off with a reason; it never ends the program.
+#pragma once
+
+#include <asm/unistd.h>
+#include <stddef.h>
+#include <stdint.h>
+
+extern "C" {
+void* memcpy(void* to, const void* from, size_t bytes);
+void* memmove(void* to, const void* from, size_t bytes);
+void* memset(void* to, int value, size_t bytes);
+int memcmp(const void* a, const void* b, size_t bytes);
+size_t strlen(const char* text);
+}
+
+namespace shmrec::agent {
+
+// A system call made by the agent for itself. Returns -errno on failure. 
+inline int64_t syscall6(int64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0,
+                        uint64_t e = 0, uint64_t f = 0) {
+  register uint64_t r10 asm("r10") = d;
+  register uint64_t r8 asm("r8") = e;
+  register uint64_t r9 asm("r9") = f;
+  int64_t result;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+template <typename... Args>
+inline int64_t sys(int64_t number, Args... args) {
+  return syscall6(number, (uint64_t)(args)...);
+}
+inline bool failed(int64_t result) { return result < 0 && result > -4096; }
+
+inline uint64_t rdtsc() {
+  uint32_t low, high;
+  asm volatile("rdtsc" : "=a"(low), "=d"(high));
+  return static_cast<uint64_t>(high) << 32 | low;
+}
+inline void cpu_pause() { asm volatile("pause" ::: "memory"); }
+inline void compiler_fence() { asm volatile("" ::: "memory"); }
+inline uint64_t read_fs_base() {
+  uint64_t base;
+  asm volatile("rdfsbase %0" : "=r"(base));
+  return base;
+}
+inline void write_fs_base(uint64_t base) { asm volatile("wrfsbase %0" ::"r"(base)); }
+inline uint64_t read_gs_base() {
+  uint64_t base;
+  asm volatile("rdgsbase %0" : "=r"(base));
+  return base;
+}
+inline void write_gs_base(uint64_t base) { asm volatile("wrgsbase %0" ::"r"(base)); }
+
+template <typename T>
+inline T load(const T* at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+template <typename T>
+inline void store(T* at, T value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+template <typename T>
+inline T fetch_add(T* at, T value) { return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST); }
+template <typename T>
+inline bool compare_exchange(T* at, T expected, T desired) {
+  return __atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t page_down(uint64_t value) { return value & ~(kPage - 1); }
+constexpr uint64_t page_up(uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
+template <typename T>
+constexpr T min(T a, T b) { return a < b ? a : b; }
+template <typename T>
+constexpr T max(T a, T b) { return a > b ? a : b; }
+
+// A lock among the threads of one process (or of processes that share this memory, as after vfork).
+// Held for bounded work only, with asynchronous signals blocked, so it cannot deadlock with itself.
+class SpinLock {
+ public:
+  void lock() {
+    for (uint32_t tries = 0; __atomic_exchange_n(&held_, 1u, __ATOMIC_ACQUIRE); ++tries) {
+      if (tries < 200) cpu_pause();
+      else sys(__NR_sched_yield);
+    }
+  }
+  void unlock() { __atomic_store_n(&held_, 0u, __ATOMIC_RELEASE); }
+  void reset() { held_ = 0; }  // in a forked child, for locks another thread may have held
+
+ private:
+  uint32_t held_ = 0;
+};
+class Locked {
+ public:
+  explicit Locked(SpinLock& lock) : lock_(lock) { lock_.lock(); }
+  ~Locked() { lock_.unlock(); }
+  Locked(const Locked&) = delete;
+
+ private:
+  SpinLock& lock_;
+};
+
+// A fault met by safe_copy: which signal the kernel sent for which address.
+struct Fault {
+  int signal = 0;  // 0: none
+  int code = 0;    // si_code
+  uint64_t address = 0;
+};
+
+// Copies memory that may fault (the program's, or an alias whose file may shrink). 1, 2, 4 and 8
+// bytes are copied by one instruction, longer ranges by 8-byte words first: as atomic as the
+// program's own moves would be. Returns false and fills `fault` if either side faulted.
+bool safe_copy(void* to, const void* from, size_t bytes, Fault* fault = nullptr);
+
+// Reads a NUL-terminated string of the program into `to` (cut at bytes - 1). False if it faults.
+bool safe_string(char* to, uint64_t from, size_t bytes);
+
+// Small text building for journal entries and paths: appends, never overflows, always terminates.
+struct Text {
+  char* data;
+  size_t capacity;
+  size_t size = 0;
+  Text& add(const char* text);
+  Text& add_decimal(uint64_t value);
+  Text& add_hex(uint64_t value);
+};
+template <size_t N>
+struct TextBuffer : Text {
+  char storage[N];
+  TextBuffer() : Text{storage, N} { storage[0] = 0; }
+};
+
+}  // namespace shmrec::agent
