@@ -1,0 +1,69 @@
+// The one program: finds the subcommand and calls it.
+#include <cstdio>
+#include <cstring>
+
+#include "cli/commands.h"
+
+namespace shmrec::cli {
+namespace {
+
+struct Command {
+  const char* name;
+  int (*function)(int argc, char** argv);
+  const char* summary;
+};
+
+// In the order of use: record, look, administer.
+constexpr Command kCommands[] = {
+    {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},
+};
+
+void print_usage(FILE* out) {
+  std::fprintf(out,
+               "shmrec records programs that share memory and says who wrote what\n\n"
+               "usage: shmrec COMMAND [ARGUMENTS]\n"
+               "       shmrec COMMAND --help\n"
+               "       shmrec --version\n\ncommands:\n");
+  for (const Command& command : kCommands)
+    std::fprintf(out, "  %-10s %s\n", command.name, command.summary);
+}
+
+const Command* find_command(const char* name) {
+  for (const Command& command : kCommands)
+    if (std::strcmp(command.name, name) == 0) return &command;
+  return nullptr;
+}
+
+bool is_one_of(const char* word, const char* a, const char* b, const char* c) {
+  return std::strcmp(word, a) == 0 || std::strcmp(word, b) == 0 || std::strcmp(word, c) == 0;
+}
+
+int call(int argc, char** argv) {
+  if (argc < 2) {
+    print_usage(stderr);
+    return 2;
+  }
+  if (is_one_of(argv[1], "--version", "-V", "version")) {
+    std::printf("shmrec %s\n", SHMREC_VERSION);
+    return 0;
+  }
+  if (is_one_of(argv[1], "--help", "-h", "help")) {
+    print_usage(stdout);
+    return 0;
+  }
+  const Command* command = find_command(argv[1]);
+  if (!command) {
+    std::fprintf(stderr, "shmrec: %s: no such command; see shmrec --help\n", argv[1]);
+    return 2;
+  }
+  return command->function(argc - 1, argv + 1);
+}
+
+}  // namespace
+}  // namespace shmrec::cli
+
+int main(int argc, char** argv) {
+  const int code = shmrec::cli::call(argc, argv);
+  if (std::fflush(stdout) != 0 && code == 0) return 1;
+  return code;
+}
