@@ -1,16 +1,16 @@
 // shmrec-pack OUT AGENT.so ZYDIS.so: a static linker for the agent's image.
 //
-// The agent runs in processes that have no loader to help it (static programs, the first instruction
-// after exec), at one address, with Zydis as its only library; distributions ship Zydis as a shared
-// library only. So both shared objects are laid out here, once, from kAgentBase:
+// The agent runs in processes that have no loader to help it (static programs, the first
+// instruction after exec), at one address, with Zydis as its only library; distributions ship Zydis
+// as a shared library only. So both shared objects are laid out here, once, from kAgentBase:
 //
 //     kAgentBase        agent.so, as its program headers say      (its load address is kAgentBase)
 //     next page         libZydis.so, likewise
 //
-// and every relocation is applied to the bytes, imports being resolved among the two, own definitions
-// first. What is left is plain memory: an ImageHeader and one ImageSegment for each object. Linking
-// with `ld -r` was rejected (needs a static library), loading Zydis in the process too (needs files,
-// a loader and syscalls in the worst of places).
+// and every relocation is applied to the bytes, imports being resolved among the two, own
+// definitions first. What is left is plain memory: an ImageHeader and one ImageSegment for each
+// object. Linking with `ld -r` was rejected (needs a static library), loading Zydis in the process
+// too (needs files, a loader and syscalls in the worst of places).
 //
 // What needs a loader's help at run time is refused: TLS, indirect functions, relocations in text,
 // any relocation beyond the four that Zydis and the agent have, and static constructors of the
@@ -65,7 +65,8 @@ Error refuse(const SharedObject& object, const std::string& what) {
   return Error{object.path + ": " + what};
 }
 
-// ---- Reading ---------------------------------------------------------------------------------------
+// ---- Reading
+// ---------------------------------------------------------------------------------------
 
 // Owns the descriptor and the libelf handle of one file.
 class ElfFile {
@@ -120,7 +121,8 @@ Result<> read_memory(Elf* elf, SharedObject& object) {
     end = load.p_vaddr + load.p_memsz;
     object.file_bytes = std::max(object.file_bytes, load.p_vaddr + load.p_filesz);
   }
-  if (page_floor(object.loads[0].p_vaddr) != 0) return refuse(object, "does not start at address 0");
+  if (page_floor(object.loads[0].p_vaddr) != 0)
+    return refuse(object, "does not start at address 0");
   object.memory.resize(page_ceiling(end));
   for (const GElf_Phdr& load : object.loads) {
     std::memcpy(object.memory.data() + load.p_vaddr, raw + load.p_offset, load.p_filesz);
@@ -177,7 +179,8 @@ Result<SharedObject> read_shared_object(const char* path) {
   return object;
 }
 
-// ---- Symbols and relocations -------------------------------------------------------------------------
+// ---- Symbols and relocations
+// -------------------------------------------------------------------------
 
 // Address of `symbol`, defined in `object`.
 Result<uint64_t> address_of(const SharedObject& object, const Symbol& symbol) {
@@ -242,7 +245,8 @@ Result<> apply(SharedObject& object, const GElf_Rela& relocation,
   return Unit{};
 }
 
-// ---- Layout ------------------------------------------------------------------------------------------
+// ---- Layout
+// ------------------------------------------------------------------------------------------
 
 uint32_t protection_of(const GElf_Phdr& load) {
   return (load.p_flags & PF_R ? PROT_READ : 0) | (load.p_flags & PF_W ? PROT_WRITE : 0) |
@@ -260,7 +264,8 @@ Result<> add_ranges(const SharedObject& object, ImageLayout& layout) {
   for (const GElf_Phdr& load : object.loads) {
     const uint64_t begin = page_floor(object.base + load.p_vaddr);
     const uint64_t end = page_ceiling(object.base + load.p_vaddr + load.p_memsz);
-    const uint64_t relro_end = page_floor(object.base + object.relro.p_vaddr + object.relro.p_memsz);
+    const uint64_t relro_end =
+        page_floor(object.base + object.relro.p_vaddr + object.relro.p_memsz);
     const bool has_relro = page_floor(object.base + object.relro.p_vaddr) == begin;
     const uint64_t middle = has_relro ? std::clamp(relro_end, begin, end) : begin;
     const uint32_t protection = protection_of(load);
@@ -317,7 +322,8 @@ Result<> refuse_constructors(const SharedObject& agent, Elf* elf) {
   return Unit{};
 }
 
-// ---- The passes ----------------------------------------------------------------------------------------
+// ---- The passes
+// ----------------------------------------------------------------------------------------
 
 Result<ImageHeader> make_header(std::span<const SharedObject> objects, const ImageLayout& layout) {
   ImageHeader header = {};

@@ -90,8 +90,8 @@ inline long raw_arch_prctl(long code, uint64_t argument) {
 
 // Calls `entry` with the thread's fs base in a private block, as the agent calls Zydis: nothing of
 // the program's TLS may be needed, nor any libc in between.
-__attribute__((noinline, optimize("no-stack-protector"))) ZyanStatus call_with_private_fs(
-    ProbeEntry entry, ProbeCall* call) {
+__attribute__((noinline, no_stack_protector)) ZyanStatus call_with_private_fs(ProbeEntry entry,
+                                                                              ProbeCall* call) {
   alignas(64) static unsigned char block[4096];
   uint64_t own_fs = 0;
   raw_arch_prctl(ARCH_GET_FS, reinterpret_cast<uint64_t>(&own_fs));
@@ -225,15 +225,15 @@ TEST_P(PackRefuses, WithAMessageThatNamesIt) {
   EXPECT_NE(std::string::npos, outcome.output.find(GetParam().message)) << outcome.output;
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Pack, PackRefuses,
-    testing::Values(Refusal{"import", "imports getenv"}, Refusal{"tls", "thread-local storage"},
-                    Refusal{"ifunc", "indirect function"},
-                    Refusal{"text_relocation", "text relocation"},
-                    Refusal{"constructor", "static constructors"},
-                    Refusal{"relocation_type", "relocation of type 18;"},
-                    Refusal{"layout", "not a writable ImageLayout"}),
-    [](const auto& info) { return std::string(info.param.fault); });
+INSTANTIATE_TEST_SUITE_P(Pack, PackRefuses,
+                         testing::Values(Refusal{"import", "imports getenv"},
+                                         Refusal{"tls", "thread-local storage"},
+                                         Refusal{"ifunc", "indirect function"},
+                                         Refusal{"text_relocation", "text relocation"},
+                                         Refusal{"constructor", "static constructors"},
+                                         Refusal{"relocation_type", "relocation of type 18;"},
+                                         Refusal{"layout", "not a writable ImageLayout"}),
+                         [](const auto& info) { return std::string(info.param.fault); });
 
 TEST(Pack, RefusesAnObjectWithoutTheAgentsSymbols) {
   const Outcome outcome = run_pack(ZYDIS_OBJECT, PROBE_OBJECT);
