@@ -124,7 +124,8 @@ int write_rules(int fd, const Area& area, const std::vector<shmlog::PolicyRule>&
   return rules.empty() ? 0 : write_all(fd, rules.data(), rules.size() * sizeof(rules[0]), area.offset);
 }
 
-int write_header(int fd, Header header) {
+int write_header(int fd, const Header& complete) {
+  Header header = complete;
   std::memset(header.magic, 0, sizeof(header.magic));
   if (const int error = write_all(fd, &header, sizeof(header), 0)) return error;
   return write_all(fd, shmlog::kMagic, sizeof(shmlog::kMagic), 0);

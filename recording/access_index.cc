@@ -1,0 +1,280 @@
+#include "recording/access_index.h"
+
+#include <algorithm>
+#include <map>
+#include <thread>
+#include <unordered_map>
+
+namespace shmrec::recording {
+
+using shmlog::RecordKind;
+
+namespace {
+
+// Of an access that was cut short, only the lines with a version were done.
+bool line_done(Outcome outcome, const RecordView& record, uint32_t i) {
+  if (outcome == Outcome::kNotDone) return false;
+  if (outcome != Outcome::kPartial) return true;
+  return (record.writes() ? record.write_version(i) : record.read_version(i)) != 0;
+}
+
+// The version under which a record's access to its i-th line is filed. An access in flight whose
+// version was not yet filled in comes right after everything its stripe has seen.
+uint64_t filed_version(const ShmlogReader& reader, const RecordView& record, uint32_t i) {
+  const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
+  if (version != 0) return version;
+  return shmlog::stripe_version(
+      reader.stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes));
+}
+
+uint64_t mix(uint64_t x) {
+  x ^= x >> 32;
+  x *= 0x9E3779B97F4A7C15u;
+  x ^= x >> 29;
+  return x;
+}
+
+}  // namespace
+
+Position Access::position(uint64_t offset) const {
+  const uint32_t i = line_index(offset);
+  return {writes() ? write_versions[i] : read_versions[i], writes(), header.event};
+}
+
+// ---- Building --------------------------------------------------------------------------------------
+
+// Indexes a share of the chunks; one per thread.
+class AccessIndex::Builder {
+ public:
+  explicit Builder(AccessIndex& index) : index_(index), buckets_(kBuckets) {}
+
+  void run(uint32_t first, uint32_t step) {
+    for (uint32_t slot = first; slot < index_.slots_.size(); slot += step) add_chunk(slot);
+  }
+
+  AccessIndex& index_;
+  Buckets buckets_;
+  std::map<std::string, Damage> damage_;
+  uint64_t last_tsc_ = 0;
+
+ private:
+  void add_chunk(uint32_t slot) {
+    const ShmlogReader& reader = index_.reader_;
+    if (!reader.copy_chunk(reader.chunks()[slot], copy_)) {
+      return add_damage("chunk claimed anew while it was read", shmlog::kChunkBytes);
+    }
+    open_.clear();
+    last_tsc_ = std::max(last_tsc_, copy_.info().header.start_tsc);
+    uint32_t at = 0;
+    RecordView record;
+    while (copy_.next(at, record)) add_record(slot, record);
+    if (const char* reason = copy_.damage_at(at)) add_damage(reason, copy_.bytes_after(at));
+    for (const auto& [key, posting] : open_) buckets_[(key >> 1) % kBuckets].push_back(posting);
+  }
+
+  void add_record(uint32_t slot, const RecordView& record) {
+    if (record.is_clock()) {
+      last_tsc_ = std::max(last_tsc_, record.clock_tsc);
+      return;
+    }
+    const Outcome outcome = index_.reader_.outcome(copy_.info(), record);
+    if (outcome == Outcome::kNotDone) return;
+    Slot& summary = index_.slots_[slot];
+    summary.first_event = std::min(summary.first_event, record.header.event);
+    summary.last_event = std::max(summary.last_event, record.header.event);
+    ++summary.records;
+    const uint64_t line = record.header.offset / shmlog::kLineBytes;
+    for (uint32_t i = 0; i < record.lines(); ++i) {
+      if (!line_done(outcome, record, i)) continue;
+      add_line(slot, record, line + i, filed_version(index_.reader_, record, i));
+    }
+  }
+
+  void add_line(uint32_t slot, const RecordView& record, uint64_t line, uint64_t version) {
+    const uint64_t key = key_of(record.header.segment, line);
+    // The two postings of a line differ in the lowest bit of the map's key.
+    const uint64_t open_key = (key & ~uint64_t{1}) | static_cast<uint64_t>(record.writes());
+    auto [at, fresh] = open_.try_emplace(open_key, Posting{key, version, version, slot, record.writes()});
+    if (fresh) return;
+    at->second.first_version = std::min(at->second.first_version, version);
+    at->second.last_version = std::max(at->second.last_version, version);
+  }
+
+  void add_damage(const std::string& reason, uint64_t bytes) {
+    Damage& damage = damage_[reason];
+    damage.reason = reason;
+    ++damage.count;
+    damage.bytes += bytes;
+  }
+
+  ChunkCopy copy_;
+  std::unordered_map<uint64_t, Posting> open_;
+};
+
+// The lowest bit is zero: the builder uses it.
+uint64_t AccessIndex::key_of(uint32_t segment, uint64_t line) {
+  return mix(line + uint64_t{segment} * 0xD6E8FEB86659FD93u) & ~uint64_t{1};
+}
+
+std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
+  std::unique_ptr<AccessIndex> index(new AccessIndex(reader));
+  index->slots_.resize(reader.chunks().size());
+  const size_t processors = std::max(1u, std::thread::hardware_concurrency());
+  const size_t threads = std::clamp<size_t>(reader.chunks().size() / 64, 1, processors);
+  std::vector<Builder> builders;
+  for (size_t i = 0; i < threads; ++i) builders.emplace_back(*index);
+  std::vector<std::thread> workers;
+  for (uint32_t i = 1; i < threads; ++i) {
+    workers.emplace_back([&builders, i, threads] { builders[i].run(i, static_cast<uint32_t>(threads)); });
+  }
+  builders[0].run(0, static_cast<uint32_t>(threads));
+  for (std::thread& worker : workers) worker.join();
+
+  std::map<std::string, Damage> damage;
+  for (Builder& builder : builders) {
+    index->parts_.push_back(std::move(builder.buckets_));
+    index->last_tsc_ = std::max(index->last_tsc_, builder.last_tsc_);
+    for (const auto& [reason, found] : builder.damage_) {
+      damage[reason].reason = reason;
+      damage[reason].count += found.count;
+      damage[reason].bytes += found.bytes;
+    }
+  }
+  for (const auto& [reason, found] : damage) index->damage_.push_back(found);
+  for (const Slot& slot : index->slots_) index->records_ += slot.records;
+  return index;
+}
+
+// ---- Questions -------------------------------------------------------------------------------------
+
+// Postings that can hold an answer, those with the newest accesses first.
+std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query) const {
+  const uint64_t key = key_of(query.segment, query.begin / shmlog::kLineBytes);
+  std::vector<Posting> found;
+  for (const Buckets& part : parts_) {
+    for (const Posting& posting : part[(key >> 1) % kBuckets]) {
+      if (posting.key != key || (query.writes_only && !posting.writes)) continue;
+      if (query.before_version && posting.first_version >= *query.before_version) continue;
+      if (query.process != 0 && reader_.chunks()[posting.slot].header.process != query.process) continue;
+      if (slots_[posting.slot].first_event > query.max_event) continue;
+      found.push_back(posting);
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Posting& a, const Posting& b) {
+    return a.last_version != b.last_version ? a.last_version > b.last_version : a.slot > b.slot;
+  });
+  return found;
+}
+
+std::shared_ptr<const ChunkCopy> AccessIndex::chunk(uint32_t slot) const {
+  const std::lock_guard lock(cache_mutex_);
+  CachedChunk& cached = cache_[slot % cache_.size()];
+  if (cached.slot != slot || !cached.copy) {
+    auto copy = std::make_shared<ChunkCopy>();
+    if (!reader_.copy_chunk(reader_.chunks()[slot], *copy)) return nullptr;
+    cached = {slot, std::move(copy)};
+  }
+  return cached.copy;
+}
+
+// Calls visit(record, version of the line) for the admitted records in the posting's chunk.
+template <typename Visit>
+void AccessIndex::visit_matches(const LineQuery& query, const Posting& posting, Visit visit) const {
+  const std::shared_ptr<const ChunkCopy> copy = chunk(posting.slot);
+  if (!copy) return;
+  const uint64_t line = query.begin / shmlog::kLineBytes;
+  uint32_t at = 0;
+  RecordView record;
+  while (copy->next(at, record)) {
+    const shmlog::RecordHeader& header = record.header;
+    if (record.is_clock() || header.segment != query.segment || record.writes() != posting.writes) continue;
+    if (header.offset >= query.end || header.offset + header.length <= query.begin) continue;
+    if (header.event > query.max_event) continue;
+    const auto index = static_cast<uint32_t>(line - header.offset / shmlog::kLineBytes);
+    if (!line_done(reader_.outcome(copy->info(), record), record, index)) continue;
+    const uint64_t version = filed_version(reader_, record, index);
+    if (query.before_version && version >= *query.before_version) continue;
+    visit(record, version);
+  }
+}
+
+std::vector<std::optional<RecordId>> AccessIndex::newest(const LineQuery& query) const {
+  struct Best {
+    Position position;
+    std::optional<RecordId> id;
+  };
+  std::vector<Best> best(query.end - query.begin);
+  for (const Posting& posting : candidates(query)) {
+    const bool settled = std::all_of(best.begin(), best.end(), [&](const Best& b) {
+      return b.id && b.position.version > posting.last_version;
+    });
+    if (settled) break;
+    visit_matches(query, posting, [&](const RecordView& record, uint64_t version) {
+      const Position position{version, record.writes(), record.header.event};
+      const uint64_t from = std::max(query.begin, record.header.offset);
+      const uint64_t to = std::min(query.end, record.header.offset + record.header.length);
+      for (uint64_t byte = from; byte < to; ++byte) {
+        Best& b = best[byte - query.begin];
+        const RecordId id{posting.slot, record.at};
+        // Equal positions: pieces of one event; the later record of the lane wins.
+        if (!b.id || b.position < position || (b.position == position && *b.id < id)) b = {position, id};
+      }
+    });
+  }
+  std::vector<std::optional<RecordId>> answer;
+  for (const Best& b : best) answer.push_back(b.id);
+  return answer;
+}
+
+std::vector<RecordId> AccessIndex::all(const LineQuery& query) const {
+  std::vector<std::pair<Position, RecordId>> found;
+  for (const Posting& posting : candidates(query)) {
+    visit_matches(query, posting, [&](const RecordView& record, uint64_t version) {
+      found.push_back({{version, record.writes(), record.header.event}, {posting.slot, record.at}});
+    });
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<RecordId> answer;
+  for (const auto& [position, id] : found) answer.push_back(id);
+  return answer;
+}
+
+std::optional<Access> AccessIndex::load(RecordId id) const {
+  const std::shared_ptr<const ChunkCopy> copy = chunk(id.slot);
+  if (!copy) return std::nullopt;
+  Access access;
+  access.id = id;
+  access.process = copy->info().header.process;
+  access.lane = copy->info().header.lane;
+  access.tid = copy->info().header.tid;
+  access.tsc_low = copy->info().header.start_tsc;
+  uint32_t at = 0;
+  RecordView record;
+  while (copy->next(at, record) && record.at < id.at) {
+    if (record.is_clock()) access.tsc_low = record.clock_tsc;
+  }
+  if (record.at != id.at || record.is_clock() || record.body == nullptr) return std::nullopt;
+  access.kind = record.kind;
+  access.header = record.header;
+  access.outcome = reader_.outcome(copy->info(), record);
+  for (uint32_t i = 0; i < record.lines(); ++i) {
+    if (record.reads()) access.read_versions.push_back(record.read_version(i));
+    if (record.writes()) access.write_versions.push_back(filed_version(reader_, record, i));
+  }
+  access.input.assign(record.input().begin(), record.input().end());
+  access.output.assign(record.output().begin(), record.output().end());
+  while (access.tsc_high == 0 && copy->next(at, record)) {
+    if (record.is_clock()) access.tsc_high = record.clock_tsc;
+  }
+  return access;
+}
+
+uint64_t AccessIndex::accesses_of(uint32_t process) const {
+  uint64_t count = 0;
+  for (size_t slot = 0; slot < slots_.size(); ++slot) {
+    if (reader_.chunks()[slot].header.process == process) count += slots_[slot].records;
+  }
+  return count;
+}
+
+}  // namespace shmrec::recording
