@@ -19,7 +19,7 @@ complain() {
   failed=1
 }
 
-allowed='^(<(stdint|stddef|stdarg|cpuid)\.h>|<(linux|asm|asm-generic|Zydis)/[^>]*>'
+allowed='^(<((stdint|stddef|stdarg|cpuid)\.h|initializer_list)>|<(linux|asm|asm-generic|Zydis)/[^>]*>'
 allowed="$allowed"'|"(agent/[^"]*|recording/shmlog_format\.h|policy/glob\.h)")'
 
 # Headers, of the agent and of what it may include from other rooms.
