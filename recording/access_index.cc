@@ -14,7 +14,7 @@ namespace {
 // Of an access that was cut short, only the lines with a version were done.
 bool line_done(Outcome outcome, const RecordView& record, uint32_t i) {
   if (outcome == Outcome::kNotDone) return false;
-  if (outcome != Outcome::kPartial) return true;
+  if (outcome == Outcome::kDone || outcome == Outcome::kInFlight) return true;
   return (record.writes() ? record.write_version(i) : record.read_version(i)) != 0;
 }
 
@@ -23,8 +23,8 @@ bool line_done(Outcome outcome, const RecordView& record, uint32_t i) {
 uint64_t filed_version(const ShmlogReader& reader, const RecordView& record, uint32_t i) {
   const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
   if (version != 0) return version;
-  return shmlog::stripe_version(
-      reader.stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes));
+  const uint64_t in_line = record.header.offset + uint64_t{i} * shmlog::kLineBytes;
+  return shmlog::stripe_version(reader.stripe_word(record.header.segment, in_line)) + 1;
 }
 
 uint64_t mix(uint64_t x) {

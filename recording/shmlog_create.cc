@@ -108,18 +108,6 @@ int allocate(int fd, uint64_t bytes) {
   return errno == EOPNOTSUPP || errno == ENOSYS ? write_zeros(fd, bytes) : errno;
 }
 
-// Every stripe starts at kFirstVersion, so that version 0 in a record means "not filled in yet".
-int write_stripes(int fd, const Area& stripes) {
-  const std::vector<uint64_t> words(8192, shmlog::stripe_word(shmlog::kFirstVersion));
-  for (uint64_t at = 0; at < stripes.count; at += words.size()) {
-    const size_t count = static_cast<size_t>(std::min<uint64_t>(words.size(), stripes.count - at));
-    if (const int error = write_all(fd, words.data(), count * 8, stripes.offset + at * 8)) {
-      return error;
-    }
-  }
-  return 0;
-}
-
 int write_rules(int fd, const Area& area, const std::vector<shmlog::PolicyRule>& rules) {
   return rules.empty() ? 0 : write_all(fd, rules.data(), rules.size() * sizeof(rules[0]), area.offset);
 }
@@ -133,7 +121,6 @@ int write_header(int fd, const Header& complete) {
 
 int fill(int fd, const Header& header, const CreateOptions& options) {
   if (const int error = allocate(fd, header.file_bytes)) return error;
-  if (const int error = write_stripes(fd, header.stripes)) return error;
   if (const int error = write_rules(fd, header.rules, options.rules)) return error;
   return write_header(fd, header);
 }

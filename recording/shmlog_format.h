@@ -209,8 +209,6 @@ static_assert(sizeof(UsageEntry) == 32);
 // Stripe of a line: (segment * kStripeSpread + offset / kLineBytes) mod stripe count. Neighbouring
 // lines have neighbouring stripes; different lines may share one, which orders them too.
 // Word: bit 0 locked | bits 1..23 lane index of the holder | bits 24..63 version.
-// Created as stripe_word(kFirstVersion): version 0 in a record means "not filled in".
-inline constexpr uint64_t kFirstVersion = 1;
 inline constexpr uint64_t kStripeSpread = 0x9E3779B1u;
 inline constexpr uint32_t stripe_of(uint32_t segment, uint64_t offset, uint32_t stripe_count) {
   return static_cast<uint32_t>((segment * kStripeSpread + offset / kLineBytes) & (stripe_count - 1));
@@ -286,8 +284,8 @@ struct RecordHeader {
 };
 static_assert(sizeof(RecordHeader) == 48);
 
-// The version of line i is kFirstVersion + the number of recorded writes to its stripe before this
-// access: a write with version v comes right before every access with version v+1, and after all reads with v.
+// The version of line i is 1 + the number of recorded writes to its stripe before this access (the
+// version in the stripe's word + 1, so that 0 means "not filled in"): a write with version v comes right before every access with version v+1, and after all reads with v.
 inline constexpr uint32_t lines_touched(uint64_t offset, uint32_t length) {
   return static_cast<uint32_t>((offset + length - 1) / kLineBytes - offset / kLineBytes + 1);
 }

@@ -337,7 +337,6 @@ bool ShmlogReader::copy_chunk(const ChunkInfo& chunk, ChunkCopy& copy) const {
 
 Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) const {
   if (record.state == RecordState::kCommitted) return Outcome::kDone;
-  if (record.state == RecordState::kInferred) return Outcome::kInferred;
   if (record.state == RecordState::kAborted) return Outcome::kNotDone;
   const uint32_t lines = record.lines();
   uint32_t filled = 0;
@@ -345,13 +344,14 @@ Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) 
     const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
     const uint64_t word = stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes);
     const bool held = shmlog::stripe_locked(word) && shmlog::stripe_lane(word) == chunk.header.lane;
-    if (record.writes() && held && (version == 0 || version == shmlog::stripe_version(word))) {
+    if (record.state == RecordState::kBegun && record.writes() && held && (version == 0 || version == shmlog::stripe_version(word) + 1)) {
       return Outcome::kInFlight;
     }
     filled += version != 0;
   }
-  if (filled == lines) return Outcome::kDone;
-  return filled == 0 ? Outcome::kNotDone : Outcome::kPartial;
+  if (filled == 0) return Outcome::kNotDone;
+  if (record.state == RecordState::kInferred) return Outcome::kInferred;
+  return filled == lines ? Outcome::kDone : Outcome::kPartial;
 }
 
 double ShmlogReader::seconds_since_start(uint64_t tsc) const {

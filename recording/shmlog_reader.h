@@ -90,7 +90,14 @@ class ChunkCopy {
 };
 
 // Whether the access that a record announces happened.
-enum class Outcome { kDone, kPartial, kInferred, kInFlight, kNotDone };
+enum class Outcome {
+  kDone,
+  kPartial,   // the lines that have a version were done, its thread died before the others
+  kInferred,  // its thread died in it, holding the stripe; of the lines that have a version the
+              // store may have happened; the new value of an atomic operation is not known
+  kInFlight,  // as kInferred, but nobody has needed the stripe since, or it is happening now
+  kNotDone,
+};
 
 class ShmlogReader {
  public:

@@ -1,0 +1,96 @@
+// What addresses in program files mean: functions and source lines, global variables and their types.
+//
+// Everything works on addresses as the ELF file has them; callers go from a program's address to a
+// file offset by the module that is mapped there (timeline.h), which serves position independent
+// and fixed programs alike. Separate debug files are found by build-id below /usr/lib/debug.
+// Nothing is fetched from a network.
+//
+// Owner: Symbols owns all open files; Type borrows from it. Threads: one at a time.
+// Trust: ELF and DWARF are parsed by elfutils; files that it refuses have no symbols.
+#pragma once
+
+#include <elfutils/libdw.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace shmrec::recording {
+
+struct SourcePlace {
+  std::string function;  // "" if unknown
+  std::string file;      // as the compiler was given it; "" if unknown
+  int line = 0;
+};
+
+// A DWARF type seen through typedefs and qualifiers.
+class Type {
+ public:
+  Type() = default;
+  explicit Type(Dwarf_Die die);
+
+  bool known() const { return known_; }
+  uint64_t size() const;                     // 0 if unknown
+  bool is_pointer() const;
+  bool is_array() const;
+  bool is_aggregate() const;                 // struct, class or union
+  std::optional<Type> target() const;        // of a pointer; none for void*
+  std::optional<Type> element() const;       // of an array, outermost dimension first
+  // A member, also one inside unnamed members, and its offset.
+  struct Member;
+  std::optional<Member> member(const std::string& name) const;
+
+ private:
+  int tag() const;
+  std::optional<Member> member_at_depth(const std::string& name, int depth) const;
+  mutable Dwarf_Die die_{};
+  bool known_ = false;
+  unsigned dimensions_used_ = 0;
+};
+
+struct Type::Member {
+  uint64_t offset = 0;
+  Type type;
+};
+
+struct Variable {
+  uint64_t address = 0;  // as in the ELF file
+  uint64_t size = 0;     // 0 if unknown
+  Type type;             // not known() without debug information
+};
+
+// One ELF file.
+class ModuleFile {
+ public:
+  // nullptr if the file is not there or not ELF.
+  static std::unique_ptr<ModuleFile> open(const std::string& file);
+  ~ModuleFile();
+
+  std::optional<uint64_t> address_of_offset(uint64_t file_offset) const;
+  SourcePlace place(uint64_t address) const;
+  // A global or file-static variable; `name` may be qualified with namespaces (a::b).
+  std::optional<Variable> variable(const std::string& name) const;
+
+ private:
+  ModuleFile() = default;
+  struct Dwfl_;
+  std::unique_ptr<Dwfl_> dwfl_;
+};
+
+// All files of a recording. `find_file` gives for a path in the recorded system the file to read.
+class Symbols {
+ public:
+  using FindFile = std::function<std::string(const std::string& path)>;
+  explicit Symbols(FindFile find_file) : find_file_(std::move(find_file)) {}
+
+  const ModuleFile* module(const std::string& path);  // nullptr if it cannot be read
+
+ private:
+  FindFile find_file_;
+  std::map<std::string, std::unique_ptr<ModuleFile>> modules_;
+};
+
+}  // namespace shmrec::recording
