@@ -5,5 +5,6 @@
 namespace shmrec::cli {
 
 int cmd_doctor(int argc, char** argv);
+int cmd_policy(int argc, char** argv);
 
 }  // namespace shmrec::cli

@@ -1,8 +1,11 @@
 // The one program: finds the subcommand and calls it.
 #include <cstdio>
 #include <cstring>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
+#include "policy/suggest.h"
 
 namespace shmrec::cli {
 namespace {
@@ -16,6 +19,7 @@ struct Command {
 // In the order of use: record, look, administer.
 constexpr Command kCommands[] = {
     {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},
+    {"policy", cmd_policy, "check a policy file, show the policy in force"},
 };
 
 void print_usage(FILE* out) {
@@ -32,6 +36,12 @@ const Command* find_command(const char* name) {
   for (const Command& command : kCommands)
     if (std::strcmp(command.name, name) == 0) return &command;
   return nullptr;
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) names.emplace_back(command.name);
+  return names;
 }
 
 bool is_one_of(const char* word, const char* a, const char* b, const char* c) {
@@ -53,7 +63,8 @@ int call(int argc, char** argv) {
   }
   const Command* command = find_command(argv[1]);
   if (!command) {
-    std::fprintf(stderr, "shmrec: %s: no such command; see shmrec --help\n", argv[1]);
+    std::fprintf(stderr, "shmrec: %s: no such command%s; see shmrec --help\n", argv[1],
+                 did_you_mean(argv[1], command_names()).c_str());
     return 2;
   }
   return command->function(argc - 1, argv + 1);

@@ -1,0 +1,19 @@
+// "did you mean": the known name closest to a misspelled one.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace shmrec {
+
+// The entry of `known` within a small edit distance of `name` (letter case counts nothing), or "".
+std::string nearest_name(std::string_view name, std::span<const std::string> known);
+
+// " (did you mean 'NEAREST'?)" or "".
+std::string did_you_mean(std::string_view name, std::span<const std::string> known);
+
+// "a, b or c".
+std::string one_of(std::span<const std::string> names);
+
+}  // namespace shmrec

@@ -1,0 +1,84 @@
+#include "policy/words.h"
+
+#include <charconv>
+
+namespace shmrec {
+namespace {
+
+struct SizeUnit {
+  std::string_view text;
+  uint64_t bytes;
+};
+constexpr uint64_t kKilo = 1000;
+constexpr SizeUnit kUnits[] = {{"Ti", uint64_t{1} << 40},
+                           {"Gi", uint64_t{1} << 30},
+                           {"Mi", uint64_t{1} << 20},
+                           {"Ki", uint64_t{1} << 10},
+                           {"T", kKilo * kKilo * kKilo * kKilo},
+                           {"G", kKilo * kKilo * kKilo},
+                           {"M", kKilo * kKilo},
+                           {"k", kKilo},
+                           {"", 1}};
+constexpr size_t kBinaryUnits = 4;
+
+}  // namespace
+
+std::optional<uint64_t> parse_size(std::string_view text) {
+  uint64_t count = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, count);
+  if (error != std::errc()) return std::nullopt;
+  std::string_view unit(rest, static_cast<size_t>(end - rest));
+  if (unit.ends_with('B')) unit.remove_suffix(1);
+  for (const SizeUnit& candidate : kUnits) {
+    uint64_t bytes = 0;
+    if (candidate.text != unit) continue;
+    if (__builtin_mul_overflow(count, candidate.bytes, &bytes)) return std::nullopt;
+    return bytes;
+  }
+  return std::nullopt;
+}
+
+std::string format_size(uint64_t bytes) {
+  for (const SizeUnit& unit : std::span(kUnits).first(kBinaryUnits)) {
+    if (bytes != 0 && bytes % unit.bytes == 0) {
+      return std::to_string(bytes / unit.bytes) + std::string(unit.text) + "B";
+    }
+  }
+  return std::to_string(bytes);
+}
+
+std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
+                         std::string_view text) {
+  if (!bytes) {
+    return "'" + std::string(text) + "' is no size; expected a whole number with a unit (Ki, Mi, Gi, "
+           "Ti, k, M, G, T); write for example 256MiB";
+  }
+  if (*bytes >= limit.least && *bytes <= limit.most) return "";
+  return std::string(text) + " is out of range; expected " + format_size(limit.least) + " to " +
+         format_size(limit.most) + "; write a size in between";
+}
+
+const LimitWord* conflicting_limit(const Limits& limits) {
+  for (const LimitWord& limit : kLimitWords) {
+    if (limits.*limit.bytes > limits.spool_bytes) return &limit;
+  }
+  return nullptr;
+}
+
+std::string conflict_message(const LimitWord& limit, const Limits& limits) {
+  return std::string(limit.key) + " (" + format_size(limits.*limit.bytes) +
+         ") is larger than spoolSize (" + format_size(limits.spool_bytes) +
+         "), which has to hold it; expected at most spoolSize; raise spoolSize or lower " +
+         std::string(limit.key);
+}
+
+std::string directory_problem(std::string_view path) {
+  constexpr size_t kMaxPathBytes = 1024;
+  if (path.starts_with('/') && path.size() <= kMaxPathBytes) return "";
+  return "'" + std::string(path.substr(0, kMaxPathBytes)) +
+         "' is no spool directory; expected an absolute path of at most " +
+         std::to_string(kMaxPathBytes) + " bytes; write it from '/' on";
+}
+
+}  // namespace shmrec

@@ -1,0 +1,96 @@
+// The words and sizes that policy files and SHMREC_* variables are made of.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "policy/policy.h"
+#include "recording/shmlog_create.h"
+
+namespace shmrec {
+
+template <typename T>
+struct Word {
+  std::string_view text;
+  T value;
+};
+
+inline constexpr Word<SegmentMode> kModeWords[] = {{"trace", SegmentMode::kTrace},
+                                                   {"shadow", SegmentMode::kShadow},
+                                                   {"ignore", SegmentMode::kIgnore},
+                                                   {"deny", SegmentMode::kDeny}};
+// A shadow needs a direction, which only a rule can give.
+inline constexpr Word<SegmentMode> kDefaultModeWords[] = {{"trace", SegmentMode::kTrace},
+                                                          {"ignore", SegmentMode::kIgnore},
+                                                          {"deny", SegmentMode::kDeny}};
+inline constexpr Word<Order> kOrderWords[] = {{"exact", Order::kExact},
+                                              {"relaxed", Order::kRelaxed}};
+inline constexpr Word<Direction> kDirectionWords[] = {
+    {"in", Direction::kIn}, {"out", Direction::kOut}, {"both", Direction::kBoth}};
+inline constexpr Word<FailurePolicy> kFailurePolicyWords[] = {{"open", FailurePolicy::kOpen},
+                                                              {"closed", FailurePolicy::kClosed}};
+inline constexpr Word<LauncherDeath> kLauncherDeathWords[] = {
+    {"continue", LauncherDeath::kContinue}, {"kill", LauncherDeath::kKill}};
+
+template <typename T, size_t N>
+std::optional<T> find_word(const Word<T> (&words)[N], std::string_view text) {
+  for (const Word<T>& word : words) {
+    if (word.text == text) return word.value;
+  }
+  return std::nullopt;
+}
+
+template <typename T, size_t N>
+std::string_view word_of(const Word<T> (&words)[N], T value) {
+  for (const Word<T>& word : words) {
+    if (word.value == value) return word.text;
+  }
+  return "";
+}
+
+template <typename T, size_t N>
+std::vector<std::string> texts_of(const Word<T> (&words)[N]) {
+  std::vector<std::string> texts;
+  for (const Word<T>& word : words) texts.emplace_back(word.text);
+  return texts;
+}
+
+// "256MiB", "256Mi", "1G", "4096": a whole number and a binary (Ki, Mi, Gi, Ti) or decimal (k, M, G,
+// T) unit, with or without a B. Nothing if it is something else or does not fit.
+std::optional<uint64_t> parse_size(std::string_view text);
+
+// The shortest exact form: "256MiB".
+std::string format_size(uint64_t bytes);
+
+// The limits: their keys, variables, places and bounds.
+struct LimitWord {
+  std::string_view key;
+  std::string_view variable;
+  uint64_t Limits::*bytes;
+  uint64_t least;
+  uint64_t most;
+};
+inline constexpr uint64_t kMaxSpoolBytes = uint64_t{1} << 50;
+inline constexpr LimitWord kLimitWords[] = {
+    {"logSize", "SHMREC_LOG_SIZE", &Limits::log_bytes, recording::kMinLogBytes,
+     recording::kMaxLogBytes},
+    {"spoolSize", "SHMREC_SPOOL_SIZE", &Limits::spool_bytes, recording::kMinLogBytes,
+     kMaxSpoolBytes},
+    {"recordingSize", "SHMREC_RECORDING_SIZE", &Limits::recording_bytes, uint64_t{1} << 20,
+     kMaxSpoolBytes}};
+
+// Why `text` is no value of `limit`, with the fix; "" if it is one.
+std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
+                         std::string_view text);
+
+// The limit that contradicts spoolSize, or nullptr.
+const LimitWord* conflicting_limit(const Limits& limits);
+std::string conflict_message(const LimitWord& limit, const Limits& limits);
+
+// What is wrong with a spool directory's path, with the fix; "" if nothing is.
+std::string directory_problem(std::string_view path);
+
+}  // namespace shmrec

@@ -1,0 +1,279 @@
+#include "policy/yaml_tree.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/mark.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace shmrec {
+namespace {
+
+constexpr size_t kMaxDepth = 16;
+constexpr size_t kMaxNodes = 20000;  // aliases expanded
+
+// Thrown by TreeBuilder through yaml-cpp's parser, caught in parse_yaml.
+struct Refusal {
+  Position where;
+  std::string message;
+};
+
+Position position_of(const YAML::Mark& mark) {
+  return mark.is_null() ? Position{1, 1} : Position{mark.line + 1, mark.column + 1};
+}
+
+bool is_one_of(std::string_view text, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), text) != words.end();
+}
+
+bool is_integer(std::string_view text) {
+  if (text.starts_with("0x") || text.starts_with("0o")) {
+    const bool hex = text[1] == 'x';
+    return text.size() > 2 && text.find_first_not_of(hex ? "0123456789abcdefABCDEF" : "01234567",
+                                                     2) == text.npos;
+  }
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+}
+
+bool is_float(std::string_view text) {
+  if (is_one_of(text, {".nan", ".NaN", ".NAN"})) return true;
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  if (is_one_of(text, {".inf", ".Inf", ".INF"})) return true;
+  size_t digits = 0;
+  auto skip_digits = [&] {
+    const size_t n = std::min(text.find_first_not_of("0123456789"), text.size());
+    text.remove_prefix(n);
+    return n;
+  };
+  digits += skip_digits();
+  if (text.starts_with('.')) {
+    text.remove_prefix(1);
+    digits += skip_digits();
+  }
+  if (digits == 0) return false;
+  if (text.empty()) return true;
+  if (text[0] != 'e' && text[0] != 'E') return false;
+  text.remove_prefix(1);
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  return skip_digits() > 0 && text.empty();
+}
+
+YamlNode::Type plain_type(std::string_view text) {
+  using Type = YamlNode::Type;
+  if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) return Type::kNull;
+  if (is_one_of(text, {"true", "True", "TRUE", "false", "False", "FALSE"})) return Type::kBool;
+  if (is_integer(text)) return Type::kInteger;
+  return is_float(text) ? Type::kFloat : Type::kString;
+}
+
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  explicit TreeBuilder(YamlDocument& document) : document_(document) {}
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (document_.root != nullptr) {
+      throw Refusal{position_of(mark), "a second document starts; expected one policy per file; "
+                                       "remove it or put it into a file of its own"};
+    }
+  }
+  void OnDocumentEnd() override {}
+
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    attach(add(mark, anchor, YamlNode::Type::kNull));
+  }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    const bool plain = tag == "?" || tag.empty();
+    if (!plain) refuse_tag(mark, tag);
+    YamlNode& node = add(mark, anchor, plain ? plain_type(value) : YamlNode::Type::kString);
+    node.text = value;
+    attach(node);
+  }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, tag, anchor, YamlNode::Type::kSequence);
+  }
+  void OnSequenceEnd() override { close(); }
+
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, tag, anchor, YamlNode::Type::kMap);
+  }
+  void OnMapEnd() override { close(); }
+
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    YamlNode* node = anchor < anchors_.size() ? anchors_[anchor] : nullptr;
+    const bool unfinished =
+        node == nullptr || std::any_of(open_.begin(), open_.end(),
+                                       [&](const Open& open) { return open.node == node; });
+    if (unfinished) {
+      throw Refusal{position_of(mark),
+                    "an alias stands inside of its own anchor; expected a value; write it out"};
+    }
+    attach(*node, position_of(mark));
+  }
+
+ private:
+  struct Open {
+    YamlNode* node;
+    const YamlNode* key = nullptr;  // of a map: read, its value is next
+  };
+
+  static void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
+    if (tag.empty() || tag == "?" || tag == "!") return;
+    throw Refusal{position_of(mark), "tag '" + tag + "'; expected a plain value; remove the tag"};
+  }
+
+  YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, YamlNode::Type type) {
+    YamlNode& node = document_.nodes.emplace_back();
+    node.type = type;
+    node.where = position_of(mark);
+    if (anchor != 0) {
+      if (anchors_.size() <= anchor) anchors_.resize(anchor + 1);
+      anchors_[anchor] = &node;
+    }
+    return node;
+  }
+
+  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+            YamlNode::Type type) {
+    refuse_tag(mark, tag);
+    if (open_.size() == kMaxDepth) refuse_size(position_of(mark));
+    open_.push_back({&add(mark, anchor, type)});
+  }
+
+  void close() {
+    YamlNode& node = *open_.back().node;
+    open_.pop_back();
+    attach(node);
+  }
+
+  [[noreturn]] static void refuse_size(Position where) {
+    throw Refusal{where, "the document is too deep or, with aliases followed, too large; expected "
+                         "at most " + std::to_string(kMaxDepth) + " levels and " +
+                         std::to_string(kMaxNodes) + " values; make it smaller"};
+  }
+
+  void attach(const YamlNode& child) { attach(child, child.where); }
+
+  // Gives a finished node to the container that is open, as seen at `where`.
+  void attach(const YamlNode& child, Position where) {
+    if (open_.empty()) {
+      document_.root = &child;
+      return;
+    }
+    Open& open = open_.back();
+    YamlNode& parent = *open.node;
+    parent.expanded += child.expanded;
+    parent.height = std::max(parent.height, child.height + 1);
+    if (parent.expanded > kMaxNodes || open_.size() + child.height > kMaxDepth + 1) {
+      refuse_size(where);
+    }
+    if (parent.type == YamlNode::Type::kSequence) {
+      parent.items.push_back(&child);
+    } else if (open.key != nullptr) {
+      parent.entries.emplace_back(open.key, &child);
+      open.key = nullptr;
+    } else {
+      open.key = &checked_key(child, where);
+    }
+  }
+
+  static const YamlNode& checked_key(const YamlNode& key, Position where) {
+    if (key.type != YamlNode::Type::kString) {
+      throw Refusal{where, "a key is not a word; expected KEY: VALUE; write the key's name"};
+    }
+    return key;
+  }
+
+  YamlDocument& document_;
+  std::vector<Open> open_;
+  std::vector<YamlNode*> anchors_;  // by anchor number
+};
+
+// Length of the UTF-8 character that starts with `c` >= 0x80, or 0.
+size_t character_bytes(unsigned char c) {
+  if (c >= 0xF0 && c < 0xF5) return 4;
+  if (c >= 0xE0 && c < 0xF0) return 3;
+  return c >= 0xC2 && c < 0xE0 ? 2 : 0;
+}
+
+// The first byte of `text` that starts no valid UTF-8 character or is a control character other than
+// tab and line ends; text.size() if there is none. (yaml-cpp takes 0x04 for the end of the input.)
+size_t first_bad_byte(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  for (size_t i = 0; i < text.size();) {
+    const unsigned char c = byte(i);
+    if (c < 0x80) {
+      if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) return i;
+      ++i;
+      continue;
+    }
+    const size_t bytes = character_bytes(c);
+    if (bytes == 0 || i + bytes > text.size()) return i;
+    uint32_t code = c & (0xFF >> (bytes + 1));
+    for (size_t j = 1; j < bytes; ++j) {
+      if ((byte(i + j) & 0xC0) != 0x80) return i;
+      code = code << 6 | (byte(i + j) & 0x3F);
+    }
+    constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (code < kSmallest[bytes] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return i;
+    i += bytes;
+  }
+  return text.size();
+}
+
+Position position_in(std::string_view text, size_t offset) {
+  const std::string_view before = text.substr(0, offset);
+  const size_t line_start = before.rfind('\n') + 1;  // npos + 1 == 0
+  return {static_cast<int>(std::count(before.begin(), before.end(), '\n')) + 1,
+          static_cast<int>(offset - line_start) + 1};
+}
+
+void refuse_text(std::string_view text) {
+  if (text.size() > kMaxPolicyBytes) {
+    throw Refusal{{1, 1}, "the file has more than " + std::to_string(kMaxPolicyBytes) +
+                              " bytes; expected a policy; make it smaller"};
+  }
+  const size_t bad = first_bad_byte(text);
+  if (bad < text.size()) {
+    throw Refusal{position_in(text, bad), "a byte that is not text; expected UTF-8 without control "
+                                          "characters; remove it"};
+  }
+}
+
+}  // namespace
+
+std::string at_position(std::string_view file, Position where, const std::string& text) {
+  return std::string(file) + ":" + std::to_string(where.line) + ":" + std::to_string(where.column) +
+         ": " + text;
+}
+
+Result<YamlDocument> parse_yaml(std::string_view text, std::string_view file) {
+  YamlDocument document;
+  try {
+    refuse_text(text);
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    TreeBuilder builder(document);
+    while (parser.HandleNextDocument(builder)) {
+    }
+    if (document.root == nullptr) {
+      throw Refusal{{1, 1}, "the file is empty; expected a policy; start with 'apiVersion: "
+                            "shmrec/v1' and 'kind: Policy'"};
+    }
+    return Result<YamlDocument>(std::move(document));
+  } catch (const Refusal& refusal) {
+    return Error{at_position(file, refusal.where, refusal.message)};
+  } catch (const YAML::Exception& error) {
+    return Error{at_position(file, position_of(error.mark),
+                             error.msg + "; expected YAML; check indentation, quotes and brackets")};
+  }
+}
+
+}  // namespace shmrec
