@@ -30,10 +30,6 @@ int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
 // The alias of a program address if `bytes` bytes of it lie in one traced region; else 0.
 uint64_t alias_of(uint64_t address, uint64_t bytes);
 
-// The site of the instruction at ip, decoded and given code on first use. Null: not decodable here.
-Site* site_for(Thread* thread, uint64_t ip);
-uint64_t site_entry(const Site* site);
-uint64_t site_ip(const Site* site);
 // A fault hit the generated instruction of the current access: gives locks back, leaves the program's
 // registers in thread->regs with rip at the access. `address` is translated to the program's.
 void access_abort(Thread* thread, uint64_t* address);

@@ -12,8 +12,8 @@ namespace shmrec::agent {
 inline constexpr uint32_t kAbiVersion = 1;
 
 // ---- The agent's part of the address space --------------------------------------------------------
-inline constexpr uint64_t kAgentBase = 0x100000000000;     // image: text, data, Zydis
-inline constexpr uint64_t kCodeBase = 0x100010000000;      // generated code, kCodeBytes
+inline constexpr uint64_t kAgentBase = 0x100090000000;     // image: text, data, Zydis
+inline constexpr uint64_t kCodeBase = 0x1000a0000000;      // generated code, kCodeBytes
 inline constexpr uint64_t kCodeBytes = 32 << 20;
 inline constexpr uint64_t kLogBase = 0x100100000000;       // the shmlog file, whole
 inline constexpr uint64_t kThreadBase = 0x108000000000;    // per-thread blocks

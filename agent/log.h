@@ -25,6 +25,8 @@ void record_begin(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::Recor
 // Final. Advances the cursor behind the record.
 void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind,
                    shmlog::RecordState state = shmlog::RecordState::kCommitted);
+// Gives up a record that was reserved and filled but is not to be part of the log.
+void record_abandon(uint8_t* record, uint32_t bytes);
 void lane_release(Thread* thread);  // the thread ends or its process does
 uint64_t next_event(Thread* thread);
 

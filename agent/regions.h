@@ -21,7 +21,8 @@ struct Region {
   uint32_t protection;       // PROT_* as the program asked
   uint32_t relaxed;          // 1: order: relaxed
   uint32_t sysv;             // 1: attached by shmat
-  shmlog::UsageEntry* usage; // never null
+  uint32_t not_forked;       // 1: MADV_DONTFORK
+  shmlog::UsageEntry* usage; // null until the first access
   uint64_t alias_bytes() const { return end - begin; }
 };
 

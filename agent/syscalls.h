@@ -28,6 +28,8 @@ Answer dispatch_syscall(Thread* thread, void* context);
 // kernel_access.cc: passes the syscall on, with every pointer into traced memory replaced by private
 // memory or by the alias, and logs what the kernel read and wrote.
 Answer kernel_access(Thread* thread, void* context);
+// The pending syscall has returned (regs.rax): runs its `post` and sets exit_ip.
+extern "C" void syscall_finish(Thread* thread);
 
 // Before each handler's own work: an argument of the program, by position.
 inline uint64_t arg(const Thread* thread, int n) { return thread->call.args[n]; }

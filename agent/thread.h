@@ -34,6 +34,7 @@ struct SignalAction {
 struct Process {
   uint32_t in_use;
   uint32_t index;               // ProcessEntry index; 0: not entered yet (vfork child) or table full
+  uint32_t parent_index;        // of the process that made this one
   int32_t pid;
   shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
   shmlog::ProcessEntry dummy;
@@ -72,7 +73,7 @@ struct Thread {
   Thread* self;          // 0
   Regs regs;             // 8: the program's registers at the access
   Regs core;             // 152: registers with which the access instruction itself runs
-  Site* site;            // 296
+  uint64_t site_index;   // 296: of the access in flight (decode.h)
   uint64_t core_ip;      // 304: where that instruction is
   uint64_t exit_ip;      // 312: where the program goes on
   uint64_t stack_top;    // 320: stack of the access and syscall code
@@ -92,16 +93,18 @@ struct Thread {
   struct { uint64_t sp; int32_t flags; int32_t pad; uint64_t size; } altstack;  // the program's own
   Fault raise;              // fault to present to the program at the current site; signal 0: none
   Fault safe;               // last fault inside safe_copy
-  // The access in flight.
+  struct Context* outer;    // context of the signal being handled, null outside of handlers
+  // The access in flight (access.cc).
   uint64_t ea;              // its address
-  uint32_t bytes;           // its length
-  uint32_t phase;           // access.cc
-  uint64_t lane_mask;       // bytes touched by a masked access
-  uint8_t* record;          // its record, or null
+  uint64_t event;
+  uint32_t phase;
+  uint32_t record_bytes;
+  uint8_t* record;          // its record while it is begun, or null
   uint32_t stripe[2];       // locked stripes + 1
-  uint64_t stripe_word[2];  // their words before locking
+  uint64_t stripe_word[2];  // their words while locked
   uint64_t alias;           // where it is performed
-  uint32_t region_index;
+  uint64_t versions[2];     // read versions of a read-modify-write without LOCK
+  alignas(8) uint8_t old_value[64];
   // The lane of the log.
   uint32_t lane;            // 0: none yet
   shmlog::LaneEntry* lane_entry;
@@ -110,6 +113,8 @@ struct Thread {
   uint32_t since_clock;     // records since the last clock record
   // Syscalls.
   PendingSyscall call;
+  uint64_t clear_tid;       // where the kernel clears the tid at the end, as the program asked
+  void* child_frame;        // of a thread being cloned: the context it starts with
   uint64_t robust_head;     // as given to set_robust_list
   uint64_t robust_bytes;
   uint64_t step_page;       // single step in progress: the opened page, 0: none
@@ -120,7 +125,7 @@ struct Thread {
   alignas(64) uint8_t canary[128];
 };
 static_assert(offsetof(Thread, regs) == 8 && offsetof(Thread, core) == 152);
-static_assert(offsetof(Thread, site) == 296 && offsetof(Thread, core_ip) == 304);
+static_assert(offsetof(Thread, site_index) == 296 && offsetof(Thread, core_ip) == 304);
 static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
 static_assert(offsetof(Thread, deferred) == 328 && offsetof(Thread, second_target) == 336);
 static_assert(offsetof(Thread, syscall_next) == 344);
@@ -134,10 +139,14 @@ inline Thread* current_thread() {
 
 // A free thread block, mapped if need be; null if memory is out. The caller fills it.
 Thread* thread_allocate();
+// Lowest address of its signal stack.
+uint64_t thread_signal_stack(const Thread* thread);
 // Gives the block back. REQUIRES: not the caller's own block, and its thread is gone.
 void thread_release(Thread* thread);
 // In a forked child: every block but `self` belongs to no one.
 void threads_after_fork(Thread* self);
+// How many recorded threads this process has.
+uint32_t threads_of(const Process* process);
 // Makes the calling thread a recorded one: gs base, alternate stack, syscall dispatch. 0 or -errno.
 int64_t thread_arm(Thread* thread);
 

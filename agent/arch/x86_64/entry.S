@@ -1,0 +1,278 @@
+// The agent's few machine-level paths: where it is entered, where it performs a program's syscall,
+// and the code around each generated access instruction.
+//
+// An access (see access.cc). Generated per site:
+//     entry:  movq $site, %gs:SITE ; jmp shmrec_access_enter
+//     core:   the instruction, with its memory operand replaced by (%scratch) ; jmp shmrec_access_leave
+// Common to all sites, here:
+//     enter:  save the program's registers, call access_begin
+//             -> core registers loaded, jump to the core; or straight to the tail
+//     leave:  save the core's registers, call access_end
+//             -> another core round, or the tail
+//     tail:   load the program's registers, go on at exit_ip
+// The program's stack is never touched, and no instruction outside the C++ part but popfq and the core
+// itself changes flags that matter: they are saved first and loaded last.
+//
+// Signals. One that arrives anywhere in here is deferred (signals.cc sets `deferred` and blocks all
+// others) and the tail then traps at shmrec_deferred_trap. In [tail_begin, tail_end) the saved
+// registers are complete: the handler loads them itself and goes on at exit_ip.
+//
+// Offsets are those of struct Thread (agent/thread.h), asserted there.
+
+#define REGS 8
+#define CORE 152
+#define SITE 296
+#define CORE_IP 304
+#define EXIT_IP 312
+#define STACK_TOP 320
+#define DEFERRED 328
+#define SYSCALL_NEXT 344
+
+#define R_R8 0
+#define R_R9 8
+#define R_R10 16
+#define R_R11 24
+#define R_R12 32
+#define R_R13 40
+#define R_R14 48
+#define R_R15 56
+#define R_RDI 64
+#define R_RSI 72
+#define R_RBP 80
+#define R_RBX 88
+#define R_RDX 96
+#define R_RAX 104
+#define R_RCX 112
+#define R_RSP 120
+#define R_RIP 128
+#define R_EFLAGS 136
+
+.macro save_registers at
+  mov %r8, %gs:(\at + R_R8)
+  mov %r9, %gs:(\at + R_R9)
+  mov %r10, %gs:(\at + R_R10)
+  mov %r11, %gs:(\at + R_R11)
+  mov %r12, %gs:(\at + R_R12)
+  mov %r13, %gs:(\at + R_R13)
+  mov %r14, %gs:(\at + R_R14)
+  mov %r15, %gs:(\at + R_R15)
+  mov %rdi, %gs:(\at + R_RDI)
+  mov %rsi, %gs:(\at + R_RSI)
+  mov %rbp, %gs:(\at + R_RBP)
+  mov %rbx, %gs:(\at + R_RBX)
+  mov %rdx, %gs:(\at + R_RDX)
+  mov %rax, %gs:(\at + R_RAX)
+  mov %rcx, %gs:(\at + R_RCX)
+  mov %rsp, %gs:(\at + R_RSP)
+  mov %gs:STACK_TOP, %rsp
+  pushfq
+  popq %gs:(\at + R_EFLAGS)
+  cld
+.endm
+
+.macro load_registers at
+  mov %gs:STACK_TOP, %rsp
+  pushq %gs:(\at + R_EFLAGS)
+  popfq
+  mov %gs:(\at + R_R8), %r8
+  mov %gs:(\at + R_R9), %r9
+  mov %gs:(\at + R_R10), %r10
+  mov %gs:(\at + R_R11), %r11
+  mov %gs:(\at + R_R12), %r12
+  mov %gs:(\at + R_R13), %r13
+  mov %gs:(\at + R_R14), %r14
+  mov %gs:(\at + R_R15), %r15
+  mov %gs:(\at + R_RDI), %rdi
+  mov %gs:(\at + R_RSI), %rsi
+  mov %gs:(\at + R_RBP), %rbp
+  mov %gs:(\at + R_RBX), %rbx
+  mov %gs:(\at + R_RDX), %rdx
+  mov %gs:(\at + R_RAX), %rax
+  mov %gs:(\at + R_RCX), %rcx
+  mov %gs:(\at + R_RSP), %rsp
+.endm
+
+.macro function name
+  .globl \name
+  .hidden \name
+  .type \name, @function
+\name:
+.endm
+
+  .text
+
+// ---- First instruction of the agent in a process ------------------------------------------------
+// Injected: jumped to with the registers of a fresh image. API: called as int entry(void).
+  .globl shmrec_agent_entry
+  .type shmrec_agent_entry, @function
+shmrec_agent_entry:
+  cmpl $2, 4+shmrec_boot_info(%rip)
+  je 1f
+  // A fresh image: all general registers are 0 but rsp, and flags are clear.
+  mov %rsp, %rbx
+  lea boot_stack_top(%rip), %rsp
+  call shmrec_agent_start
+  mov %rbx, %rsp
+  xor %ebx, %ebx
+  xor %eax, %eax
+  xor %ecx, %ecx
+  xor %edx, %edx
+  xor %esi, %esi
+  xor %edi, %edi
+  xor %r8d, %r8d
+  xor %r9d, %r9d
+  xor %r10d, %r10d
+  xor %r11d, %r11d
+  pushq $0x200
+  popfq
+  jmp *8+shmrec_boot_info(%rip)
+1:
+  push %rbx
+  mov %rsp, %rbx
+  lea boot_stack_top(%rip), %rsp
+  call shmrec_agent_start
+  mov %rbx, %rsp
+  pop %rbx
+  ret
+
+// ---- Signal return -----------------------------------------------------------------------------
+function shmrec_restorer
+  mov $15, %eax
+  syscall
+
+// void shmrec_return_to(ucontext*): makes the given context the thread's own.
+function shmrec_return_to
+  mov %rdi, %rsp
+  mov $15, %eax
+  syscall
+  ud2
+
+// ---- clone -------------------------------------------------------------------------------------
+// int64 shmrec_clone(flags, stack, parent_tid, child_tid, tls, Thread* child)
+// The child runs shmrec_clone_child(child) on `stack` and does not return.
+function shmrec_clone
+  mov %rcx, %r10
+  mov $56, %eax
+  syscall
+  test %rax, %rax
+  jz 1f
+  ret
+1:
+  mov %r9, %rdi
+  call shmrec_clone_child
+  ud2
+
+// ---- Syscalls of the program ---------------------------------------------------------------------
+// Entered by the SIGSYS handler with the program's registers (arguments perhaps changed).
+function shmrec_syscall_plain
+  syscall
+function shmrec_syscall_plain_done
+  jmp *%gs:SYSCALL_NEXT
+
+function shmrec_syscall_post
+  syscall
+function shmrec_syscall_post_done
+  save_registers REGS
+  mov %gs:0, %rdi
+  call syscall_finish
+  jmp shmrec_tail_begin
+
+// ---- Accesses ------------------------------------------------------------------------------------
+function shmrec_access_enter
+  save_registers REGS
+  mov %gs:0, %rdi
+  call access_begin
+  test %eax, %eax
+  jz shmrec_tail_begin
+run_core:
+  load_registers CORE
+  jmp *%gs:CORE_IP
+
+function shmrec_access_leave
+  save_registers CORE
+  mov %gs:0, %rdi
+  call access_end
+  test %eax, %eax
+  jnz run_core
+
+function shmrec_tail_begin
+  cmpq $0, %gs:DEFERRED
+  jne shmrec_deferred_trap
+  load_registers REGS
+  jmp *%gs:EXIT_IP
+function shmrec_tail_end
+  nop
+function shmrec_deferred_trap
+  ud2
+// The program is to see a fault at the access (Thread::raise).
+function shmrec_raise_trap
+  ud2
+
+// ---- Copying memory that may fault -----------------------------------------------------------------
+// int shmrec_safe_copy(to, from, bytes): 0, or 1 after a fault. No stack use in between.
+function shmrec_safe_begin
+function shmrec_safe_copy
+  cmp $8, %rdx
+  je 8f
+  cmp $4, %rdx
+  je 4f
+  cmp $1, %rdx
+  je 1f
+  cmp $2, %rdx
+  je 2f
+  mov %rdx, %rcx
+  shr $3, %rcx
+  jz 6f
+5:
+  mov (%rsi), %rax
+  mov %rax, (%rdi)
+  add $8, %rsi
+  add $8, %rdi
+  dec %rcx
+  jnz 5b
+6:
+  mov %rdx, %rcx
+  and $7, %ecx
+  jz 9f
+7:
+  movb (%rsi), %al
+  movb %al, (%rdi)
+  inc %rsi
+  inc %rdi
+  dec %rcx
+  jnz 7b
+9:
+  xor %eax, %eax
+  ret
+8:
+  mov (%rsi), %rax
+  mov %rax, (%rdi)
+  xor %eax, %eax
+  ret
+4:
+  mov (%rsi), %eax
+  mov %eax, (%rdi)
+  xor %eax, %eax
+  ret
+2:
+  movw (%rsi), %ax
+  movw %ax, (%rdi)
+  xor %eax, %eax
+  ret
+1:
+  movb (%rsi), %al
+  movb %al, (%rdi)
+  xor %eax, %eax
+  ret
+function shmrec_safe_end
+  nop
+function shmrec_safe_faulted
+  mov $1, %eax
+  ret
+
+  .bss
+  .balign 64
+  .skip 32768
+boot_stack_top:
+
+  .section .note.GNU-stack, "", @progbits

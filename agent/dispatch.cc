@@ -1,0 +1,81 @@
+// Which syscall goes where. What is not listed only reads and writes memory, if anything: the table of
+// effects (kernel_access.cc) covers it.
+#include "agent/entry.h"
+#include "agent/maps.h"
+#include "agent/process.h"
+#include "agent/signals.h"
+
+namespace shmrec::agent {
+namespace {
+
+Answer not_there(Thread* thread, void*) {
+  thread->regs.rax = static_cast<uint64_t>(-38);  // ENOSYS
+  return Answer::kDone;
+}
+
+struct Row {
+  uint32_t number;
+  SyscallHandler handler;
+};
+constexpr Row kRows[] = {
+    {__NR_mmap, do_mmap},
+    {__NR_munmap, do_munmap},
+    {__NR_mremap, do_mremap},
+    {__NR_mprotect, do_mprotect},
+    {__NR_pkey_mprotect, do_mprotect},
+    {__NR_madvise, do_madvise},
+    {__NR_msync, do_on_alias},
+    {__NR_mlock, do_on_alias},
+    {__NR_mlock2, do_on_alias},
+    {__NR_munlock, do_on_alias},
+    {__NR_mbind, do_on_alias},
+    {__NR_shmat, do_shmat},
+    {__NR_shmdt, do_shmdt},
+    {__NR_fork, do_clone},
+    {__NR_vfork, do_clone},
+    {__NR_clone, do_clone},
+    {__NR_clone3, do_clone3},
+    {__NR_execve, do_exec},
+    {__NR_execveat, do_exec},
+    {__NR_exit, do_exit},
+    {__NR_exit_group, do_exit},
+    {__NR_wait4, do_wait},
+    {__NR_rt_sigaction, do_sigaction},
+    {__NR_rt_sigprocmask, do_sigprocmask},
+    {__NR_sigaltstack, do_sigaltstack},
+    {__NR_rt_sigreturn, do_sigreturn},
+    {__NR_fcntl, do_fcntl},
+    {__NR_arch_prctl, do_arch_prctl},
+    {__NR_prctl, do_prctl},
+    {__NR_set_robust_list, do_set_robust_list},
+    {__NR_set_tid_address, do_set_tid_address},
+    // The kernel would write to a thread area on every migration; libc does without.
+    {__NR_rseq, not_there},
+    {__NR_io_uring_setup, not_there},
+    {__NR_userfaultfd, not_there},
+};
+constexpr uint32_t kTableSize = 512;
+
+struct Table {
+  SyscallHandler handlers[kTableSize] = {};
+  constexpr Table() {
+    for (const Row& row : kRows) handlers[row.number] = row.handler;
+  }
+};
+constexpr Table kTable;
+
+}  // namespace
+
+void set_arg(Thread* thread, int n, uint64_t value) {
+  Regs& regs = thread->regs;
+  uint64_t* const places[6] = {&regs.rdi, &regs.rsi, &regs.rdx, &regs.r10, &regs.r8, &regs.r9};
+  *places[n] = value;
+}
+
+Answer dispatch_syscall(Thread* thread, void* context) {
+  const uint64_t number = thread->call.number;
+  const SyscallHandler handler = number < kTableSize ? kTable.handlers[number] : nullptr;
+  return handler ? handler(thread, context) : kernel_access(thread, context);
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,23 @@
+// The program's memory maps: traces what the policy wants traced, and keeps regions, aliases and the
+// journal in step with mmap, munmap, mremap, mprotect, madvise, shmat and their kin.
+#pragma once
+
+#include "agent/syscalls.h"
+
+namespace shmrec::agent {
+
+Answer do_mmap(Thread* thread, void* context);
+Answer do_munmap(Thread* thread, void* context);
+Answer do_mremap(Thread* thread, void* context);
+Answer do_mprotect(Thread* thread, void* context);
+Answer do_madvise(Thread* thread, void* context);
+Answer do_on_alias(Thread* thread, void* context);  // msync, mlock, munlock, mincore...
+Answer do_shmat(Thread* thread, void* context);
+Answer do_shmdt(Thread* thread, void* context);
+
+// Journals the executable mappings that are there already; with `adopt`, traces the shared ones.
+void maps_start(Thread* thread, bool adopt);
+// In a forked child: nothing has been counted for it yet; what was not inherited is gone.
+void maps_after_fork();
+
+}  // namespace shmrec::agent

@@ -1,0 +1,17 @@
+// The slow path, for instructions that no generated code performs: the page is opened, the
+// instruction makes one step on it, and what changed is logged.
+#pragma once
+
+#include "agent/decode.h"
+#include "agent/signals.h"
+
+namespace shmrec::agent {
+
+// The instruction at context->regs.rip faulted at a traced page (context->cr2): opens it and lets the
+// instruction run with the trap flag. May be called again for another page of the same instruction.
+// `site` may be null.
+void step_begin(Thread* thread, Context* context, const Site* site);
+// A debug trap: closes and logs if a step was in progress. False: the trap is the program's own.
+bool step_end(Thread* thread, Context* context);
+
+}  // namespace shmrec::agent
