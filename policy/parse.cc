@@ -115,16 +115,17 @@ template <typename T, size_t N>
 void read_map(Problems& problems, const YamlNode& map, std::string_view object,
               const Key<T> (&keys)[N], T& out) {
   std::set<std::string_view> seen;
-  for (const auto& [key, value] : map.entries) {
+  for (const YamlNode::Entry& entry : map.entries) {
+    const std::string_view name = entry.key->text;
     const auto known = std::find_if(std::begin(keys), std::end(keys),
-                                    [&](const Key<T>& k) { return k.name == key->text; });
+                                    [&](const Key<T>& key) { return key.name == name; });
     if (known == std::end(keys)) {
-      report_unknown_key(problems, *key, object, names_of(keys));
-    } else if (!seen.insert(key->text).second) {
-      problems.report(key->where, "key " + quoted(key->text) + " is given twice in " +
-                                      std::string(object) + "; expected it once; remove one");
+      report_unknown_key(problems, *entry.key, object, names_of(keys));
+    } else if (!seen.insert(name).second) {
+      problems.report(entry.key->where, "key " + quoted(name) + " is given twice in " +
+                                            std::string(object) + "; expected it once; remove one");
     } else {
-      known->read(problems, Field{*key, *value}, out);
+      known->read(problems, Field{*entry.key, *entry.value}, out);
     }
   }
 }
@@ -137,8 +138,8 @@ void read_submap(Problems& problems, const Field& field, const Key<T> (&keys)[N]
 }
 
 std::optional<Field> find_field(const YamlNode& map, std::string_view name) {
-  for (const auto& [key, value] : map.entries) {
-    if (key->text == name) return Field{*key, *value};
+  for (const YamlNode::Entry& entry : map.entries) {
+    if (entry.key->text == name) return Field{*entry.key, *entry.value};
   }
   return std::nullopt;
 }

@@ -177,7 +177,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (parent.type == YamlNode::Type::kSequence) {
       parent.items.push_back(&child);
     } else if (open.key != nullptr) {
-      parent.entries.emplace_back(open.key, &child);
+      parent.entries.push_back({open.key, &child});
       open.key = nullptr;
     } else {
       open.key = &checked_key(child, where);

@@ -9,7 +9,6 @@
 #include <deque>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -24,7 +23,11 @@ struct YamlNode {
   std::string text;  // of scalars
   Position where;
   std::vector<const YamlNode*> items;  // of sequences
-  std::vector<std::pair<const YamlNode*, const YamlNode*>> entries;  // of maps: key (kString), value
+  struct Entry {
+    const YamlNode* key;  // kString
+    const YamlNode* value;
+  };
+  std::vector<Entry> entries;  // of maps
   size_t expanded = 1;  // nodes below and including this one, aliases followed
   size_t height = 1;
 };
