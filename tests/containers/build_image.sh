@@ -1,0 +1,13 @@
+#!/bin/bash
+# Makes the image that the tests run in, a minimal Debian 12 with nothing of shmrec in it, unless it is
+# there already. Exit status 77: not root, which debootstrap needs.
+set -euo pipefail
+. "$(dirname "$0")/podman.sh"
+[ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
+
+podman image exists "$image" && exit 0
+tree=$(mktemp -d /var/tmp/shmrec-debootstrap-XXXXXX)
+trap 'rm -rf --one-file-system "$tree"' EXIT
+debootstrap --variant=minbase bookworm "$tree" >"$tree.log" 2>&1 || { tail -n 20 "$tree.log"; exit 1; }
+rm -f "$tree.log"
+tar -C "$tree" --exclude='./var/cache/apt/archives/*.deb' -c . | podman import - "$image"

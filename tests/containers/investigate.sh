@@ -1,0 +1,36 @@
+#!/bin/sh
+# What each of the tests does in its environment, with nothing but a POSIX shell and shmrec: records
+# the example, verifies the bundle, and blames. usage: investigate.sh DIRECTORY_OF_PROGRAMS
+# Runs in the working directory, which must be writable. Fails unless the producer's store is found.
+set -eu
+bin=$1
+
+fail() {
+  echo "FAILED: $1"
+  for file in output verify blame; do
+    [ -e $file ] && { echo "--- $file"; cat $file; }
+  done
+  exit 1
+}
+
+# The check itself must work: asking for a counter kills.
+if [ -e "$bin/ask_perf" ] && "$bin/without_perf" "$bin/ask_perf"; then
+  fail "performance counters are not refused"
+fi
+
+status=0
+"$bin/without_perf" "$bin/shmrec" run -o example.shmrec.tar.zst -- "$bin/shmem_producer_consumer" \
+  >output 2>&1 || status=$?
+[ $status = 1 ] || fail "shmrec run ended with $status, the example alone ends with 1"
+address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' output)
+[ -n "$address" ] || fail "the example did not say what it found"
+
+"$bin/shmrec" bundle verify example.shmrec.tar.zst >verify 2>&1 || fail "the bundle does not verify"
+"$bin/shmrec" blame example.shmrec.tar.zst --recording consumer "$address" >blame 2>&1 ||
+  fail "blame ended with $?"
+cat blame
+# The last line is the consumer's own read, the one before it the producer's store.
+tail -n 1 blame | grep -q '^\*.* read .*shmem_producer_consumer\.c:96\b' ||
+  fail "the last line is not the read of line 96"
+tail -n 2 blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:124\b' ||
+  fail "the line before the last is not the write of line 124"

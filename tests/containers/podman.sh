@@ -1,0 +1,11 @@
+# Sourced: podman with storage of its own, so that the tests neither see nor change other images.
+# Sets $image. The storage is kept between runs, because making the image takes half a minute.
+storage=${SHMREC_TEST_CACHE:-/var/tmp/shmrec-tests-$(id -u)}/containers
+image=localhost/shmrec-test:bookworm
+CONTAINERS_CONF=$(dirname "${BASH_SOURCE[0]}")/containers.conf
+export CONTAINERS_CONF
+
+podman() {
+  command podman --root "$storage/root" --runroot "$storage/runroot" --tmpdir "$storage/tmp" \
+    --storage-driver vfs --runtime runc --cgroup-manager cgroupfs "$@"
+}
