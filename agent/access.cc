@@ -512,8 +512,9 @@ int end_masked_load(Thread* thread, const Site& site) {
   Fault fault;
   uint64_t mask = written_mask(thread, site.bytes);
   if (site.packed) {
-    const int bytes = __builtin_popcountll(mask);
-    mask = bytes == 64 ? ~0ull : (1ull << bytes) - 1;
+    uint64_t packed = 0;
+    for (; mask; mask &= mask - 1) packed = packed << 1 | 1;
+    mask = packed;
   }
   uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
   memset(bounce, 0, 64);
@@ -626,7 +627,7 @@ uint64_t compare_flags(uint64_t a, uint64_t b, uint32_t bytes) {
   // The adjust and parity flags come from the low bits, which the shift moved.
   constexpr uint64_t kParity = 4, kAdjust = 16;
   flags &= ~(kParity | kAdjust);
-  if (!(__builtin_popcount(static_cast<uint8_t>(a - b)) & 1)) flags |= kParity;
+  if (!__builtin_parity(static_cast<uint8_t>(a - b))) flags |= kParity;
   flags |= (a ^ b ^ (a - b)) & kAdjust;
   return flags & 0x8D5;
 }

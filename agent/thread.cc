@@ -18,7 +18,7 @@ constexpr uint32_t kMaxProcesses = 64;
 
 SpinLock blocks_lock;
 uint32_t blocks_mapped = 0;
-Process processes[kMaxProcesses];
+constinit Process processes[kMaxProcesses] = {};
 
 Thread* block(uint32_t index) {
   return reinterpret_cast<Thread*>(kThreadBase + index * kThreadBlockBytes);
