@@ -34,7 +34,7 @@ std::string assign(const Word<T> (&words)[N], const std::string& value, T& out) 
   }
   const std::vector<std::string> texts = texts_of(words);
   const std::string nearest = nearest_name(value, texts);
-  return "'" + value + "'" + did_you_mean(value, texts) + "; expected " + one_of(texts) + "; set " +
+  return quoted(value) + did_you_mean(value, texts) + "; expected " + one_of(texts) + "; set " +
          (nearest.empty() ? texts[0] : nearest);
 }
 

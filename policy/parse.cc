@@ -77,12 +77,6 @@ const char* describe(const YamlNode& node) {
   return "";
 }
 
-std::string quoted(std::string_view text) {
-  constexpr size_t kLongest = 80;
-  const bool cut = text.size() > kLongest;
-  return "'" + std::string(text.substr(0, kLongest)) + (cut ? "...'" : "'");
-}
-
 void report_type(Problems& problems, const Field& field, const std::string& expected,
                  const std::string& fix) {
   problems.report(field.where(), quoted(field.key.text) + " is " + describe(field.value) +

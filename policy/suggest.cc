@@ -48,7 +48,16 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
 
 std::string did_you_mean(std::string_view name, std::span<const std::string> known) {
   const std::string nearest = nearest_name(name, known);
-  return nearest.empty() ? "" : " (did you mean '" + nearest + "'?)";
+  return nearest.empty() ? "" : " (did you mean " + quoted(nearest) + "?)";
+}
+
+std::string quoted(std::string_view text) {
+  constexpr size_t kLongest = 80;
+  std::string out(text.substr(0, kLongest));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  return "'" + out + (text.size() > kLongest ? "...'" : "'");
 }
 
 std::string one_of(std::span<const std::string> names) {

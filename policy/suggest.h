@@ -1,4 +1,5 @@
-// "did you mean": the known name closest to a misspelled one.
+// Words for messages about foreign text: the text itself, and the known name closest to a misspelled
+// one.
 #pragma once
 
 #include <span>
@@ -12,6 +13,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
 
 // " (did you mean 'NEAREST'?)" or "".
 std::string did_you_mean(std::string_view name, std::span<const std::string> known);
+
+// 'TEXT' as it may be shown to a person: cut if long, without control characters.
+std::string quoted(std::string_view text);
 
 // "a, b or c".
 std::string one_of(std::span<const std::string> names);

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "policy/suggest.h"
+
 namespace shmrec {
 namespace {
 
@@ -51,11 +53,11 @@ std::string format_size(uint64_t bytes) {
 std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
                          std::string_view text) {
   if (!bytes) {
-    return "'" + std::string(text) + "' is no size; expected a whole number with a unit (Ki, Mi, Gi, "
+    return quoted(text) + " is no size; expected a whole number with a unit (Ki, Mi, Gi, "
            "Ti, k, M, G, T); write for example 256MiB";
   }
   if (*bytes >= limit.least && *bytes <= limit.most) return "";
-  return std::string(text) + " is out of range; expected " + format_size(limit.least) + " to " +
+  return quoted(text) + " is out of range; expected " + format_size(limit.least) + " to " +
          format_size(limit.most) + "; write a size in between";
 }
 
@@ -76,8 +78,8 @@ std::string conflict_message(const LimitWord& limit, const Limits& limits) {
 std::string directory_problem(std::string_view path) {
   constexpr size_t kMaxPathBytes = 1024;
   if (path.starts_with('/') && path.size() <= kMaxPathBytes) return "";
-  return "'" + std::string(path.substr(0, kMaxPathBytes)) +
-         "' is no spool directory; expected an absolute path of at most " +
+  return quoted(path) +
+         " is no spool directory; expected an absolute path of at most " +
          std::to_string(kMaxPathBytes) + " bytes; write it from '/' on";
 }
 

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "policy/suggest.h"
+
 namespace shmrec {
 namespace {
 
@@ -126,7 +128,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   static void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
-    throw Refusal{position_of(mark), "tag '" + tag + "'; expected a plain value; remove the tag"};
+    throw Refusal{position_of(mark), "tag " + quoted(tag) + "; expected a plain value; remove the tag"};
   }
 
   YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, YamlNode::Type type) {

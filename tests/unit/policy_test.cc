@@ -293,7 +293,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "p.yaml:3:19: 'logSize': '256m' is no size; expected a whole number with a unit "
                  "(Ki, Mi, Gi, Ti, k, M, G, T); write for example 256MiB"},
         Mistaken{"limits: {logSize: 1KiB}\n",
-                 "p.yaml:3:19: 'logSize': 1KiB is out of range; expected 8MiB to 64TiB; write a "
+                 "p.yaml:3:19: 'logSize': '1KiB' is out of range; expected 8MiB to 64TiB; write a "
                  "size in between"},
         Mistaken{"limits: {logSize: 8GiB, spoolSize: 1GiB}\n",
                  "p.yaml:3:10: logSize (8GiB) is larger than spoolSize (1GiB), which has to hold "
@@ -382,6 +382,11 @@ TEST(PolicyParse, AllMistakesAreReportedAtOnce) {
   std::string many;
   for (int i = 0; i < 25; ++i) many += "x" + std::to_string(i) + ": 1\n";
   EXPECT_TRUE(mistake(many).ends_with("p.yaml: 5 more"));
+}
+
+TEST(PolicyParse, ForeignTextIsShownWithoutControlCharactersAndCut) {
+  EXPECT_EQ(mistake("\"\\e[31m\\n\": 1\n").find("p.yaml:3:1: unknown key '?[31m?' in policy"), 0u);
+  EXPECT_LT(mistake(std::string(900, 'k') + ": 1\n").size(), 400u);
 }
 
 TEST(PolicyParse, HeadIsNeeded) {
