@@ -4,7 +4,11 @@
 
 namespace shmrec::cli {
 
+int cmd_blame(int argc, char** argv);
 int cmd_doctor(int argc, char** argv);
+int cmd_dump(int argc, char** argv);
+int cmd_ls(int argc, char** argv);
 int cmd_policy(int argc, char** argv);
+int cmd_run(int argc, char** argv);
 
 }  // namespace shmrec::cli

@@ -18,6 +18,10 @@ struct Command {
 
 // In the order of use: record, look, administer.
 constexpr Command kCommands[] = {
+    {"run", cmd_run, "run a command, record its shared memory, leave a bundle"},
+    {"blame", cmd_blame, "say which accesses led to a value in shared memory"},
+    {"ls", cmd_ls, "list recordings, segments and what was not recorded"},
+    {"dump", cmd_dump, "print a log or a bundle's manifest item by item"},
     {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},
     {"policy", cmd_policy, "check a policy file, show the policy in force"},
 };

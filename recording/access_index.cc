@@ -11,21 +11,12 @@ using shmlog::RecordKind;
 
 namespace {
 
-// Of an access that was cut short, only the lines with a version were done.
-bool line_done(Outcome outcome, const RecordView& record, uint32_t i) {
-  if (outcome == Outcome::kNotDone) return false;
-  if (outcome == Outcome::kDone || outcome == Outcome::kInFlight) return true;
-  return (record.writes() ? record.write_version(i) : record.read_version(i)) != 0;
+uint64_t line_version(const RecordView& record, uint32_t i) {
+  return record.writes() ? record.write_version(i) : record.read_version(i);
 }
 
-// The version under which a record's access to its i-th line is filed. An access in flight whose
-// version was not yet filled in comes right after everything its stripe has seen.
-uint64_t filed_version(const ShmlogReader& reader, const RecordView& record, uint32_t i) {
-  const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
-  if (version != 0) return version;
-  const uint64_t in_line = record.header.offset + uint64_t{i} * shmlog::kLineBytes;
-  return shmlog::stripe_version(reader.stripe_word(record.header.segment, in_line)) + 1;
-}
+// The version is filled in before the line is touched; an access that was cut short lacks the rest.
+bool line_done(const RecordView& record, uint32_t i) { return line_version(record, i) != 0; }
 
 uint64_t mix(uint64_t x) {
   x ^= x >> 32;
@@ -85,8 +76,8 @@ class AccessIndex::Builder {
     ++summary.records;
     const uint64_t line = record.header.offset / shmlog::kLineBytes;
     for (uint32_t i = 0; i < record.lines(); ++i) {
-      if (!line_done(outcome, record, i)) continue;
-      add_line(slot, record, line + i, filed_version(index_.reader_, record, i));
+      if (!line_done(record, i)) continue;
+      add_line(slot, record, line + i, line_version(record, i));
     }
   }
 
@@ -155,6 +146,7 @@ std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query
     for (const Posting& posting : part[(key >> 1) % kBuckets]) {
       if (posting.key != key || (query.writes_only && !posting.writes)) continue;
       if (query.before_version && posting.first_version >= *query.before_version) continue;
+      if (posting.last_version <= query.after_version) continue;
       if (query.process != 0 && reader_.chunks()[posting.slot].header.process != query.process) continue;
       if (slots_[posting.slot].first_event > query.max_event) continue;
       found.push_back(posting);
@@ -191,9 +183,10 @@ void AccessIndex::visit_matches(const LineQuery& query, const Posting& posting, 
     if (header.offset >= query.end || header.offset + header.length <= query.begin) continue;
     if (header.event > query.max_event) continue;
     const auto index = static_cast<uint32_t>(line - header.offset / shmlog::kLineBytes);
-    if (!line_done(reader_.outcome(copy->info(), record), record, index)) continue;
-    const uint64_t version = filed_version(reader_, record, index);
+    if (reader_.outcome(copy->info(), record) == Outcome::kNotDone || !line_done(record, index)) continue;
+    const uint64_t version = line_version(record, index);
     if (query.before_version && version >= *query.before_version) continue;
+    if (version <= query.after_version) continue;
     visit(record, version);
   }
 }
@@ -259,7 +252,7 @@ std::optional<Access> AccessIndex::load(RecordId id) const {
   access.outcome = reader_.outcome(copy->info(), record);
   for (uint32_t i = 0; i < record.lines(); ++i) {
     if (record.reads()) access.read_versions.push_back(record.read_version(i));
-    if (record.writes()) access.write_versions.push_back(filed_version(reader_, record, i));
+    if (record.writes()) access.write_versions.push_back(record.write_version(i));
   }
   access.input.assign(record.input().begin(), record.input().end());
   access.output.assign(record.output().begin(), record.output().end());

@@ -76,6 +76,7 @@ struct LineQuery {
   uint64_t begin = 0;                   // segment offsets; all in one line
   uint64_t end = 0;
   std::optional<uint64_t> before_version;  // only accesses whose version is smaller
+  uint64_t after_version = 0;           // only accesses whose version is larger
   uint32_t process = 0;                 // 0: any
   uint64_t max_event = UINT64_MAX;
   bool writes_only = false;

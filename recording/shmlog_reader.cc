@@ -344,7 +344,7 @@ Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) 
     const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
     const uint64_t word = stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes);
     const bool held = shmlog::stripe_locked(word) && shmlog::stripe_lane(word) == chunk.header.lane;
-    if (record.state == RecordState::kBegun && record.writes() && held && (version == 0 || version == shmlog::stripe_version(word) + 1)) {
+    if (record.state == RecordState::kBegun && record.writes() && held && version == shmlog::stripe_version(word) + 1) {
       return Outcome::kInFlight;
     }
     filled += version != 0;

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <limits>
 
+#include "recording/text.h"
+
 namespace shmrec::recording {
 
 using shmlog::JournalType;
@@ -71,8 +73,6 @@ void set_end(Recording& recording, const shmlog::ProcessEntry& entry) {
   if (WIFSIGNALED(entry.exit_status)) recording.signal = WTERMSIG(entry.exit_status);
   if (WIFEXITED(entry.exit_status)) recording.exit_code = WEXITSTATUS(entry.exit_status);
 }
-
-std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 }  // namespace
 
@@ -168,14 +168,26 @@ Result<const Recording*> Timeline::find(const std::string& id_or_name) const {
                "; expected one of these IDs:" + list};
 }
 
+namespace {
+
+Mapping mapping_of(const JournalItem& item) {
+  const shmlog::JournalEntry& entry = item.entry;
+  if (static_cast<JournalType>(entry.type) == JournalType::kModule) {
+    return {entry.a, end_of(entry), entry.c, 0, 0, item.text};
+  }
+  return {entry.a, end_of(entry), entry.c, entry.segment, static_cast<uint32_t>(entry.d), ""};
+}
+
+}  // namespace
+
 void Timeline::apply(AddressSpace& space, const JournalItem& item) const {
   const shmlog::JournalEntry& entry = item.entry;
   switch (static_cast<JournalType>(entry.type)) {
-    case JournalType::kModule:
-      return space.map({entry.a, end_of(entry), entry.c, 0, 0, item.text});
     case JournalType::kSegmentMap:
       if (entry.segment == 0) return;
-      return space.map({entry.a, end_of(entry), entry.c, entry.segment, static_cast<uint32_t>(entry.d), ""});
+      [[fallthrough]];
+    case JournalType::kModule:
+      return space.map(mapping_of(item));
     case JournalType::kUnmap:
       return space.unmap(entry.a, end_of(entry));
     case JournalType::kProtect:
@@ -217,6 +229,23 @@ AddressSpace Timeline::address_space(const Recording& recording, uint64_t event)
   AddressSpace space;
   build_space(space, recording, reader_.journal().size(), event);
   return space;
+}
+
+std::vector<Mapping> Timeline::segments_mapped(const Recording& recording) const {
+  std::vector<Mapping> found;
+  AddressSpace inherited;
+  build_space(inherited, recording, recording.journal_begin, UINT64_MAX);
+  for (const auto& [begin, mapping] : inherited.mappings()) {
+    if (mapping.segment != 0) found.push_back(mapping);
+  }
+  const auto steps = steps_.find(recording.process);
+  if (steps == steps_.end()) return found;
+  for (const Step& step : steps->second) {
+    const JournalItem& item = reader_.journal()[step.item];
+    const bool map = static_cast<JournalType>(item.entry.type) == JournalType::kSegmentMap;
+    if (map && item.entry.segment != 0) found.push_back(mapping_of(item));
+  }
+  return found;
 }
 
 std::vector<std::string> Timeline::coverage() const {

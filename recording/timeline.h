@@ -78,6 +78,9 @@ class Timeline {
   // The address space of a recording when its event number was `event` (UINT64_MAX: at its end).
   AddressSpace address_space(const Recording& recording, uint64_t event) const;
 
+  // All pieces of segments it ever had mapped, inherited ones first.
+  std::vector<Mapping> segments_mapped(const Recording& recording) const;
+
   // Coverage lines of the journal: what was not recorded, and why.
   std::vector<std::string> coverage() const;
 

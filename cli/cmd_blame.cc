@@ -1,0 +1,103 @@
+// shmrec blame: which accesses led to a value in shared memory.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "recording/blame.h"
+#include "recording/blame_print.h"
+#include "recording/run_files.h"
+
+namespace shmrec::cli {
+namespace {
+
+struct Arguments {
+  std::string bundle;
+  std::string at = "end";
+  std::string history;
+  bool json = false;
+  bool show_command_line = false;
+  recording::BlameQuery query;
+};
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "shmrec: %s\n", error.message.c_str());
+  return error.bad_input ? 2 : 1;
+}
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  app.add_option("BUNDLE", arguments.bundle, "Bundle, run directory or .shmlog file")->required();
+  app.add_option("WHERE", arguments.query.where,
+                 "An address (0x...), SEGMENT+OFFSET (label, name or number, see shmrec ls), or an expression over "
+                 "global variables such as '&ring[2].value'")
+      ->required();
+  app.add_option("--recording", arguments.query.recording,
+                 "Recording by ID, pid or name; default: one that accessed it and crashed, else the last to access it");
+  app.add_option("--at", arguments.at, "Time in the recording: EVENT, EVENT:0xPC or end")->capture_default_str();
+  app.add_option("--len", arguments.query.length, "Bytes; default: what WHERE or the last access says")
+      ->check(CLI::Range(uint64_t{1}, recording::kMaxBlameBytes));
+  app.add_option("--history", arguments.history, "Also the N earlier writes, or all")->type_name("N|all");
+  app.add_flag("--forward", arguments.query.forward, "Who read the value, instead of where it came from");
+  app.add_flag("--json", arguments.json, "Print a JSON document");
+  app.add_flag("--show-command-line", arguments.show_command_line,
+               "Also print for each access the command that asks from there");
+}
+
+Result<> settle(Arguments& arguments) {
+  const Result<recording::TimeInRecording> time = recording::parse_time(arguments.at);
+  if (!time) return time.error();
+  arguments.query.time = *time;
+  const std::string& history = arguments.history;
+  if (history == "all") {
+    arguments.query.history = recording::kWholeHistory;
+  } else if (!history.empty()) {
+    const char* end = history.data() + history.size();
+    const auto [stop, error] = std::from_chars(history.data(), end, arguments.query.history);
+    if (error != std::errc() || stop != end) return Error{"--history " + history + ": expected a number or all"};
+  }
+  return Unit{};
+}
+
+void print_answer(const Arguments& arguments, const recording::BlameAnswer& answer) {
+  if (arguments.json) {
+    using nlohmann::detail::error_handler_t;
+    std::printf("%s\n", recording::blame_json(answer).dump(2, ' ', false, error_handler_t::replace).c_str());
+    return;
+  }
+  std::fputs(recording::blame_table(answer, isatty(STDOUT_FILENO) != 0).c_str(), stdout);
+  if (arguments.show_command_line) {
+    std::printf("\n%s", recording::blame_command_lines(answer, arguments.bundle).c_str());
+  }
+  std::fflush(stdout);
+  for (const std::string& note : answer.notes) std::fprintf(stderr, "shmrec: note: %s\n", note.c_str());
+}
+
+}  // namespace
+
+int cmd_blame(int argc, char** argv) {
+  CLI::App app{"Prints the accesses that led to a value in shared memory, newest last; those of the recording in "
+               "question are marked with *.",
+               "shmrec blame"};
+  Arguments arguments;
+  add_options(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (const Result<> settled = settle(arguments); !settled) return fail(settled.error());
+  const auto files = recording::RunFiles::open(arguments.bundle);
+  if (!files) return fail(files.error());
+  const auto index = recording::AccessIndex::build((*files)->log());
+  const recording::Timeline timeline((*files)->log());
+  recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
+  const auto answer = recording::Blame(*index, timeline, symbols).ask(arguments.query);
+  if (!answer) return fail(answer.error());
+  print_answer(arguments, *answer);
+  return 0;
+}
+
+}  // namespace shmrec::cli

@@ -1,0 +1,40 @@
+// The files of one run as the readers of it want them, wherever they came from: a bundle, a run
+// directory of the spool, or a shared-memory log alone.
+//
+// Owner: holds the opened log and, for a bundle, the directory it was unpacked to.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "recording/shmlog_reader.h"
+
+namespace shmrec::recording {
+
+class OpenedBundle;
+
+class RunFiles {
+ public:
+  static Result<std::unique_ptr<RunFiles>> open(const std::string& bundle_or_directory_or_log);
+  ~RunFiles();
+
+  const ShmlogReader& log() const { return *log_; }
+  const std::string& given_path() const { return given_path_; }
+  // Directory with run.json and its neighbours; empty for a log alone.
+  const std::filesystem::path& directory() const { return directory_; }
+  // The file to read for a program or library of the recorded system: its copy in the bundle, else
+  // the path itself.
+  std::string binary(const std::string& path) const;
+
+ private:
+  RunFiles();
+
+  std::string given_path_;
+  std::filesystem::path directory_;
+  std::unique_ptr<OpenedBundle> bundle_;
+  std::unique_ptr<ShmlogReader> log_;
+};
+
+}  // namespace shmrec::recording
