@@ -1,0 +1,43 @@
+// What shmctl(IPC_STAT) tells: size, attachments, pids. Databases use shm_nattch to find out whether
+// a crashed server still has children.
+#include "victim.h"
+
+#include <sys/ipc.h>
+#include <sys/shm.h>
+
+static int id;
+
+static unsigned long attached(void) {
+  struct shmid_ds state;
+  CHECK(shmctl(id, IPC_STAT, &state) == 0);
+  CHECK_EQ(state.shm_segsz, 5000);
+  return state.shm_nattch;
+}
+
+static void attach_too(void* unused) {
+  (void)unused;
+  CHECK_EQ(attached(), 2);  // inherited
+  uint32_t* words = shmat(id, NULL, 0);
+  words[0]++;
+  CHECK_EQ(attached(), 3);
+}
+
+int main(void) {
+  id = shmget(IPC_PRIVATE, 5000, IPC_CREAT | 0600);
+  CHECK(id >= 0);
+  CHECK_EQ(attached(), 0);
+  uint32_t* words = shmat(id, NULL, 0);
+  words[0] = 1;
+  CHECK_EQ(attached(), 1);
+  wait_ok(child(attach_too, NULL));
+  CHECK_EQ(attached(), 1);
+  CHECK_EQ(words[0], 2);
+  CHECK(shmdt(words) == 0);
+  CHECK_EQ(attached(), 0);
+  struct shmid_ds state;
+  CHECK(shmctl(id, IPC_STAT, &state) == 0);
+  CHECK_EQ(state.shm_cpid, getpid());
+  CHECK_EQ(state.shm_lpid, getpid());
+  CHECK(shmctl(id, IPC_RMID, NULL) == 0);
+  say("sysv_nattch\n");
+}
