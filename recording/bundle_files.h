@@ -1,0 +1,49 @@
+// Small file helpers that bundles are written and read with.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "base/result.h"
+
+namespace shmrec::recording {
+
+// Owns a descriptor, closes it at the end.
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  explicit UniqueFd(int fd) : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~UniqueFd();
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+
+ private:
+  int fd_ = -1;
+};
+
+// Full transfers that survive signals and short counts; false with errno set. write_all turns a
+// write of nothing into ENOSPC.
+bool write_all(int fd, const char* data, size_t bytes);
+// Bytes read at `offset`: fewer than asked only at the end of the file; -1 with errno set.
+ssize_t pread_all(int fd, void* into, size_t bytes, uint64_t offset);
+
+// Opens a regular file for reading, never a device or a pipe (which could block or never end).
+// `bytes` is its size at that time.
+Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes);
+
+// The whole of a small text file; more than `limit` bytes is an error.
+Result<std::string> read_text(const std::filesystem::path& path, uint64_t limit);
+
+// "3.2 MiB"
+std::string human_bytes(uint64_t bytes);
+
+}  // namespace shmrec::recording

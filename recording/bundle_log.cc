@@ -1,0 +1,195 @@
+#include "recording/bundle_log.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "recording/shmlog_format.h"
+
+namespace shmrec::recording {
+namespace {
+
+using shmlog::ChunkHeader;
+using shmlog::ChunkState;
+using shmlog::Header;
+using shmlog::kChunkBytes;
+
+// Where the chunks are, as far as the file has them whole.
+struct Chunks {
+  uint64_t offset = 0;
+  uint64_t count = 0;
+  uint64_t end() const { return offset + count * kChunkBytes; }
+};
+
+bool sound_header(const Header& header) {
+  return std::memcmp(header.magic, shmlog::kMagic, sizeof(header.magic)) == 0 &&
+         header.version == shmlog::kVersion && header.chunks.entry_bytes == kChunkBytes;
+}
+
+// No chunks if the header cannot be used: then the file is taken byte for byte.
+Chunks find_chunks(const Header& header, uint64_t file_bytes) {
+  if (!sound_header(header) || header.chunks.offset > file_bytes) return {};
+  const uint64_t whole = (file_bytes - header.chunks.offset) / kChunkBytes;
+  return {header.chunks.offset, std::min<uint64_t>(header.chunks.count, whole)};
+}
+
+bool read_chunk_header(int fd, uint64_t at, ChunkHeader& header) {
+  return pread_all(fd, &header, sizeof(header), at) == sizeof(header);
+}
+
+bool ever_used(const ChunkHeader& header) {
+  static const ChunkHeader kUnused{};
+  return std::memcmp(&header, &kUnused, sizeof(header)) != 0;
+}
+
+// Whether the bytes between the last chunk and the end of the file, less than a chunk, are zeros.
+bool zero_tail(int fd, uint64_t from, uint64_t to) {
+  std::vector<char> tail(to - from);
+  if (pread_all(fd, tail.data(), tail.size(), from) < 0) return false;
+  return std::all_of(tail.begin(), tail.end(), [](char c) { return c == 0; });
+}
+
+// End of the last chunk with anything in its header.
+uint64_t used_end(int fd, const Chunks& chunks, uint64_t file_bytes) {
+  if (chunks.count == 0 || file_bytes - chunks.end() >= kChunkBytes) return file_bytes;
+  if (!zero_tail(fd, chunks.end(), file_bytes)) return file_bytes;
+  for (uint64_t i = chunks.count; i > 0; --i) {
+    const uint64_t at = chunks.offset + (i - 1) * kChunkBytes;
+    ChunkHeader header{};
+    if (!read_chunk_header(fd, at, header) || ever_used(header)) return at + kChunkBytes;
+  }
+  return chunks.offset;
+}
+
+// Whether any recorded process is not known to have ended.
+bool any_process_live(int fd, const Header& header) {
+  constexpr auto kEnded = static_cast<uint32_t>(shmlog::EntryState::kEnded);
+  constexpr uint32_t kMostProcesses = 1 << 20;  // of a header that may be damaged
+  const uint32_t count = std::min({header.next_process, header.processes.count, kMostProcesses});
+  std::vector<shmlog::ProcessEntry> entries(count);
+  const ssize_t got = pread_all(fd, entries.data(), count * sizeof(entries[0]), header.processes.offset);
+  if (got < 0) return true;
+  entries.resize(static_cast<size_t>(got) / sizeof(entries[0]));
+  return std::any_of(entries.begin(), entries.end(), [](const shmlog::ProcessEntry& entry) {
+    return entry.state != 0 && entry.state != kEnded;
+  });
+}
+
+bool all_zero(const std::vector<char>& data, size_t bytes) {
+  return bytes == 0 || (data[0] == 0 && std::memcmp(&data[0], &data[1], bytes - 1) == 0);
+}
+
+class Snapshot {
+ public:
+  Snapshot(int from, int to) : from_(from), to_(to) {}
+
+  // Copies [0, end).
+  bool take(const Chunks& chunks, uint64_t end) {
+    const uint64_t chunks_end = chunks.count == 0 ? 0 : std::min(chunks.end(), end);
+    uint64_t at = end;
+    if (at > chunks_end && !copy_down(chunks_end, at)) return false;
+    at = chunks_end;
+    for (; chunks.count != 0 && at > chunks.offset; at -= kChunkBytes) {
+      if (!copy_chunk(at - kChunkBytes)) return false;
+    }
+    return copy_down(0, at) && ftruncate(to_, static_cast<off_t>(end)) == 0;
+  }
+
+ private:
+  // [begin, end), highest block first. Zeros stay holes.
+  bool copy_down(uint64_t begin, uint64_t end) {
+    while (end > begin) {
+      const uint64_t part = std::min<uint64_t>(end - begin, buffer_.size());
+      end -= part;
+      if (!copy(end, static_cast<size_t>(part))) return false;
+    }
+    return true;
+  }
+
+  bool copy(uint64_t at, size_t bytes) {
+    const ssize_t got = pread_all(from_, buffer_.data(), bytes, at);
+    if (got < 0) return false;
+    if (all_zero(buffer_, static_cast<size_t>(got))) return true;
+    return lseek(to_, static_cast<off_t>(at), SEEK_SET) >= 0 &&
+           write_all(to_, buffer_.data(), static_cast<size_t>(got));
+  }
+
+  bool copy_chunk(uint64_t at) {
+    ChunkHeader before{}, after{};
+    if (!read_chunk_header(from_, at, before)) return false;
+    if (!copy(at, kChunkBytes) || !read_chunk_header(from_, at, after)) return false;
+    const auto claimed = static_cast<uint32_t>(ChunkState::kClaimed);
+    if (before.ticket == after.ticket && (after.state & 0xFF) != claimed) return true;
+    const ChunkHeader unused{};
+    return pwrite(to_, &unused, sizeof(unused), static_cast<off_t>(at)) == sizeof(unused);
+  }
+
+  int from_, to_;
+  std::vector<char> buffer_ = std::vector<char>(1 << 20);
+};
+
+Result<UniqueFd> unnamed_file(const std::filesystem::path& scratch) {
+  UniqueFd fd(open(scratch.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (fd) return fd;
+  std::string name = (scratch / ".shmrec-log-XXXXXX").string();
+  fd = UniqueFd(mkostemp(name.data(), O_CLOEXEC));
+  if (!fd) return system_error(scratch.string() + ": cannot make a temporary file");
+  unlink(name.c_str());
+  return fd;
+}
+
+}  // namespace
+
+Result<LogImage> take_log(const std::filesystem::path& shmlog,
+                          const std::filesystem::path& scratch) {
+  LogImage image;
+  Result<UniqueFd> fd = open_regular(shmlog, image.present_bytes);
+  if (!fd) return fd.error();
+  Header header{};
+  if (pread_all(fd->get(), &header, sizeof(header), 0) < 0) return system_error(shmlog);
+  const Chunks chunks = find_chunks(header, image.present_bytes);
+  image.stored_bytes = used_end(fd->get(), chunks, image.present_bytes);
+  image.may_change = chunks.count == 0 || header.closed != 1 || any_process_live(fd->get(), header);
+  if (!image.may_change) {
+    image.fd = std::move(*fd);
+    return image;
+  }
+  Result<UniqueFd> copy = unnamed_file(scratch);
+  if (!copy) return copy.error();
+  if (!Snapshot(fd->get(), copy->get()).take(chunks, image.stored_bytes)) {
+    return system_error(shmlog.string() + ": cannot copy it to " + scratch.string());
+  }
+  image.fd = std::move(*copy);
+  return image;
+}
+
+LogView::LogView() : data_(MAP_FAILED) {}
+
+LogView::~LogView() {
+  reader_.reset();
+  if (data_ != MAP_FAILED) munmap(data_, bytes_);
+}
+
+Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std::string& name) {
+  std::unique_ptr<LogView> view(new LogView);
+  view->bytes_ = std::max<uint64_t>(image.present_bytes, 1);
+  view->data_ = mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (view->data_ == MAP_FAILED) return system_error(name);
+  if (image.stored_bytes > 0 && mmap(view->data_, image.stored_bytes, PROT_READ, MAP_SHARED | MAP_FIXED,
+                                     image.fd.get(), 0) == MAP_FAILED) {
+    return system_error(name);
+  }
+  auto reader = ShmlogReader::from_memory(
+      {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name);
+  if (!reader) return reader.error();
+  view->reader_ = std::move(*reader);
+  return view;
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,182 @@
+#include "recording/bundle_run.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace shmrec::recording {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kMaxTextBytes = uint64_t{16} << 20;
+constexpr size_t kMaxLineBytes = size_t{4} << 20;
+constexpr size_t kMaxGaps = 10000;
+
+bool is_object(const json& value) { return !value.is_discarded() && value.is_object(); }
+
+json parse(std::string_view text) { return json::parse(text.begin(), text.end(), nullptr, false); }
+
+std::string text_member(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::optional<int> int_member(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_integer()) return std::nullopt;
+  return found->get<int>();
+}
+
+// Adds the name that a redacted value belongs to: what is before "=", or else `before`, the array
+// element or the key in front of it.
+void note_redacted(const std::string& text, const std::string& before, std::set<std::string>& names) {
+  const size_t mark = text.find(kRedactedMark);
+  if (mark == std::string::npos) return;
+  const size_t equals = text.find('=');
+  names.insert(equals < mark ? text.substr(0, equals) : before);
+}
+
+// Values are nested no deeper than what the launcher writes.
+void collect_redacted(const json& value, std::set<std::string>& names, int depth = 0) {
+  if (!value.is_structured() || depth > 4) return;
+  std::string before;
+  for (const auto& [key, member] : value.items()) {
+    if (value.is_object()) before = key;
+    if (member.is_string()) note_redacted(member.get<std::string>(), before, names);
+    collect_redacted(member, names, depth + 1);
+    if (value.is_array() && member.is_string()) before = member.get<std::string>();
+  }
+}
+
+// Hands out the complete lines of the first `bytes` bytes of a file. A last line without a newline is
+// one that its writer did not finish.
+class Lines {
+ public:
+  Lines(int fd, uint64_t bytes) : fd_(fd), left_(bytes) {}
+
+  bool next(std::string& line) {
+    for (;;) {
+      const size_t newline = buffer_.find('\n', scanned_);
+      if (newline != std::string::npos) {
+        line = buffer_.substr(0, newline);
+        buffer_.erase(0, newline + 1);
+        scanned_ = 0;
+        return true;
+      }
+      scanned_ = buffer_.size();
+      if (left_ == 0 || buffer_.size() > kMaxLineBytes || !fill()) return false;
+    }
+  }
+  bool unfinished() const { return !buffer_.empty(); }
+
+ private:
+  bool fill() {
+    const size_t part = static_cast<size_t>(std::min<uint64_t>(left_, 1 << 16));
+    const size_t old = buffer_.size();
+    buffer_.resize(old + part);
+    const ssize_t got = pread_all(fd_, &buffer_[old], part, at_);
+    buffer_.resize(old + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    at_ += part, left_ -= part;
+    return got > 0;
+  }
+
+  int fd_;
+  uint64_t left_;
+  uint64_t at_ = 0;
+  std::string buffer_;
+  size_t scanned_ = 0;
+};
+
+class FactsReader {
+ public:
+  FactsReader(const std::filesystem::path& dir, RunFacts& facts) : dir_(dir), facts_(facts) {}
+
+  // nullptr if the file is not there; `missing` says what that means.
+  const RunFile* open(const char* name, const char* missing, bool expected) {
+    RunFile file{name};
+    Result<UniqueFd> fd = open_regular(dir_ / name, file.bytes);
+    if (!fd) {
+      std::error_code ignored;
+      const bool there = std::filesystem::exists(dir_ / name, ignored);
+      problem(name, there ? fd.error().message : missing, expected && !there);
+      return nullptr;
+    }
+    file.fd = std::move(*fd);
+    facts_.files.push_back(std::move(file));
+    return &facts_.files.back();
+  }
+
+  json read_object(const char* name, const char* missing, bool expected) {
+    const RunFile* file = open(name, missing, expected);
+    if (file == nullptr) return json::object();
+    std::string text(std::min(file->bytes, kMaxTextBytes), '\0');
+    const ssize_t got = pread_all(file->fd.get(), text.data(), text.size(), 0);
+    json value = got < 0 ? json(json::value_t::discarded) : parse(text.substr(0, got));
+    if (is_object(value)) return value;
+    problem(name, "cut off or damaged: not a JSON object", false);
+    return json::object();
+  }
+
+  void read_events() {
+    const RunFile* file = open("events.jsonl", "missing: no exec, exit or coverage lines", false);
+    if (file == nullptr) return;
+    Lines lines(file->fd.get(), file->bytes);
+    uint64_t damaged = 0;
+    for (std::string line; lines.next(line);) {
+      const json event = parse(line);
+      is_object(event) ? take(event) : static_cast<void>(++damaged);
+    }
+    if (damaged > 0) problem("events.jsonl", std::to_string(damaged) + " lines damaged", false);
+    if (lines.unfinished()) problem("events.jsonl", "last line cut off: its writer was killed", true);
+  }
+
+ private:
+  void take(const json& event) {
+    const std::string type = text_member(event, "type");
+    if (type == "exec") collect_redacted(event, facts_.redacted);
+    if (type == "exit") take_exit(event);
+    if (type == "coverage") take_gap(text_member(event, "what"), text_member(event, "why"));
+  }
+
+  void take_exit(const json& event) {
+    const auto pid = int_member(event, "pid"), status = int_member(event, "status");
+    if (pid && status) facts_.exits[*pid] = *status;
+  }
+
+  void take_gap(std::string what, std::string why) {
+    const auto [found, added] = gap_index_.try_emplace({what, why}, facts_.gaps.size());
+    if (!added) {
+      ++facts_.gaps[found->second].count;
+    } else if (facts_.gaps.size() < kMaxGaps) {
+      facts_.gaps.push_back({std::move(what), std::move(why), 1});
+    } else {
+      gap_index_.erase(found);
+    }
+  }
+
+  void problem(std::string file, std::string why, bool expected) {
+    facts_.problems.push_back({std::move(file), std::move(why), expected});
+  }
+
+  const std::filesystem::path& dir_;
+  RunFacts& facts_;
+  std::map<std::pair<std::string, std::string>, size_t> gap_index_;
+};
+
+}  // namespace
+
+std::string RunFacts::run_text(const char* key) const { return text_member(run, key); }
+
+RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log) {
+  RunFacts facts;
+  FactsReader reader(run_dir, facts);
+  facts.run = reader.read_object("run.json", "missing: command, host and policy are unknown", false);
+  facts.end = reader.read_object(
+      "end.json", "missing: the run goes on, or its launcher was killed before it could end it", true);
+  reader.read_events();
+  if (with_launcher_log) reader.open("launcher.log", "missing", false);
+  collect_redacted(facts.run, facts.redacted);
+  return facts;
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,56 @@
+// What a run directory says beside its log: run.json, end.json and a digest of events.jsonl.
+//
+// Any of the files may be missing, cut off or damaged: what cannot be used is noted in `problems`.
+// The files are opened once and read up to the size they had then; they may be growing.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "recording/bundle_files.h"
+
+namespace shmrec::recording {
+
+// A value that the launcher did not write down stands there as this word (policy/redact.h).
+inline constexpr const char* kRedactedMark = "<redacted>";
+
+struct RunFile {
+  std::string name;  // in the run directory and in the bundle
+  UniqueFd fd;
+  uint64_t bytes = 0;
+};
+
+struct ReportedGap {  // a coverage line of events.jsonl
+  std::string what;
+  std::string why;
+  uint64_t count = 0;
+};
+
+struct RunFacts {
+  std::vector<RunFile> files;  // those that are there of: run.json end.json events.jsonl launcher.log
+  nlohmann::json run;          // an object; empty if there is none
+  nlohmann::json end;          // likewise
+  std::map<int, int> exits;    // pid -> wait status, the newest
+  std::vector<ReportedGap> gaps;
+  std::set<std::string> redacted;  // names whose values were left out
+  struct Problem {
+    std::string file;
+    std::string why;
+    bool expected = false;  // as it is while the run goes on or after the launcher was killed
+  };
+  std::vector<Problem> problems;
+
+  // A member of run.json as text; "" if missing or of another type.
+  std::string run_text(const char* key) const;
+};
+
+RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log);
+
+}  // namespace shmrec::recording
