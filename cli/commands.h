@@ -5,6 +5,7 @@
 namespace shmrec::cli {
 
 int cmd_blame(int argc, char** argv);
+int cmd_bundle(int argc, char** argv);
 int cmd_doctor(int argc, char** argv);
 int cmd_dump(int argc, char** argv);
 int cmd_ls(int argc, char** argv);

@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"blame", cmd_blame, "say which accesses led to a value in shared memory"},
     {"ls", cmd_ls, "list recordings, segments and what was not recorded"},
     {"dump", cmd_dump, "print a log or a bundle's manifest item by item"},
+    {"bundle", cmd_bundle, "make, list, show, verify and extract bundles"},
     {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},
     {"policy", cmd_policy, "check a policy file, show the policy in force"},
 };

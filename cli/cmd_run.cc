@@ -1,0 +1,93 @@
+// shmrec run: record a command.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/pack/image.h"
+#include "cli/commands.h"
+#include "launcher/run.h"
+
+namespace shmrec::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+The command runs as it would alone: same directory, environment, descriptors, limits, terminal and
+signals. Signals sent to shmrec go on to the command. At its end shmrec writes one file, the bundle
+(NAME-TIME.shmrec.tar.zst), and a short report on stderr.
+
+Exit code: the command's; 128+N if signal N killed it; 127 if it was not found; 126 if it could not
+be executed; 125 if shmrec failed and the policy says failurePolicy: closed; 2 for a bad option or
+policy.
+
+Environment: SHMREC_POLICY, SHMREC_SPOOL and the other SHMREC_* variables that `shmrec policy show`
+lists override the policy file.
+
+Example:
+  shmrec run --policy policy.yaml -- ./shmem_producer_consumer
+  shmrec ls shmem_producer_consumer-*.shmrec.tar.zst)";
+
+struct Help : CLI::Formatter {
+  std::string make_usage(const CLI::App*, std::string) const override {
+    return "usage: shmrec run [OPTIONS] [--] COMMAND [ARGUMENTS...]\n";
+  }
+};
+
+// Everything from the first word that is no option of ours is the command's, its options included. A
+// "--" in front of it is not part of it.
+std::vector<std::string> command_of(std::vector<std::string> rest) {
+  if (!rest.empty() && rest[0] == "--") rest.erase(rest.begin());
+  return rest;
+}
+
+bool after_marker(int argc, char** argv) {
+  return std::any_of(argv, argv + argc, [](const char* word) { return std::string(word) == "--"; });
+}
+
+}  // namespace
+
+int cmd_run(int argc, char** argv) {
+  CLI::App app{"Runs COMMAND, records every access to shared memory by it and its descendants, and "
+               "leaves a bundle.",
+               "shmrec run"};
+  launcher::RunOptions options;
+  options.agent_image = {shmrec_agent_image, shmrec_agent_image_bytes};
+  std::string policy;
+  app.formatter(std::make_shared<Help>());
+  app.footer(kFooter);
+  app.add_option("-p,--policy", policy, "What to record, how much to keep (default: $SHMREC_POLICY, "
+                                        "/etc/shmrec/policy.yaml, built-in)")
+      ->type_name("FILE");
+  app.add_option("-o,--output", options.output,
+                 "The bundle, or the directory it goes to (default: the current directory)")
+      ->type_name("PATH");
+  app.add_option("--spool", options.spool, "Directory for the data of the running command")
+      ->type_name("DIR");
+  app.add_flag("--keep-spool", options.keep_spool, "Keep the run's directory in the spool too");
+  app.add_flag("--on-failure", options.on_failure, "Leave a bundle only if the exit code is not 0");
+  app.add_flag("--wait-all", options.wait_all,
+               "Wait for all processes that the command left, not for the command alone");
+  app.add_flag("-q,--quiet", options.quiet, "No report at the end");
+  app.prefix_command();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  options.command = command_of(app.remaining());
+  if (options.command.empty()) {
+    std::fprintf(stderr, "shmrec: run: no command given; see shmrec run --help\n");
+    return 2;
+  }
+  if (options.command[0].size() > 1 && options.command[0][0] == '-' && !after_marker(argc, argv)) {
+    std::fprintf(stderr, "shmrec: run: %s: no such option; see shmrec run --help\n",
+                 options.command[0].c_str());
+    return 2;
+  }
+  if (!policy.empty()) options.policy_file = policy;
+  return launcher::run(options);
+}
+
+}  // namespace shmrec::cli

@@ -1,0 +1,262 @@
+#include "launcher/inject.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "launcher/identity.h"
+#include "recording/shmlog_format.h"
+
+namespace shmrec::launcher {
+namespace {
+
+// `mov $9, %eax; syscall; int3`: mmap with the other registers as set. The number is loaded by the
+// stub because the kernel overwrites rax with execve's result on the way out of EVENT_EXEC.
+constexpr uint64_t kStub = 0xCC'05'0F'00'00'00'09'B8;
+constexpr uint64_t kStubBytes = 8;
+static_assert(SYS_mmap == 9);
+constexpr uint64_t kUserCode64 = 0x33;  // cs of 64-bit code
+constexpr size_t kKernelSigsetBytes = 8;
+constexpr size_t kMaxSegments = sizeof(agent::ImageHeader::segments) / sizeof(agent::ImageSegment);
+
+void* pointer(uint64_t value) { return reinterpret_cast<void*>(value); }
+
+std::string failed(const char* what, int error = errno) {
+  return std::string(what) + ": " + strerror(error);
+}
+
+bool is_event(int status, int event) { return status >> 16 == event; }
+
+// The exec was made by another thread of the process, which now goes by the process's number.
+pid_t former_tid(pid_t pid) {
+  unsigned long tid = 0;
+  if (ptrace(PTRACE_GETEVENTMSG, pid, 0, &tid) != 0) return pid;
+  return static_cast<pid_t>(tid);
+}
+
+bool get_mask(pid_t pid, sigset_t& mask) {
+  return ptrace(PTRACE_GETSIGMASK, pid, kKernelSigsetBytes, &mask) == 0;
+}
+bool set_mask(pid_t pid, const sigset_t& mask) {
+  return ptrace(PTRACE_SETSIGMASK, pid, kKernelSigsetBytes, &mask) == 0;
+}
+
+bool peek(pid_t pid, uint64_t address, uint64_t& word) {
+  errno = 0;
+  word = static_cast<uint64_t>(ptrace(PTRACE_PEEKDATA, pid, pointer(address), 0));
+  return errno == 0;
+}
+bool poke(pid_t pid, uint64_t address, uint64_t word) {
+  return ptrace(PTRACE_POKEDATA, pid, pointer(address), word) == 0;
+}
+
+bool bad_segment(const agent::ImageHeader& image, const agent::ImageSegment& segment, size_t size) {
+  const uint64_t end = image.base + image.span_bytes;
+  return segment.file_offset > size || segment.file_bytes > size - segment.file_offset ||
+         segment.file_bytes > segment.memory_bytes || segment.address < image.base ||
+         segment.address > end || segment.memory_bytes > end - segment.address;
+}
+
+}  // namespace
+
+Result<AgentImage> AgentImage::open(std::span<const unsigned char> bytes) {
+  AgentImage image;
+  image.bytes_ = bytes;
+  agent::ImageHeader& header = image.header_;
+  if (bytes.size() < sizeof header) return Error{"agent image: too short", false};
+  memcpy(&header, bytes.data(), sizeof header);
+  if (memcmp(header.magic, agent::kImageMagic, sizeof header.magic) != 0 ||
+      header.abi_version != agent::kAbiVersion)
+    return Error{"agent image: not one of this release", false};
+  if (header.segment_count > kMaxSegments || header.base % 4096 != 0 ||
+      header.span_bytes == 0 || header.span_bytes > agent::kAgentEnd - agent::kAgentBase)
+    return Error{"agent image: bad header", false};
+  for (uint32_t i = 0; i < header.segment_count; ++i)
+    if (bad_segment(header, header.segments[i], bytes.size()))
+      return Error{"agent image: segment " + std::to_string(i) + " lies outside", false};
+  return image;
+}
+
+Injector::Injector(Settings settings) : settings_(std::move(settings)) {}
+
+int Injector::attach(pid_t tid, bool killable) {
+  // A thread whose execve was interrupted and restarted comes here again, still attached.
+  if (!tracees_.contains(tid)) {
+    const ActAs identity(tid);
+    if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) != 0) return errno;
+    tracees_.emplace(tid, Tracee{});
+  }
+  if (killable) interrupt(tid);
+  return 0;
+}
+
+void Injector::interrupt(pid_t tid) {
+  // ESRCH: it died, and its status is on its way.
+  ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+}
+
+Injector::Handled Injector::on_wait(pid_t pid, int status) {
+  if (WIFSTOPPED(status) && is_event(status, PTRACE_EVENT_EXEC)) return on_exec(pid);
+  const auto found = tracees_.find(pid);
+  if (found == tracees_.end()) return {};
+  if (!WIFSTOPPED(status)) {
+    // If it is a child of the launcher too, this status is also the one of the child.
+    Handled handled = finish(pid, ExecReport::Outcome::kDied, "killed during exec", status);
+    handled.mine = false;
+    return handled;
+  }
+  Tracee& tracee = found->second;
+  if (tracee.phase == Phase::kMapping && status >> 8 == SIGTRAP) return on_mapped(pid, tracee);
+  return on_other_stop(pid, tracee, status);
+}
+
+Injector::Handled Injector::on_exec(pid_t pid) {
+  const pid_t former = former_tid(pid);
+  auto node = tracees_.extract(former);
+  if (node.empty()) {  // not ours to trace: never hold it
+    ptrace(PTRACE_DETACH, pid, 0, 0);
+    return {true, std::nullopt};
+  }
+  // The old leader, if it was in an execve of its own, is gone without a status.
+  tracees_.erase(pid);
+  node.key() = pid;
+  Tracee& tracee = tracees_.insert(std::move(node)).position->second;
+  const ActAs identity(pid);
+  std::string trouble = plant_stub(pid, tracee);
+  if (trouble.empty() && ptrace(PTRACE_CONT, pid, 0, 0) != 0) trouble = failed("continue");
+  if (trouble.empty()) return {true, std::nullopt};
+  if (tracee.phase == Phase::kMapping) restore(pid, tracee, tracee.registers.rip);
+  return detach(pid, tracee, ExecReport::Outcome::kUnrecorded, std::move(trouble));
+}
+
+// Returns what went wrong. Once the phase is kMapping, restore() undoes it.
+std::string Injector::plant_stub(pid_t pid, Tracee& tracee) {
+  user_regs_struct& registers = tracee.registers;
+  iovec all{&registers, sizeof registers};
+  if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all) != 0) return failed("read registers");
+  if (all.iov_len != sizeof registers || registers.cs != kUserCode64)
+    return "the program is 32-bit code, which is not recorded";
+  tracee.exec = read_exec_info(pid, registers.rsp);
+  if (!peek(pid, registers.rip, tracee.word)) return failed("read the entry point");
+  if (!get_mask(pid, tracee.mask)) return failed("read the signal mask");
+  tracee.phase = Phase::kMapping;
+  sigset_t everything;
+  memset(&everything, 0xFF, sizeof everything);
+  const agent::ImageHeader& image = settings_.image.header();
+  user_regs_struct call = registers;
+  call.rdi = image.base;
+  call.rsi = image.span_bytes;
+  call.rdx = PROT_READ | PROT_WRITE | PROT_EXEC;
+  call.r10 = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+  call.r8 = static_cast<uint64_t>(-1);
+  call.r9 = 0;
+  if (!set_mask(pid, everything)) return failed("block signals");
+  if (!poke(pid, registers.rip, kStub)) return failed("write at the entry point");
+  if (ptrace(PTRACE_SETREGS, pid, 0, &call) != 0) return failed("write registers");
+  return {};
+}
+
+Injector::Handled Injector::on_mapped(pid_t pid, Tracee& tracee) {
+  user_regs_struct now{};
+  std::string trouble;
+  const agent::ImageHeader& image = settings_.image.header();
+  if (ptrace(PTRACE_GETREGS, pid, 0, &now) != 0) {
+    trouble = failed("read registers");
+  } else if (now.rip != tracee.registers.rip + kStubBytes) {
+    trouble = "the first instruction was not reached";
+  } else if (now.rax != image.base) {
+    trouble = failed("map the agent", static_cast<int>(-static_cast<int64_t>(now.rax)));
+  } else {
+    const ActAs identity(pid);
+    trouble = write_image(pid, tracee);
+  }
+  const bool injected = trouble.empty();
+  if (!restore(pid, tracee, injected ? image.entry : tracee.registers.rip) && injected)
+    trouble = failed("enter the agent");
+  return detach(pid, tracee,
+                trouble.empty() ? ExecReport::Outcome::kInjected : ExecReport::Outcome::kUnrecorded,
+                trouble);
+}
+
+std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
+  const agent::ImageHeader& image = settings_.image.header();
+  agent::BootInfo boot{};
+  boot.abi_version = agent::kAbiVersion;
+  boot.mode = static_cast<uint32_t>(agent::BootMode::kInjected);
+  boot.resume_address = tracee.registers.rip;
+  boot.log_bytes = settings_.log_bytes;
+  boot.log_fd = -1;
+  boot.start_kind = static_cast<uint32_t>(shmlog::StartKind::kExec);
+  boot.launcher_uid = geteuid();
+  iovec local[kMaxSegments + 1];
+  iovec remote[std::size(local)];
+  size_t count = 0;
+  size_t bytes = 0;
+  auto add = [&](uint64_t address, const void* from, size_t size) {
+    local[count] = {const_cast<void*>(from), size};
+    remote[count++] = {pointer(address), size};
+    bytes += size;
+  };
+  for (const agent::ImageSegment& segment : std::span(image.segments, image.segment_count))
+    add(segment.address, settings_.image.bytes().data() + segment.file_offset, segment.file_bytes);
+  add(image.boot_info, &boot, sizeof boot);
+  const ssize_t written = process_vm_writev(pid, local, count, remote, count, 0);
+  if (written < 0) return failed("write the agent");
+  if (static_cast<size_t>(written) != bytes) return "write the agent: cut short";
+  return {};
+}
+
+// A SIGSTOP or group stop while the stub runs is put off until the detachment. Any other signal there
+// was forced by the stub itself, that is, the entry point cannot be executed: let the program find out
+// by itself. In the first phase it is the INTERRUPT that a failed execve meets.
+Injector::Handled Injector::on_other_stop(pid_t pid, Tracee& tracee, int status) {
+  const bool signal_stop = status >> 16 == 0;
+  if (tracee.phase == Phase::kSeized) {
+    return detach(pid, tracee, ExecReport::Outcome::kFailed, {}, signal_stop ? WSTOPSIG(status) : 0);
+  }
+  if (!signal_stop || WSTOPSIG(status) == SIGSTOP) {
+    tracee.stopped_by_user |= signal_stop;
+    ptrace(PTRACE_CONT, pid, 0, 0);
+    return {true, std::nullopt};
+  }
+  restore(pid, tracee, tracee.registers.rip);
+  return detach(pid, tracee, ExecReport::Outcome::kUnrecorded,
+                "its entry point cannot be executed");
+}
+
+// Back to what the kernel left at exec, at `rip`. All of it is tried, whatever fails.
+bool Injector::restore(pid_t pid, const Tracee& tracee, uint64_t rip) {
+  user_regs_struct registers = tracee.registers;
+  registers.rip = rip;
+  registers.rax = 0;
+  registers.orig_rax = static_cast<unsigned long long>(-1);
+  const bool bytes = poke(pid, tracee.registers.rip, tracee.word);
+  const bool mask = set_mask(pid, tracee.mask);
+  return ptrace(PTRACE_SETREGS, pid, 0, &registers) == 0 && bytes && mask;
+}
+
+Injector::Handled Injector::detach(pid_t pid, const Tracee& tracee, ExecReport::Outcome outcome,
+                                   std::string why, int signal) {
+  if (tracee.stopped_by_user) kill(pid, SIGSTOP);
+  // Killed meanwhile: whatever went wrong, that was the cause. Its status is on its way.
+  if (ptrace(PTRACE_DETACH, pid, 0, signal) != 0) return finish(pid, ExecReport::Outcome::kDied);
+  return finish(pid, outcome, std::move(why));
+}
+
+Injector::Handled Injector::finish(pid_t pid, ExecReport::Outcome outcome, std::string why,
+                                   int status) {
+  ExecReport report{outcome, pid, std::move(why), {}, status};
+  auto node = tracees_.extract(pid);
+  if (!node.empty()) report.exec = std::move(node.mapped().exec);
+  return {true, std::move(report)};
+}
+
+}  // namespace shmrec::launcher

@@ -1,0 +1,91 @@
+#include "launcher/report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace shmrec::launcher {
+namespace {
+
+using shmlog::Loss;
+
+constexpr size_t kShownGaps = 5;
+
+struct LossText {
+  Loss loss;
+  const char* text;
+};
+constexpr LossText kLossTexts[] = {
+    {Loss::kRecordsOverwritten, "oldest accesses were discarded, because the log was full"},
+    {Loss::kRecordsDropped, "accesses were not logged: no room could be had"},
+    {Loss::kJournalDropped, "notes about processes and mappings did not fit"},
+    {Loss::kProcessesDropped, "processes ran unrecorded: too many"},
+    {Loss::kLanesDropped, "threads ran unrecorded: too many"},
+    {Loss::kSegmentsDropped, "segments were not traced: too many"},
+    {Loss::kUsageDropped, "usage counters did not fit"},
+    {Loss::kStripesStolen, "times order was broken, because a process held a line for too long"},
+};
+
+std::string grouped(uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  return digits;
+}
+
+std::string counted(uint64_t number, const char* noun, const char* plural_ending = "s") {
+  return grouped(number) + " " + noun + (number == 1 ? "" : plural_ending);
+}
+
+// Calls `visit` with each entry of a table that was in use.
+template <typename Entry, typename Visit>
+void for_each_entry(int fd, const shmlog::Area& area, Visit visit) {
+  std::vector<Entry> entries(area.count);
+  const size_t bytes = entries.size() * sizeof(Entry);
+  if (pread(fd, entries.data(), bytes, static_cast<off_t>(area.offset)) != static_cast<ssize_t>(bytes))
+    return;
+  const auto live = static_cast<uint32_t>(shmlog::EntryState::kLive);
+  for (const Entry& entry : entries)
+    if (entry.state >= live) visit(entry);
+}
+
+}  // namespace
+
+Summary summarize(int log_fd, const shmlog::Header& layout) {
+  Summary summary;
+  for_each_entry<shmlog::ProcessEntry>(log_fd, layout.processes, [&](const auto& process) {
+    ++summary.recordings;
+    summary.accesses += process.accesses;
+  });
+  for_each_entry<shmlog::SegmentEntry>(log_fd, layout.segments,
+                                       [&](const auto&) { ++summary.segments; });
+  if (pread(log_fd, summary.losses, sizeof summary.losses, offsetof(shmlog::Header, losses)) !=
+      sizeof summary.losses)
+    memset(summary.losses, 0, sizeof summary.losses);
+  return summary;
+}
+
+std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
+                        const std::string& bundle) {
+  std::string text = "shmrec: " + counted(summary.recordings, "recording") + ", " +
+                     counted(summary.accesses, "access", "es") + " to " +
+                     counted(summary.segments, "shared segment") + "\n";
+  for (const LossText& loss : kLossTexts)
+    if (const uint64_t count = summary.losses[static_cast<size_t>(loss.loss)])
+      text += "shmrec: lost: " + grouped(count) + " " + loss.text + "\n";
+  for (size_t i = 0; i < std::min(gaps.size(), kShownGaps); ++i)
+    text += "shmrec: not recorded: " + gaps[i].what + ": " + gaps[i].why + "\n";
+  if (gaps.size() > kShownGaps)
+    text += "shmrec: not recorded: " + grouped(gaps.size() - kShownGaps) +
+            " more, listed in the bundle's coverage.json\n";
+  if (!bundle.empty())
+    text += "shmrec: bundle " + bundle + "\nshmrec: look at it with: shmrec ls " + bundle + "\n";
+  return text;
+}
+
+void print_report(const Summary& summary, const std::vector<Gap>& gaps, const std::string& bundle) {
+  fputs(report_text(summary, gaps, bundle).c_str(), stderr);
+}
+
+}  // namespace shmrec::launcher

@@ -1,0 +1,29 @@
+// The report at the end of a run, on stderr.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "launcher/run_directory.h"
+#include "recording/shmlog_format.h"
+
+namespace shmrec::launcher {
+
+// Counts of a log. `losses` by shmlog::Loss.
+struct Summary {
+  uint64_t recordings = 0;
+  uint64_t segments = 0;
+  uint64_t accesses = 0;
+  uint64_t losses[static_cast<size_t>(shmlog::Loss::kCount)] = {};
+};
+
+// `layout`: as planned by the launcher. The file's own header may have been overwritten by the
+// workload.
+Summary summarize(int log_fd, const shmlog::Header& layout);
+
+std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
+                        const std::string& bundle);
+void print_report(const Summary& summary, const std::vector<Gap>& gaps, const std::string& bundle);
+
+}  // namespace shmrec::launcher

@@ -1,0 +1,303 @@
+#include "launcher/run.h"
+
+#include <fcntl.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/spdlog.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "launcher/filter.h"
+#include "launcher/privileges.h"
+#include "launcher/report.h"
+#include "launcher/run_directory.h"
+#include "launcher/spawn.h"
+#include "launcher/supervisor.h"
+#include "policy/policy.h"
+#include "recording/bundle.h"
+#include "recording/shmlog_create.h"
+
+namespace shmrec::launcher {
+namespace {
+
+template <typename... Parts>
+void say(const Parts&... parts) {
+  std::string line = "shmrec: ";
+  (line.append(parts), ...);
+  line += '\n';
+  fputs(line.c_str(), stderr);
+}
+
+// Descriptors 0 to 2 may have been closed by the caller. What is opened next would take their
+// numbers, and a message for a person could end up in it. Closed again at exec.
+void occupy_standard_descriptors() {
+  int fd;
+  do fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
+// What is written during a run.
+struct Recording {
+  RunDirectory directory;
+  UniqueFd log;
+  shmlog::Header layout{};
+  FilterProgram filter;
+  std::optional<Injector::Settings> injection;
+};
+
+recording::CreateOptions log_options(const Policy& policy) {
+  recording::CreateOptions options;
+  options.log_bytes = policy.limits.log_bytes;
+  options.rules = compile_rules(policy);
+  options.default_mode = policy.default_mode;
+  options.default_order = policy.default_order;
+  options.failure_closed = policy.failure_policy == FailurePolicy::kClosed;
+  options.launcher_pid = static_cast<uint32_t>(getpid());
+  options.build = SHMREC_VERSION;
+  if (getrandom(&options.run_id, sizeof options.run_id, 0) != sizeof options.run_id)
+    options.run_id = static_cast<uint64_t>(time(nullptr));
+  return options;
+}
+
+Result<> fill_directory(Recording& recording, const Policy& policy, const RunOptions& options) {
+  const recording::CreateOptions log = log_options(policy);
+  if (auto planned = recording::plan_layout(log, recording.layout); !planned) return planned.error();
+  Result<int> file = recording::create_shmlog(recording.directory.log_path(), log);
+  if (!file) return file.error();
+  recording.log.reset(*file);
+  return recording.directory.write_start(log.run_id, options.command);
+}
+
+Result<> prepare_injection(Recording& recording, std::span<const unsigned char> bytes) {
+  Result<FilterProgram> filter = build_filter();
+  if (!filter) return filter.error();
+  recording.filter = std::move(*filter);
+  Result<AgentImage> image = AgentImage::open(bytes);
+  if (!image) return image.error();
+  recording.injection = Injector::Settings{*image, recording.layout.file_bytes};
+  return Unit{};
+}
+
+Result<Recording> prepare(const Policy& policy, const RunOptions& options) {
+  const std::string& spool = options.spool.empty() ? policy.spool_directory : options.spool;
+  Result<RunDirectory> directory = RunDirectory::create(policy, spool, options.command);
+  if (!directory) return directory.error();
+  Recording recording{std::move(*directory)};
+  Result<> filled = fill_directory(recording, policy, options);
+  if (filled) filled = prepare_injection(recording, options.agent_image);
+  if (filled) return recording;
+  recording.directory.remove();
+  return filled.error();
+}
+
+// One run, from a policy to an exit code.
+class Run {
+ public:
+  Run(const RunOptions& options, const Policy& policy) : options_(options), policy_(policy) {}
+
+  int execute() {
+    if (!start_recording()) return kExitLauncherFailed;
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    const InheritedSignals signals;
+    if (!start_command(signals)) return kExitLauncherFailed;
+    supervise();
+    finish();
+    return exit_code_;
+  }
+
+ private:
+  bool closed() const { return policy_.failure_policy == FailurePolicy::kClosed; }
+
+  // What cannot be recorded runs unrecorded, or not at all: as the policy says. True: go on.
+  bool tolerate(const std::string& trouble) {
+    if (closed()) {
+      say("not started, because it cannot be recorded: ", trouble);
+    } else {
+      say("the command runs unrecorded: ", trouble);
+    }
+    return !closed();
+  }
+
+  bool start_recording() {
+    Result<Recording> recording = prepare(policy_, options_);
+    if (!recording) return tolerate(recording.error().message);
+    recording_.emplace(std::move(*recording));
+    start_log();
+    return true;
+  }
+
+  void start_log() {
+    try {
+      log_ = spdlog::basic_logger_st("launcher", recording_->directory.path() / "launcher.log");
+      log_->flush_on(spdlog::level::info);
+      log_->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
+    } catch (const spdlog::spdlog_ex& error) {
+      say("no launcher.log: ", error.what());
+    }
+  }
+
+  template <typename... Args>
+  void log(const char* format, const Args&... args) {
+    if (log_) log_->info(fmt::runtime(format), args...);
+  }
+
+  bool start_command(const InheritedSignals& signals) {
+    SpawnOptions spawn{options_.command, recording_ ? &recording_->filter : nullptr,
+                       policy_.on_launcher_death == LauncherDeath::kKill};
+    Result<Child> child = Child::spawn(spawn, signals);
+    if (!child) {
+      say(child.error().message);
+      discard_recording();
+      return false;
+    }
+    child_.emplace(std::move(*child));
+    if (recording_ && child_->listener.fd < 0 && !tolerate_no_listener()) return false;
+    log("command is pid {}", child_->pid());
+    const Result<std::string> kept = drop_capabilities();
+    log("{}", kept ? *kept : kept.error().message);
+    return true;
+  }
+
+  bool tolerate_no_listener() {
+    const int error = child_->listener.error;
+    const std::string trouble = std::string("seccomp: ") + strerror(error) + ": " +
+                                explain_install_error(error);
+    if (tolerate(trouble)) {
+      recording_->directory.write_gap("the whole run", trouble);
+      return true;
+    }
+    child_->abandon();
+    discard_recording();
+    return false;
+  }
+
+  void supervise() {
+    SupervisorOptions options;
+    options.command = child_->pid();
+    options.listener.reset(child_->listener.fd);
+    options.killable = child_->listener.killable;
+    options.refuse_unrecorded = closed();
+    options.wait_for_all = options_.wait_all;
+    if (recording_) {
+      options.log_fd = recording_->log.get();
+      options.injection = recording_->injection;
+    }
+    supervisor_.emplace(std::move(options), events());
+    child_->release();
+    status_ = supervisor_->run();
+    exit_code_ = WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
+    log("command ended with wait status {:#x}", status_);
+  }
+
+  SupervisorEvents events() {
+    if (!recording_)
+      return {[](const ExecReport&) {}, [](pid_t, int) {},
+              [](const std::string&, const std::string&) {}};
+    return {[this](const ExecReport& report) { on_exec(report); },
+            [this](pid_t pid, int status) { recording_->directory.write_exit(pid, status); },
+            [this](const std::string& what, const std::string& why) {
+              log("not recorded: {}: {}", what, why);
+              recording_->directory.write_gap(what, why);
+            }};
+  }
+
+  void on_exec(const ExecReport& report) {
+    const bool recorded = report.outcome == ExecReport::Outcome::kInjected;
+    log("exec by pid {}: {} {}", report.pid, report.exec.executable,
+        recorded ? "recorded" : report.why);
+    recording_->directory.write_exec(report.pid, report.exec, recorded);
+  }
+
+  void finish() {
+    regain_capabilities();
+    const int error = child_->start_error();
+    if (error != 0) {
+      say(options_.command[0], ": ", strerror(error));
+      discard_recording();
+    }
+    if (recording_) finish_recording();
+    if (supervisor_->others_left()) supervisor_->leave_keeper();
+  }
+
+  void finish_recording() {
+    RunDirectory& directory = recording_->directory;
+    if (supervisor_->others_left())
+      directory.write_gap("processes that outlived the command",
+                          "they still ran when the bundle was made; what they did later is missing "
+                          "(shmrec run --wait-all waits for them)");
+    else
+      mark_closed();
+    if (const Result<> end = directory.write_end(status_, exit_code_); !end) say(end.error().message);
+    summary_ = summarize(recording_->log.get(), recording_->layout);
+    const bool wanted = !options_.on_failure || exit_code_ != 0;
+    const bool bundled = wanted && make_bundle();
+    if (!options_.quiet) print_report(summary_, directory.gaps(), bundle_);
+    if ((bundled || !wanted) && !options_.keep_spool) directory.remove();
+    else if (options_.keep_spool && !options_.quiet) say("run directory: ", directory.path().string());
+  }
+
+  void mark_closed() {
+    const uint32_t closed = 1;
+    if (pwrite(recording_->log.get(), &closed, sizeof closed, offsetof(shmlog::Header, closed)) !=
+        sizeof closed)
+      log("the log could not be closed: {}", strerror(errno));
+  }
+
+  bool make_bundle() {
+    recording::CreateBundleOptions options;
+    options.output = options_.output;
+    options.trigger = WIFSIGNALED(status_)
+                          ? std::string("signal ") + std::to_string(WTERMSIG(status_)) + " (SIG" +
+                                sigabbrev_np(WTERMSIG(status_)) + ")"
+                          : "exit " + std::to_string(exit_code_);
+    options.collect_binaries = policy_.collect.binaries;
+    options.collect_libraries = policy_.collect.libraries;
+    options.collect_launcher_log = policy_.collect.launcher_log;
+    options.max_bytes = policy_.limits.recording_bytes;
+    const std::string directory = recording_->directory.path().string();
+    auto made = recording::create_bundle(directory, options);
+    if (made) {
+      bundle_ = made->string();
+      return true;
+    }
+    say("no bundle: ", made.error().message);
+    say("the run is kept in ", directory, "; make the bundle by: shmrec bundle create ", directory);
+    return false;
+  }
+
+  void discard_recording() {
+    log_.reset();
+    if (recording_) recording_->directory.remove();
+    recording_.reset();
+  }
+
+  const RunOptions& options_;
+  const Policy& policy_;
+  std::optional<Recording> recording_;
+  std::optional<Child> child_;
+  std::optional<Supervisor> supervisor_;
+  std::shared_ptr<spdlog::logger> log_;
+  Summary summary_;
+  std::string bundle_;
+  int status_ = 0;
+  int exit_code_ = 0;
+};
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  occupy_standard_descriptors();
+  Result<Policy> policy = load_policy(options.policy_file, environ);
+  Result<> supported = policy ? refuse_unsupported(*policy) : Result<>(policy.error());
+  if (!supported) {
+    // One mistake a line.
+    say(supported.error().message);
+    return supported.error().bad_input ? 2 : kExitLauncherFailed;
+  }
+  return Run(options, *policy).execute();
+}
+
+}  // namespace shmrec::launcher

@@ -1,0 +1,197 @@
+#include "launcher/run_directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "policy/redact.h"
+
+namespace shmrec::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxGaps = 1000;
+constexpr size_t kMaxNameBytes = 100;
+
+std::string to_text(const ordered_json& value, int indent) {
+  return value.dump(indent, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string utc(const char* format) {
+  const time_t now = time(nullptr);
+  tm parts{};
+  gmtime_r(&now, &parts);
+  char text[64];
+  strftime(text, sizeof text, format, &parts);
+  return text;
+}
+
+// The command's base name, of characters that no shell or archive minds.
+std::string run_name(const std::string& command) {
+  std::string name = fs::path(command).filename().string().substr(0, kMaxNameBytes);
+  for (char& c : name)
+    if (!isalnum(static_cast<unsigned char>(c)) && !strchr("._+-", c)) c = '_';
+  if (name.empty() || name[0] == '.' || name[0] == '-') name.insert(0, "_");
+  return name;
+}
+
+std::string first_line(const char* path) {
+  std::string line;
+  std::ifstream file(path);
+  std::getline(file, line);
+  return line;
+}
+
+std::string read_all(const char* path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What can be seen from inside of the container that this may be. Null outside.
+ordered_json container_facts() {
+  constexpr struct {
+    const char* key;
+    const char* variable;
+  } kVariables[] = {
+      {"pod", "POD_NAME"},          {"podNamespace", "POD_NAMESPACE"},
+      {"podUid", "POD_UID"},        {"node", "NODE_NAME"},
+      {"containerName", "CONTAINER_NAME"}, {"runtime", "container"},
+      {"kubernetesServiceHost", "KUBERNETES_SERVICE_HOST"},
+  };
+  ordered_json facts;
+  for (const auto& variable : kVariables)
+    if (const char* value = getenv(variable.variable)) facts[variable.key] = value;
+  if (access("/.dockerenv", F_OK) == 0) facts["marker"] = "/.dockerenv";
+  if (access("/run/.containerenv", F_OK) == 0) facts["marker"] = "/run/.containerenv";
+  if (facts.is_null()) return facts;
+  facts["cgroup"] = read_all("/proc/self/cgroup");
+  return facts;
+}
+
+// A default spool lies in a directory that everybody may write: take it only if it is ours.
+Result<> check_owner(const std::string& spool) {
+  struct stat status;
+  if (lstat(spool.c_str(), &status) != 0) return system_error(spool);
+  if (spool != "/tmp/shmrec-" + std::to_string(getuid())) return Unit{};
+  if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 022) != 0)
+    return Error{spool + ": not a directory of this user alone; remove it or choose another by --spool",
+                 false};
+  return Unit{};
+}
+
+Result<> write_file(const fs::path& path, const std::string& text) {
+  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!file) return system_error(path.string());
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t bytes = write(file.get(), text.data() + done, text.size() - done);
+    if (bytes < 0) return system_error(path.string());
+    done += static_cast<size_t>(bytes);
+  }
+  return Unit{};
+}
+
+}  // namespace
+
+std::string wall_clock() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  gmtime_r(&now.tv_sec, &parts);
+  char text[64];
+  const size_t bytes = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  snprintf(text + bytes, sizeof text - bytes, ".%09ldZ", now.tv_nsec);
+  return text;
+}
+
+Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::string& spool,
+                                          const std::vector<std::string>& command) {
+  RunDirectory run;
+  run.policy_ = &policy;
+  std::error_code error;
+  const mode_t old_mask = umask(077);
+  fs::create_directories(spool, error);
+  umask(old_mask);
+  if (error) return Error{spool + ": " + error.message(), false};
+  if (const Result<> owner = check_owner(spool); !owner) return owner.error();
+  run.path_ = fs::absolute(spool) / (run_name(command[0]) + utc("-%Y%m%dT%H%M%SZ-") +
+                                     std::to_string(getpid()));
+  if (mkdir(run.path_.c_str(), 0700) != 0) return system_error(run.path_.string());
+  const fs::path events = run.path_ / "events.jsonl";
+  run.events_.reset(open(events.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!run.events_) return system_error(events.string());
+  return run;
+}
+
+Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::string>& command) {
+  utsname names{};
+  uname(&names);
+  char id[20];
+  snprintf(id, sizeof id, "%016lx", static_cast<unsigned long>(run_id));
+  std::error_code ignored;
+  return write_file(path_ / "run.json",
+                    to_text({{"format", "shmrec-run/1"},
+                             {"runId", id},
+                             {"version", SHMREC_VERSION},
+                             {"command", redact_arguments(*policy_, command)},
+                             {"cwd", fs::current_path(ignored).string()},
+                             {"executable", command[0]},
+                             {"hostname", names.nodename},
+                             {"kernel", names.release},
+                             {"bootId", first_line("/proc/sys/kernel/random/boot_id")},
+                             {"uid", getuid()},
+                             {"gid", getgid()},
+                             {"container", container_facts()},
+                             {"startTime", wall_clock()},
+                             {"policy", to_yaml(*policy_)},
+                             {"launcherPid", getpid()}},
+                            2));
+}
+
+void RunDirectory::write_exec(pid_t pid, const ExecInfo& exec, bool recorded) {
+  ordered_json line = {{"time", wall_clock()}, {"type", "exec"}, {"pid", pid},
+                       {"exe", exec.executable},
+                       {"argv", redact_arguments(*policy_, exec.arguments)},
+                       {"recorded", recorded}};
+  if (policy_->collect.environment) line["env"] = redact_environment(*policy_, exec.environment);
+  if (!exec.complete) line["cut"] = true;
+  append(to_text(line, -1));
+}
+
+void RunDirectory::write_exit(pid_t pid, int status) {
+  append(to_text({{"time", wall_clock()}, {"type", "exit"}, {"pid", pid}, {"status", status}}, -1));
+}
+
+void RunDirectory::write_gap(const std::string& what, const std::string& why) {
+  Gap gap{what, why};
+  if (gaps_.size() >= kMaxGaps || !known_gaps_.insert(gap).second) return;
+  gaps_.push_back(gap);
+  append(to_text({{"time", wall_clock()}, {"type", "coverage"}, {"what", what}, {"why", why}}, -1));
+}
+
+Result<> RunDirectory::write_end(int status, int exit_code) {
+  return write_file(path_ / "end.json",
+                    to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2));
+}
+
+void RunDirectory::remove() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+// A full disk loses the line, never the run.
+void RunDirectory::append(const std::string& line) {
+  while (write(events_.get(), line.data(), line.size()) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace shmrec::launcher

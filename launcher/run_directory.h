@@ -1,0 +1,62 @@
+// The directory of one run in the spool: what the launcher writes down besides the log.
+//
+//   run.json      before the start: what is run, where, under which policy
+//   events.jsonl  appended while it runs: execs, exits, what was not recorded
+//   end.json      last, on an orderly end
+//   launcher.log, run.shmlog
+//
+// Invariants
+//  1. Arguments and environment are redacted before they are written.
+//  2. A line of events.jsonl is written by one write(2): death leaves at most the last one cut.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "launcher/exec_info.h"
+#include "launcher/unique_fd.h"
+#include "policy/policy.h"
+
+namespace shmrec::launcher {
+
+struct Gap {
+  std::string what;
+  std::string why;
+  auto operator<=>(const Gap&) const = default;
+};
+
+class RunDirectory {
+ public:
+  // Makes the spool if need be, and in it NAME-TIME-PID. `policy` must outlive the object.
+  static Result<RunDirectory> create(const Policy& policy, const std::string& spool,
+                                     const std::vector<std::string>& command);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path log_path() const { return path_ / "run.shmlog"; }
+  const std::vector<Gap>& gaps() const { return gaps_; }
+
+  Result<> write_start(uint64_t run_id, const std::vector<std::string>& command);
+  void write_exec(pid_t pid, const ExecInfo& exec, bool recorded);
+  void write_exit(pid_t pid, int status);
+  void write_gap(const std::string& what, const std::string& why);  // each pair once
+  Result<> write_end(int status, int exit_code);
+
+  void remove();
+
+ private:
+  void append(const std::string& line);
+
+  const Policy* policy_ = nullptr;
+  std::filesystem::path path_;
+  UniqueFd events_;
+  std::vector<Gap> gaps_;
+  std::set<Gap> known_gaps_;
+};
+
+// "2026-01-31T08:15:00.123456789Z"
+std::string wall_clock();
+
+}  // namespace shmrec::launcher

@@ -1,0 +1,259 @@
+#include "launcher/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP  // Linux 6.6; not in Debian 12's headers
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+
+namespace shmrec::launcher {
+namespace {
+
+// How long the rest of the workload may take to end after the command before it counts as left over.
+constexpr int64_t kGraceMs = 100;
+constexpr int64_t kForeverMs = INT64_MAX;
+
+// Left to their defaults: faults of the launcher itself, and what cannot or need not be forwarded.
+constexpr int kNotSupervised[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL, SIGTRAP, SIGABRT,
+                                  SIGSYS,  SIGTTIN, SIGTTOU, SIGKILL, SIGSTOP};
+
+int64_t now_ms() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+}
+
+std::string name_of(pid_t pid) {
+  std::string name;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
+  std::getline(file, name);
+  return (name.empty() ? "process" : name) + " (pid " + std::to_string(pid) + ")";
+}
+
+std::string explain_attach(int error) {
+  if (error == EPERM)
+    return "ptrace refused: the process has another user than the launcher, is traced by another "
+           "debugger, may not be dumped, or the machine forbids it (see shmrec doctor)";
+  return std::string("ptrace: ") + strerror(error);
+}
+
+bool receive(int listener, seccomp_notif& request) {
+  memset(&request, 0, sizeof request);
+  return ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) == 0;
+}
+
+bool answer(int listener, uint64_t id, int error, uint32_t flags) {
+  seccomp_notif_resp response{id, 0, -error, flags};
+  return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response) == 0;
+}
+
+short poll_once(int fd, int timeout_ms) {
+  pollfd entry{fd, POLLIN, 0};
+  return poll(&entry, 1, timeout_ms) > 0 ? entry.revents : 0;
+}
+
+// The keeper's whole life: exec goes on unrecorded, all else does not exist.
+[[noreturn]] void keep(int listener) {
+  for (seccomp_notif request; !(poll_once(listener, -1) & (POLLHUP | POLLERR | POLLNVAL));) {
+    if (!receive(listener, request)) continue;
+    const int number = request.data.nr;
+    if (number == SYS_execve || number == SYS_execveat)
+      answer(listener, request.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+    else
+      answer(listener, request.id, number == SYS_fcntl ? EBADF : ENOSYS, 0);
+  }
+  _exit(0);
+}
+
+}  // namespace
+
+sigset_t Supervisor::supervised_signals() {
+  sigset_t set;
+  sigfillset(&set);
+  for (int signal : kNotSupervised) sigdelset(&set, signal);
+  return set;
+}
+
+Supervisor::Supervisor(SupervisorOptions options, SupervisorEvents events)
+    : options_(std::move(options)), events_(std::move(events)) {
+  if (options_.injection) injector_.emplace(*options_.injection);
+  sigset_t set = supervised_signals();
+  sigdelset(&set, SIGPIPE);  // the launcher's own; blocked, it stays pending for ever
+  signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  // Wakes the answered process on this processor: four times faster. The flag goes by value.
+  if (options_.listener)
+    ioctl(options_.listener.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+}
+
+int Supervisor::run() {
+  while (!finished()) {
+    pollfd entries[] = {{signals_.get(), POLLIN, 0}, {options_.listener.get(), POLLIN, 0}};
+    if (poll(entries, 2, poll_timeout()) < 0 && errno != EINTR) break;
+    // Statuses first: a process may have been stopped before it could cause the next notification.
+    if (entries[0].revents) on_signals();
+    if (entries[1].revents & POLLIN) on_notification();
+    else if (entries[1].revents) options_.listener.reset();  // nobody is left who could ask
+  }
+  return command_status_;
+}
+
+bool Supervisor::finished() {
+  if (!command_ended_) return false;
+  if (!options_.listener && (!injector_ || injector_->idle())) return true;
+  return now_ms() >= deadline_ms_ && (!injector_ || injector_->idle());
+}
+
+int Supervisor::poll_timeout() const {
+  if (!command_ended_ || deadline_ms_ == kForeverMs) return -1;
+  return static_cast<int>(std::clamp<int64_t>(deadline_ms_ - now_ms(), 1, kGraceMs));
+}
+
+void Supervisor::end_of_command(int status) {
+  command_ended_ = true;
+  command_status_ = status;
+  deadline_ms_ = options_.wait_for_all ? kForeverMs : now_ms() + kGraceMs;
+  // A container ends with its first process; the kernel would kill the others when the launcher
+  // ends. Doing it now lets the bundle hold their end.
+  if (getpid() == 1 && !options_.wait_for_all) kill(-1, SIGKILL);
+}
+
+bool Supervisor::others_left() {
+  if (!options_.listener) return false;
+  return !(poll_once(options_.listener.get(), 0) & POLLHUP);
+}
+
+void Supervisor::leave_keeper() {
+  if (fork() != 0) return;
+  const int null = open("/dev/null", O_RDWR);
+  for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
+  const int listener = dup2(options_.listener.get(), 3);
+  syscall(SYS_close_range, 4u, ~0u, 0u);
+  keep(listener);
+}
+
+// ---- Notifications -------------------------------------------------------------------------------
+
+bool Supervisor::respond(uint64_t id, int error, uint32_t flags) {
+  return answer(options_.listener.get(), id, error, flags);
+}
+
+void Supervisor::on_notification() {
+  seccomp_notif request;
+  if (!receive(options_.listener.get(), request)) return;  // ENOENT: killed meanwhile
+  switch (request.data.nr) {
+    case SYS_execve:
+    case SYS_execveat: return on_exec_request(request);
+    case SYS_fcntl: return on_hello(request);
+    case SYS_io_uring_setup: return on_refused_feature(request, "io_uring");
+    case SYS_userfaultfd: return on_refused_feature(request, "userfaultfd");
+  }
+  respond(request.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+}
+
+void Supervisor::on_exec_request(const seccomp_notif& request) {
+  const pid_t tid = static_cast<pid_t>(request.pid);
+  const bool try_it = injector_.has_value() && tid > 0;
+  const int error = try_it ? injector_->attach(tid, options_.killable) : ENOTSUP;
+  if (error != 0 && error != ESRCH && injector_) {
+    events_.coverage("exec by " + name_of(tid),
+                     tid > 0 ? explain_attach(error) : "it lives in another pid namespace");
+    if (options_.refuse_unrecorded) {
+      respond(request.id, EPERM, 0);
+      return;
+    }
+  }
+  respond(request.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+  // Also if there was nobody to answer any more: an attached thread must meet some stop.
+  if (error == 0 && !options_.killable) injector_->interrupt(tid);
+}
+
+void Supervisor::on_hello(const seccomp_notif& request) {
+  seccomp_notif_addfd add{};
+  add.id = request.id;
+  add.flags = SECCOMP_ADDFD_FLAG_SEND;
+  add.srcfd = static_cast<uint32_t>(options_.log_fd);
+  add.newfd_flags = O_CLOEXEC;
+  if (ioctl(options_.listener.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &add) >= 0) return;
+  const int error = errno;
+  if (error == ENOENT) return;  // killed meanwhile
+  respond(request.id, error, 0);
+  events_.coverage(name_of(static_cast<pid_t>(request.pid)),
+                   std::string("the log could not be handed over: ") + strerror(error));
+}
+
+void Supervisor::on_refused_feature(const seccomp_notif& request, const char* name) {
+  respond(request.id, ENOSYS, 0);
+  events_.coverage(std::string(name) + " by " + name_of(static_cast<pid_t>(request.pid)),
+                   "it cannot be recorded, so the program was told that it does not exist (ENOSYS)");
+}
+
+// ---- Signals and children ------------------------------------------------------------------------
+
+void Supervisor::on_signals() {
+  bool child = false;
+  signalfd_siginfo signal;
+  while (read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
+    if (signal.ssi_signo == SIGCHLD) child = true;
+    else forward(signal);
+  }
+  if (child) reap();
+}
+
+void Supervisor::forward(const signalfd_siginfo& signal) {
+  if (command_ended_ || signal.ssi_code == SI_KERNEL) return;
+  kill(options_.command, static_cast<int>(signal.ssi_signo));
+}
+
+void Supervisor::reap() {
+  int status;
+  for (pid_t pid; (pid = waitpid(-1, &status, __WALL | WNOHANG | WUNTRACED)) > 0;) {
+    if (injector_) {
+      const Injector::Handled handled = injector_->on_wait(pid, status);
+      if (handled.report) on_report(*handled.report);
+      if (handled.mine) continue;
+    }
+    if (WIFSTOPPED(status)) {
+      if (pid == options_.command) on_command_stopped(WSTOPSIG(status));
+      continue;
+    }
+    events_.exit(pid, status);
+    if (pid == options_.command) end_of_command(status);
+  }
+}
+
+void Supervisor::on_report(const ExecReport& report) {
+  using Outcome = ExecReport::Outcome;
+  if (report.outcome == Outcome::kInjected) events_.exec(report);
+  if (report.outcome != Outcome::kUnrecorded) return;
+  events_.exec(report);
+  events_.coverage("exec of " + report.exec.executable + " by pid " + std::to_string(report.pid),
+                   report.why);
+  if (options_.refuse_unrecorded) kill(report.pid, SIGKILL);
+}
+
+// Job control: a shell that waits for the launcher must see it stop when the command stops. Not for
+// SIGSTOP, which whoever sent it may want for the command alone.
+void Supervisor::on_command_stopped(int signal) {
+  if (signal != SIGTSTP && signal != SIGTTIN && signal != SIGTTOU) return;
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTSTP);
+  kill(getpid(), SIGTSTP);
+  sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+}
+
+}  // namespace shmrec::launcher

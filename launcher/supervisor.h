@@ -1,0 +1,85 @@
+// The launcher's event loop: answers the workload's notified syscalls, injects the agent at execs,
+// forwards signals to the command, reaps what ends.
+//
+// Invariants
+//  1. Waits for nothing but its poll(): no process of the workload can hold up another.
+//  2. Every notification is answered, whatever fails.
+//  3. Signals are forwarded to the command alone, and only if it did not get them from the terminal
+//     already (those the kernel sends, it sends to the whole foreground process group).
+// Threads: one; it is the tracer of all execs.
+#pragma once
+
+#include <linux/seccomp.h>
+#include <sys/signalfd.h>
+#include <sys/types.h>
+
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "launcher/inject.h"
+#include "launcher/unique_fd.h"
+
+namespace shmrec::launcher {
+
+// What the loop tells its owner. All are called from run().
+struct SupervisorEvents {
+  std::function<void(const ExecReport&)> exec;  // an exec succeeded
+  std::function<void(pid_t pid, int status)> exit;
+  std::function<void(const std::string& what, const std::string& why)> coverage;
+};
+
+struct SupervisorOptions {
+  pid_t command = 0;          // a child of the caller
+  UniqueFd listener;          // of the workload's filter; empty: nothing is recorded
+  bool killable = false;      // see Listener
+  int log_fd = -1;            // given to agents; stays the caller's
+  std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
+  bool refuse_unrecorded = false;               // failurePolicy: closed
+  bool wait_for_all = false;  // go on until no process of the workload is left
+};
+
+class Supervisor {
+ public:
+  Supervisor(SupervisorOptions options, SupervisorEvents events);
+
+  // Signals that the launcher does not take itself. Must be blocked before the command starts.
+  static sigset_t supervised_signals();
+
+  // Until the command has ended (all of the workload: wait_for_all). Returns its wait status.
+  int run();
+
+  // After run(): whether processes of the workload are still there.
+  bool others_left();
+
+  // Keeps answering for processes that outlive the launcher, whose execs would fail with ENOSYS
+  // otherwise: forks a process that lets them go unrecorded, and ends when they have.
+  void leave_keeper();
+
+ private:
+  bool finished();
+  int poll_timeout() const;
+  void end_of_command(int status);
+  void on_notification();
+  void on_exec_request(const seccomp_notif& request);
+  void on_hello(const seccomp_notif& request);
+  void on_refused_feature(const seccomp_notif& request, const char* name);
+  void on_signals();
+  void forward(const signalfd_siginfo& signal);
+  void reap();
+  void on_report(const ExecReport& report);
+  void on_command_stopped(int signal);
+  bool respond(uint64_t id, int error, uint32_t flags);
+
+  SupervisorOptions options_;
+  SupervisorEvents events_;
+  std::optional<Injector> injector_;
+  UniqueFd signals_;
+  bool command_ended_ = false;
+  int command_status_ = 0;
+  int64_t deadline_ms_ = 0;  // when to stop waiting for stragglers, once the command has ended
+};
+
+}  // namespace shmrec::launcher
