@@ -68,7 +68,8 @@ int cmd_policy(int argc, char** argv) {
   CLI::App app{"Checks and shows what is to be recorded (docs/policy.md).", "shmrec policy"};
   app.require_subcommand(1);
 
-  CLI::App* check_app = app.add_subcommand("check", "Check a policy file; exit code 2 if it is wrong");
+  CLI::App* check_app =
+      app.add_subcommand("check", "Check a policy file; exit code 2 if it is wrong");
   std::string checked_file;
   bool json = false;
   check_app->add_option("FILE", checked_file, "Policy file")->required();

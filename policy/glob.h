@@ -14,7 +14,8 @@
 
 namespace shmrec {
 
-inline constexpr size_t kMaxGlobBytes = 255;  // longer patterns match nothing; the parser refuses them
+inline constexpr size_t kMaxGlobBytes =
+    255;  // longer patterns match nothing; the parser refuses them
 
 enum GlobFlags : uint32_t {
   kGlobFoldCase = 1,      // ASCII letters match in either case
@@ -100,11 +101,15 @@ inline bool consumes(const Element& element, const char* pattern, size_t at, uns
                      uint32_t flags) {
   const bool slash = c == '/' && (flags & kGlobCrossSlashes) == 0;
   switch (element.kind) {
-    case Kind::kDoubleStar: return true;
+    case Kind::kDoubleStar:
+      return true;
     case Kind::kStar:
-    case Kind::kAny: return !slash;
-    case Kind::kSet: return !slash && set_holds(pattern, at, element.end, c, flags);
-    case Kind::kCharacter: return fold(element.byte, flags) == c;
+    case Kind::kAny:
+      return !slash;
+    case Kind::kSet:
+      return !slash && set_holds(pattern, at, element.end, c, flags);
+    case Kind::kCharacter:
+      return fold(element.byte, flags) == c;
   }
   return false;
 }

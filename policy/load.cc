@@ -1,8 +1,8 @@
 // Layers of the policy in force: the defaults, a file, the SHMREC_* environment.
 //
-// Kubernetes puts SHMREC_SERVICE_HOST, SHMREC_PORT_80_TCP and the like into every pod of a namespace
-// that has a service named shmrec...; these are not ours and are let be. Any other unknown SHMREC_*
-// name is an error, because a misspelled one would silently change nothing.
+// Kubernetes puts SHMREC_SERVICE_HOST, SHMREC_PORT_80_TCP and the like into every pod of a
+// namespace that has a service named shmrec...; these are not ours and are let be. Any other
+// unknown SHMREC_* name is an error, because a misspelled one would silently change nothing.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -115,13 +115,16 @@ Result<> apply_environment(const char* const* environment, Policy& policy) {
     if (!entry.starts_with(kPrefix)) continue;
     const size_t name_bytes = std::min(entry.find('='), entry.size());
     const std::string value(entry.substr(std::min(name_bytes + 1, entry.size())));
-    const Result<> applied = apply_variable(std::string(entry.substr(0, name_bytes)), value, policy);
+    const Result<> applied =
+        apply_variable(std::string(entry.substr(0, name_bytes)), value, policy);
     if (!applied) return applied;
   }
   const LimitWord* conflict = conflicting_limit(policy.limits);
   if (conflict == nullptr) return Unit{};
-  return Error{"environment variables " + std::string(conflict->variable) + " and SHMREC_SPOOL_SIZE, "
-               "over the policy: " + conflict_message(*conflict, policy.limits)};
+  return Error{"environment variables " + std::string(conflict->variable) +
+               " and SHMREC_SPOOL_SIZE, "
+               "over the policy: " +
+               conflict_message(*conflict, policy.limits)};
 }
 
 std::string variable_value(const char* const* environment, std::string_view name) {

@@ -13,8 +13,8 @@ namespace shmrec {
 
 struct SegmentQuestion {
   shmlog::SegmentKind kind;
-  int32_t sysv_key;        // of kSysV
-  const char* name;        // as in SegmentEntry::name, but not cut
+  int32_t sysv_key;  // of kSysV
+  const char* name;  // as in SegmentEntry::name, but not cut
   size_t name_bytes;
   const char* executable;  // absolute path of the asking process's image
   size_t executable_bytes;

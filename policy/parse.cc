@@ -1,8 +1,8 @@
 // The parser is tables: each object of the policy (segment, match, limits, ...) has a table of its
-// keys, each key a function that reads one value. read_map walks an object against its table, so that
-// unknown and repeated keys are found in one place and the tests can hold schema.json against the
-// tables. All mistakes are collected; a value with a mistake leaves the default in place, and the
-// result is thrown away if there was any.
+// keys, each key a function that reads one value. read_map walks an object against its table, so
+// that unknown and repeated keys are found in one place and the tests can hold schema.json against
+// the tables. All mistakes are collected; a value with a mistake leaves the default in place, and
+// the result is thrown away if there was any.
 #include <algorithm>
 #include <charconv>
 #include <set>
@@ -66,13 +66,19 @@ std::vector<std::string> names_of(const Key<T> (&keys)[N]) {
 
 const char* describe(const YamlNode& node) {
   switch (node.type) {
-    case Type::kNull: return "nothing";
-    case Type::kBool: return "true or false";
+    case Type::kNull:
+      return "nothing";
+    case Type::kBool:
+      return "true or false";
     case Type::kInteger:
-    case Type::kFloat: return "a number";
-    case Type::kString: return "a string";
-    case Type::kSequence: return "a list";
-    case Type::kMap: return "a map";
+    case Type::kFloat:
+      return "a number";
+    case Type::kString:
+      return "a string";
+    case Type::kSequence:
+      return "a list";
+    case Type::kMap:
+      return "a map";
   }
   return "";
 }
@@ -95,8 +101,9 @@ bool is_type(Problems& problems, const Field& field, Type type, const std::strin
 void report_unknown_key(Problems& problems, const YamlNode& key, std::string_view object,
                         const std::vector<std::string>& known) {
   if (key.text == "<<") {
-    problems.report(key.where, "merge keys are not supported; expected keys written out; copy them "
-                               "here, or use an alias for a whole value");
+    problems.report(key.where,
+                    "merge keys are not supported; expected keys written out; copy them "
+                    "here, or use an alias for a whole value");
     return;
   }
   const std::string nearest = nearest_name(key.text, known);
@@ -146,7 +153,8 @@ Position key_position(const YamlNode& map, std::string_view name) {
 // Calls read(item) for each item of a list of at most `most`.
 template <typename Read>
 void read_list(Problems& problems, const Field& field, size_t most, Read read) {
-  if (!is_type(problems, field, Type::kSequence, "a list", "write [A, B] or lines that begin with '-'"))
+  if (!is_type(problems, field, Type::kSequence, "a list",
+               "write [A, B] or lines that begin with '-'"))
     return;
   if (field.value.items.size() > most) {
     problems.report(field.value.where, quoted(field.key.text) + " has " +
@@ -158,7 +166,8 @@ void read_list(Problems& problems, const Field& field, size_t most, Read read) {
   for (const YamlNode* item : field.value.items) read(Field{field.key, *item});
 }
 
-// ---- Values --------------------------------------------------------------------------------------
+// ---- Values
+// --------------------------------------------------------------------------------------
 
 // A string that is not empty and has no control characters; else reported and nothing.
 std::optional<std::string> read_string(Problems& problems, const Field& field, size_t most) {
@@ -173,13 +182,15 @@ std::optional<std::string> read_string(Problems& problems, const Field& field, s
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
   });
   if (!text.empty() && text.size() <= most && !control) return text;
-  problems.report(field.value.where,
-                  quoted(field.key.text) +
-                      (text.empty() ? " is empty" : control ? " has a control character" : " is too long") +
-                      "; expected 1 to " + std::to_string(most) + " bytes of text; " +
-                      (text.empty() ? "write it or remove the key"
-                       : control    ? "write '?' in its place"
-                                    : "shorten it, for example by '**'"));
+  problems.report(field.value.where, quoted(field.key.text) +
+                                         (text.empty() ? " is empty"
+                                          : control    ? " has a control character"
+                                                       : " is too long") +
+                                         "; expected 1 to " + std::to_string(most) +
+                                         " bytes of text; " +
+                                         (text.empty() ? "write it or remove the key"
+                                          : control    ? "write '?' in its place"
+                                                       : "shorten it, for example by '**'"));
   return std::nullopt;
 }
 
@@ -218,7 +229,8 @@ void assign_word(Problems& problems, const Field& field, const Word<T> (&words)[
 }
 
 void read_bool(Problems& problems, const Field& field, bool& out) {
-  if (is_type(problems, field, Type::kBool, "true or false", "write true or false without quotes")) {
+  if (is_type(problems, field, Type::kBool, "true or false",
+              "write true or false without quotes")) {
     out = field.value.text[0] == 't' || field.value.text[0] == 'T';
   }
 }
@@ -267,7 +279,8 @@ void read_globs(Problems& problems, const Field& field, std::vector<std::string>
   });
 }
 
-// ---- match ---------------------------------------------------------------------------------------
+// ---- match
+// ---------------------------------------------------------------------------------------
 
 struct MatchDraft {
   SegmentMatch match;
@@ -280,9 +293,10 @@ bool set_kind(Problems& problems, const Field& field, SegmentKind kind, MatchDra
     draft.match.kind = kind;
     return true;
   }
-  problems.report(field.key.where, quoted(draft.kind_key) + " and " + quoted(field.key.text) +
-                                       " exclude each other: a segment is of one kind; expected one "
-                                       "of them; write two rules");
+  problems.report(field.key.where,
+                  quoted(draft.kind_key) + " and " + quoted(field.key.text) +
+                      " exclude each other: a segment is of one kind; expected one "
+                      "of them; write two rules");
   return false;
 }
 
@@ -291,36 +305,49 @@ void read_path(Problems& problems, const Field& field, std::string& out) {
   if (!glob) return;
   out = *glob;
   if (glob->starts_with('/') || glob->starts_with("**")) return;
-  problems.report(field.value.where, quoted(field.key.text) + " is " + quoted(*glob) +
-                                         ", which no absolute path matches; expected a pattern that "
-                                         "begins with '/' or '**'; write " + quoted("**/" + *glob));
+  problems.report(field.value.where,
+                  quoted(field.key.text) + " is " + quoted(*glob) +
+                      ", which no absolute path matches; expected a pattern that "
+                      "begins with '/' or '**'; write " +
+                      quoted("**/" + *glob));
 }
 
 void check_name_fits(Problems& problems, const Field& field, const std::string& name) {
   constexpr size_t kMost = sizeof(shmlog::PolicyRule::name) - 1;
   if (name.size() <= kMost) return;
-  problems.report(field.value.where, quoted(field.key.text) + " has " + std::to_string(name.size()) +
-                                         " bytes; expected at most " + std::to_string(kMost) +
+  problems.report(field.value.where, quoted(field.key.text) + " has " +
+                                         std::to_string(name.size()) + " bytes; expected at most " +
+                                         std::to_string(kMost) +
                                          "; shorten it, for example by '**'");
 }
 
+// What lies in /dev/shm is POSIX shared memory, however it was opened.
 void read_file_path(Problems& problems, const Field& field, MatchDraft& draft) {
+  constexpr std::string_view kShm = "/dev/shm/";
   if (!set_kind(problems, field, SegmentKind::kFile, draft)) return;
-  read_path(problems, field, draft.match.name);
-  check_name_fits(problems, field, draft.match.name);
+  std::string& name = draft.match.name;
+  read_path(problems, field, name);
+  check_name_fits(problems, field, name);
+  if (!name.starts_with(kShm)) return;
+  problems.report(field.value.where,
+                  "'path' is " + quoted(name) +
+                      ", but what lies there is POSIX shared memory, not a file; "
+                      "expected another path; write 'posix: " +
+                      name.substr(kShm.size() - 1) + "'");
 }
 
-// POSIX names are one component behind a slash, which shm_open's callers may leave out.
+// Names begin with a slash, which shm_open's callers may leave out.
 void read_posix(Problems& problems, const Field& field, MatchDraft& draft) {
   if (!set_kind(problems, field, SegmentKind::kPosixShm, draft)) return;
   const std::optional<std::string> glob = read_glob(problems, field, kMaxGlobBytes);
   if (!glob) return;
   draft.match.name = glob->starts_with('/') ? *glob : "/" + *glob;
   check_name_fits(problems, field, draft.match.name);
-  if (draft.match.name.size() > 1 && draft.match.name.find('/', 1) == std::string::npos) return;
-  problems.report(field.value.where, "'posix' is " + quoted(*glob) +
-                                         ", which no POSIX shared memory has as its name; expected "
-                                         "'/NAME' without further slashes; for a file use 'path'");
+  if (glob->find_first_not_of('/') != std::string::npos) return;
+  problems.report(field.value.where,
+                  "'posix' is " + quoted(*glob) +
+                      ", which names nothing; expected /NAME; write the name that "
+                      "shm_open gets");
 }
 
 void read_memfd(Problems& problems, const Field& field, MatchDraft& draft) {
@@ -372,7 +399,8 @@ void read_match(Problems& problems, const Field& field, SegmentRule& rule) {
                                      "; name the segments, or use 'defaults' for all of them");
 }
 
-// ---- segments ------------------------------------------------------------------------------------
+// ---- segments
+// ------------------------------------------------------------------------------------
 
 constexpr Key<SegmentRule> kSegmentKeys[] = {
     {"name",
@@ -390,9 +418,8 @@ constexpr Key<SegmentRule> kSegmentKeys[] = {
      }},
     {"peers",
      [](Problems& problems, const Field& field, SegmentRule& rule) {
-       read_list(problems, field, kMaxListItems, [&](const Field& item) {
-         read_path(problems, item, rule.peers.emplace_back());
-       });
+       read_list(problems, field, kMaxListItems,
+                 [&](const Field& item) { read_path(problems, item, rule.peers.emplace_back()); });
      }},
 };
 
@@ -463,8 +490,9 @@ void read_segment(Problems& problems, const Field& item, std::vector<SegmentRule
   rule.where = item.value.where;
   read_map(problems, item.value, "segment rule", kSegmentKeys, rule);
   if (!find_field(item.value, "match")) {
-    problems.report(rule.where, "a rule without 'match'; expected match: {...}; name the segments, "
-                                "or use 'defaults' for all of them");
+    problems.report(rule.where,
+                    "a rule without 'match'; expected match: {...}; name the segments, "
+                    "or use 'defaults' for all of them");
   } else if (rule.match != SegmentMatch{}) {
     check_against_earlier(problems, rules, rule);
   }
@@ -472,7 +500,8 @@ void read_segment(Problems& problems, const Field& item, std::vector<SegmentRule
   rules.push_back(std::move(rule));
 }
 
-// ---- The other objects -----------------------------------------------------------------------------
+// ---- The other objects
+// -----------------------------------------------------------------------------
 
 constexpr Key<Policy> kDefaultsKeys[] = {
     {"mode",
@@ -528,11 +557,11 @@ void read_limits(Problems& problems, const Field& field, Policy& policy) {
 template <const std::string_view& kExpected>
 void read_constant(Problems& problems, const Field& field, Policy&) {
   if (field.value.type == Type::kString && field.value.text == kExpected) return;
-  problems.report(field.where(), quoted(field.key.text) + " is " +
-                                     (field.value.text.empty() ? describe(field.value)
-                                                               : quoted(field.value.text)) +
-                                     "; expected " + std::string(kExpected) + "; write " +
-                                     std::string(kExpected));
+  problems.report(
+      field.where(),
+      quoted(field.key.text) + " is " +
+          (field.value.text.empty() ? describe(field.value) : quoted(field.value.text)) +
+          "; expected " + std::string(kExpected) + "; write " + std::string(kExpected));
 }
 constexpr std::string_view kApiVersion = "shmrec/v1";
 constexpr std::string_view kKind = "Policy";
@@ -548,10 +577,8 @@ constexpr Key<Policy> kPolicyKeys[] = {
     {"defaults", [](Problems& problems, const Field& field,
                     Policy& policy) { read_submap(problems, field, kDefaultsKeys, policy); }},
     {"limits", read_limits},
-    {"collect",
-     [](Problems& problems, const Field& field, Policy& policy) {
-       read_submap(problems, field, kCollectKeys, policy.collect);
-     }},
+    {"collect", [](Problems& problems, const Field& field,
+                   Policy& policy) { read_submap(problems, field, kCollectKeys, policy.collect); }},
     {"redaction",
      [](Problems& problems, const Field& field, Policy& policy) {
        read_submap(problems, field, kRedactionKeys, policy.redaction);
@@ -604,9 +631,9 @@ Result<Policy> parse_policy(std::string_view text, std::string_view file) {
 }
 
 NameTable policy_keys() {
-  return {{"policy", names_of(kPolicyKeys)},     {"segment", names_of(kSegmentKeys)},
-          {"match", names_of(kMatchKeys)},       {"defaults", names_of(kDefaultsKeys)},
-          {"limits", names_of(kLimitKeys)},      {"collect", names_of(kCollectKeys)},
+  return {{"policy", names_of(kPolicyKeys)},      {"segment", names_of(kSegmentKeys)},
+          {"match", names_of(kMatchKeys)},        {"defaults", names_of(kDefaultsKeys)},
+          {"limits", names_of(kLimitKeys)},       {"collect", names_of(kCollectKeys)},
           {"redaction", names_of(kRedactionKeys)}};
 }
 

@@ -37,12 +37,16 @@ std::string hex_key(int32_t key) {
 
 std::string kind_yaml(const SegmentMatch& match) {
   switch (*match.kind) {
-    case SegmentKind::kFile: return "path: " + yaml_string(match.name);
-    case SegmentKind::kPosixShm: return "posix: " + yaml_string(match.name);
-    case SegmentKind::kMemfd: return "memfd: " + yaml_string(match.name);
+    case SegmentKind::kFile:
+      return "path: " + yaml_string(match.name);
+    case SegmentKind::kPosixShm:
+      return "posix: " + yaml_string(match.name);
+    case SegmentKind::kMemfd:
+      return "memfd: " + yaml_string(match.name);
     case SegmentKind::kSysV:
       return "sysv: " + (match.sysv_key ? hex_key(*match.sysv_key) : std::string("\"*\""));
-    case SegmentKind::kAnonymous: return "anonymous: true";
+    case SegmentKind::kAnonymous:
+      return "anonymous: true";
   }
   return "";
 }
@@ -128,7 +132,7 @@ std::vector<std::string> Redaction::default_environment() {
 }
 
 std::vector<std::string> Redaction::default_arguments() {
-  return {"*PASSWORD*", "*PASSWD*",     "*PASSPHRASE*", "*_PWD",   "*TOKEN*",        "*SECRET*",
+  return {"*PASSWORD*", "*PASSWD*",     "*PASSPHRASE*", "*_PWD",    "*TOKEN*",        "*SECRET*",
           "*KEY*",      "*CREDENTIAL*", "*PRIVATE*",    "*COOKIE*", "*AUTHORIZATION*"};
 }
 
@@ -149,9 +153,10 @@ std::string to_yaml(const Policy& policy) {
   out += collect_yaml(policy.collect);
   out += "redaction:\n  environment: " + yaml_list(policy.redaction.environment) +
          "\n  arguments: " + yaml_list(policy.redaction.arguments) + "\n";
-  out += "failurePolicy: " + std::string(word_of(kFailurePolicyWords, policy.failure_policy)) +
-         "\nonLauncherDeath: " +
-         std::string(word_of(kLauncherDeathWords, policy.on_launcher_death)) + "\n";
+  out +=
+      "failurePolicy: " + std::string(word_of(kFailurePolicyWords, policy.failure_policy)) +
+      "\nonLauncherDeath: " + std::string(word_of(kLauncherDeathWords, policy.on_launcher_death)) +
+      "\n";
   if (!policy.spool_directory.empty()) {
     out += "spoolDirectory: " + yaml_string(policy.spool_directory) + "\n";
   }
@@ -169,9 +174,10 @@ std::vector<shmlog::PolicyRule> compile_rules(const Policy& policy) {
 Result<> refuse_unsupported(const Policy& policy) {
   for (const SegmentRule& rule : policy.segments) {
     if (rule.mode != SegmentMode::kShadow) continue;
-    return Error{at_position(policy.file, rule.where,
-                             "mode shadow cannot run yet: shadows come in a later release; expected "
-                             "trace, ignore or deny; use trace to record this side's accesses")};
+    return Error{
+        at_position(policy.file, rule.where,
+                    "mode shadow cannot run yet: shadows come in a later release; expected "
+                    "trace, ignore or deny; use trace to record this side's accesses")};
   }
   return Unit{};
 }

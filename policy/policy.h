@@ -1,11 +1,11 @@
-// The policy: what of a run is recorded, how much of it is kept, and what happens on trouble. A YAML
-// document (docs/policy.md, schema.json) that is read once, merged with the SHMREC_* environment and
-// compiled into the shmlog's rule table; nothing reads YAML after that.
+// The policy: what of a run is recorded, how much of it is kept, and what happens on trouble. A
+// YAML document (docs/policy.md, schema.json) that is read once, merged with the SHMREC_*
+// environment and compiled into the shmlog's rule table; nothing reads YAML after that.
 //
 // Ownership: plain values.
 // Units: sizes are bytes.
-// Trust: policy text is checked completely; every accepted Policy compiles (compile_rules) and prints
-// as YAML that reads back as the same Policy.
+// Trust: policy text is checked completely; every accepted Policy compiles (compile_rules) and
+// prints as YAML that reads back as the same Policy.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct SegmentMatch {
   std::optional<SegmentKind> kind;  // none: a segment of any kind
   std::string name;                 // glob; empty: any name
   std::optional<int32_t> sysv_key;
-  std::string executable;           // glob; empty: any executable
+  std::string executable;  // glob; empty: any executable
   bool operator==(const SegmentMatch&) const = default;
 };
 
@@ -97,14 +97,13 @@ struct Policy {
   bool operator==(const Policy& other) const;  // all but `file`
 };
 
-// Reads a policy document. All mistakes are reported at once, one `FILE:LINE:COL: what; expected ...;
-// do ...` a line.
+// Reads a policy document. All mistakes are reported at once, one `FILE:LINE:COL: what; expected
+// ...; do ...` a line.
 Result<Policy> parse_policy(std::string_view text, std::string_view file);
 
 // The policy in force: `path`, else $SHMREC_POLICY, else `system_file` if it exists, else the
 // defaults; then the SHMREC_* variables of `environment` (NAME=VALUE, null-terminated array).
-Result<Policy> load_policy(const std::optional<std::string>& path,
-                           const char* const* environment,
+Result<Policy> load_policy(const std::optional<std::string>& path, const char* const* environment,
                            const std::string& system_file = kSystemPolicyFile);
 
 // The whole policy, defaults written out.
@@ -119,7 +118,8 @@ Result<> refuse_unsupported(const Policy& policy);
 // schema.json, as built in.
 std::string_view policy_schema();
 
-// The parser's own tables, for holding schema.json and the documentation against them: keys by object
+// The parser's own tables, for holding schema.json and the documentation against them: keys by
+// object
 // ("policy", "segment", "match", ...), words by enumeration ("mode", "order", ...).
 using NameTable = std::map<std::string, std::vector<std::string>>;
 NameTable policy_keys();

@@ -30,8 +30,8 @@ std::string hide_url_passwords(std::string text) {
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
 
-// Whether the word that ends at text[end] names the value behind it: NAME=, "Name: " or --name and a
-// space.
+// Whether the word that ends at text[end] names the value behind it: NAME=, "Name: " or --name and
+// a space.
 bool names_value(std::string_view text, std::string_view word, size_t end) {
   if (end == text.size() || is_space(text[end])) return word.starts_with('-');
   return text[end] == '=' || (end + 1 < text.size() && is_space(text[end + 1]));
@@ -45,7 +45,8 @@ size_t announced_value(const std::vector<std::string>& globs, std::string_view t
     if (end < text.size() && text[end] != '=' && text[end] != ':' && !is_space(text[end])) continue;
     const std::string_view word = text.substr(start, end - start);
     start = end + 1;
-    const std::string_view name = word.substr(std::min(word.find_first_not_of("-'\""), word.size()));
+    const std::string_view name =
+        word.substr(std::min(word.find_first_not_of("-'\""), word.size()));
     if (name.empty() || !names_value(text, word, end) || !any_matches(globs, name)) continue;
     const size_t value = text.find_first_not_of(" \t\n", std::min(end + 1, text.size()));
     return std::min(value, text.size());
@@ -83,8 +84,8 @@ std::vector<std::string> redact_arguments(const Policy& policy,
       announced = false;
       continue;
     }
-    const size_t value = out.empty() ? argument.npos
-                                     : announced_value(policy.redaction.arguments, argument);
+    const size_t value =
+        out.empty() ? argument.npos : announced_value(policy.redaction.arguments, argument);
     announced = value == argument.size();
     const bool inside = value < argument.size();
     out.push_back(inside ? hide_url_passwords(argument.substr(0, value)) + std::string(kRedacted)

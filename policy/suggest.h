@@ -1,5 +1,5 @@
-// Words for messages about foreign text: the text itself, and the known name closest to a misspelled
-// one.
+// Words for messages about foreign text: the text itself, and the known name closest to a
+// misspelled one.
 #pragma once
 
 #include <span>

@@ -13,14 +13,14 @@ struct SizeUnit {
 };
 constexpr uint64_t kKilo = 1000;
 constexpr SizeUnit kUnits[] = {{"Ti", uint64_t{1} << 40},
-                           {"Gi", uint64_t{1} << 30},
-                           {"Mi", uint64_t{1} << 20},
-                           {"Ki", uint64_t{1} << 10},
-                           {"T", kKilo * kKilo * kKilo * kKilo},
-                           {"G", kKilo * kKilo * kKilo},
-                           {"M", kKilo * kKilo},
-                           {"k", kKilo},
-                           {"", 1}};
+                               {"Gi", uint64_t{1} << 30},
+                               {"Mi", uint64_t{1} << 20},
+                               {"Ki", uint64_t{1} << 10},
+                               {"T", kKilo* kKilo* kKilo* kKilo},
+                               {"G", kKilo* kKilo* kKilo},
+                               {"M", kKilo* kKilo},
+                               {"k", kKilo},
+                               {"", 1}};
 constexpr size_t kBinaryUnits = 4;
 
 }  // namespace
@@ -53,7 +53,8 @@ std::string format_size(uint64_t bytes) {
 std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
                          std::string_view text) {
   if (!bytes) {
-    return quoted(text) + " is no size; expected a whole number with a unit (Ki, Mi, Gi, "
+    return quoted(text) +
+           " is no size; expected a whole number with a unit (Ki, Mi, Gi, "
            "Ti, k, M, G, T); write for example 256MiB";
   }
   if (*bytes >= limit.least && *bytes <= limit.most) return "";
@@ -78,8 +79,7 @@ std::string conflict_message(const LimitWord& limit, const Limits& limits) {
 std::string directory_problem(std::string_view path) {
   constexpr size_t kMaxPathBytes = 1024;
   if (path.starts_with('/') && path.size() <= kMaxPathBytes) return "";
-  return quoted(path) +
-         " is no spool directory; expected an absolute path of at most " +
+  return quoted(path) + " is no spool directory; expected an absolute path of at most " +
          std::to_string(kMaxPathBytes) + " bytes; write it from '/' on";
 }
 

@@ -23,9 +23,8 @@ inline constexpr Word<SegmentMode> kModeWords[] = {{"trace", SegmentMode::kTrace
                                                    {"ignore", SegmentMode::kIgnore},
                                                    {"deny", SegmentMode::kDeny}};
 // A shadow needs a direction, which only a rule can give.
-inline constexpr Word<SegmentMode> kDefaultModeWords[] = {{"trace", SegmentMode::kTrace},
-                                                          {"ignore", SegmentMode::kIgnore},
-                                                          {"deny", SegmentMode::kDeny}};
+inline constexpr Word<SegmentMode> kDefaultModeWords[] = {
+    {"trace", SegmentMode::kTrace}, {"ignore", SegmentMode::kIgnore}, {"deny", SegmentMode::kDeny}};
 inline constexpr Word<Order> kOrderWords[] = {{"exact", Order::kExact},
                                               {"relaxed", Order::kRelaxed}};
 inline constexpr Word<Direction> kDirectionWords[] = {
@@ -58,8 +57,8 @@ std::vector<std::string> texts_of(const Word<T> (&words)[N]) {
   return texts;
 }
 
-// "256MiB", "256Mi", "1G", "4096": a whole number and a binary (Ki, Mi, Gi, Ti) or decimal (k, M, G,
-// T) unit, with or without a B. Nothing if it is something else or does not fit.
+// "256MiB", "256Mi", "1G", "4096": a whole number and a binary (Ki, Mi, Gi, Ti) or decimal (k, M,
+// G, T) unit, with or without a B. Nothing if it is something else or does not fit.
 std::optional<uint64_t> parse_size(std::string_view text);
 
 // The shortest exact form: "256MiB".

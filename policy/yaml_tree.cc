@@ -33,8 +33,8 @@ bool is_one_of(std::string_view text, std::initializer_list<std::string_view> wo
 bool is_integer(std::string_view text) {
   if (text.starts_with("0x") || text.starts_with("0o")) {
     const bool hex = text[1] == 'x';
-    return text.size() > 2 && text.find_first_not_of(hex ? "0123456789abcdefABCDEF" : "01234567",
-                                                     2) == text.npos;
+    return text.size() > 2 &&
+           text.find_first_not_of(hex ? "0123456789abcdefABCDEF" : "01234567", 2) == text.npos;
   }
   if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
   return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
@@ -77,8 +77,9 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (document_.root != nullptr) {
-      throw Refusal{position_of(mark), "a second document starts; expected one policy per file; "
-                                       "remove it or put it into a file of its own"};
+      throw Refusal{position_of(mark),
+                    "a second document starts; expected one policy per file; "
+                    "remove it or put it into a file of its own"};
     }
   }
   void OnDocumentEnd() override {}
@@ -128,7 +129,8 @@ class TreeBuilder : public YAML::EventHandler {
 
   static void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
-    throw Refusal{position_of(mark), "tag " + quoted(tag) + "; expected a plain value; remove the tag"};
+    throw Refusal{position_of(mark),
+                  "tag " + quoted(tag) + "; expected a plain value; remove the tag"};
   }
 
   YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, YamlNode::Type type) {
@@ -156,9 +158,11 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   [[noreturn]] static void refuse_size(Position where) {
-    throw Refusal{where, "the document is too deep or, with aliases followed, too large; expected "
-                         "at most " + std::to_string(kMaxDepth) + " levels and " +
-                         std::to_string(kMaxNodes) + " values; make it smaller"};
+    throw Refusal{where,
+                  "the document is too deep or, with aliases followed, too large; expected "
+                  "at most " +
+                      std::to_string(kMaxDepth) + " levels and " + std::to_string(kMaxNodes) +
+                      " values; make it smaller"};
   }
 
   void attach(const YamlNode& child) { attach(child, child.where); }
@@ -205,8 +209,9 @@ size_t character_bytes(unsigned char c) {
   return c >= 0xC2 && c < 0xE0 ? 2 : 0;
 }
 
-// The first byte of `text` that starts no valid UTF-8 character or is a control character other than
-// tab and line ends; text.size() if there is none. (yaml-cpp takes 0x04 for the end of the input.)
+// The first byte of `text` that starts no valid UTF-8 character or is a control character other
+// than tab and line ends; text.size() if there is none. (yaml-cpp takes 0x04 for the end of the
+// input.)
 size_t first_bad_byte(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   for (size_t i = 0; i < text.size();) {
@@ -239,13 +244,15 @@ Position position_in(std::string_view text, size_t offset) {
 
 void refuse_text(std::string_view text) {
   if (text.size() > kMaxPolicyBytes) {
-    throw Refusal{{1, 1}, "the file has more than " + std::to_string(kMaxPolicyBytes) +
-                              " bytes; expected a policy; make it smaller"};
+    throw Refusal{{1, 1},
+                  "the file has more than " + std::to_string(kMaxPolicyBytes) +
+                      " bytes; expected a policy; make it smaller"};
   }
   const size_t bad = first_bad_byte(text);
   if (bad < text.size()) {
-    throw Refusal{position_in(text, bad), "a byte that is not text; expected UTF-8 without control "
-                                          "characters; remove it"};
+    throw Refusal{position_in(text, bad),
+                  "a byte that is not text; expected UTF-8 without control "
+                  "characters; remove it"};
   }
 }
 
@@ -266,15 +273,17 @@ Result<YamlDocument> parse_yaml(std::string_view text, std::string_view file) {
     while (parser.HandleNextDocument(builder)) {
     }
     if (document.root == nullptr) {
-      throw Refusal{{1, 1}, "the file is empty; expected a policy; start with 'apiVersion: "
-                            "shmrec/v1' and 'kind: Policy'"};
+      throw Refusal{{1, 1},
+                    "the file is empty; expected a policy; start with 'apiVersion: "
+                    "shmrec/v1' and 'kind: Policy'"};
     }
     return Result<YamlDocument>(std::move(document));
   } catch (const Refusal& refusal) {
     return Error{at_position(file, refusal.where, refusal.message)};
   } catch (const YAML::Exception& error) {
-    return Error{at_position(file, position_of(error.mark),
-                             error.msg + "; expected YAML; check indentation, quotes and brackets")};
+    return Error{
+        at_position(file, position_of(error.mark),
+                    error.msg + "; expected YAML; check indentation, quotes and brackets")};
   }
 }
 

@@ -1,6 +1,6 @@
-// A YAML document as a tree of nodes that know where they were written. What a policy has no use for
-// (tags, several documents, keys that are not words) and what could do harm (depth, size, aliases
-// that multiply) is refused while reading, before anything recurses.
+// A YAML document as a tree of nodes that know where they were written. What a policy has no use
+// for (tags, several documents, keys that are not words) and what could do harm (depth, size,
+// aliases that multiply) is refused while reading, before anything recurses.
 //
 // Ownership: nodes live as long as their YamlDocument; an alias is a second pointer to its anchor's
 // node.
@@ -28,7 +28,7 @@ struct YamlNode {
     const YamlNode* value;
   };
   std::vector<Entry> entries;  // of maps
-  size_t expanded = 1;  // nodes below and including this one, aliases followed
+  size_t expanded = 1;         // nodes below and including this one, aliases followed
   size_t height = 1;
 };
 

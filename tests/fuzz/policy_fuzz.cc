@@ -15,8 +15,8 @@ void require(bool condition) {
 }
 
 void ask_rules(const std::vector<shmrec::shmlog::PolicyRule>& rules, const std::string& name) {
-  const shmrec::SegmentQuestion question = {shmrec::SegmentKind::kFile, 0,           name.data(),
-                                            name.size(),                name.data(), name.size()};
+  const shmrec::SegmentQuestion question = {
+      shmrec::SegmentKind::kFile, 0, name.data(), name.size(), name.data(), name.size()};
   const uint32_t found = find_rule(rules.data(), static_cast<uint32_t>(rules.size()), question);
   require(found <= rules.size());
 }

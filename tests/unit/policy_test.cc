@@ -43,7 +43,8 @@ Policy parsed(const std::string& body) {
   return policy ? *policy : Policy{};
 }
 
-// ---- Globs ---------------------------------------------------------------------------------------
+// ---- Globs
+// ---------------------------------------------------------------------------------------
 
 TEST(Glob, LiteralsMatchThemselvesOnly) {
   EXPECT_TRUE(glob("", ""));
@@ -166,7 +167,8 @@ TEST(Glob, HostilePatternsTakeBoundedTime) {
   EXPECT_FALSE(glob(std::string(kMaxGlobBytes + 1, '*'), "a"));
 }
 
-// ---- Parsing ---------------------------------------------------------------------------------------
+// ---- Parsing
+// ---------------------------------------------------------------------------------------
 
 TEST(PolicyParse, HeadAloneGivesTheDefaults) {
   const Policy policy = parsed("");
@@ -259,7 +261,9 @@ struct Mistaken {
 
 class PolicyMistake : public testing::TestWithParam<Mistaken> {};
 
-TEST_P(PolicyMistake, IsNamedWithPlaceAndFix) { EXPECT_EQ(mistake(GetParam().body), GetParam().message); }
+TEST_P(PolicyMistake, IsNamedWithPlaceAndFix) {
+  EXPECT_EQ(mistake(GetParam().body), GetParam().message);
+}
 
 INSTANTIATE_TEST_SUITE_P(
     All, PolicyMistake,
@@ -276,8 +280,9 @@ INSTANTIATE_TEST_SUITE_P(
                  "deny; write trace"},
         Mistaken{"defaults: {mode: shadow}\n",
                  "p.yaml:3:18: 'mode' is 'shadow'; expected trace, ignore or deny; write trace"},
-        Mistaken{"defaults: [mode]\n",
-                 "p.yaml:3:11: 'defaults' is a list; expected a map; write its keys indented below"},
+        Mistaken{
+            "defaults: [mode]\n",
+            "p.yaml:3:11: 'defaults' is a list; expected a map; write its keys indented below"},
         Mistaken{"segments: {}\n",
                  "p.yaml:3:11: 'segments' is a map; expected a list; write [A, B] or lines that "
                  "begin with '-'"},
@@ -307,61 +312,76 @@ INSTANTIATE_TEST_SUITE_P(
         Mistaken{"segments: [{match: {path: /a, posix: b}}]\n",
                  "p.yaml:3:31: 'path' and 'posix' exclude each other: a segment is of one kind; "
                  "expected one of them; write two rules"},
-        Mistaken{"segments: [{mode: trace}]\n",
-                 "p.yaml:3:12: a rule without 'match'; expected match: {...}; name the segments, or "
-                 "use 'defaults' for all of them"},
+        Mistaken{
+            "segments: [{mode: trace}]\n",
+            "p.yaml:3:12: a rule without 'match'; expected match: {...}; name the segments, or "
+            "use 'defaults' for all of them"},
         Mistaken{"segments: [{match: {}}]\n",
                  "p.yaml:3:20: 'match' is empty; expected path, posix, memfd, sysv, anonymous or "
                  "executable; name the segments, or use 'defaults' for all of them"},
-        Mistaken{"segments:\n  - match: {posix: a}\n    direction: in\n",
-                 "p.yaml:5:5: 'direction' says nothing about a segment with mode trace; expected it "
-                 "with mode shadow only; remove it or change the mode"},
+        Mistaken{
+            "segments:\n  - match: {posix: a}\n    direction: in\n",
+            "p.yaml:5:5: 'direction' says nothing about a segment with mode trace; expected it "
+            "with mode shadow only; remove it or change the mode"},
         Mistaken{"segments:\n  - match: {posix: a}\n    mode: ignore\n    peers: [/x]\n",
                  "p.yaml:6:5: 'peers' says nothing about a segment with mode ignore; expected it "
                  "with mode shadow only; remove it or change the mode"},
-        Mistaken{"segments:\n  - match: {posix: a}\n    mode: deny\n    order: exact\n",
-                 "p.yaml:6:5: 'order' says nothing about a segment with mode deny; expected it with "
-                 "mode trace or shadow only; remove it or change the mode"},
+        Mistaken{
+            "segments:\n  - match: {posix: a}\n    mode: deny\n    order: exact\n",
+            "p.yaml:6:5: 'order' says nothing about a segment with mode deny; expected it with "
+            "mode trace or shadow only; remove it or change the mode"},
         Mistaken{"segments:\n  - match: {posix: a}\n    mode: shadow\n",
                  "p.yaml:5:5: mode shadow without 'direction'; expected in, out or both; write "
                  "'direction: both' if you do not know who writes"},
         Mistaken{"segments:\n  - {name: one, match: {posix: a}}\n  - match: {posix: /a}\n",
                  "p.yaml:5:5: this rule never matches, because rule 'one' at line 4 matches all "
                  "that it would; expected narrower rules first; move it up or remove it"},
-        Mistaken{"segments:\n  - match: {path: \"/a/*\"}\n  - match: {path: /a/b, executable: /x}\n",
-                 "p.yaml:5:5: this rule never matches, because the rule at line 4 matches all that "
-                 "it would; expected narrower rules first; move it up or remove it"},
+        Mistaken{
+            "segments:\n  - match: {path: \"/a/*\"}\n  - match: {path: /a/b, executable: /x}\n",
+            "p.yaml:5:5: this rule never matches, because the rule at line 4 matches all that "
+            "it would; expected narrower rules first; move it up or remove it"},
         Mistaken{"segments:\n  - {name: n, match: {posix: a}}\n  - {name: n, match: {posix: b}}\n",
                  "p.yaml:5:5: a second rule has the name 'n' of rule 'n' at line 4; expected "
                  "different names; rename one"},
-        Mistaken{"segments: [{match: {path: shm/a}}]\n",
-                 "p.yaml:3:27: 'path' is 'shm/a', which no absolute path matches; expected a pattern "
-                 "that begins with '/' or '**'; write '**/shm/a'"},
-        Mistaken{"segments: [{match: {posix: /a/b}}]\n",
-                 "p.yaml:3:28: 'posix' is '/a/b', which no POSIX shared memory has as its name; "
-                 "expected '/NAME' without further slashes; for a file use 'path'"},
-        Mistaken{"segments: [{match: {memfd: 'a[b'}}]\n",
-                 "p.yaml:3:28: pattern 'a[b' is wrong at byte 2: '[' has no ']'; expected *, **, ?, "
-                 "[abc], [a-z], [!a] or \\c; quote a character that stands for itself by a backslash"},
+        Mistaken{
+            "segments: [{match: {path: shm/a}}]\n",
+            "p.yaml:3:27: 'path' is 'shm/a', which no absolute path matches; expected a pattern "
+            "that begins with '/' or '**'; write '**/shm/a'"},
+        Mistaken{
+            "segments: [{match: {posix: //}}]\n",
+            "p.yaml:3:28: 'posix' is '//', which names nothing; expected /NAME; write the name "
+            "that shm_open gets"},
+        Mistaken{
+            "segments: [{match: {path: /dev/shm/a*}}]\n",
+            "p.yaml:3:27: 'path' is '/dev/shm/a*', but what lies there is POSIX shared memory, "
+            "not a file; expected another path; write 'posix: /a*'"},
+        Mistaken{
+            "segments: [{match: {memfd: 'a[b'}}]\n",
+            "p.yaml:3:28: pattern 'a[b' is wrong at byte 2: '[' has no ']'; expected *, **, ?, "
+            "[abc], [a-z], [!a] or \\c; quote a character that stands for itself by a backslash"},
         Mistaken{"segments: [{match: {posix: 17}}]\n",
                  "p.yaml:3:28: 'posix' is a number; expected a string; put it into quotes: \"17\""},
-        Mistaken{"segments: [{match: {sysv: '0x17'}}]\n",
-                 "p.yaml:3:27: 'sysv' is a string; expected a 32-bit key or \"*\" for any; write the "
-                 "key as ipcs shows it, for example 0x0052e2c1, without quotes"},
-        Mistaken{"segments: [{match: {sysv: 4294967296}}]\n",
-                 "p.yaml:3:27: 'sysv' is a number; expected a 32-bit key or \"*\" for any; write the "
-                 "key as ipcs shows it, for example 0x0052e2c1, without quotes"},
+        Mistaken{
+            "segments: [{match: {sysv: '0x17'}}]\n",
+            "p.yaml:3:27: 'sysv' is a string; expected a 32-bit key or \"*\" for any; write the "
+            "key as ipcs shows it, for example 0x0052e2c1, without quotes"},
+        Mistaken{
+            "segments: [{match: {sysv: 4294967296}}]\n",
+            "p.yaml:3:27: 'sysv' is a number; expected a 32-bit key or \"*\" for any; write the "
+            "key as ipcs shows it, for example 0x0052e2c1, without quotes"},
         Mistaken{"segments: [{match: {anonymous: false}}]\n",
                  "p.yaml:3:32: 'anonymous' is false, which matches nothing; expected true; remove "
                  "the key"},
-        Mistaken{"redaction: {environment: ['']}\n",
-                 "p.yaml:3:27: 'environment' is empty; expected 1 to 255 bytes of text; write it or "
-                 "remove the key"},
+        Mistaken{
+            "redaction: {environment: ['']}\n",
+            "p.yaml:3:27: 'environment' is empty; expected 1 to 255 bytes of text; write it or "
+            "remove the key"},
         Mistaken{"limits: &l {logSize: 64MiB}\ncollect: {<<: *l}\n",
                  "p.yaml:4:11: merge keys are not supported; expected keys written out; copy them "
                  "here, or use an alias for a whole value"},
-        Mistaken{"spoolDirectory: !!str /a\n",
-                 "p.yaml:3:17: tag 'tag:yaml.org,2002:str'; expected a plain value; remove the tag"},
+        Mistaken{
+            "spoolDirectory: !!str /a\n",
+            "p.yaml:3:17: tag 'tag:yaml.org,2002:str'; expected a plain value; remove the tag"},
         Mistaken{"{a: b}: c\n",
                  "p.yaml:3:1: a key is not a word; expected KEY: VALUE; write the key's name"},
         Mistaken{"---\nkind: Policy\n",
@@ -375,10 +395,11 @@ INSTANTIATE_TEST_SUITE_P(
                  "remove it"}));
 
 TEST(PolicyParse, AllMistakesAreReportedAtOnce) {
-  EXPECT_EQ(mistake("failurePolicy: opne\nonLauncherDeath: die\n"),
-            "p.yaml:3:16: 'failurePolicy' is 'opne' (did you mean 'open'?); expected open or closed; "
-            "write open\n"
-            "p.yaml:4:18: 'onLauncherDeath' is 'die'; expected continue or kill; write continue");
+  EXPECT_EQ(
+      mistake("failurePolicy: opne\nonLauncherDeath: die\n"),
+      "p.yaml:3:16: 'failurePolicy' is 'opne' (did you mean 'open'?); expected open or closed; "
+      "write open\n"
+      "p.yaml:4:18: 'onLauncherDeath' is 'die'; expected continue or kill; write continue");
   std::string many;
   for (int i = 0; i < 25; ++i) many += "x" + std::to_string(i) + ": 1\n";
   EXPECT_TRUE(mistake(many).ends_with("p.yaml: 5 more"));
@@ -414,7 +435,8 @@ TEST(PolicyParse, PatternsThatDoNotFitTheRuleTableAreRefused) {
 
 TEST(PolicyParse, AnAliasStandsForItsAnchorsValue) {
   const Policy policy = parsed(
-      "segments:\n  - {match: {posix: &n a}, mode: ignore}\n  - {match: {memfd: *n}, mode: deny}\n");
+      "segments:\n  - {match: {posix: &n a}, mode: ignore}\n  - {match: {memfd: *n}, mode: "
+      "deny}\n");
   EXPECT_EQ(policy.segments.at(1).match.name, "a");
 }
 
@@ -473,7 +495,8 @@ TEST(PolicySize, UnitsAreBinaryOrDecimal) {
   EXPECT_EQ(format_size(0), "0");
 }
 
-// ---- Layers ----------------------------------------------------------------------------------------
+// ---- Layers
+// ----------------------------------------------------------------------------------------
 
 class PolicyLoad : public testing::Test {
  protected:
@@ -530,9 +553,9 @@ TEST_F(PolicyLoad, ArgumentBeatsVariableBeatsSystemFile) {
 TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   const std::string file = write("a", kHead + "failurePolicy: open\nspoolDirectory: /a\n");
   const Result<Policy> policy =
-      load(file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore", "SHMREC_ORDER=relaxed",
-                  "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b", "SHMREC_SPOOL_SIZE=1Gi",
-                  "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_SOCKET=/s"});
+      load(file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore",
+                  "SHMREC_ORDER=relaxed", "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b",
+                  "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_SOCKET=/s"});
   ASSERT_TRUE(policy.ok()) << policy.error().message;
   EXPECT_EQ(policy->failure_policy, FailurePolicy::kClosed);
   EXPECT_EQ(policy->default_mode, SegmentMode::kIgnore);
@@ -547,9 +570,10 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
   EXPECT_EQ(failure({"SHMREC_ORDER=exakt"}),
             "environment variable SHMREC_ORDER: 'exakt' (did you mean 'exact'?); expected exact or "
             "relaxed; set exact");
-  EXPECT_EQ(failure({"SHMREC_LOG_SIZE=big"}),
-            "environment variable SHMREC_LOG_SIZE: 'big' is no size; expected a whole number with a "
-            "unit (Ki, Mi, Gi, Ti, k, M, G, T); write for example 256MiB");
+  EXPECT_EQ(
+      failure({"SHMREC_LOG_SIZE=big"}),
+      "environment variable SHMREC_LOG_SIZE: 'big' is no size; expected a whole number with a "
+      "unit (Ki, Mi, Gi, Ti, k, M, G, T); write for example 256MiB");
   EXPECT_EQ(failure({"SHMREC_SPOOL=here"}).find("environment variable SHMREC_SPOOL: 'here'"), 0u);
   EXPECT_EQ(failure({"SHMREC_LOG_SIZE=5Gi"}),
             "environment variables SHMREC_LOG_SIZE and SHMREC_SPOOL_SIZE, over the policy: logSize "
@@ -560,7 +584,8 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
 TEST_F(PolicyLoad, UnknownVariablesAreErrorsButServiceLinksAreNot) {
   const std::string message = failure({"SHMREC_LOGSIZE=1Gi"});
   EXPECT_EQ(message.find("environment variable SHMREC_LOGSIZE is not known (did you mean "
-                         "'SHMREC_LOG_SIZE'?)"), 0u);
+                         "'SHMREC_LOG_SIZE'?)"),
+            0u);
   EXPECT_NE(failure({"SHMREC_XYZZY"}), "");
   EXPECT_EQ(failure({"SHMREC_SERVICE_HOST=10.0.0.1", "SHMREC_SERVICE_PORT=80",
                      "SHMREC_SIDECAR_SERVICE_PORT_HTTP=80", "SHMREC_PORT=tcp://10.0.0.1:80",
@@ -578,7 +603,8 @@ TEST_F(PolicyLoad, UnreadableFilesAreNamed) {
                   .message.ends_with("(file named by SHMREC_POLICY)"));
 }
 
-// ---- Rules -----------------------------------------------------------------------------------------
+// ---- Rules
+// -----------------------------------------------------------------------------------------
 
 uint32_t asked(const Policy& policy, SegmentKind kind, std::string_view name,
                std::string_view executable = "/bin/x", int32_t key = 0) {
@@ -625,12 +651,15 @@ TEST(PolicyRules, ShadowsAreRefusedAtStartWithTheirLine) {
   EXPECT_TRUE(refuse_unsupported(Policy{}).ok());
   const Result<> refused = refuse_unsupported(parsed(kEverything));
   ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().message.find("p.yaml:16:5: mode shadow cannot run yet: shadows come in a "
-                                         "later release"), 0u)
+  EXPECT_EQ(
+      refused.error().message.find("p.yaml:16:5: mode shadow cannot run yet: shadows come in a "
+                                   "later release"),
+      0u)
       << refused.error().message;
 }
 
-// ---- Redaction ---------------------------------------------------------------------------------------
+// ---- Redaction
+// ---------------------------------------------------------------------------------------
 
 TEST(PolicyRedaction, HidesValuesOfSecretNames) {
   const Policy policy;
@@ -686,7 +715,8 @@ TEST(Suggest, NearNamesOnly) {
   EXPECT_EQ(nearest_name(std::string(1000, 'a'), known), "");
 }
 
-// ---- Schema ------------------------------------------------------------------------------------------
+// ---- Schema
+// ------------------------------------------------------------------------------------------
 
 // As much of JSON Schema 2020-12 as schema.json uses; any other keyword fails the test.
 class Validator {
@@ -703,7 +733,7 @@ class Validator {
 
  private:
   bool holds(const Json& schema, const std::string& keyword, const Json& a, const Json& v) const {
-    static const std::set<std::string> kIgnored = {"$schema", "$id",  "$defs", "title",
+    static const std::set<std::string> kIgnored = {"$schema",     "$id",  "$defs", "title",
                                                    "description", "then", "else"};
     if (kIgnored.contains(keyword)) return true;
     if (keyword == "$ref") {
@@ -716,6 +746,7 @@ class Validator {
       return !v.is_string() ||
              std::regex_search(v.get<std::string>(), std::regex(a.get<std::string>()));
     }
+    if (keyword == "not") return !valid(a, v);
     if (keyword == "minLength") return !v.is_string() || v.get<std::string>().size() >= a;
     if (keyword == "maxLength") return !v.is_string() || v.get<std::string>().size() <= a;
     if (keyword == "minimum") return !v.is_number() || v >= a;
@@ -752,8 +783,10 @@ class Validator {
     if (!v.is_object()) return true;
     for (const auto& [name, member] : v.items()) {
       const bool known = schema["properties"].contains(name);
-      if (keyword == "properties" && known && !valid(schema["properties"][name], member)) return false;
-      if (keyword == "additionalProperties" && !known && !valid(schema[keyword], member)) return false;
+      if (keyword == "properties" && known && !valid(schema["properties"][name], member))
+        return false;
+      if (keyword == "additionalProperties" && !known && !valid(schema[keyword], member))
+        return false;
     }
     return true;
   }
@@ -784,8 +817,8 @@ class PolicySchema : public testing::Test {
 
   // Mistakes that only the parser can see.
   static bool beyond_the_schema(const std::string& message) {
-    for (const char* phrase : {"out of range", "larger than spoolSize", "never matches", "pattern '",
-                               "a second rule has the name", "control character"}) {
+    for (const char* phrase : {"out of range", "larger than spoolSize", "never matches",
+                               "pattern '", "a second rule has the name", "control character"}) {
       if (message.find(phrase) != std::string::npos) return true;
     }
     return false;
@@ -795,10 +828,9 @@ class PolicySchema : public testing::Test {
   void expect_same_verdict(const Json& document) {
     const Result<Policy> policy = parse_policy(document.dump(), "p");
     const bool valid = validator_.valid(schema_, document);
-    const bool agree = policy.ok() == valid ||
-                       (valid && beyond_the_schema(policy.error().message));
-    EXPECT_TRUE(agree) << document.dump() << "\nschema: " << valid << ", parser: "
-                       << (policy ? "valid" : policy.error().message);
+    const bool agree = policy.ok() == valid || (valid && beyond_the_schema(policy.error().message));
+    EXPECT_TRUE(agree) << document.dump() << "\nschema: " << valid
+                       << ", parser: " << (policy ? "valid" : policy.error().message);
     ++(policy.ok() ? accepted_ : refused_);
   }
 
@@ -850,13 +882,42 @@ const Json& full_document() {
 }
 
 std::vector<Json> probes() {
-  std::vector<Json> values = {nullptr, true, false, 0, 17, -1, 1.5, 4294967296, 67108864, "", "x",
-                              "/x", "/a/b", "**/x", "*", "64MiB", "64MB", "1Gi", "1Xi", "-5", "true",
-                              "shmrec/v1", "Policy", Json::array(), Json::object(), {"x"}, {"/x"},
-                              {1}, {{"x", 1}}, std::string(300, '/') + "x",
-                              "/" + std::string(240, 'x'), std::string(2000, '/'),
+  std::vector<Json> values = {nullptr,
+                              true,
+                              false,
+                              0,
+                              17,
+                              -1,
+                              1.5,
+                              4294967296,
+                              67108864,
+                              "",
+                              "x",
+                              "/x",
+                              "/a/b",
+                              "/dev/shm/x",
+                              "**/x",
+                              "*",
+                              "64MiB",
+                              "64MB",
+                              "1Gi",
+                              "1Xi",
+                              "-5",
+                              "true",
+                              "shmrec/v1",
+                              "Policy",
+                              Json::array(),
+                              Json::object(),
+                              {"x"},
+                              {"/x"},
+                              {1},
+                              {{"x", 1}},
+                              std::string(300, '/') + "x",
+                              "/" + std::string(240, 'x'),
+                              std::string(2000, '/'),
                               Json::array({Json::object()})};
-  for (const auto& [name, words] : policy_words()) values.insert(values.end(), words.begin(), words.end());
+  for (const auto& [name, words] : policy_words())
+    values.insert(values.end(), words.begin(), words.end());
   values.push_back(Json(std::vector<std::string>(65, "/x")));
   return values;
 }
@@ -926,7 +987,28 @@ TEST_F(PolicySchema, ModesAgreeOnWhatMayStandBesideThem) {
   EXPECT_EQ(accepted_, 2 + 4 + 1 + 1);
 }
 
-// ---- Examples ----------------------------------------------------------------------------------------
+// ---- Documentation and examples
+// ----------------------------------------------------------------------------------------
+
+TEST(PolicyDocument, NamesEveryKeyWordVariableAndDefaultPattern) {
+  std::ifstream file(std::string(SHMREC_SOURCE_DIR) + "/docs/policy.md");
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const auto has = [&](const std::string& before, const std::string& name) {
+    return text.find(before + name + "`") != std::string::npos;
+  };
+  const auto named = [&](const std::string& name) {
+    return has("`", name) || has(".", name) || text.find("`" + name + ".") != std::string::npos;
+  };
+  for (const NameTable& table : {policy_keys(), policy_words()}) {
+    for (const auto& [object, names] : table) {
+      for (const std::string& name : names) EXPECT_TRUE(named(name)) << name;
+    }
+  }
+  for (const std::string& name : policy_variables()) EXPECT_TRUE(has("`", name)) << name;
+  for (const auto& list : {Redaction::default_environment(), Redaction::default_arguments()}) {
+    for (const std::string& pattern : list) EXPECT_TRUE(has("`", pattern)) << pattern;
+  }
+}
 
 TEST(PolicyExamples, AllOfThemAreValid) {
   int count = 0;
