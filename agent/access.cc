@@ -10,6 +10,7 @@
 
 #include <linux/mman.h>
 
+#include "agent/agent_abi.h"
 #include "agent/decode.h"
 #include "agent/entry.h"
 #include "agent/robust.h"
@@ -162,7 +163,9 @@ bool write_lines(Thread* thread, const Region& region, const uint8_t* from, uint
 
 bool permitted(const Region& region, uint64_t address, bool write, Fault* fault) {
   if (write ? region.protection & PROT_WRITE : region.protection != PROT_NONE) return true;
-  *fault = {kSigsegv, kAccessError, address};
+  constexpr uint64_t kPresent = 1, kWrite = 2, kUser = 4;
+  *fault = {kSigsegv, kAccessError, address,
+            kUser | (write ? kWrite : 0) | (region.protection != PROT_NONE ? kPresent : 0)};
   return false;
 }
 
@@ -170,9 +173,11 @@ bool permitted(const Region& region, uint64_t address, bool write, Fault* fault)
 // happen, and an instruction with side effects must not run before its fault.
 bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* fault) {
   uint8_t probe;
-  const uint64_t alias = region.alias + (address - region.begin);
+  const uint64_t alias = region.alias + (address - region.begin), last = alias + bytes - 1;
+  // The first byte that is not there is the one that faults.
+  const uint64_t second = page_down(last) > alias ? page_down(last) : last;
   if (safe_copy(&probe, reinterpret_cast<void*>(alias), 1, fault) &&
-      safe_copy(&probe, reinterpret_cast<void*>(alias + bytes - 1), 1, fault))
+      safe_copy(&probe, reinterpret_cast<void*>(second), 1, fault))
     return true;
   to_program(fault, region.alias, region.begin);
   return false;
@@ -350,13 +355,13 @@ uint64_t unmoved(const Site& site, const Regs& regs, uint64_t target, uint64_t a
   return target - (address - effective_address(plain, regs));
 }
 
-bool writable(Thread* thread, uint64_t address, uint64_t bytes, Fault* fault) {
-  (void)thread;
+bool writable(uint64_t address, uint64_t bytes, Fault* fault) {
   for (uint64_t at = 0; at < bytes;) {
     const Piece piece = first_piece(address + at, bytes - at);
-    if (piece.traced && (!permitted(piece.region, address + at, true, fault) ||
-                         !present(piece.region, address + at, piece.bytes, fault)))
-      return false;
+    const bool ok = piece.traced ? permitted(piece.region, address + at, true, fault) &&
+                                       present(piece.region, address + at, piece.bytes, fault)
+                                 : safe_writable(address + at, fault);
+    if (!ok) return false;
     at += piece.bytes;
   }
   return true;
@@ -373,7 +378,7 @@ int begin_load(Thread* thread, const Site& site) {
 
 int begin_store(Thread* thread, const Site& site) {
   Fault fault;
-  if (!writable(thread, thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
+  if (!writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
   const uint64_t target = reinterpret_cast<uint64_t>(bounce_for(thread->bounce, thread->ea));
   return run_core(thread, site, target, site.core);
 }
@@ -396,7 +401,7 @@ int begin_modify(Thread* thread, const Site& site) {
   Fault fault;
   Region region;
   uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
-  if (!writable(thread, thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
+  if (!writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
   const bool one_record = site.bytes <= 64 && in_one_region(thread, site, &region);
   const bool ok =
       one_record
@@ -550,6 +555,11 @@ int end_touch(Thread* thread, const Site& site) {
 
 bool backwards(const Regs& regs) { return regs.eflags & 0x400; }
 
+// The source of a string instruction; only it may have a segment.
+uint64_t source_of(const Site& site, const Regs& regs) {
+  return site.fs_relative ? read_fs_base() + regs.rsi : regs.rsi;
+}
+
 // Moves a string's pointer and counter by `elements`.
 void advance(Regs& regs, const Site& site, uint64_t* pointer, uint64_t elements) {
   const uint64_t bytes = elements * site.bytes;
@@ -574,11 +584,11 @@ int begin_movs(Thread* thread, const Site& site) {
   for (uint64_t budget = kStringBudget; budget && (!site.repeat || regs.rcx);) {
     uint64_t elements = batch(regs, site);
     // A destination just behind the source repeats what was just written: no more at once than the gap.
-    const uint64_t gap = regs.rdi - regs.rsi;
+    const uint64_t gap = regs.rdi - source_of(site, regs);
     if (!backwards(regs) && gap && gap < elements * site.bytes) elements = max<uint64_t>(gap / site.bytes, 1);
     Fault fault;
     uint64_t got = 0, put = 0;
-    const bool read = traced_read(thread, origin_of(thread, site), thread->bounce, regs.rsi,
+    const bool read = traced_read(thread, origin_of(thread, site), thread->bounce, source_of(site, regs),
                                   elements * site.bytes, &fault, &got);
     const uint64_t whole = got / site.bytes;
     const bool wrote = !whole || traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
@@ -639,7 +649,7 @@ int begin_compare(Thread* thread, const Site& site) {
   for (uint64_t round = 0; round < 4096 && (!site.repeat || regs.rcx); ++round) {
     Fault fault;
     uint64_t source = 0, target = 0;
-    if (uses_rsi && !traced_read(thread, origin_of(thread, site), &source, regs.rsi, site.bytes, &fault))
+    if (uses_rsi && !traced_read(thread, origin_of(thread, site), &source, source_of(site, regs), site.bytes, &fault))
       return raise(thread, site, fault);
     if (uses_rdi && !traced_read(thread, origin_of(thread, site), &target, regs.rdi, site.bytes, &fault))
       return raise(thread, site, fault);
@@ -811,6 +821,7 @@ extern "C" int access_end(Thread* thread) {
 
 void access_abort(Thread* thread, uint64_t* address) {
   const Site& site = site_at(thread->site_index);
+  if (*address >= kCodeBase && *address < kCodeBase + kCodeBytes) *address = site.ip;  // of a SIGFPE
   if (thread->record) {
     if (*address >= thread->alias && *address < thread->alias + site.bytes)
       *address += thread->ea - thread->alias;

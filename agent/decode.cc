@@ -309,6 +309,8 @@ void describe_special(Site& site, const Decoded& decoded) {
     if (known.mnemonic == instruction.mnemonic && known.form == site.form) site.bytes = known.bytes;
   if (instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) site.repeat = 1;
   if (instruction.attributes & ZYDIS_ATTRIB_HAS_REPNE) site.repeat = 2;
+  if (instruction.meta.category == ZYDIS_CATEGORY_STRINGOP)
+    site.fs_relative = (instruction.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0;
   site.value_bytes = instruction.operand_width == 16 ? 2 : 8;
   const ZydisDecodedOperand& first = decoded.operands[0];
   if (instruction.operand_count_visible == 0) return;

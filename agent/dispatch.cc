@@ -31,6 +31,7 @@ constexpr Row kRows[] = {
     {__NR_mbind, do_on_alias},
     {__NR_shmat, do_shmat},
     {__NR_shmdt, do_shmdt},
+    {__NR_shmctl, do_shmctl},
     {__NR_fork, do_clone},
     {__NR_vfork, do_clone},
     {__NR_clone, do_clone},
@@ -49,8 +50,7 @@ constexpr Row kRows[] = {
     {__NR_prctl, do_prctl},
     {__NR_set_robust_list, do_set_robust_list},
     {__NR_set_tid_address, do_set_tid_address},
-    // The kernel would write to a thread area on every migration; libc does without.
-    {__NR_rseq, not_there},
+    {__NR_rseq, do_rseq},
     {__NR_io_uring_setup, not_there},
     {__NR_userfaultfd, not_there},
 };

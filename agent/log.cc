@@ -436,6 +436,8 @@ void random_id(ProcessEntry& entry) {
 
 }  // namespace
 
+void process_renamed(Process* process) { read_comm(process->entry->name, sizeof process->entry->name); }
+
 void process_enter(Process* process, uint32_t parent, StartKind kind) {
   Header& header = log_header();
   process->pid = static_cast<int32_t>(sys(__NR_getpid));

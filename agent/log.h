@@ -56,6 +56,8 @@ void journal(const Process* process, shmlog::JournalType type, const JournalValu
 void coverage(const Process* process, const char* why, shmlog::DegradedReason reason = {});
 // Takes a ProcessEntry for this process. `parent` is an entry index or 0.
 void process_enter(Process* process, uint32_t parent, shmlog::StartKind kind);
+// The process has changed its name (comm): the entry follows.
+void process_renamed(Process* process);
 // What the process's end is known to be; the entry and the journal say so.
 void process_ends(Process* process, int wait_status, bool replaced_by_exec);
 

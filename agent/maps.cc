@@ -312,13 +312,50 @@ Answer do_on_alias(Thread* thread, void*) {
 
 // ---- SysV --------------------------------------------------------------------------------------------------
 
+namespace {
+
+struct SysvStatus {  // struct shmid_ds
+  int32_t key;
+  uint8_t permission[44];
+  uint64_t bytes;
+  int64_t times[3];
+  int32_t creator, last;
+  uint64_t attached;
+  uint64_t unused[2];
+};
+static_assert(sizeof(SysvStatus) == 112);
+
+bool traced_sysv(uint64_t id) {
+  const Header& header = log_header();
+  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
+  for (uint32_t i = min(load(&header.next_segment), header.segments.count); i-- > 1;)
+    if (entries[i].kind == static_cast<uint32_t>(SegmentKind::kSysV) && entries[i].inode == id)
+      return entries[i].mode == static_cast<uint32_t>(SegmentMode::kTrace);
+  return false;
+}
+
+}  // namespace
+
+// An alias counts as an attachment. Every recorded process has one for each of its own, so half of what
+// the kernel counts are the program's.
+Answer do_shmctl(Thread* thread, void* context) {
+  constexpr uint64_t kIpcStat = 2, kShmStat = 13, kShmStatAny = 15;
+  const uint64_t command = arg(thread, 1) & ~0x100ull;
+  if (command != kIpcStat && command != kShmStat && command != kShmStatAny)
+    return kernel_access(thread, context);
+  SysvStatus status;
+  const int64_t result = sys(__NR_shmctl, arg(thread, 0), arg(thread, 1), &status);
+  if (failed(result)) return done(thread, result);
+  if (traced_sysv(command == kIpcStat ? arg(thread, 0) : static_cast<uint64_t>(result)))
+    status.attached = (status.attached + 1) / 2;
+  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  Fault fault;
+  const bool ok = traced_write(thread, origin, arg(thread, 2), &status, sizeof status, &fault);
+  return done(thread, ok ? result : -14);
+}
+
 Answer do_shmat(Thread* thread, void*) {
-  struct {
-    int32_t key;
-    uint8_t permission[44];
-    uint64_t bytes;
-    uint8_t rest[56];
-  } status;
+  SysvStatus status;
   constexpr uint64_t kReadOnly = 010000, kExecute = 0100000;
   Locked lock(regions_lock);
   const int64_t at = pass(thread);

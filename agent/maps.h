@@ -13,6 +13,7 @@ Answer do_mprotect(Thread* thread, void* context);
 Answer do_madvise(Thread* thread, void* context);
 Answer do_on_alias(Thread* thread, void* context);  // msync, mlock, munlock, mincore...
 Answer do_shmat(Thread* thread, void* context);
+Answer do_shmctl(Thread* thread, void* context);
 Answer do_shmdt(Thread* thread, void* context);
 
 // Journals the executable mappings that are there already; with `adopt`, traces the shared ones.

@@ -11,6 +11,8 @@
 #include "agent/robust.h"
 #include "agent/signals.h"
 
+extern "C" shmrec::agent::BootInfo shmrec_boot_info;
+
 namespace shmrec::agent {
 
 using namespace shmlog;
@@ -334,9 +336,29 @@ Answer do_arch_prctl(Thread* thread, void* context) {
   return done(thread, sys(__NR_arch_prctl, kSetGs, arg(thread, 1)));
 }
 
+// The main thread's name is the process's, and the recording's. A name in traced memory is left to
+// kernel_access, which logs the kernel's reading of it; the recording then keeps its old name.
+Answer set_name(Thread* thread, void* context) {
+  char name[16];
+  if (thread->tid != thread->process->pid || !safe_string(name, arg(thread, 1), sizeof name)) {
+    return kernel_access(thread, context);
+  }
+  const int64_t result = sys(__NR_prctl, PR_SET_NAME, name);
+  if (!failed(result)) process_renamed(thread->process);
+  return done(thread, result);
+}
+
 Answer do_prctl(Thread* thread, void* context) {
   if (arg(thread, 0) == PR_SET_SYSCALL_USER_DISPATCH) return done(thread, kEinval);
+  if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
   return kernel_access(thread, context);
+}
+
+// The kernel would write to a thread's area on every migration, wherever it lies; libc does without.
+// Where the first thread has registered before recording began, libc insists on it for all.
+Answer do_rseq(Thread* thread, void*) {
+  if (shmrec_boot_info.mode == static_cast<uint32_t>(BootMode::kApi)) return Answer::kNative;
+  return done(thread, kEnosys);
 }
 
 Answer do_set_robust_list(Thread* thread, void*) {

@@ -5,6 +5,7 @@
 extern "C" {
 
 int shmrec_safe_copy(void* to, const void* from, size_t bytes);
+int shmrec_safe_touch(void* at);
 
 __attribute__((visibility("default"))) void* memcpy(void* to, const void* from, size_t bytes) {
   void* result = to;
@@ -56,6 +57,12 @@ namespace shmrec::agent {
 bool safe_copy(void* to, const void* from, size_t bytes, Fault* fault) {
   if (shmrec_safe_copy(to, from, bytes) == 0) return true;
   if (fault) *fault = current_thread()->safe;
+  return false;
+}
+
+bool safe_writable(uint64_t address, Fault* fault) {
+  if (shmrec_safe_touch(reinterpret_cast<void*>(address)) == 0) return true;
+  *fault = current_thread()->safe;
   return false;
 }
 

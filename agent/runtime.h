@@ -111,12 +111,16 @@ struct Fault {
   int signal = 0;  // 0: none
   int code = 0;    // si_code
   uint64_t address = 0;
+  uint64_t error = 0;  // page-fault error code as the processor gives it
 };
 
 // Copies memory that may fault (the program's, or an alias whose file may shrink). 1, 2, 4 and 8
 // bytes are copied by one instruction, longer ranges by 8-byte words first: as atomic as the
 // program's own moves would be. Returns false and fills `fault` if either side faulted.
 bool safe_copy(void* to, const void* from, size_t bytes, Fault* fault = nullptr);
+
+// Could the program write the byte at `address`? Writes it as it is.
+bool safe_writable(uint64_t address, Fault* fault);
 
 // Reads a NUL-terminated string of the program into `to` (cut at bytes - 1). False if it faults.
 bool safe_string(char* to, uint64_t from, size_t bytes);

@@ -237,7 +237,11 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   if (info->signo != kSigsegv || info->code <= 0 || !region_find(info->fault.addr, &region)) return false;
   const bool write = context->error & 2, fetch = context->error & 16;
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
-  if (fetch || !allowed) return false;
+  if (fetch || !allowed) {
+    // The page is there for the program, though not in the kernel's eyes.
+    if (region.protection != PROT_NONE) context->error |= 1;
+    return false;
+  }
   Site* site = site_for(thread, context->regs.rip);
   if (!site || site->form >= Form::kGather) {
     step_begin(thread, context, site);
@@ -250,7 +254,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
 void on_fault(Thread* thread, Siginfo* info, Context* context) {
   const uint64_t ip = context->regs.rip;
   if (ip >= address_of(shmrec_safe_begin) && ip < address_of(shmrec_safe_end)) {
-    thread->safe = {info->signo, info->code, info->fault.addr};
+    thread->safe = {info->signo, info->code, info->fault.addr, context->error};
     context->regs.rip = address_of(shmrec_safe_faulted);
     return;
   }
@@ -268,7 +272,8 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
     raised.code = thread->raise.code;
     raised.fault.addr = thread->raise.address;
     context->cr2 = thread->raise.address;
-    context->trap = raised.signo == kSigsegv || raised.signo == kSigbus ? 14 : context->trap;
+    context->trap = 14;
+    context->error = thread->raise.error;
     return deliver(thread, context, raised);
   }
   if (in_generated(ip)) {

@@ -95,7 +95,9 @@ int64_t thread_arm(Thread* thread) {
     int32_t pad;
     uint64_t size;
   } stack = {thread_signal_stack(thread), 0, 0, kThreadBlockBytes - kAccessStackTop - kPage};
-  if (int64_t error = sys(__NR_sigaltstack, &stack, 0); failed(error)) return error;
+  // EPERM: we run on it. A forked child has inherited it.
+  const int64_t error = sys(__NR_sigaltstack, &stack, 0);
+  if (failed(error) && error != -1) return error;
   thread->tid = static_cast<int32_t>(sys(__NR_gettid));
   return sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON,
              shmrec_image_layout.text_begin,

@@ -264,6 +264,11 @@ function shmrec_safe_copy
   movb %al, (%rdi)
   xor %eax, %eax
   ret
+// int shmrec_safe_touch(address): writes a byte as it is. 0, or 1 after a fault.
+function shmrec_safe_touch
+  lock orb $0, (%rdi)
+  xor %eax, %eax
+  ret
 function shmrec_safe_end
   nop
 function shmrec_safe_faulted
