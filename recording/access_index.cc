@@ -37,7 +37,7 @@ Position Access::position(uint64_t offset) const {
 // Indexes a share of the chunks; one per thread.
 class AccessIndex::Builder {
  public:
-  explicit Builder(AccessIndex& index) : index_(index), buckets_(kBuckets) {}
+  explicit Builder(AccessIndex& index) : index_(index), buckets_(index.buckets_) {}
 
   void run(uint32_t first, uint32_t step) {
     for (uint32_t slot = first; slot < index_.slots_.size(); slot += step) add_chunk(slot);
@@ -60,7 +60,7 @@ class AccessIndex::Builder {
     RecordView record;
     while (copy_.next(at, record)) add_record(slot, record);
     if (const char* reason = copy_.damage_at(at)) add_damage(reason, copy_.bytes_after(at));
-    for (const auto& [key, posting] : open_) buckets_[(key >> 1) % kBuckets].push_back(posting);
+    for (const auto& [key, posting] : open_) buckets_[index_.bucket_of(key)].push_back(posting);
   }
 
   void add_record(uint32_t slot, const RecordView& record) {
@@ -110,6 +110,7 @@ uint64_t AccessIndex::key_of(uint32_t segment, uint64_t line) {
 std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
   std::unique_ptr<AccessIndex> index(new AccessIndex(reader));
   index->slots_.resize(reader.chunks().size());
+  index->buckets_ = std::clamp<size_t>(reader.chunks().size(), 16, 4096);
   const size_t processors = std::max(1u, std::thread::hardware_concurrency());
   const size_t threads = std::clamp<size_t>(reader.chunks().size() / 64, 1, processors);
   std::vector<Builder> builders;
@@ -143,7 +144,7 @@ std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query
   const uint64_t key = key_of(query.segment, query.begin / shmlog::kLineBytes);
   std::vector<Posting> found;
   for (const Buckets& part : parts_) {
-    for (const Posting& posting : part[(key >> 1) % kBuckets]) {
+    for (const Posting& posting : part[bucket_of(key)]) {
       if (posting.key != key || (query.writes_only && !posting.writes)) continue;
       if (query.before_version && posting.first_version >= *query.before_version) continue;
       if (posting.last_version <= query.after_version) continue;

@@ -115,17 +115,18 @@ class AccessIndex {
     uint64_t records = 0;
   };
   class Builder;
-  static constexpr size_t kBuckets = 4096;
   using Buckets = std::vector<std::vector<Posting>>;
 
   explicit AccessIndex(const ShmlogReader& reader) : reader_(reader) {}
   static uint64_t key_of(uint32_t segment, uint64_t line);
+  size_t bucket_of(uint64_t key) const { return (key >> 1) % buckets_; }
   std::vector<Posting> candidates(const LineQuery& query) const;
   std::shared_ptr<const ChunkCopy> chunk(uint32_t slot) const;
   template <typename Visit>
   void visit_matches(const LineQuery& query, const Posting& posting, Visit visit) const;
 
   const ShmlogReader& reader_;
+  size_t buckets_ = 1;
   std::vector<Buckets> parts_;  // one per builder thread
   std::vector<Slot> slots_;
   std::vector<Damage> damage_;

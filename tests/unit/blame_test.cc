@@ -1,0 +1,436 @@
+// What blame answers, on logs built for each question.
+#include "recording/blame.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "recording/blame_print.h"
+#include "recording/listing.h"
+#include "tests/unit/shmlog_builder.h"
+
+namespace shmrec::recording {
+namespace {
+
+using shmlog::RecordState;
+using shmlog::SegmentKind;
+using testing::AccessOptions;
+using testing::le32;
+using testing::le64;
+using testing::ProducerConsumer;
+using testing::ShmlogBuilder;
+
+// A log opened with all that a question needs.
+struct Opened {
+  explicit Opened(ShmlogBuilder& builder) : bytes(builder.build()) {
+    auto opened = ShmlogReader::from_memory(bytes, "test.shmlog");
+    if (!opened) ADD_FAILURE() << opened.error().message;
+    log = std::move(*opened);
+    index = AccessIndex::build(*log);
+    timeline = std::make_unique<Timeline>(*log);
+  }
+  Result<BlameAnswer> ask(const BlameQuery& query) { return Blame(*index, *timeline, symbols).ask(query); }
+  BlameAnswer answer(const BlameQuery& query) {
+    Result<BlameAnswer> result = ask(query);
+    if (!result) {
+      ADD_FAILURE() << result.error().message;
+      return {};
+    }
+    return *result;
+  }
+
+  std::vector<uint8_t> bytes;
+  std::unique_ptr<ShmlogReader> log;
+  std::unique_ptr<AccessIndex> index;
+  std::unique_ptr<Timeline> timeline;
+  Symbols symbols{[](const std::string& path) { return path; }};
+};
+
+// "write 42 event 354" for each row, "?" for an unrecorded writer, "*" for the recording's own.
+std::vector<std::string> summary(const BlameAnswer& answer) {
+  std::vector<std::string> lines;
+  for (const BlameRow& row : answer.rows) {
+    if (row.unrecorded_writer) {
+      lines.push_back("? " + format_value(row.value));
+      continue;
+    }
+    lines.push_back((row.current ? "* " : "") + std::string(access_type(row.access)) + " " + format_value(row.value) +
+                    " @" + std::to_string(row.access.header.event));
+  }
+  return lines;
+}
+
+using Lines = std::vector<std::string>;
+
+bool has_note(const BlameAnswer& answer, const std::string& part) {
+  for (const std::string& note : answer.notes) {
+    if (note.find(part) != std::string::npos) return true;
+  }
+  return false;
+}
+
+// The first columns of a table, up to the end of Len.
+std::string first_columns(const std::string& table, size_t width) {
+  std::string text;
+  for (size_t at = 0; at < table.size();) {
+    const size_t end = table.find('\n', at);
+    text += table.substr(at, std::min(width, end - at)) + "\n";
+    at = end + 1;
+  }
+  return text;
+}
+
+TEST(Blame, PrintsTheTableOfTheCrashedConsumer) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "0x7f61b0794118", .length = 4});
+  EXPECT_EQ(first_columns(blame_table(answer, false), 76),
+            "    PID  Recording ID    Time in recording     Type    Address           Len\n"
+            "  -----  --------------  --------------------  ------  --------------  -----\n"
+            "    133  292b1631-c83d   2,822:0x5618d2d15c61  write   0x7f61b0794118      4\n"
+            "*   137  97dd29dd-2c8f   3,040:0x5618d2d15bbf  read    0x7f61b0794118      4\n");
+}
+
+TEST(Blame, PrintsTheTableOfAWriteThatReplacedAnother) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kAnonymous, "");
+  const uint32_t parent = log.add_process({.id_high = 0x6789abcd, .id_low = 0xef01, .pid = 126});
+  log.map_segment(parent, segment, 0x7f894cb6c000);
+  const uint32_t child = log.add_process({.id_high = 0xabcdef01, .id_low = 0x2345, .pid = 130,
+                                          .start = shmlog::StartKind::kFork, .parent = parent});
+  log.inherit_map(child, segment, 0x7f894cb6c000);
+  log.write(child, segment, 0, le32(42), {.pc = 0x55eeabe09804, .event = 354});
+  log.write(child, segment, 4, le32(123), {.pc = 0x55eeabe0980e, .event = 355});
+  log.write(parent, segment, 0, le32(100), {.pc = 0x55eeabe09848, .event = 360});
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "0x7f894cb6c000", .recording = "6789abcd-ef01"});
+  EXPECT_EQ(first_columns(blame_table(answer, false), 75),
+            "    PID  Recording ID    Time in recording    Type    Address           Len\n"
+            "  -----  --------------  -------------------  ------  --------------  -----\n"
+            "    130  abcdef01-2345   354:0x55eeabe09804   write   0x7f894cb6c000      4\n"
+            "*   126  6789abcd-ef01   360:0x55eeabe09848   write   0x7f894cb6c000      4\n");
+  EXPECT_EQ(summary(answer), (Lines{"write 42 @354", "* write 100 @360"}));
+}
+
+TEST(Blame, ShowsNothingLaterThanTheTimeAsked) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  const auto at = [&](const char* time) {
+    return summary(opened.answer({.where = "1+0x118", .recording = "consumer", .time = *parse_time(time)}));
+  };
+  EXPECT_EQ(at("2,100:0x5618d2d15bbf"), (Lines{"write 83 @2000", "* read 83 @2100"}));
+  EXPECT_EQ(at("3039"), (Lines{"write 83 @2000", "* read 83 @2100"}));
+  EXPECT_EQ(at("3040"), (Lines{"write 100 @2822", "* read 100 @3040"}));
+  EXPECT_EQ(at("end"), (Lines{"write 100 @2822", "* read 100 @3040"}));
+}
+
+TEST(Blame, ShowsNothingForBytesNeverAccessed) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  const BlameAnswer not_yet = opened.answer({.where = "1+0x118", .recording = "137", .time = *parse_time("2099")});
+  EXPECT_TRUE(not_yet.rows.empty());
+  EXPECT_TRUE(has_note(not_yet, "never accessed by 97dd29dd-2c8f"));
+  const BlameAnswer never = opened.answer({.where = "1+0x11c", .recording = "137"});
+  EXPECT_TRUE(never.rows.empty());
+  EXPECT_TRUE(opened.answer({.where = "1+0x800"}).rows.empty());
+}
+
+TEST(Blame, ChoosesTheCrashedRecordingElseTheLastToAccess) {
+  ProducerConsumer run;
+  Opened crashed(run.log);
+  EXPECT_EQ(crashed.answer({.where = "1+0x118"}).recording->name, "consumer");
+  EXPECT_EQ(crashed.answer({.where = "1+0x11c"}).recording->name, "producer") << "the consumer never accessed it";
+  run.log.process(run.consumer).exit_status = 0;
+  Opened orderly(run.log);
+  EXPECT_EQ(orderly.answer({.where = "1+0x118"}).recording->name, "producer");
+}
+
+TEST(Blame, ComposesAValueFromSplitWrites) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 60, le64(0x1111111111111111));  // crosses the line
+  log.write(b, segment, 62, {9, 9, 9, 9});              // crosses it too, splits the first
+  log.write(a, segment, 61, {7});
+  log.read(b, segment, 60, 8);
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "/ring+60", .recording = "b", .length = 8});
+  EXPECT_EQ(summary(answer), (Lines{"write 0x1111111111111111 @1", "* write 151587081 @1", "write 7 @2",
+                                    "* read 0x1111090909090711 @2"}));
+  // Asked for one byte, only what made that byte.
+  EXPECT_EQ(summary(opened.answer({.where = "/ring+67", .recording = "b", .length = 1})),
+            (Lines{"write 17 @1", "* read 17 @2"}));
+}
+
+TEST(Blame, FollowsReadWriteOperationsToAPlainWrite) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/counter");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(1));
+  log.write(a, segment, 0, le32(5));
+  log.read_write(b, segment, 0, le32(6));
+  log.read_then_write(a, segment, 0, le32(7));
+  log.read(b, segment, 0, 4);
+  Opened opened(log);
+  EXPECT_EQ(summary(opened.answer({.where = "/counter+0", .recording = "b"})),
+            (Lines{"write 5 @2", "* read/write 6 @1", "read/write 7 @3", "* read 7 @2"}));
+}
+
+TEST(Blame, CutsAnEndlessChainOfAtomicOperationsAndSaysSo) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/counter");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  for (uint32_t i = 1; i <= 200; ++i) log.read_write(a, segment, 0, le32(i));
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "/counter+0"});
+  EXPECT_EQ(answer.rows.size(), static_cast<size_t>(kMaxInputSteps) + 1);
+  EXPECT_TRUE(has_note(answer, "was cut"));
+}
+
+TEST(Blame, ReportsAnUnrecordedWriterBetweenWriteAndRead) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/data/file");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 8, le32(5));
+  log.unrecorded_write(segment, 8, le32(77));
+  log.read(b, segment, 8, 4);
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "file+8", .recording = "b"});
+  EXPECT_EQ(summary(answer), (Lines{"write 5 @1", "? 77", "* read 77 @1"}));
+  EXPECT_TRUE(has_note(answer, "no recorded process wrote"));
+  EXPECT_NE(blame_table(answer, false).find("unrecorded writer"), std::string::npos);
+}
+
+TEST(Blame, SaysWhenHistoryWasOverwritten) {
+  ShmlogBuilder log(2);
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(5));
+  log.end_chunk(a);
+  for (int i = 0; i < 3; ++i) {  // the third chunk takes the place of the first
+    log.write(a, segment, 128, le32(1));
+    log.end_chunk(a);
+  }
+  log.read(b, segment, 0, 4);
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "/ring+0", .recording = "b"});
+  EXPECT_EQ(summary(answer), (Lines{"* read 5 @1"}));
+  EXPECT_TRUE(has_note(answer, "part of the history was overwritten"));
+  EXPECT_TRUE(has_note(answer, "records were overwritten"));
+}
+
+TEST(Blame, TellsAnInitialValueFromAnUnexplainedOne) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/data/file");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  log.read(a, segment, 0, 4);
+  log.unrecorded_write(segment, 64, le32(9));
+  log.read(a, segment, 64, 4);
+  Opened opened(log);
+  EXPECT_TRUE(has_note(opened.answer({.where = "1+0"}), "what the segment held at the start"));
+  EXPECT_TRUE(has_note(opened.answer({.where = "1+64"}), "unrecorded writer"));
+}
+
+TEST(Blame, ListsEarlierWritesAsHistory) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  const BlameQuery all = {.where = "1+0x118", .length = 4, .history = kWholeHistory};
+  EXPECT_EQ(summary(opened.answer(all)), (Lines{"write 83 @2000", "write 100 @2822", "* read 100 @3040"}));
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  for (uint32_t i = 1; i <= 6; ++i) log.write(a, segment, 0, le32(i));
+  Opened many(log);
+  const BlameAnswer two = many.answer({.where = "1+0", .history = 2});
+  EXPECT_EQ(summary(two), (Lines{"* write 3 @3", "* write 4 @4", "* write 5 @5", "* write 6 @6"}));
+  EXPECT_TRUE(has_note(two, "2 earlier writes are not shown"));
+}
+
+TEST(Blame, ForwardListsWhoReadTheValueUntilItWasReplaced) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(1));
+  log.read(b, segment, 0, 4);
+  log.read(b, segment, 2, 1);
+  log.read(b, segment, 4, 4);  // other bytes
+  log.write(b, segment, 4, le32(3));
+  log.read(b, segment, 0, 4);
+  log.write(a, segment, 0, le32(2));
+  log.read(b, segment, 0, 4);
+  Opened opened(log);
+  const BlameQuery query = {.where = "1+0", .recording = "a", .time = {1}, .length = 4, .forward = true};
+  EXPECT_EQ(summary(opened.answer(query)),
+            (Lines{"* write 1 @1", "read 1 @1", "read 0 @2", "read 1 @5"}));
+}
+
+TEST(Blame, OrdersRowsByVersionWhateverTheClocksSay) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.read(b, segment, 512, 4);  // b's chunk is the older one
+  log.write(a, segment, 0, le32(1));
+  log.write(b, segment, 0, le32(2));
+  log.write(a, segment, 0, le32(3));
+  Opened opened(log);
+  EXPECT_EQ(summary(opened.answer({.where = "1+0", .recording = "a", .history = kWholeHistory})),
+            (Lines{"* write 1 @1", "write 2 @2", "* write 3 @2"}));
+}
+
+TEST(Blame, RelaxedSegmentsAreOrderedByClock) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  const AccessOptions relaxed = {.flags = shmlog::kFlagRelaxed};
+  log.write(a, segment, 0, le32(1), relaxed);
+  log.write(b, segment, 0, le32(2), relaxed);
+  log.read(a, segment, 0, 4, relaxed);
+  Opened opened(log);
+  EXPECT_EQ(summary(opened.answer({.where = "1+0", .recording = "a"})), (Lines{"write 2 @1", "* read 2 @2"}));
+}
+
+TEST(Blame, AWriteInFlightIsShownAsSuchAndOneNotBegunIsNot) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  log.write(a, segment, 0, le32(1));
+  log.write(a, segment, 0, le32(2), {.state = RecordState::kBegun});
+  const uint64_t record = log.last_record();
+  log.stripe(segment, 0) = shmlog::stripe_word_locked(1, a);  // killed before it released
+  {
+    Opened opened(log);
+    const BlameAnswer answer = opened.answer({.where = "1+0"});
+    EXPECT_EQ(summary(answer), (Lines{"* write 1 @1", "* write 2 @2"}));
+    EXPECT_EQ(answer.rows[1].access.outcome, Outcome::kInFlight);
+  }
+  log.stripe(segment, 0) = shmlog::stripe_word(2);  // released: it happened
+  EXPECT_EQ(Opened(log).answer({.where = "1+0"}).rows[1].access.outcome, Outcome::kDone);
+  uint64_t* version = reinterpret_cast<uint64_t*>(&log.record(record) + 1);
+  *version = 0;  // killed before it had the stripe
+  EXPECT_EQ(summary(Opened(log).answer({.where = "1+0"})), (Lines{"* write 1 @1"}));
+}
+
+TEST(Blame, ThreadsAndPartialRangesAreTakenLineByLine) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  log.write(a, segment, 0, std::vector<uint8_t>(128, 3), {.state = RecordState::kBegun});
+  reinterpret_cast<uint64_t*>(&log.record(log.last_record()) + 1)[1] = 0;  // died between the lines
+  Opened opened(log);
+  EXPECT_EQ(opened.answer({.where = "1+8", .length = 8}).rows.size(), 1u);
+  EXPECT_EQ(opened.answer({.where = "1+8", .length = 8}).rows[0].access.outcome, Outcome::kPartial);
+  EXPECT_TRUE(opened.answer({.where = "1+72", .length = 8}).rows.empty());
+}
+
+TEST(Blame, NamesTheSyscallThatMadeAnAccess) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  log.write(a, segment, 0, le32(1), {.syscall = 1});
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "1+0"});
+  EXPECT_NE(blame_table(answer, false).find("read(2)"), std::string::npos);
+  EXPECT_EQ(blame_json(answer)["rows"][0]["syscall"], "read");
+}
+
+TEST(Blame, JsonAndCommandLinesNameTheSameAccess) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "0x7f61b0794118", .length = 4});
+  const nlohmann::json json = blame_json(answer);
+  EXPECT_EQ(json["rows"].size(), 2u);
+  EXPECT_EQ(json["rows"][0]["recording"], "292b1631-c83d");
+  EXPECT_EQ(json["rows"][0]["value"], "64000000");
+  EXPECT_EQ(json["rows"][1]["current"], true);
+  EXPECT_EQ(blame_command_lines(answer, "my run.zst"),
+            "shmrec blame 'my run.zst' --recording 292b1631-c83d --at 2,822:0x5618d2d15c61 --len 4 1+0x118\n"
+            "shmrec blame 'my run.zst' --recording 97dd29dd-2c8f --at 3,040:0x5618d2d15bbf --len 4 1+0x118\n");
+}
+
+TEST(Blame, WrongQuestionsSayWhatWasExpected) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  const auto error = [&](const BlameQuery& query) {
+    const auto result = opened.ask(query);
+    EXPECT_FALSE(result);
+    if (result) return std::string();
+    EXPECT_TRUE(result.error().bad_input);
+    return result.error().message;
+  };
+  EXPECT_NE(error({.where = "0x1000"}).find("0x7f61b0794000-0x7f61b0795000"), std::string::npos);
+  EXPECT_NE(error({.where = "nosuch+4"}).find("anon#1+OFFSET"), std::string::npos);
+  EXPECT_NE(error({.where = "1+x"}).find("expected a number"), std::string::npos);
+  EXPECT_NE(error({.where = "1+0", .recording = "nobody"}).find("97dd29dd-2c8f"), std::string::npos);
+  EXPECT_NE(error({.where = "1+0", .length = kMaxBlameBytes + 1}).find("--len"), std::string::npos);
+  for (const char* time : {"", "x", "12x", "12:", "12:zz", "12:0x", ":0x1", "-1"}) {
+    EXPECT_FALSE(parse_time(time)) << time;
+  }
+}
+
+TEST(Blame, AddressesFollowEachRecordingsOwnMap) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring", 16384);
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.map_segment(a, segment, 0x10000, 16384);
+  log.map_segment(b, segment, 0x90000, 4096, 8192);
+  log.write(a, segment, 8192 + 16, le32(5));
+  log.read(b, segment, 8192 + 16, 4);
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "0x90010", .recording = "b"});
+  EXPECT_EQ(answer.location.offset, 8192u + 16);
+  ASSERT_EQ(answer.rows.size(), 2u);
+  EXPECT_EQ(answer.rows[0].access.header.address, 0x10000u + 8192 + 16);
+  EXPECT_EQ(answer.rows[1].access.header.address, 0x90010u);
+}
+
+TEST(Blame, ManyRecordsStayQuickAndExact) {
+  ShmlogBuilder log(300);
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring", 1 << 20);
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  for (uint32_t i = 0; i < 200'000; ++i) {
+    log.write(a, segment, (i * 64 + i % 60) & 0xFFFF8, le32(i));
+    if (i % 1000 == 7) log.read(b, segment, 4096, 4);
+  }
+  uint32_t expected = 0;
+  for (uint32_t i = 0; i < 199'008; ++i) {
+    if (((i * 64 + i % 60) & 0xFFFF8) == 4096) expected = i;
+  }
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "1+4096", .recording = "b", .length = 4});
+  ASSERT_EQ(answer.rows.size(), 2u);
+  EXPECT_EQ(answer.rows[0].value, le32(expected));
+  EXPECT_EQ(opened.index->records(), 200'200u);
+}
+
+TEST(Listing, SaysWhoMappedWhatAndHowOften) {
+  ProducerConsumer run;
+  run.log.header().next_usage = 3;
+  run.log.usage(1) = {run.producer, run.segment, 0, 4, 0};
+  run.log.usage(2) = {run.consumer, run.segment, 2, 0, 1};
+  run.log.header().losses[static_cast<uint32_t>(shmlog::Loss::kRecordsDropped)] = 3;
+  run.log.add_journal(shmlog::JournalType::kCoverage, run.consumer, 0, {}, "io_uring refused");
+  Opened opened(run.log);
+  const Listing listing = make_listing(*opened.timeline);
+  const nlohmann::json json = listing_json(listing);
+  EXPECT_EQ(json["recordings"][1]["ended"], "SIGABRT");
+  EXPECT_EQ(json["recordings"][1]["parent"], "292b1631-c83d");
+  EXPECT_EQ(json["segments"][0]["users"][0]["writes"], 4);
+  EXPECT_EQ(json["segments"][0]["users"][1]["mappings"][0]["begin"], "0x7f61b0794000") << "inherited by fork";
+  const std::string text = listing_text(listing);
+  for (const char* part : {"292b1631-c83d", "fork by 292b1631-c83d", "anon#1", "2 reads", "(1 by the kernel)",
+                           "3 accesses happened but were not logged", "io_uring refused"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
+}  // namespace
+}  // namespace shmrec::recording
