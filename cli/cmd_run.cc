@@ -1,6 +1,5 @@
 // shmrec run: record a command.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -36,14 +35,17 @@ struct Help : CLI::Formatter {
 };
 
 // Everything from the first word that is no option of ours is the command's, its options included. A
-// "--" in front of it is not part of it.
+// "--" in front of it is not part of it. Empty: there is none, which has been said.
 std::vector<std::string> command_of(std::vector<std::string> rest) {
-  if (!rest.empty() && rest[0] == "--") rest.erase(rest.begin());
-  return rest;
-}
-
-bool after_marker(int argc, char** argv) {
-  return std::any_of(argv, argv + argc, [](const char* word) { return std::string(word) == "--"; });
+  const bool marked = !rest.empty() && rest[0] == "--";
+  if (marked) rest.erase(rest.begin());
+  const char* trouble = rest.empty()                              ? "no command given"
+                        : !marked && rest[0].starts_with("-") ? "no such option"
+                                                                  : nullptr;
+  if (!trouble) return rest;
+  std::fprintf(stderr, "shmrec: run: %s%s; see shmrec run --help\n",
+               rest.empty() ? "" : (rest[0] + ": ").c_str(), trouble);
+  return {};
 }
 
 }  // namespace
@@ -77,15 +79,7 @@ int cmd_run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   options.command = command_of(app.remaining());
-  if (options.command.empty()) {
-    std::fprintf(stderr, "shmrec: run: no command given; see shmrec run --help\n");
-    return 2;
-  }
-  if (options.command[0].size() > 1 && options.command[0][0] == '-' && !after_marker(argc, argv)) {
-    std::fprintf(stderr, "shmrec: run: %s: no such option; see shmrec run --help\n",
-                 options.command[0].c_str());
-    return 2;
-  }
+  if (options.command.empty()) return 2;
   if (!policy.empty()) options.policy_file = policy;
   return launcher::run(options);
 }
