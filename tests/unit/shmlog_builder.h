@@ -182,7 +182,7 @@ class ShmlogBuilder {
   // Without the unused end of the last chunk, for small corpora.
   std::vector<uint8_t> build_short() {
     std::vector<uint8_t> all = build();
-    while (!all.empty() && all.back() == 0) all.pop_back();
+    while (all.size() > header_.chunks.offset && all.back() == 0) all.pop_back();
     all.resize(all.size() + 8);
     return all;
   }
