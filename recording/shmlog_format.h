@@ -136,7 +136,7 @@ struct ProcessEntry {
   uint64_t end_tsc;
   uint64_t events;       // events so far; the event number of the newest access
   uint64_t accesses;     // records written
-  char name[48];         // base name of the executable (comm-like), NUL padded
+  char name[48];         // comm: the executable's base name, or what the main thread set; NUL padded
 };
 static_assert(sizeof(ProcessEntry) == 120);
 

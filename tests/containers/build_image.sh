@@ -8,6 +8,7 @@ set -euo pipefail
 podman image exists "$image" && exit 0
 tree=$(mktemp -d /var/tmp/shmrec-debootstrap-XXXXXX)
 trap 'rm -rf --one-file-system "$tree"' EXIT
+chmod 755 "$tree"  # becomes / of the image
 debootstrap --variant=minbase bookworm "$tree" >"$tree.log" 2>&1 || { tail -n 20 "$tree.log"; exit 1; }
 rm -f "$tree.log"
 tar -C "$tree" --exclude='./var/cache/apt/archives/*.deb' -c . | podman import - "$image"

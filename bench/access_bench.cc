@@ -1,0 +1,150 @@
+// What recording costs, one benchmark per kind of event. The same program is run on its own and under
+// `shmrec run` (bench/run does, and prints the ratios); it does not know which.
+//
+// An access is one instruction, written in assembly so that the compiler cannot merge, hoist or widen
+// it; the loop around it runs on registers. Segments are anonymous, so the default policy traces them.
+#include <benchmark/benchmark.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+
+constexpr size_t kBytes = 1 << 20;
+constexpr size_t kCopyBytes = 4096;
+
+// Fresh shared memory with every page present.
+uint8_t* shared_memory() {
+  void* const memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) abort();
+  std::memset(memory, 1, kBytes);
+  return static_cast<uint8_t*>(memory);
+}
+
+// Consecutive 64-bit words of 16 KiB, as a program walks over a table.
+class Walk {
+ public:
+  explicit Walk(uint8_t* memory) : memory_(memory) {}
+  uint8_t* next() { return memory_ + (at_ = (at_ + 8) & 0x3FFF); }
+
+ private:
+  uint8_t* memory_;
+  size_t at_ = 0;
+};
+
+// libc's own, which the compiler would otherwise replace.
+void* (*volatile const libc_memcpy)(void*, const void*, size_t) = std::memcpy;
+
+// Runs `access(address)` over shared memory.
+template <typename Access>
+void over_shared_memory(benchmark::State& state, Access access) {
+  uint8_t* const memory = shared_memory();
+  Walk walk(memory);
+  for (auto _ : state) access(walk.next());
+  munmap(memory, kBytes);
+}
+
+void load(benchmark::State& state) {
+  over_shared_memory(state, [](uint8_t* at) {
+    uint64_t value;
+    asm volatile("mov (%1), %0" : "=r"(value) : "r"(at) : "memory");
+  });
+}
+
+void store(benchmark::State& state) {
+  over_shared_memory(state, [](uint8_t* at) {
+    asm volatile("mov %1, (%0)" ::"r"(at), "r"(uint64_t{42}) : "memory");
+  });
+}
+
+void add_to_memory(benchmark::State& state) {
+  over_shared_memory(state, [](uint8_t* at) { asm volatile("addq $1, (%0)" ::"r"(at) : "memory", "cc"); });
+}
+
+void lock_xadd(benchmark::State& state) {
+  over_shared_memory(state, [](uint8_t* at) {
+    uint64_t value = 1;
+    asm volatile("lock xadd %0, (%1)" : "+r"(value) : "r"(at) : "memory", "cc");
+  });
+}
+
+void vector_load(benchmark::State& state) {
+  over_shared_memory(state, [](uint8_t* at) { asm volatile("movdqu (%0), %%xmm0" ::"r"(at) : "xmm0", "memory"); });
+}
+
+void vector_store(benchmark::State& state) {
+  over_shared_memory(state, [](uint8_t* at) { asm volatile("movdqu %%xmm0, (%0)" ::"r"(at) : "memory"); });
+}
+
+void copy_from_shared_4k(benchmark::State& state) {
+  static uint8_t copy[kCopyBytes];
+  uint8_t* const memory = shared_memory();
+  for (auto _ : state) libc_memcpy(copy, memory, kCopyBytes);
+  munmap(memory, kBytes);
+}
+
+void copy_to_shared_4k(benchmark::State& state) {
+  static uint8_t copy[kCopyBytes];
+  uint8_t* const memory = shared_memory();
+  for (auto _ : state) libc_memcpy(memory, copy, kCopyBytes);
+  munmap(memory, kBytes);
+}
+
+// Loads, multiplications and stores of memory that is not shared.
+void private_code(benchmark::State& state) {
+  static uint64_t words[2048];
+  uint64_t hash = 1;
+  for (auto _ : state) {
+    for (uint64_t& word : words) {
+      hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+      word = hash;
+    }
+    benchmark::DoNotOptimize(hash);
+  }
+}
+
+void syscall_getppid(benchmark::State& state) {
+  for (auto _ : state) syscall(SYS_getppid);
+}
+
+void fork_and_wait(benchmark::State& state) {
+  for (auto _ : state) {
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    waitpid(child, nullptr, 0);
+  }
+}
+
+void exec_true(benchmark::State& state) {
+  char name[] = "/bin/true";
+  char* const arguments[] = {name, nullptr};
+  for (auto _ : state) {
+    pid_t child = 0;
+    if (posix_spawn(&child, name, nullptr, nullptr, arguments, environ) != 0) abort();
+    waitpid(child, nullptr, 0);
+  }
+}
+
+}  // namespace
+
+BENCHMARK(load);
+BENCHMARK(store);
+BENCHMARK(add_to_memory);
+BENCHMARK(lock_xadd);
+BENCHMARK(vector_load);
+BENCHMARK(vector_store);
+BENCHMARK(copy_from_shared_4k);
+BENCHMARK(copy_to_shared_4k);
+BENCHMARK(private_code);
+BENCHMARK(syscall_getppid);
+// Wall time, because the work is not in this process.
+BENCHMARK(fork_and_wait)->UseRealTime();
+BENCHMARK(exec_true)->UseRealTime();
+
+BENCHMARK_MAIN();
