@@ -18,7 +18,8 @@ namespace shmrec::recording {
 namespace {
 
 constexpr size_t kBufferBytes = 128 * 1024;
-constexpr int kCompressionLevel = 3;
+// A log compresses as well at level 1 as at 3, in less than half the time; binaries 10 % worse.
+constexpr int kCompressionLevel = 1;
 // Memory that a frame may ask of the reader: 2^27 bytes, zstd's own default for streams.
 constexpr int kMaxWindowLog = 27;
 constexpr size_t kMaxNameBytes = 255;

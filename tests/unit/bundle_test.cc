@@ -1029,14 +1029,52 @@ TEST_F(SmallBundleTest, FlippedBitsAreRefusedOrChangeNothing) {
 
 // ---- The worked example of docs/bundle_format.md ---------------------------------------------------
 
+// Offset, sixteen bytes, their characters; rows of zeros are left out.
+std::string hex_dump(const std::string& bytes) {
+  std::string text;
+  for (size_t at = 0; at < bytes.size(); at += 16) {
+    const std::string row = bytes.substr(at, 16);
+    if (row.find_first_not_of('\0') == std::string::npos) continue;
+    char cell[32];
+    std::snprintf(cell, sizeof(cell), "%04zx ", at);
+    text += cell;
+    for (const char c : row) {
+      std::snprintf(cell, sizeof(cell), " %02x", static_cast<uint8_t>(c));
+      text += cell;
+    }
+    text += "  ";
+    for (const char c : row) text += c >= ' ' && c <= '~' ? c : '.';
+    text += "\n";
+  }
+  return text;
+}
+
+std::string first_tar_bytes(const std::string& bundle, size_t bytes) {
+  MemorySource source(bundle);
+  ZstdSource tar(source, "example", UnpackLimits{});
+  std::string head(bytes, '\0');
+  size_t done = 0;
+  while (done < bytes) {
+    const Result<size_t> got = tar.read(&head[done], bytes - done);
+    if (!got || *got == 0) break;
+    done += *got;
+  }
+  return head;
+}
+
 TEST_F(BundleTest, WorkedExampleOfTheDocumentIsTrue) {
   RunDirectory run(root_);
   run.add_process("killed", 102, 1, -1);
+  run.add_journal(JournalType::kProcessStart, 1, "/work/demo");
   run.add_module("/work/demo", 42);
   const fs::path path = create(run.path(), {.trigger = "signal 6 (SIGABRT)"});
   const std::string document = slurp(fs::path(SHMREC_SOURCE_DIR) / "docs" / "bundle_format.md");
+  std::map<std::string, std::string> texts = {
+      {"first tar header", hex_dump(first_tar_bytes(slurp(path), 512))}};
   for (const char* name : {"manifest.json", "coverage.json", "binaries.json", "SHA256SUMS"}) {
-    const std::string text = *read_bundle_file(path, name);
+    texts[name] = *read_bundle_file(path, name);
+  }
+  for (const auto& [name, text] : texts) {
     EXPECT_NE(document.find("```\n" + text + "```\n"), std::string::npos)
         << "docs/bundle_format.md should show this " << name << ":\n" << text;
   }
