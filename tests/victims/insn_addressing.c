@@ -1,5 +1,5 @@
 // All ways to name an address: every base, index and scale, displacement sizes, 32-bit addresses,
-// absolute addresses, fs and gs.
+// absolute addresses, fs.
 #include "insn.h"
 
 const enum InsnNeeds insn_needs = kNeedsBase;
@@ -53,7 +53,6 @@ INSN("rdfsbase %rax; negq %rax; movl %fs:(%rax,%rsi), %ecx; xorl %eax, %eax");
 INSN("rdfsbase %rax; negq %rax; addq %rsi, %rax; movl %ecx, %fs:4(%rax); xorl %eax, %eax");
 INSN("rdfsbase %rax; negq %rax; addq %rsi, %rax; lock addl %ecx, %fs:8(%rax); xorl %eax, %eax; cmpl %ecx, %ecx");
 INSN("rdfsbase %rax; negq %rax; leaq (%rax,%rsi), %rdx; movups %fs:(%rdx), %xmm0; xorl %eax, %eax; xorl %edx, %edx");
-INSN("cmpq %rdi, %rsi; movl %gs:(%esi), %eax");
 INSN("nopl (%rsi); nopw 4096(%rsi,%rsi); movl (%rsi), %eax");
 // The border of the two pages is at 0x10001000.
 INSN("movabsl 0x10001000, %eax");

@@ -42,7 +42,6 @@ INSN(ALIGNED "movntdqa (%rsi), %xmm3");
 INSN("maskmovdqu %xmm0, %xmm1");
 INSN("movq %rsi, %rdi; maskmovdqu %xmm2, %xmm3");
 INSN("pcmpeqd %xmm0, %xmm0; maskmovdqu %xmm0, %xmm1");
-INSN("pxor %xmm0, %xmm0; maskmovdqu %xmm0, %xmm1");
 INSN("pinsrb $3, (%rsi), %xmm0");
 INSN("pinsrw $5, (%rsi), %xmm0");
 INSN("pinsrd $2, (%rsi), %xmm0");
