@@ -105,7 +105,6 @@ int absolute(const char* name, std::string& path) {
 }
 
 int set_log_path(const char* name) {
-  if (is_recording()) return EBUSY;
   if (name == nullptr || name[0] == '\0') return EINVAL;
   std::string path;
   if (const int error = absolute(name, path)) return error;
@@ -141,7 +140,6 @@ const char* shmrec_shmem_log_filename_get(void) {
 }
 
 int shmrec_shmem_log_size_set(uint64_t bytes) {
-  if (is_recording()) return fail(EBUSY);
   if (bytes < recording::kMinLogBytes || bytes > recording::kMaxLogBytes) return fail(EINVAL);
   settings().log_bytes = bytes;
   return 0;

@@ -5,7 +5,8 @@
  * `shmrec blame LOGFILE WHERE` then says which access gave a place its value.
  *
  * A program that is started by `shmrec run` is recorded already. There shmrec_start() succeeds and
- * changes nothing, the log's name and size are the launcher's, and the other calls work as here.
+ * changes nothing, the name and size of the log that were set mean nothing, and the other calls work
+ * as here. So a program may record itself always, and be recorded by the launcher now and then.
  *
  * Errors: functions that return int return 0, or -1 with errno set to one of the values listed at the
  * function. Nothing is printed, nothing is thrown. A failed shmrec_start() leaves the program as it
@@ -51,7 +52,7 @@ extern "C" {
  * EEXIST      the log file exists and is not a shared-memory log
  * EPROTO      the log file was made by another version of shmrec
  * ENAMETOOLONG  name of the log file, with the suffix it has while it is created
- * EADDRINUSE  the addresses that shmrec needs (0x100000000000 to 0x180000000000) are in use
+ * EADDRINUSE  the addresses that shmrec needs (0x100090000000 to 0x180000000000) are in use
  * ENOSYS      the kernel lacks what recording needs (Syscall User Dispatch: Linux 5.11)
  * ENOMEM, or an errno of open(2), fallocate(2) or mmap(2) about the log file: EACCES, ENOENT, ENOSPC...
  */
@@ -67,8 +68,9 @@ int shmrec_stop(void);
  * directory of now. Processes that are to share one log are forked after this call, or set the same
  * name while one that records into it is alive.
  *
+ * Without effect on a recording that runs.
+ *
  * EINVAL  `filename` is null or empty
- * EBUSY   the process is being recorded
  * ENAMETOOLONG, ENOMEM, or an errno of getcwd(3) */
 int shmrec_shmem_log_filename_set(const char* filename);
 
@@ -77,13 +79,13 @@ int shmrec_shmem_log_filename_set(const char* filename);
 const char* shmrec_shmem_log_filename_get(void);
 
 /* Sets the size in bytes of the log that shmrec_start() creates; a log that is joined keeps its size.
- * When a log is full, its oldest accesses are discarded and counted.
+ * When a log is full, its oldest accesses are discarded and counted. Without effect on a recording
+ * that runs.
  *
- * EINVAL  less than 8 MiB, or more than 64 TiB
- * EBUSY   the process is being recorded */
+ * EINVAL  less than 8 MiB, or more than 64 TiB */
 int shmrec_shmem_log_size_set(uint64_t bytes);
 
-/* The size in force: what was set, or the default of 64 MiB. */
+/* The size set, or the default of 64 MiB. */
 uint64_t shmrec_shmem_log_size_get(void);
 
 /* Puts a mark with this name (UTF-8) into the recording, at the current moment.

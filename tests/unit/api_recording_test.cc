@@ -1,0 +1,193 @@
+// libshmrec with the real agent: a process that starts is recorded, with its threads and children,
+// until it stops. Each test records a child of its own.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/agent_abi.h"
+#include "api/shmrec.h"
+#include "recording/shmlog_format.h"
+
+namespace shmrec::api {
+namespace {
+
+// Ends the child with a message when a condition does not hold.
+#define REQUIRE(condition)                                                              \
+  do {                                                                                  \
+    if (!(condition)) {                                                                 \
+      dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);      \
+      _exit(1);                                                                         \
+    }                                                                                   \
+  } while (false)
+
+class ApiRecordingTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/shmrec-api-recording-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    directory_ = name;
+    log_ = directory_ + "/run.shmlog";
+    shared_ = static_cast<volatile int*>(
+        mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(static_cast<volatile void*>(shared_), MAP_FAILED);
+  }
+  void TearDown() override {
+    munmap(const_cast<int*>(shared_), 4096);
+    unlink(log_.c_str());
+    EXPECT_EQ(rmdir(directory_.c_str()), 0) << "something was left in " << directory_;
+  }
+
+  // Runs `body` in a child with the log's name set; its wait status.
+  int run(const std::function<void()>& body) {
+    const pid_t child = fork();
+    if (child == 0) {
+      REQUIRE(shmrec_shmem_log_filename_set(log_.c_str()) == 0);
+      REQUIRE(shmrec_shmem_log_size_set(uint64_t{8} << 20) == 0);
+      body();
+      _exit(0);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return status;
+  }
+
+  std::vector<shmlog::ProcessEntry> recordings() {
+    std::vector<shmlog::ProcessEntry> result;
+    const int fd = open(log_.c_str(), O_RDONLY);
+    shmlog::Header header;
+    if (pread(fd, &header, sizeof(header), 0) == static_cast<ssize_t>(sizeof(header))) {
+      result.resize(header.next_process - 1);
+      for (size_t i = 0; i < result.size(); ++i) {
+        const uint64_t offset = header.processes.offset + (i + 1) * sizeof(result[i]);
+        if (pread(fd, &result[i], sizeof(result[i]), static_cast<off_t>(offset)) <= 0) result[i] = {};
+      }
+    }
+    close(fd);
+    return result;
+  }
+
+  std::string directory_, log_;
+  volatile int* shared_ = nullptr;
+};
+
+TEST_F(ApiRecordingTest, AccessesAreRecordedFromStartToStop) {
+  EXPECT_EQ(run([&] {
+              char id[SHMREC_RECORDING_ID_SIZE] = {};
+              shared_[0] = 1;  // before: not recorded
+              REQUIRE(shmrec_start() == 0);
+              REQUIRE(shmrec_is_recording() == 1);
+              REQUIRE(shmrec_start() == 0);
+              REQUIRE(shmrec_event("mark") == 0);
+              REQUIRE(shmrec_recording_id(id) == 0);
+              REQUIRE(strlen(id) == 13 && id[8] == '-');
+              shared_[0] = shared_[0] + 1;
+              REQUIRE(shmrec_stop() == 0);
+              REQUIRE(shmrec_is_recording() == 0);
+              shared_[0] = shared_[0] + 40;  // after: not recorded
+            }),
+            0);
+  EXPECT_EQ(shared_[0], 42);
+  ASSERT_EQ(recordings().size(), 1u);
+  EXPECT_EQ(recordings()[0].accesses, 2u);
+  EXPECT_EQ(recordings()[0].start_kind, static_cast<uint32_t>(shmlog::StartKind::kApi));
+}
+
+TEST_F(ApiRecordingTest, StopIsForGood) {
+  EXPECT_EQ(run([&] {
+              REQUIRE(shmrec_start() == 0);
+              REQUIRE(shmrec_stop() == 0);
+              REQUIRE(shmrec_start() == -1 && errno == EALREADY);
+              REQUIRE(shmrec_event("mark") == -1 && errno == ESRCH);
+              REQUIRE(shmrec_stop() == 0);
+              if (fork() == 0) {
+                REQUIRE(shmrec_is_recording() == 0);
+                shared_[0] = 5;
+                _exit(0);
+              }
+              int status = -1;
+              wait(&status);
+              REQUIRE(status == 0 && shared_[0] == 5);
+            }),
+            0);
+  ASSERT_EQ(recordings().size(), 1u);
+  EXPECT_EQ(recordings()[0].accesses, 0u);
+}
+
+TEST_F(ApiRecordingTest, ThreadsStartedLaterAreRecorded) {
+  EXPECT_EQ(run([&] {
+              REQUIRE(shmrec_start() == 0);
+              std::thread([&] {
+                REQUIRE(shmrec_is_recording() == 1);
+                REQUIRE(shmrec_event("in the thread") == 0);
+                shared_[1] = 7;
+              }).join();
+              REQUIRE(shared_[1] == 7);
+            }),
+            0);
+  ASSERT_EQ(recordings().size(), 1u);
+  EXPECT_EQ(recordings()[0].accesses, 2u);
+}
+
+TEST_F(ApiRecordingTest, ForkedChildrenAreRecordingsOfTheirOwn) {
+  EXPECT_EQ(run([&] {
+              REQUIRE(shmrec_start() == 0);
+              char parent_id[SHMREC_RECORDING_ID_SIZE], id[SHMREC_RECORDING_ID_SIZE];
+              REQUIRE(shmrec_recording_id(parent_id) == 0);
+              if (fork() == 0) {
+                REQUIRE(shmrec_recording_id(id) == 0);
+                REQUIRE(strcmp(id, parent_id) != 0);
+                shared_[0] = 3;
+                _exit(0);
+              }
+              int status = -1;
+              wait(&status);
+              REQUIRE(status == 0 && shared_[0] == 3);
+            }),
+            0);
+  ASSERT_EQ(recordings().size(), 2u);
+  for (const shmlog::ProcessEntry& entry : recordings()) EXPECT_EQ(entry.accesses, 1u);
+}
+
+TEST_F(ApiRecordingTest, ProcessesThatStartAfterTheForkShareTheLog) {
+  EXPECT_EQ(run([&] {
+              const pid_t child = fork();
+              REQUIRE(shmrec_start() == 0);
+              if (child == 0) {
+                shared_[0] = 42;
+                _exit(0);
+              }
+              int status = -1;
+              wait(&status);
+              REQUIRE(status == 0);
+              shared_[0] = shared_[0] + 58;
+            }),
+            0);
+  EXPECT_EQ(shared_[0], 100);
+  ASSERT_EQ(recordings().size(), 2u);
+  EXPECT_EQ(recordings()[0].accesses + recordings()[1].accesses, 3u);
+}
+
+// Addresses that are taken are an error, and nothing else has happened.
+TEST_F(ApiRecordingTest, StartRefusesATakenAddress) {
+  EXPECT_EQ(run([&] {
+              void* const at = reinterpret_cast<void*>(agent::kAgentBase);
+              REQUIRE(mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == at);
+              REQUIRE(shmrec_start() == -1 && errno == EADDRINUSE);
+              REQUIRE(shmrec_is_recording() == 0);
+              REQUIRE(munmap(at, 4096) == 0);
+              REQUIRE(shmrec_start() == 0 && shmrec_is_recording() == 1);
+            }),
+            0);
+}
+
+}  // namespace
+}  // namespace shmrec::api
