@@ -1,0 +1,21 @@
+#!/bin/bash
+# Fails unless completion knows every command and the options of some. usage: check_completion.sh SHMREC
+set -eu
+shmrec=$1
+. "$(dirname "$0")/shmrec.bash"
+
+# Completes the last argument of `shmrec ARGUMENTS...` and expects a word among the answers.
+expect() {
+  local word=$1
+  shift
+  COMP_WORDS=("$shmrec" "$@") COMP_CWORD=$#
+  _shmrec
+  [[ " ${COMPREPLY[*]} " == *" $word "* ]] || { echo "$*<TAB> gives '${COMPREPLY[*]}', not $word"; exit 1; }
+}
+
+for command in run blame ls dump bundle doctor policy; do expect $command "${command:0:1}"; done
+expect --policy run --p
+expect --recording blame b.tar.zst --rec
+expect --json ls --j
+expect verify bundle v
+expect check policy c
