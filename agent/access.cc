@@ -447,6 +447,7 @@ int begin_atomic(Thread* thread, const Site& site) {
   if (site.bytes == 4 && load(&log_header().robust_held)) robust_check_dead(thread, region, thread->ea);
   if (!atomic_begin(thread, origin_of(thread, site), region, thread->ea, site.bytes, &fault))
     return raise(thread, site, fault);
+  if (site.bytes == 4 && thread->robust_head) robust_note_ahead(thread, region, thread->ea);
   return run_core(thread, site, unmoved(site, thread->regs, thread->alias, thread->ea), site.core);
 }
 
@@ -535,7 +536,13 @@ int end_masked_store(Thread* thread, const Site& site) {
   Fault fault;
   take_core(thread, site);
   const uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
-  const bool ok = for_each_run(written_mask(thread, site.bytes), [&](uint32_t at, uint32_t bytes) {
+  // As the processor does: nothing is stored if a part of it cannot be.
+  const uint64_t mask = written_mask(thread, site.bytes);
+  const bool possible = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
+    return writable(thread->ea + at, bytes, &fault);
+  });
+  if (!possible) return raise(thread, site, fault);
+  const bool ok = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
     return traced_write(thread, origin_of(thread, site), thread->ea + at, bounce + at, bytes, &fault);
   });
   return ok ? kTail : raise(thread, site, fault);
@@ -566,11 +573,13 @@ void advance(Regs& regs, const Site& site, uint64_t* pointer, uint64_t elements)
   *pointer += backwards(regs) ? -bytes : bytes;
 }
 
-// How many elements may be done at once from here: whole ones, within the budget.
-uint64_t batch(const Regs& regs, const Site& site) {
+// How many elements may be done at once: whole ones that lie in one page at each of the addresses, so
+// that all of them or none faults; one that crosses into the next page goes alone.
+uint64_t batch(const Regs& regs, const Site& site, uint64_t first, uint64_t second) {
   const uint64_t left = site.repeat ? regs.rcx : 1;
   if (backwards(regs)) return min<uint64_t>(left, 1);
-  return min<uint64_t>(left, kMaxAccessBytes / site.bytes);
+  const uint64_t room = min(page_down(first) + kPage - first, page_down(second) + kPage - second);
+  return min<uint64_t>(left, max<uint64_t>(room / site.bytes, 1));
 }
 
 // A string instruction goes on where it stands: it is entered again if elements are left.
@@ -582,7 +591,7 @@ int string_done(Thread* thread, const Site& site) {
 int begin_movs(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
   for (uint64_t budget = kStringBudget; budget && (!site.repeat || regs.rcx);) {
-    uint64_t elements = batch(regs, site);
+    uint64_t elements = batch(regs, site, source_of(site, regs), regs.rdi);
     // A destination just behind the source repeats what was just written: no more at once than the gap.
     const uint64_t gap = regs.rdi - source_of(site, regs);
     if (!backwards(regs) && gap && gap < elements * site.bytes) elements = max<uint64_t>(gap / site.bytes, 1);
@@ -591,8 +600,9 @@ int begin_movs(Thread* thread, const Site& site) {
     const bool read = traced_read(thread, origin_of(thread, site), thread->bounce, source_of(site, regs),
                                   elements * site.bytes, &fault, &got);
     const uint64_t whole = got / site.bytes;
-    const bool wrote = !whole || traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
-                                              whole * site.bytes, &fault, &put);
+    const bool wrote = !whole || (writable(regs.rdi, whole * site.bytes, &fault) &&
+                                  traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
+                                               whole * site.bytes, &fault, &put));
     const uint64_t done = put / site.bytes;
     advance(regs, site, &regs.rsi, done);
     advance(regs, site, &regs.rdi, done);
@@ -607,11 +617,12 @@ int begin_movs(Thread* thread, const Site& site) {
 int begin_stos(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
   for (uint64_t budget = kStringBudget; budget && (!site.repeat || regs.rcx);) {
-    const uint64_t elements = batch(regs, site);
+    const uint64_t elements = batch(regs, site, regs.rdi, regs.rdi);
     for (uint64_t i = 0; i < elements; ++i) memcpy(thread->bounce + i * site.bytes, &regs.rax, site.bytes);
     Fault fault;
     uint64_t put = 0;
-    const bool wrote = traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
+    const bool wrote = writable(regs.rdi, elements * site.bytes, &fault) &&
+                       traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
                                     elements * site.bytes, &fault, &put);
     const uint64_t done = put / site.bytes;
     advance(regs, site, &regs.rdi, done);

@@ -133,9 +133,11 @@ int64_t perform_logged(Thread* thread, uint64_t address, uint32_t operation) {
   const Regs& regs = thread->regs;
   Atomic atomic = {{regs.rdi, operation, regs.rdx, regs.r10, regs.r8, regs.r9}, 0, 0};
   Fault fault;
-  const int64_t result = traced_atomic(thread, call_origin(thread), address, perform, &atomic, &fault);
   Region region;
-  if (region_find(address, &region)) robust_note_atomic(thread, region, address, atomic.before, atomic.after);
+  const bool known = region_find(address, &region);
+  if (known) robust_note_ahead(thread, region, address);
+  const int64_t result = traced_atomic(thread, call_origin(thread), address, perform, &atomic, &fault);
+  if (known) robust_note_atomic(thread, region, address, atomic.before, atomic.after);
   return result;
 }
 

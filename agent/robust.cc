@@ -183,13 +183,17 @@ void robust_walk_at_exit(Thread* thread) {
   walk_pending(walk);
 }
 
+void robust_note_ahead(Thread* thread, const Region& region, uint64_t address) {
+  if (is_pending(thread, address)) slot_add(thread, region.segment, offset_of(region, address));
+}
+
 void robust_note_atomic(Thread* thread, const Region& region, uint64_t address, uint32_t old_value,
                         uint32_t new_value) {
   const uint32_t self = static_cast<uint32_t>(thread->tid);
   const bool was_ours = (old_value & FUTEX_TID_MASK) == self, is_ours = (new_value & FUTEX_TID_MASK) == self;
-  if (was_ours == is_ours || !is_pending(thread, address)) return;
-  if (is_ours) slot_add(thread, region.segment, offset_of(region, address));
-  else slot_remove(thread, region.segment, offset_of(region, address));
+  if (is_ours && !was_ours) robust_note_ahead(thread, region, address);
+  if (!is_ours && is_pending(thread, address))
+    slot_remove(thread, region.segment, offset_of(region, address));
 }
 
 bool robust_check_dead(Thread* thread, const Region& region, uint64_t address) {

@@ -2,14 +2,15 @@
 // mutex it held (FUTEX_OWNER_DIED); it cannot do so in traced memory, which is PROT_NONE to it. So:
 //
 //  - a thread that ends in order walks its list itself, first (robust_walk_at_exit);
-//  - a thread that takes a robust mutex in traced memory notes it in its lane of the log
-//    (robust_note_atomic), where others find it when the thread was killed;
+//  - a thread that takes a robust mutex in traced memory notes it in its lane of the log before it
+//    tries (robust_note_ahead), and strikes the note when it has not got it or gives it back
+//    (robust_note_atomic): others find the note when the thread was killed;
 //  - whoever comes upon a mutex whose noted owner is dead does what the kernel would have done
 //    (robust_check_dead), also a waiter, which therefore never sleeps for long (futex.cc).
 //
 // That an atomic access takes or gives back a robust mutex is seen from the list's pending entry, which
-// the program sets before it. A mutex taken by a thread that is killed between taking and noting it
-// (some 100 instructions of the agent) stays locked.
+// the program sets before it. A note says nothing by itself: the mutex is its owner's only while the
+// word says so.
 #pragma once
 
 #include "agent/regions.h"
@@ -21,7 +22,9 @@ namespace shmrec::agent {
 // takes them off the list, so that the kernel finds the others.
 void robust_walk_at_exit(Thread* thread);
 
-// A logged 4-byte atomic access at `address` replaced old_value by new_value.
+// A 4-byte atomic access at `address` is about to be made. REQUIRES: the thread has its lane.
+void robust_note_ahead(Thread* thread, const Region& region, uint64_t address);
+// It replaced old_value by new_value.
 void robust_note_atomic(Thread* thread, const Region& region, uint64_t address, uint32_t old_value,
                         uint32_t new_value);
 

@@ -721,6 +721,23 @@ TEST_F(FutexAccess, TakingAndGivingBackIsNotedWhilePending) {
   EXPECT_EQ(thread->lane_entry->robust[0].segment, 0u);
 }
 
+TEST_F(FutexAccess, AttemptIsNotedAheadAndStruckIfItFails) {
+  Region region;
+  ASSERT_TRUE(region_find(address(view), &region));
+  const uint32_t self = uint32_t(thread->tid);
+  List head = {&head, -32, view + 256 + 32};
+  thread->robust_head = address(&head);
+  robust_note_ahead(thread, region, address(view + 512));
+  EXPECT_EQ(log_header().robust_held, 0u);
+  robust_note_ahead(thread, region, address(view + 256));
+  EXPECT_EQ(log_header().robust_held, 1u);
+  robust_note_atomic(thread, region, address(view + 256), 0, self);
+  EXPECT_EQ(log_header().robust_held, 1u);
+  robust_note_ahead(thread, region, address(view + 256));
+  robust_note_atomic(thread, region, address(view + 256), 12345, 12345);
+  EXPECT_EQ(log_header().robust_held, 0u);
+}
+
 TEST_F(FutexAccess, ExitHandsOverAndTakesOffTheList) {
   const uint32_t self = uint32_t(thread->tid);
   struct Mutex {
