@@ -87,7 +87,7 @@ Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region&
   header.event = origin.event;
   header.length = length;
   header.syscall = origin.syscall;
-  header.flags = region.relaxed ? kFlagRelaxed : 0;
+  header.flags = origin.flags | (region.relaxed ? kFlagRelaxed : 0);
   return result;
 }
 

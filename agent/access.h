@@ -11,6 +11,7 @@ struct Origin {
   uint64_t pc;
   uint64_t event;
   uint16_t syscall;
+  uint16_t flags = 0;  // shmlog::RecordFlags
 };
 
 // Reads [address, address + bytes) of the program into `to`, logging what is traced in it; private

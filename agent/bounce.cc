@@ -218,6 +218,11 @@ void copy_back(Thread* thread, uint64_t address, void* from, uint64_t bytes, con
   item_add(thread, address, from, bytes, back);
 }
 
+void bounce_own_pages(Thread* thread) {
+  Plan* plan = plan_of(thread);
+  plan->at = plan->end;
+}
+
 // ---- After the call -------------------------------------------------------------------------------------
 
 namespace {

@@ -331,6 +331,14 @@ void apply_rules(Translation& translation) {
   for (uint8_t i = 0; i < call->pointer_count; ++i) translation.apply(call->pointers[i]);
 }
 
+// Does the kernel send from the caller's pages after the call?
+bool sends_later(const Thread* thread) {
+  constexpr uint64_t kZeroCopy = 0x4000000;  // MSG_ZEROCOPY
+  const uint64_t number = thread->call.number;
+  if (number == __NR_sendmsg) return arg(thread, 2) & kZeroCopy;
+  return (number == __NR_sendto || number == __NR_sendmmsg) && (arg(thread, 3) & kZeroCopy);
+}
+
 }  // namespace
 
 void restore_arguments(Thread* thread) {
@@ -350,6 +358,7 @@ Answer kernel_access(Thread* thread, void*) {
   const SyscallRule* call = syscall_rule(static_cast<uint32_t>(thread->call.number));
   if (call && call->knowledge == Knowledge::kNoPointers) return Answer::kNative;
   if (call && call->room == Room::kFutex) return futex_access(thread);
+  if (sends_later(thread)) bounce_own_pages(thread);
   Translation translation = {thread, call};
   apply_rules(translation);
   if (!translation.changed) {

@@ -37,7 +37,7 @@ uint64_t offset_of(const Region& region, uint64_t address) {
 
 // The agent acts in the kernel's place, where the thread is.
 Origin origin_of(const Thread* thread) {
-  return {thread->regs.rip, max(thread->event, thread->call.event), 0};
+  return {thread->regs.rip, max(thread->event, thread->call.event), 0, shmlog::kFlagUntracedCode};
 }
 
 // ---- The notes in the log ------------------------------------------------------------------------------

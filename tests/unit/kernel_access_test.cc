@@ -313,6 +313,13 @@ TEST_F(KernelAccess, StandInKeepsTheOffsetInThePageForDirectIo) {
   }
 }
 
+TEST_F(KernelAccess, ZeroCopySendsFromPagesOfItsOwn) {
+  const uint64_t args[6] = {0, address(view), 100, MSG_ZEROCOPY, 0, 0};
+  ASSERT_EQ(enter(thread, SYS_sendto, args), Answer::kPost);
+  EXPECT_TRUE(thread->regs.rsi < address(thread) || thread->regs.rsi >= address(thread + 1));
+  kernel_access_cancel(thread);
+}
+
 TEST_F(KernelAccess, CancelledCallLeavesNothing) {
   const uint64_t args[6] = {0, address(view), 1 << 20, 0, 0, 0};
   ASSERT_EQ(enter(thread, SYS_read, args), Answer::kPost);
