@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <thread>
-#include <unordered_map>
 
 namespace shmrec::recording {
 
@@ -37,7 +36,7 @@ Position Access::position(uint64_t offset) const {
 // Indexes a share of the chunks; one per thread.
 class AccessIndex::Builder {
  public:
-  explicit Builder(AccessIndex& index) : index_(index), buckets_(index.buckets_) {}
+  explicit Builder(AccessIndex& index) : index_(index), buckets_(index.buckets_), table_(kFirstTableSize) {}
 
   void run(uint32_t first, uint32_t step) {
     for (uint32_t slot = first; slot < index_.slots_.size(); slot += step) add_chunk(slot);
@@ -55,12 +54,13 @@ class AccessIndex::Builder {
       return add_damage("chunk claimed anew while it was read", shmlog::kChunkBytes);
     }
     open_.clear();
+    std::fill(table_.begin(), table_.end(), kNone);
     last_tsc_ = std::max(last_tsc_, copy_.info().header.start_tsc);
     uint32_t at = 0;
     RecordView record;
     while (copy_.next(at, record)) add_record(slot, record);
     if (const char* reason = copy_.damage_at(at)) add_damage(reason, copy_.bytes_after(at));
-    for (const auto& [key, posting] : open_) buckets_[index_.bucket_of(key)].push_back(posting);
+    for (const Posting& posting : open_) buckets_[index_.bucket_of(posting.key)].push_back(posting);
   }
 
   void add_record(uint32_t slot, const RecordView& record) {
@@ -82,13 +82,34 @@ class AccessIndex::Builder {
   }
 
   void add_line(uint32_t slot, const RecordView& record, uint64_t line, uint64_t version) {
-    const uint64_t key = key_of(record.header.segment, line);
-    // The two postings of a line differ in the lowest bit of the map's key.
-    const uint64_t open_key = (key & ~uint64_t{1}) | static_cast<uint64_t>(record.writes());
-    auto [at, fresh] = open_.try_emplace(open_key, Posting{key, version, version, slot, record.writes()});
-    if (fresh) return;
-    at->second.first_version = std::min(at->second.first_version, version);
-    at->second.last_version = std::max(at->second.last_version, version);
+    Posting& posting = open_posting(key_of(record.header.segment, line), record.writes());
+    if (posting.last_version == 0) posting = {posting.key, version, version, slot, posting.writes};
+    posting.first_version = std::min(posting.first_version, version);
+    posting.last_version = std::max(posting.last_version, version);
+  }
+
+  // The chunk's posting of this key, made if it is new (with version 0). `table_` finds it: open
+  // addressing, at most half full; this is where building spends its time.
+  Posting& open_posting(uint64_t key, bool writes) {
+    if (open_.size() * 2 >= table_.size()) grow_table();
+    uint32_t* place = find_place(key, writes);
+    if (*place == kNone) {
+      *place = static_cast<uint32_t>(open_.size());
+      open_.push_back({key, 0, 0, 0, writes});
+    }
+    return open_[*place];
+  }
+
+  uint32_t* find_place(uint64_t key, bool writes) {
+    const size_t mask = table_.size() - 1;
+    size_t at = (key >> 20 ^ static_cast<size_t>(writes)) & mask;
+    while (table_[at] != kNone && (open_[table_[at]].key != key || open_[table_[at]].writes != writes)) at = (at + 1) & mask;
+    return &table_[at];
+  }
+
+  void grow_table() {
+    table_.assign(table_.size() * 2, kNone);
+    for (uint32_t i = 0; i < open_.size(); ++i) *find_place(open_[i].key, open_[i].writes) = i;
   }
 
   void add_damage(const std::string& reason, uint64_t bytes) {
@@ -99,12 +120,14 @@ class AccessIndex::Builder {
   }
 
   ChunkCopy copy_;
-  std::unordered_map<uint64_t, Posting> open_;
+  static constexpr size_t kFirstTableSize = 4096;  // a power of two
+  static constexpr uint32_t kNone = UINT32_MAX;
+  std::vector<Posting> open_;    // of the chunk being read
+  std::vector<uint32_t> table_;  // hash table of indices into open_
 };
 
-// The lowest bit is zero: the builder uses it.
 uint64_t AccessIndex::key_of(uint32_t segment, uint64_t line) {
-  return mix(line + uint64_t{segment} * 0xD6E8FEB86659FD93u) & ~uint64_t{1};
+  return mix(line + uint64_t{segment} * 0xD6E8FEB86659FD93u);
 }
 
 std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {

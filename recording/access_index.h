@@ -119,7 +119,7 @@ class AccessIndex {
 
   explicit AccessIndex(const ShmlogReader& reader) : reader_(reader) {}
   static uint64_t key_of(uint32_t segment, uint64_t line);
-  size_t bucket_of(uint64_t key) const { return (key >> 1) % buckets_; }
+  size_t bucket_of(uint64_t key) const { return key % buckets_; }
   std::vector<Posting> candidates(const LineQuery& query) const;
   std::shared_ptr<const ChunkCopy> chunk(uint32_t slot) const;
   template <typename Visit>
