@@ -1,0 +1,59 @@
+# What outlives what: processes that outlive the command, the launcher's death, a full spool.
+. "$(dirname "$0")/lib.sh"
+
+wait_for_file() { for _ in $(seq 200); do [ -e "$1" ] && return; sleep 0.02; done; }
+
+keepers() { pgrep -cx shmrec-keeper; }
+before=$(keepers)
+
+# The command ends first. What it left goes on, and can still exec although the launcher is gone.
+run sh -c "(sleep 1; $victim > late; touch late-done) >/dev/null 2>&1 & "
+check "does not wait for what the command left" "" "$(cat late 2>/dev/null)"
+grep -q 'not recorded: processes that outlived the command' err
+check "...and says so" 0 $?
+wait_for_file late-done
+check "...which goes on, unrecorded" native "$(cat late)"
+for _ in $(seq 50); do [ "$(keepers)" -gt "$before" ] || break; sleep 0.1; done
+check "no keeper stays" "$before" "$(keepers)"
+
+run --wait-all sh -c "(sleep 0.3; $victim > all) &"
+check "--wait-all waits" recorded "$(cat all)"
+
+# The launcher is killed. A command that runs goes on.
+"$driver" sh -c 'echo > up; sleep 0.5; echo > survived' 2>err & launcher=$!
+wait_for_file up
+kill -9 $launcher
+wait $launcher 2>/dev/null
+wait_for_file survived
+check "the command survives the launcher" 0 "$([ -e survived ]; echo $?)"
+check "...and the run directory stays" 1 "$(find spool -name 'sh-*' -type d | wc -l)"
+rm -rf spool up survived
+
+printf 'apiVersion: shmrec/v1\nkind: Policy\nonLauncherDeath: kill\n' > kill.yaml
+"$driver" --policy kill.yaml sh -c 'echo > up; sleep 0.5; echo > survived' 2>err & launcher=$!
+wait_for_file up
+kill -9 $launcher
+wait $launcher 2>/dev/null
+sleep 0.8
+check "onLauncherDeath: kill" "" "$(cat survived 2>/dev/null)"
+rm -rf spool up
+
+# What cannot be recorded runs, or is refused: as the policy says.
+printf 'apiVersion: shmrec/v1\nkind: Policy\nfailurePolicy: closed\n' > closed.yaml
+# The inner launcher cannot; the outer one records what it starts.
+check "a second listener, failurePolicy open" recorded "$(run "$driver" "$victim")"
+grep -q 'another seccomp listener' err
+check "...is explained" 0 $?
+run "$driver" --policy closed.yaml "$victim" > out
+check "a second listener, failurePolicy closed" 125 $?
+check "...did not run" "" "$(cat out)"
+check "no spool, failurePolicy open" native "$(SHMREC_SPOOL=/proc/nowhere run "$victim")"
+SHMREC_SPOOL=/proc/nowhere run --policy closed.yaml "$victim" > out
+check "no spool, failurePolicy closed" 125 $?
+
+rm -f ./*.zst
+check "--on-failure, success" "" "$(run --on-failure true; ls ./*.zst 2>/dev/null | grep true-)"
+run --on-failure sh -c 'exit 4'
+check "--on-failure, failure" 1 "$(ls ./sh-*.zst | wc -l)"
+check "the spool is empty after bundling" "" "$(ls spool)"
+finish

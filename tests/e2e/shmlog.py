@@ -1,0 +1,145 @@
+"""Reads a shared-memory log as docs/shmlog_format.md describes it: a second, independent reader, for
+tests that must not trust the first. Keeps everything in memory; meant for small logs."""
+
+import collections
+import struct
+
+KIND_READ, KIND_WRITE, KIND_READ_WRITE, KIND_READ_THEN_WRITE, KIND_CLOCK = range(1, 6)
+BEGUN, COMMITTED, ABORTED, INFERRED = range(1, 5)
+READY, FULL = 2, 3
+SEGMENT_ANONYMOUS, SEGMENT_POSIX_SHM, SEGMENT_MEMFD, SEGMENT_SYSV, SEGMENT_FILE = range(1, 6)
+LOSSES = ["records overwritten", "chunks overwritten", "records dropped", "journal dropped",
+          "processes dropped", "lanes dropped", "segments dropped", "usage dropped",
+          "stripes stolen", "stripes recovered"]
+
+Area = collections.namedtuple("Area", "offset count entry_bytes")
+Segment = collections.namedtuple("Segment", "index kind device inode name mode order")
+Process = collections.namedtuple("Process", "index pid parent_pid degraded accesses name")
+Usage = collections.namedtuple("Usage", "process segment reads writes kernel")
+
+
+class Record:
+    """An access. `versions` has one per line; `write_versions` is the same list but for a
+    read-then-write. `before` is what was read, `after` what was written; None if there is no such."""
+    __slots__ = ("kind", "state", "segment", "offset", "address", "pc", "event", "length", "syscall",
+                 "flags", "versions", "write_versions", "before", "after")
+
+    def happened(self):
+        return self.state in (COMMITTED, INFERRED)
+
+    def __repr__(self):
+        return ("Record(kind=%d state=%d segment=%d offset=%d length=%d syscall=%d versions=%s/%s "
+                "before=%s after=%s pc=%#x)" % (
+                    self.kind, self.state, self.segment, self.offset, self.length, self.syscall,
+                    self.versions, self.write_versions, self.before and self.before.hex(),
+                    self.after and self.after.hex(), self.pc))
+
+
+class Log:
+    def __init__(self, data):
+        """`data`: the file's bytes, or its path."""
+        if isinstance(data, str):
+            with open(data, "rb") as file:
+                data = file.read()
+        self.data = data
+        if data[:8] != b"SHMRLOG1":
+            raise ValueError("not a finished shared-memory log")
+        areas = [Area(*struct.unpack_from("<QII", data, 64 + 16 * i)) for i in range(8)]
+        (_, self.stripes, self._processes, self._lanes, self._segments, self._usage, _,
+         self._chunks) = areas
+        self.losses = dict(zip(LOSSES, struct.unpack_from("<10Q", data, 448)))
+        self.segments = {s.index: s for s in self._read_segments()}
+        self.processes = {p.index: p for p in self._read_processes()}
+        self.usage = list(self._read_usage())
+        self._record_offsets = []
+        self.threads = self._read_threads()
+
+    def _entries(self, area):
+        for index in range(1, area.count):
+            yield index, area.offset + index * area.entry_bytes
+
+    def _read_segments(self):
+        for index, at in self._entries(self._segments):
+            state, kind, device, inode = struct.unpack_from("<IIQQ", self.data, at)
+            if state in (2, 3):
+                mode, order = struct.unpack_from("<II", self.data, at + 40)
+                name = self.data[at + 56:at + 256].split(b"\0")[0].decode(errors="replace")
+                yield Segment(index, kind, device, inode, name, mode, order)
+
+    def _read_processes(self):
+        for index, at in self._entries(self._processes):
+            state, _, _, pid, parent_pid = struct.unpack_from("<IIIii", self.data, at)
+            if state in (2, 3):
+                degraded, = struct.unpack_from("<I", self.data, at + 36)
+                accesses, = struct.unpack_from("<Q", self.data, at + 64)
+                name = self.data[at + 72:at + 120].split(b"\0")[0].decode(errors="replace")
+                yield Process(index, pid, parent_pid, degraded, accesses, name)
+
+    def _read_usage(self):
+        for _, at in self._entries(self._usage):
+            usage = Usage(*struct.unpack_from("<IIQQQ", self.data, at))
+            if usage.process:
+                yield usage
+
+    def _read_threads(self):
+        """{(process index, pid, tid): [Record, ...] in program order}"""
+        chunks = []
+        for index in range(self._chunks.count):
+            at = self._chunks.offset + index * self._chunks.entry_bytes
+            magic, state, ticket, process, _, pid, tid = struct.unpack_from("<IIQIIii", self.data, at)
+            if magic == 0x4B4E4843 and state & 0xFF in (READY, FULL):
+                chunks.append((ticket, (process, pid, tid), at))
+        threads = collections.defaultdict(list)
+        for _, thread, at in sorted(chunks):
+            threads[thread].extend(self._read_chunk(at))
+        return dict(threads)
+
+    def record_offsets(self):
+        """Where in the file the accesses' records are."""
+        return self._record_offsets
+
+    def _read_chunk(self, start):
+        at, end = start + 64, start + self._chunks.entry_bytes
+        while at + 8 <= end:
+            commit, = struct.unpack_from("<I", self.data, at)
+            size, kind = (commit & 0xFFFF) * 8, commit >> 16 & 0xFF
+            if commit == 0:
+                return
+            if size == 0 or at + size > end or not KIND_READ <= kind <= KIND_CLOCK:
+                raise ValueError("chunk at %d: bad record %#x at +%d" % (start, commit, at - start))
+            if kind != KIND_CLOCK:
+                self._record_offsets.append(at)
+                yield self._read_record(at, size, kind, commit >> 24)
+            at += size
+
+    def _read_record(self, at, size, kind, state):
+        r = Record()
+        r.kind, r.state = kind, state
+        (r.segment, r.offset, r.address, r.pc, r.event, r.length, r.syscall,
+         r.flags) = struct.unpack_from("<IQQQQIHH", self.data, at + 4)
+        lines = (r.offset + r.length - 1) // 64 - r.offset // 64 + 1
+        values = at + 48 + 8 * lines
+        r.versions = r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, at + 48)
+        if kind == KIND_READ_THEN_WRITE:
+            r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, values)
+            values += 8 * lines
+        r.before = r.after = None
+        first = self.data[values:values + r.length]
+        if kind == KIND_READ:
+            r.before = first
+        elif kind == KIND_WRITE:
+            r.after = first
+        else:
+            r.before, r.after = first, self.data[values + r.length:values + 2 * r.length]
+            values += r.length
+        if values + r.length > at + size:
+            raise ValueError("record at %d: %d bytes do not hold %d lines and %d bytes of value"
+                             % (at, size, lines, r.length))
+        return r
+
+    def next_version(self, stripe):
+        """What the next write to the stripe will have as its version; that of a write in progress."""
+        return (struct.unpack_from("<Q", self.data, self.stripes.offset + 8 * stripe)[0] >> 24) + 1
+
+    def stripe_of(self, segment, line):
+        return (segment * 0x9E3779B1 + line) & (self.stripes.count - 1)
