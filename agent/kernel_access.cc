@@ -140,6 +140,31 @@ uint64_t translate_vectors(Thread* thread, Direction direction, uint64_t array, 
   return reinterpret_cast<uint64_t>(copy);
 }
 
+// Memory of another process, which may be recorded and then have it in its alias.
+uint64_t remote_for_kernel(int32_t pid, const Iovec& vector) {
+  Region region;
+  if (!region_find_remote(pid, vector.base, &region) || vector.bytes > region.end - vector.base ||
+      region.protection == 0)
+    return vector.base;
+  return region.alias + (vector.base - region.begin);
+}
+
+uint64_t translate_remote(Thread* thread, uint64_t array, uint64_t count) {
+  const int32_t pid = static_cast<int32_t>(arg(thread, 0));
+  if (!count || count > kMaxVectors) return array;
+  Iovec* copy = static_cast<Iovec*>(copy_in(thread, array, count * sizeof(Iovec)));
+  if (!copy) return array;
+  bool changed = region_overlaps(array, count * sizeof(Iovec));
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t base = remote_for_kernel(pid, copy[i]);
+    if (base == copy[i].base) continue;
+    copy[i].base = base;
+    changed = true;
+    coverage(thread->process, "process_vm_readv or process_vm_writev on another process's traced memory");
+  }
+  return changed ? reinterpret_cast<uint64_t>(copy) : array;
+}
+
 // ---- Messages ------------------------------------------------------------------------------------------
 
 uint64_t name_bytes(const Message& message) {
@@ -279,6 +304,7 @@ uint64_t translate(Thread* thread, const SyscallRule* call, const PointerRule& r
     case Extent::kMessage: return translate_one_message(thread, rule.direction, address);
     case Extent::kMessages:
       return translate_messages(thread, rule.direction, address, static_cast<uint32_t>(count));
+    case Extent::kRemote: return translate_remote(thread, address, count);
     case Extent::kSigset: return translate_pair(thread, rule.direction, address, false);
     case Extent::kOneIovec: return translate_pair(thread, rule.direction, address, true);
     case Extent::kUnknown: return pass_unknown(thread, call, address);
@@ -354,8 +380,10 @@ void kernel_access_cancel(Thread* thread) { bounce_free(thread); }
 
 Answer kernel_access(Thread* thread, void*) {
   bounce_free(thread);  // left by a call that never came back
-  if (regions_empty()) return Answer::kNative;
-  const SyscallRule* call = syscall_rule(static_cast<uint32_t>(thread->call.number));
+  const uint64_t number = thread->call.number;
+  const bool remote = number == __NR_process_vm_readv || number == __NR_process_vm_writev;
+  if (regions_empty() && !remote) return Answer::kNative;
+  const SyscallRule* call = syscall_rule(static_cast<uint32_t>(number));
   if (call && call->knowledge == Knowledge::kNoPointers) return Answer::kNative;
   if (call && call->room == Room::kFutex) return futex_access(thread);
   if (sends_later(thread)) bounce_own_pages(thread);

@@ -75,6 +75,30 @@ bool region_find(uint64_t address, Region* region) {
   return region_next(address, region) && region->begin <= address;
 }
 
+namespace {
+
+template <typename T>
+bool read_remote(int32_t pid, const T* at, T* to) {
+  const uint64_t local[2] = {reinterpret_cast<uint64_t>(to), sizeof(T)};
+  const uint64_t remote[2] = {reinterpret_cast<uint64_t>(at), sizeof(T)};
+  return sys(__NR_process_vm_readv, pid, local, 1, remote, 1, 0) == static_cast<int64_t>(sizeof(T));
+}
+
+}  // namespace
+
+bool region_find_remote(int32_t pid, uint64_t address, Region* region) {
+  uint32_t low = 0, high;
+  if (!read_remote(pid, &count, &high) || high > kMaxRegions) return false;
+  while (low < high) {
+    const uint32_t middle = (low + high) / 2;
+    if (!read_remote(pid, &regions[middle], region)) return false;
+    if (region->begin <= address && address < region->end) return true;
+    if (region->end <= address) low = middle + 1;
+    else high = middle;
+  }
+  return false;
+}
+
 bool region_overlaps(uint64_t address, uint64_t bytes) {
   Region region;
   if (regions_empty() || !bytes) return false;

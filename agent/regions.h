@@ -33,6 +33,9 @@ bool region_next(uint64_t address, Region* region);
 // Any traced byte in [address, address + bytes)? Cheap when nothing is traced there.
 bool region_overlaps(uint64_t address, uint64_t bytes);
 bool regions_empty();
+// region_find in another recorded process: the agent is at the same place in all. False also if that
+// process is not recorded or may not be read.
+bool region_find_remote(int32_t pid, uint64_t address, Region* region);
 
 extern SpinLock regions_lock;
 // REQUIRES for all below: regions_lock held.

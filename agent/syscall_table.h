@@ -32,6 +32,7 @@ enum class Extent : uint8_t {
   kIovec,      // args[count] struct iovec, and what they describe
   kMessage,    // struct msghdr, and what it points to
   kMessages,   // args[count] struct mmsghdr
+  kRemote,     // args[count] struct iovec that describe memory of the process args[0]
   kSigset,     // {const sigset_t*, size_t}, as pselect6 takes it
   kOneIovec,   // one struct iovec, whose length the kernel updates
   kSemaphores, // an unsigned short for each semaphore of the set args[0]

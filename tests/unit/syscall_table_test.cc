@@ -170,6 +170,7 @@ std::string extent_text(const PointerRule& rule) {
     case Extent::kIovec: return "iovec[" + count + "]";
     case Extent::kMessage: return "msghdr";
     case Extent::kMessages: return "mmsghdr[" + count + "]";
+    case Extent::kRemote: return "remote iovec[" + count + "]";
     case Extent::kSigset: return "sigset pair";
     case Extent::kOneIovec: return "iovec";
     case Extent::kSemaphores: return "2*semaphores";
