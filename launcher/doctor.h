@@ -16,7 +16,7 @@ struct Finding {
 
 struct Diagnosis {
   std::string kernel;
-  std::vector<std::string> capabilities;  // effective ones, by name
+  std::string capabilities;  // effective ones, by name
   std::vector<Finding> findings;
   bool recording_works() const;
 };

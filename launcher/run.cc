@@ -131,7 +131,12 @@ class Run {
 
   void start_log() {
     try {
-      log_ = spdlog::basic_logger_st("launcher", recording_->directory.path() / "launcher.log");
+      spdlog::file_event_handlers handlers;
+      handlers.after_open = [](const spdlog::filename_t&, FILE* file) {
+        fcntl(fileno(file), F_SETFD, FD_CLOEXEC);
+      };
+      log_ = spdlog::basic_logger_st("launcher", recording_->directory.path() / "launcher.log", false,
+                                     handlers);
       log_->flush_on(spdlog::level::info);
       log_->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
     } catch (const spdlog::spdlog_ex& error) {

@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -14,10 +14,7 @@
 #include <algorithm>
 #include <fstream>
 
-#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP  // Linux 6.6; not in Debian 12's headers
-#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
-#endif
+#include "launcher/notifier.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -50,16 +47,6 @@ std::string explain_attach(int error) {
   return std::string("ptrace: ") + strerror(error);
 }
 
-bool receive(int listener, seccomp_notif& request) {
-  memset(&request, 0, sizeof request);
-  return ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &request) == 0;
-}
-
-bool answer(int listener, uint64_t id, int error, uint32_t flags) {
-  seccomp_notif_resp response{id, 0, -error, flags};
-  return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response) == 0;
-}
-
 short poll_once(int fd, int timeout_ms) {
   pollfd entry{fd, POLLIN, 0};
   return poll(&entry, 1, timeout_ms) > 0 ? entry.revents : 0;
@@ -68,12 +55,10 @@ short poll_once(int fd, int timeout_ms) {
 // The keeper's whole life: exec goes on unrecorded, all else does not exist.
 [[noreturn]] void keep(int listener) {
   for (seccomp_notif request; !(poll_once(listener, -1) & (POLLHUP | POLLERR | POLLNVAL));) {
-    if (!receive(listener, request)) continue;
+    if (!receive_notification(listener, request)) continue;
     const int number = request.data.nr;
-    if (number == SYS_execve || number == SYS_execveat)
-      answer(listener, request.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
-    else
-      answer(listener, request.id, number == SYS_fcntl ? EBADF : ENOSYS, 0);
+    if (number == SYS_execve || number == SYS_execveat) answer_continue(listener, request.id);
+    else answer_error(listener, request.id, number == SYS_fcntl ? EBADF : ENOSYS);
   }
   _exit(0);
 }
@@ -93,9 +78,7 @@ Supervisor::Supervisor(SupervisorOptions options, SupervisorEvents events)
   sigset_t set = supervised_signals();
   sigdelset(&set, SIGPIPE);  // the launcher's own; blocked, it stays pending for ever
   signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  // Wakes the answered process on this processor: four times faster. The flag goes by value.
-  if (options_.listener)
-    ioctl(options_.listener.get(), SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+  if (options_.listener) wake_up_on_this_processor(options_.listener.get());
 }
 
 int Supervisor::run() {
@@ -137,6 +120,8 @@ bool Supervisor::others_left() {
 
 void Supervisor::leave_keeper() {
   if (fork() != 0) return;
+  prctl(PR_SET_NAME, "shmrec-keeper");
+  if (chdir("/") != 0) errno = 0;  // else it would keep the file system from being unmounted
   const int null = open("/dev/null", O_RDWR);
   for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
   const int listener = dup2(options_.listener.get(), 3);
@@ -146,13 +131,9 @@ void Supervisor::leave_keeper() {
 
 // ---- Notifications -------------------------------------------------------------------------------
 
-bool Supervisor::respond(uint64_t id, int error, uint32_t flags) {
-  return answer(options_.listener.get(), id, error, flags);
-}
-
 void Supervisor::on_notification() {
   seccomp_notif request;
-  if (!receive(options_.listener.get(), request)) return;  // ENOENT: killed meanwhile
+  if (!receive_notification(options_.listener.get(), request)) return;
   switch (request.data.nr) {
     case SYS_execve:
     case SYS_execveat: return on_exec_request(request);
@@ -160,7 +141,7 @@ void Supervisor::on_notification() {
     case SYS_io_uring_setup: return on_refused_feature(request, "io_uring");
     case SYS_userfaultfd: return on_refused_feature(request, "userfaultfd");
   }
-  respond(request.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+  answer_continue(options_.listener.get(), request.id);
 }
 
 void Supervisor::on_exec_request(const seccomp_notif& request) {
@@ -171,31 +152,26 @@ void Supervisor::on_exec_request(const seccomp_notif& request) {
     events_.coverage("exec by " + name_of(tid),
                      tid > 0 ? explain_attach(error) : "it lives in another pid namespace");
     if (options_.refuse_unrecorded) {
-      respond(request.id, EPERM, 0);
+      answer_error(options_.listener.get(), request.id, EPERM);
       return;
     }
   }
-  respond(request.id, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+  answer_continue(options_.listener.get(), request.id);
   // Also if there was nobody to answer any more: an attached thread must meet some stop.
   if (error == 0 && !options_.killable) injector_->interrupt(tid);
 }
 
 void Supervisor::on_hello(const seccomp_notif& request) {
-  seccomp_notif_addfd add{};
-  add.id = request.id;
-  add.flags = SECCOMP_ADDFD_FLAG_SEND;
-  add.srcfd = static_cast<uint32_t>(options_.log_fd);
-  add.newfd_flags = O_CLOEXEC;
-  if (ioctl(options_.listener.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &add) >= 0) return;
-  const int error = errno;
-  if (error == ENOENT) return;  // killed meanwhile
-  respond(request.id, error, 0);
+  const int error =
+      answer_with_descriptor(options_.listener.get(), request.id, options_.log_fd);
+  if (error == 0 || error == ENOENT) return;  // ENOENT: killed meanwhile
+  answer_error(options_.listener.get(), request.id, error);
   events_.coverage(name_of(static_cast<pid_t>(request.pid)),
                    std::string("the log could not be handed over: ") + strerror(error));
 }
 
 void Supervisor::on_refused_feature(const seccomp_notif& request, const char* name) {
-  respond(request.id, ENOSYS, 0);
+  answer_error(options_.listener.get(), request.id, ENOSYS);
   events_.coverage(std::string(name) + " by " + name_of(static_cast<pid_t>(request.pid)),
                    "it cannot be recorded, so the program was told that it does not exist (ENOSYS)");
 }

@@ -71,7 +71,6 @@ class Supervisor {
   void reap();
   void on_report(const ExecReport& report);
   void on_command_stopped(int signal);
-  bool respond(uint64_t id, int error, uint32_t flags);
 
   SupervisorOptions options_;
   SupervisorEvents events_;

@@ -1,0 +1,256 @@
+// The launcher's parts that need no second process: the filter's program run through an interpreter,
+// reading of foreign memory, checks of the agent's image, the report.
+#include <elf.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "agent/agent_abi.h"
+#include "launcher/exec_info.h"
+#include "launcher/filter.h"
+#include "launcher/inject.h"
+#include "launcher/report.h"
+
+namespace shmrec::launcher {
+namespace {
+
+// ---- Filter --------------------------------------------------------------------------------------
+
+constexpr uint32_t kStuck = 0xDEAD;  // the interpreter met what seccomp's verifier refuses
+
+bool jump_taken(uint16_t operation, uint32_t a, uint32_t k) {
+  switch (operation) {
+    case BPF_JEQ: return a == k;
+    case BPF_JGT: return a > k;
+    case BPF_JGE: return a >= k;
+    case BPF_JSET: return (a & k) != 0;
+  }
+  return false;
+}
+
+// The subset of classic BPF that libseccomp emits.
+uint32_t interpret(const FilterProgram& program, const seccomp_data& data) {
+  uint32_t a = 0;
+  for (size_t pc = 0; pc < program.size(); ++pc) {
+    const sock_filter& instruction = program[pc];
+    const uint16_t operation = BPF_OP(instruction.code);
+    switch (BPF_CLASS(instruction.code)) {
+      case BPF_LD:
+        if (instruction.k + 4 > sizeof data) return kStuck;
+        memcpy(&a, reinterpret_cast<const char*>(&data) + instruction.k, 4);
+        break;
+      case BPF_ALU:
+        if (operation != BPF_AND) return kStuck;
+        a &= instruction.k;
+        break;
+      case BPF_JMP:
+        if (operation == BPF_JA) pc += instruction.k;
+        else pc += jump_taken(operation, a, instruction.k) ? instruction.jt : instruction.jf;
+        break;
+      case BPF_RET: return instruction.k;
+      default: return kStuck;
+    }
+  }
+  return kStuck;
+}
+
+class Filter : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto built = build_filter();
+    ASSERT_TRUE(built.ok()) << built.error().message;
+    program_ = *built;
+  }
+  uint32_t ask(int syscall, std::vector<uint64_t> arguments = {}, uint32_t arch = AUDIT_ARCH_X86_64) {
+    seccomp_data data{};
+    data.nr = syscall;
+    data.arch = arch;
+    data.instruction_pointer = 0x7fff12345678;
+    for (size_t i = 0; i < arguments.size(); ++i) data.args[i] = arguments[i];
+    return interpret(program_, data);
+  }
+  FilterProgram program_;
+};
+
+constexpr uint64_t kMinusOne = ~uint64_t{0};
+
+TEST_F(Filter, AsksAboutEveryExecButTheAgentsWayOut) {
+  const uint64_t out = agent::kExecUnrecorded;
+  // Each differs from the way out in one half, which a comparison of 32-bit halves may miss.
+  const uint64_t ordinary[] = {0, 1, kMinusOne, out & 0xFFFFFFFF, out & ~uint64_t{0xFFFFFFFF},
+                               out ^ 1, out ^ (uint64_t{1} << 63), out ^ (uint64_t{1} << 32)};
+  for (int number : {SYS_execve, SYS_execveat}) {
+    for (uint64_t sixth : ordinary)
+      EXPECT_EQ(ask(number, {1, 2, 3, 4, 5, sixth}), SECCOMP_RET_USER_NOTIF) << number << " " << sixth;
+    EXPECT_EQ(ask(number, {1, 2, 3, 4, 5, out}), SECCOMP_RET_ALLOW);
+    EXPECT_EQ(ask(number, {out, out, out, out, out, 0}), SECCOMP_RET_USER_NOTIF);
+  }
+}
+
+TEST_F(Filter, AsksAboutHelloAndNoOtherFcntl) {
+  const uint64_t command = agent::kCallCommand, hello = agent::kCallHello;
+  EXPECT_EQ(ask(SYS_fcntl, {kMinusOne, command, hello}), SECCOMP_RET_USER_NOTIF);
+  EXPECT_EQ(ask(SYS_fcntl, {0xFFFFFFFF, command, hello}), SECCOMP_RET_USER_NOTIF);
+  EXPECT_EQ(ask(SYS_fcntl, {3, command, hello}), SECCOMP_RET_ALLOW);
+  EXPECT_EQ(ask(SYS_fcntl, {kMinusOne, F_GETFD, hello}), SECCOMP_RET_ALLOW);
+  EXPECT_EQ(ask(SYS_fcntl, {kMinusOne, command, 0}), SECCOMP_RET_ALLOW);
+  EXPECT_EQ(ask(SYS_fcntl, {kMinusOne, command, hello | uint64_t{1} << 32}), SECCOMP_RET_ALLOW);
+  for (uint64_t other : {agent::kCallIsRecording, agent::kCallMark, agent::kCallStop})
+    EXPECT_EQ(ask(SYS_fcntl, {kMinusOne, command, other}), SECCOMP_RET_ALLOW) << other;
+}
+
+TEST_F(Filter, RefusesIoUringAndUserfaultfdWithoutLookingAtArguments) {
+  for (std::vector<uint64_t> arguments : {std::vector<uint64_t>(6, 0), std::vector<uint64_t>(6, kMinusOne)}) {
+    EXPECT_EQ(ask(SYS_io_uring_setup, arguments), SECCOMP_RET_USER_NOTIF);
+    EXPECT_EQ(ask(SYS_userfaultfd, arguments), SECCOMP_RET_USER_NOTIF);
+    EXPECT_EQ(ask(SYS_io_uring_enter, arguments), SECCOMP_RET_ERRNO | ENOSYS);
+    EXPECT_EQ(ask(SYS_io_uring_register, arguments), SECCOMP_RET_ERRNO | ENOSYS);
+  }
+}
+
+TEST_F(Filter, AllowsEveryOtherSyscall) {
+  const int special[] = {SYS_execve, SYS_execveat, SYS_fcntl, SYS_io_uring_setup,
+                         SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd};
+  for (int number = 0; number < 1000; ++number) {
+    if (std::find(std::begin(special), std::end(special), number) != std::end(special)) continue;
+    EXPECT_EQ(ask(number, std::vector<uint64_t>(6, agent::kExecUnrecorded)), SECCOMP_RET_ALLOW) << number;
+  }
+  EXPECT_EQ(ask(-1), SECCOMP_RET_ALLOW);
+}
+
+TEST_F(Filter, AllowsEverythingOfForeignArchitectures) {
+  for (int number : {SYS_execve, 11 /* execve of i386 */, SYS_fcntl, 425})
+    EXPECT_EQ(ask(number, {kMinusOne, agent::kCallCommand, agent::kCallHello}, AUDIT_ARCH_I386),
+              SECCOMP_RET_ALLOW);
+  constexpr int kX32 = 0x40000000;
+  EXPECT_EQ(ask(kX32 | 520 /* execve of x32 */), SECCOMP_RET_ALLOW);
+}
+
+// ---- First stack of a program --------------------------------------------------------------------
+
+// A stack as the kernel makes it, at address kStack.
+class Stack {
+ public:
+  static constexpr uint64_t kStack = 0x7ffc00001000;
+  Stack& word(uint64_t value) {
+    words_.push_back(value);
+    return *this;
+  }
+  Stack& string(const std::string& text) {  // a pointer to it
+    fixes_.push_back({words_.size(), strings_.size()});
+    strings_ += text + '\0';
+    return word(0);
+  }
+  std::vector<unsigned char> bytes() {
+    for (auto [word, offset] : fixes_) words_[word] = kStack + words_.size() * 8 + offset;
+    std::vector<unsigned char> all(words_.size() * 8 + strings_.size());
+    memcpy(all.data(), words_.data(), words_.size() * 8);
+    memcpy(all.data() + words_.size() * 8, strings_.data(), strings_.size());
+    return all;
+  }
+
+ private:
+  std::vector<uint64_t> words_;
+  std::string strings_;
+  std::vector<std::pair<size_t, size_t>> fixes_;
+};
+
+std::vector<unsigned char> ordinary_stack() {
+  return Stack().word(2).string("cat").string("-n").word(0)
+      .string("HOME=/root").word(0)
+      .word(AT_PAGESZ).word(4096).word(AT_EXECFN).string("/bin/cat").word(AT_NULL).word(0).bytes();
+}
+
+TEST(InitialStack, YieldsPathArgumentsAndEnvironment) {
+  const ExecInfo info = parse_initial_stack(ordinary_stack(), Stack::kStack);
+  EXPECT_EQ(info.executable, "/bin/cat");
+  EXPECT_EQ(info.arguments, (std::vector<std::string>{"cat", "-n"}));
+  EXPECT_EQ(info.environment, std::vector<std::string>{"HOME=/root"});
+  EXPECT_TRUE(info.complete);
+}
+
+TEST(InitialStack, CutAtAnyByteIsSaidToBeIncompleteOrWhole) {
+  const auto whole = ordinary_stack();
+  for (size_t bytes = 0; bytes < whole.size(); ++bytes) {
+    const ExecInfo info = parse_initial_stack({whole.data(), bytes}, Stack::kStack);
+    EXPECT_FALSE(info.complete) << bytes;
+    EXPECT_LE(info.arguments.size(), 2u);
+  }
+}
+
+TEST(InitialStack, PointersOutsideAreSkipped) {
+  const auto stack = Stack().word(2).word(8).word(kMinusOne).word(0).string("A=1").word(0).word(0).word(0).bytes();
+  const ExecInfo info = parse_initial_stack(stack, Stack::kStack);
+  EXPECT_TRUE(info.arguments.empty());
+  EXPECT_EQ(info.environment, std::vector<std::string>{"A=1"});
+  EXPECT_FALSE(info.complete);
+}
+
+// ---- Image ---------------------------------------------------------------------------------------
+
+agent::ImageHeader good_header() {
+  agent::ImageHeader header{};
+  memcpy(header.magic, agent::kImageMagic, sizeof header.magic);
+  header.abi_version = agent::kAbiVersion;
+  header.segment_count = 1;
+  header.base = agent::kAgentBase;
+  header.span_bytes = 8192;
+  header.entry = agent::kAgentBase;
+  header.boot_info = agent::kAgentBase + 4096;
+  header.segments[0] = {agent::kAgentBase, sizeof header, 16, 4096};
+  return header;
+}
+
+bool opens(const agent::ImageHeader& header) {
+  static unsigned char bytes[sizeof header + 16];
+  memcpy(bytes, &header, sizeof header);
+  return AgentImage::open(bytes).ok();
+}
+
+TEST(AgentImage, OpensOnlyWhatLiesInside) {
+  EXPECT_TRUE(opens(good_header()));
+  auto broken = [](auto change) {
+    agent::ImageHeader header = good_header();
+    change(header);
+    return !opens(header);
+  };
+  EXPECT_TRUE(broken([](auto& h) { h.magic[0] = 'x'; }));
+  EXPECT_TRUE(broken([](auto& h) { ++h.abi_version; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segment_count = 9; }));
+  EXPECT_TRUE(broken([](auto& h) { h.base += 1; }));
+  EXPECT_TRUE(broken([](auto& h) { h.span_bytes = 0; }));
+  EXPECT_TRUE(broken([](auto& h) { h.span_bytes = kMinusOne; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segments[0].file_bytes = 17; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segments[0].file_offset = kMinusOne; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segments[0].memory_bytes = 8193; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segments[0].address -= 4096; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segments[0].memory_bytes = 8; }));
+  EXPECT_FALSE(AgentImage::open({}).ok());
+}
+
+// ---- Report --------------------------------------------------------------------------------------
+
+TEST(Report, SaysWhatWasLostAndWhereTheBundleIs) {
+  Summary summary;
+  summary.recordings = 1;
+  summary.accesses = 1234567;
+  summary.losses[static_cast<size_t>(shmlog::Loss::kRecordsOverwritten)] = 1000;
+  const std::string text = report_text(summary, {{"io_uring by x (pid 1)", "why"}}, "a.zst");
+  EXPECT_NE(text.find("1 recording, 1,234,567 accesses to 0 shared segments"), text.npos) << text;
+  EXPECT_NE(text.find("lost: 1,000 oldest accesses"), text.npos) << text;
+  EXPECT_NE(text.find("not recorded: io_uring by x (pid 1): why"), text.npos) << text;
+  EXPECT_NE(text.find("shmrec ls a.zst"), text.npos) << text;
+}
+
+TEST(Report, CutsALongListOfGaps) {
+  const std::vector<Gap> gaps(8, Gap{"x", "y"});
+  EXPECT_NE(report_text({}, gaps, "").find("not recorded: 3 more"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shmrec::launcher
