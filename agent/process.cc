@@ -349,6 +349,11 @@ Answer set_name(Thread* thread, void* context) {
 }
 
 Answer do_prctl(Thread* thread, void* context) {
+  // A recording goes by the name of its process, as ps shows it.
+  if (arg(thread, 0) == PR_SET_NAME && thread->tid == thread->process->pid) {
+    char name[16] = {};
+    if (safe_string(name, arg(thread, 1), sizeof name)) memcpy(thread->process->entry->name, name, sizeof name);
+  }
   if (arg(thread, 0) == PR_SET_SYSCALL_USER_DISPATCH) return done(thread, kEinval);
   if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
   return kernel_access(thread, context);
@@ -357,8 +362,9 @@ Answer do_prctl(Thread* thread, void* context) {
 // The kernel would write to a thread's area on every migration, wherever it lies; libc does without.
 // Where the first thread has registered before recording began, libc insists on it for all.
 Answer do_rseq(Thread* thread, void*) {
-  if (shmrec_boot_info.mode == static_cast<uint32_t>(BootMode::kApi)) return Answer::kNative;
-  return done(thread, kEnosys);
+  if (shmrec_boot_info.mode != static_cast<uint32_t>(BootMode::kApi)) return done(thread, kEnosys);
+  const uint64_t area = reachable(arg(thread, 0), arg(thread, 1));
+  return done(thread, sys(__NR_rseq, area, arg(thread, 1), arg(thread, 2), arg(thread, 3)));
 }
 
 Answer do_set_robust_list(Thread* thread, void*) {

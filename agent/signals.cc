@@ -52,7 +52,7 @@ int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
     action.flags = program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart);
   } else {
     action.handler = on_signal;
-    action.flags = kSaSiginfo | kSaOnStack | kSaRestorer | (kNeeded & bit(signal) ? kSaNoDefer : 0) |
+    action.flags = kSaSiginfo | kSaOnStack | (kNeeded & bit(signal) ? kSaNoDefer | kSaRestart : 0) |
                    (program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart));
     action.restorer = shmrec_restorer;
     action.mask = ~kNeeded;
@@ -150,7 +150,8 @@ void die_by(Thread* thread, Context* context, int signal, const Siginfo* info) {
   process_ends(thread->process, signal, false);
   kernel_action(signal, kDefault, 0);
   context->mask &= ~bit(signal);
-  if (info->code <= 0) sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
+  // A fault comes again when its instruction is executed again; a trap and a sent signal do not.
+  if (info->code <= 0 || signal == kSigtrap) sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
 }
 
 bool build_frame(Thread* thread, Context* context, const SignalAction& action, const Siginfo& info) {
@@ -167,8 +168,10 @@ bool build_frame(Thread* thread, Context* context, const SignalAction& action, c
   frame.context.stack.sp = thread->altstack.sp;
   frame.context.stack.flags = thread->altstack.flags;
   frame.context.stack.size = thread->altstack.size;
-  if (!safe_copy(reinterpret_cast<void*>(fp_at), reinterpret_cast<void*>(context->fpstate), bytes) ||
-      !safe_copy(reinterpret_cast<void*>(at), &frame, sizeof frame))
+  const Origin origin = {context->regs.rip, next_event(thread), 0};  // the stack itself may be traced
+  Fault fault;
+  if (!traced_write(thread, origin, fp_at, reinterpret_cast<void*>(context->fpstate), bytes, &fault) ||
+      !traced_write(thread, origin, at, &frame, sizeof frame, &fault))
     return false;
   if (switches && (thread->altstack.flags & kSsAutodisarm)) thread->altstack.flags = kSsDisable;
   context->regs.rsp = at;
@@ -213,7 +216,27 @@ void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   thread->deferred_info = info;
   thread->deferred_mask = context->mask;
   context->mask = ~kNeeded;
-  thread->deferred = 1;
+  thread->deferred |= kDeferredSignal;
+}
+
+// What waited for the agent's path to end. The registers in `context` are the program's.
+void deliver_deferred(Thread* thread, Context* context) {
+  const uint64_t deferred = thread->deferred;
+  const Siginfo info = thread->deferred_info;
+  thread->deferred = 0;
+  if (deferred & kDeferredHold) step_hold(thread);
+  if (deferred & kDeferredSignal) deliver(thread, context, info);
+}
+
+// Another thread makes a step: this one stands still until it is done. A syscall that was interrupted
+// for this is made again: the program must not see that it was.
+void on_hold(Thread* thread, Context* context) {
+  const uint64_t ip = context->regs.rip;
+  const bool returned = ip == address_of(shmrec_syscall_plain_done) || ip == address_of(shmrec_syscall_post_done);
+  if (returned && context->regs.rax == static_cast<uint64_t>(-4 /* EINTR */))
+    context->regs.rip = address_of(ip == address_of(shmrec_syscall_post_done) ? shmrec_syscall_post : shmrec_syscall_plain);
+  if (leave_agent(thread, context)) step_hold(thread);
+  else step_hold_later(thread);
 }
 
 // ---- Faults ------------------------------------------------------------------------------------------------
@@ -260,10 +283,8 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
   }
   if (ip == address_of(shmrec_deferred_trap)) {
     finish_access(thread, context);
-    context->mask = thread->deferred_mask;
-    thread->deferred = 0;
-    const Siginfo deferred = thread->deferred_info;
-    return deliver(thread, context, deferred);
+    if (thread->deferred & kDeferredSignal) context->mask = thread->deferred_mask;
+    return deliver_deferred(thread, context);
   }
   if (ip == address_of(shmrec_raise_trap)) {
     context->regs = thread->regs;
@@ -317,14 +338,14 @@ void on_signal(int signal, Siginfo* info, Context* context) {
   const bool kernel_made = info->code > 0;
   if (signal == kSigsys && info->code == 2 /* SYS_USER_DISPATCH */) on_syscall(thread, info, context);
   else if ((kNeeded & bit(signal)) && kernel_made && signal != kSigsys) on_fault(thread, info, context);
+  else if (signal == kSigsys && info->code == -1 && info->words[1] == kHoldValue) on_hold(thread, context);
   else deliver_or_defer(thread, context, *info);
   thread->outer = outer;
   // One of the signals we cannot block was sent while we were in here.
-  if (!outer && thread->deferred && leave_agent(thread, context)) {
-    thread->deferred = 0;
-    const Siginfo deferred = thread->deferred_info;
-    deliver(thread, context, deferred);
-  }
+  if (outer || !thread->deferred) return;
+  if (leave_agent(thread, context)) return deliver_deferred(thread, context);
+  thread->deferred_mask = context->mask;  // an access begins: its end will trap
+  if (thread->deferred & kDeferredSignal) context->mask = ~kNeeded;
 }
 
 }  // namespace
@@ -465,13 +486,15 @@ Answer do_sigreturn(Thread* thread, void* raw) {
   Context saved;
   const uint64_t bytes = fp_bytes(context->fpstate);
   const uint64_t at = context->regs.rsp;
-  if (!safe_copy(&saved, reinterpret_cast<void*>(at), sizeof saved)) {
+  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  Fault fault;
+  if (!traced_read(thread, origin, &saved, at, sizeof saved, &fault)) {
     const Siginfo broken = {kSigsegv, 0, 0x80, 0, {}};
     deliver(thread, context, broken);
     return Answer::kResume;
   }
   if (!saved.fpstate) reset_fp(context->fpstate);
-  else safe_copy(reinterpret_cast<void*>(context->fpstate), reinterpret_cast<void*>(saved.fpstate), bytes);
+  else traced_read(thread, origin, reinterpret_cast<void*>(context->fpstate), saved.fpstate, bytes, &fault);
   constexpr uint64_t kUserFlags = 0x50DD5;
   saved.regs.eflags = (context->regs.eflags & ~kUserFlags) | (saved.regs.eflags & kUserFlags);
   context->regs = saved.regs;

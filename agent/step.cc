@@ -22,6 +22,44 @@ struct Step {
 } step;
 SpinLock step_lock;
 
+uint32_t hold_number = 0;  // of the newest hold
+uint32_t holding = 0;      // futex: 1 while the other threads stand still
+
+constexpr uint64_t kAnswerTsc = 1 << 28;  // a thread that does not answer sleeps in the kernel
+
+void tell(Thread* thread, void* self) {
+  if (thread == self) return;
+  Siginfo info = {};
+  info.signo = 31;  // SIGSYS
+  info.code = -1;   // SI_QUEUE
+  info.words[0] = static_cast<uint64_t>(thread->process->pid);
+  info.words[1] = kHoldValue;
+  sys(__NR_rt_tgsigqueueinfo, thread->process->pid, thread->tid, 31, &info);
+}
+
+void await_answer(Thread* thread, void* self) {
+  if (thread == self) return;
+  const uint64_t since = rdtsc();
+  while (load(&thread->hold_answered) != hold_number && rdtsc() - since < kAnswerTsc) {
+    if (sys(__NR_tgkill, thread->process->pid, thread->tid, 0) < 0) return;
+    sys(__NR_sched_yield);
+  }
+}
+
+void hold_others(Thread* self) {
+  if (threads_of(self->process) < 2) return;
+  ++hold_number;
+  store(&holding, 1u);
+  for_each_thread(self->process, tell, self);
+  for_each_thread(self->process, await_answer, self);
+}
+
+void release_others() {
+  if (!load(&holding)) return;
+  store(&holding, 0u);
+  sys(__NR_futex, &holding, 129 /* FUTEX_WAKE_PRIVATE */, 0x7FFFFFFF);
+}
+
 void open_page(Thread* thread, uint64_t address, const Region& region) {
   const uint64_t page = page_down(address);
   const uint64_t alias = region.alias + (page - region.begin);
@@ -67,6 +105,7 @@ void step_begin(Thread* thread, Context* context, const Site* site) {
     step.pages = 0;
     step.mask = context->mask;
     step.trap_flag = context->regs.eflags & kTrapFlag;
+    hold_others(thread);
   }
   if (step.pages == kMaxPages) {
     stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault,
@@ -76,6 +115,16 @@ void step_begin(Thread* thread, Context* context, const Site* site) {
   open_page(thread, context->cr2, region);
   context->mask = ~0ull & ~(1ull << 4 | 1ull << 10 | 1ull << 6 | 1ull << 30 | 1ull << 7 | 1ull << 3);
   context->regs.eflags |= kTrapFlag;
+}
+
+void step_hold(Thread* thread) {
+  store(&thread->hold_answered, load(&hold_number));
+  while (load(&holding)) sys(__NR_futex, &holding, 128 /* FUTEX_WAIT_PRIVATE */, 1, 0);
+}
+
+void step_hold_later(Thread* thread) {
+  thread->deferred |= kDeferredHold;
+  store(&thread->hold_answered, load(&hold_number));
 }
 
 bool step_end(Thread* thread, Context* context) {
@@ -91,6 +140,7 @@ bool step_end(Thread* thread, Context* context) {
   Fault fault;
   if (!changed) traced_read(thread, origin, value, step.fault_address, step.bytes, &fault);
   step.owner = nullptr;
+  release_others();
   step_lock.unlock();
   return true;
 }

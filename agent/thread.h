@@ -22,6 +22,12 @@ static_assert(sizeof(Regs) == 144);
 struct Site;
 struct Thread;
 
+// What an interrupted path of the agent does when it has come to its end.
+enum Deferred : uint64_t {
+  kDeferredSignal = 1,  // deliver Thread::deferred_info
+  kDeferredHold = 2,    // stand still: another thread makes a step (step.h)
+};
+
 // What the kernel keeps per process about a signal, as the program set it.
 struct SignalAction {
   uint64_t handler;  // SIG_DFL 0, SIG_IGN 1, or an address
@@ -77,7 +83,7 @@ struct Thread {
   uint64_t core_ip;      // 304: where that instruction is
   uint64_t exit_ip;      // 312: where the program goes on
   uint64_t stack_top;    // 320: stack of the access and syscall code
-  uint64_t deferred;     // 328: a signal waits for the end of the access
+  uint64_t deferred;     // 328: Deferred bits: what waits for the end of the access
   uint64_t second_target;// 336: second bounce address of masked stores
   uint64_t syscall_next; // 344: where the program goes on after a plain syscall
   uint64_t canary_base;  // 352: fs base while foreign code (Zydis) runs; canary at +0x28
@@ -118,6 +124,7 @@ struct Thread {
   uint64_t robust_head;     // as given to set_robust_list
   uint64_t robust_bytes;
   uint64_t step_page;       // single step in progress: the opened page, 0: none
+  uint32_t hold_answered;   // number of the last hold that this thread has seen
   // Large buffers.
   alignas(64) uint8_t bounce[kBounceBytes];
   alignas(64) uint8_t bounce2[kBounceBytes];
@@ -145,6 +152,8 @@ uint64_t thread_signal_stack(const Thread* thread);
 void thread_release(Thread* thread);
 // In a forked child: every block but `self` belongs to no one.
 void threads_after_fork(Thread* self);
+// Calls `visit` with every recorded thread of the process.
+void for_each_thread(const Process* process, void (*visit)(Thread* thread, void* context), void* context);
 // How many recorded threads this process has.
 uint32_t threads_of(const Process* process);
 // Makes the calling thread a recorded one: gs base, alternate stack, syscall dispatch. 0 or -errno.
