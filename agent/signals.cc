@@ -344,8 +344,10 @@ void on_signal(int signal, Siginfo* info, Context* context) {
   // One of the signals we cannot block was sent while we were in here.
   if (outer || !thread->deferred) return;
   if (leave_agent(thread, context)) return deliver_deferred(thread, context);
-  thread->deferred_mask = context->mask;  // an access begins: its end will trap
-  if (thread->deferred & kDeferredSignal) context->mask = ~kNeeded;
+  // The access that begins or goes on here traps at its end.
+  if (!(thread->deferred & kDeferredSignal) || context->mask == ~kNeeded) return;
+  thread->deferred_mask = context->mask;
+  context->mask = ~kNeeded;
 }
 
 }  // namespace
