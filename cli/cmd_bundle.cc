@@ -15,8 +15,8 @@
 namespace shmrec::cli {
 namespace {
 
-using recording::BundleFile;
 using nlohmann::ordered_json;
+using recording::BundleFile;
 
 int report(const Error& error) {
   std::fprintf(stderr, "shmrec: %s\n", error.message.c_str());
@@ -69,7 +69,7 @@ ordered_json to_json(const std::vector<BundleFile>& files) {
   return rows;
 }
 
-// ---- Commands --------------------------------------------------------------------------------------
+// ---- Commands -----------------------------------------------------------------------------------
 
 struct Arguments {
   std::string path;    // run directory or bundle
@@ -91,7 +91,8 @@ int create(const Arguments& arguments) {
   options.progress = line.callback();
   const auto path = recording::create_bundle(arguments.path, options);
   if (!path) return report(path.error());
-  arguments.json ? print_json({{"bundle", path->string()}}) : void(std::printf("%s\n", path->c_str()));
+  arguments.json ? print_json({{"bundle", path->string()}})
+                 : void(std::printf("%s\n", path->c_str()));
   return 0;
 }
 
@@ -133,7 +134,8 @@ int verify(const Arguments& arguments) {
 int extract(const Arguments& arguments) {
   ProgressLine line("extracting");
   const std::string into = arguments.output.empty() ? "." : arguments.output;
-  const auto files = recording::extract_bundle(arguments.path, into, arguments.names, line.callback());
+  const auto files =
+      recording::extract_bundle(arguments.path, into, arguments.names, line.callback());
   if (!files) return report(files.error());
   if (arguments.json) {
     print_json(to_json(*files));
@@ -156,9 +158,10 @@ CLI::App* add_create(CLI::App& app, Arguments& arguments) {
   CLI::App* create = app.add_subcommand(
       "create", "Make a bundle of a run directory of the spool, whether the run ended or not");
   create->add_option("RUN_DIR", arguments.path, "The run directory; it is not changed")->required();
-  create->add_option("-o,--output", arguments.output,
-                     "File (replaced if it exists), or directory where the bundle gets the run's name "
-                     "(default: the current directory)");
+  create->add_option(
+      "-o,--output", arguments.output,
+      "File (replaced if it exists), or directory where the bundle gets the run's name "
+      "(default: the current directory)");
   create->add_option("--trigger", arguments.trigger, "Why it is made; noted in the manifest")
       ->capture_default_str();
   create->add_flag("--no-binaries", arguments.no_binaries, "Leave out the recorded executables");
@@ -177,7 +180,8 @@ CLI::App* add_list(CLI::App& app, Arguments& arguments) {
 CLI::App* add_show(CLI::App& app, Arguments& arguments) {
   CLI::App* show = app.add_subcommand("show", "Print one file of a bundle");
   add_bundle_argument(show, arguments);
-  show->add_option("FILE", arguments.names, "Its name as ls prints it (default: manifest.json)")->expected(0, 1);
+  show->add_option("FILE", arguments.names, "Its name as ls prints it (default: manifest.json)")
+      ->expected(0, 1);
   return show;
 }
 
@@ -190,7 +194,8 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
 }
 
 CLI::App* add_extract(CLI::App& app, Arguments& arguments) {
-  CLI::App* extract = app.add_subcommand("extract", "Write the files of a bundle, replacing nothing");
+  CLI::App* extract =
+      app.add_subcommand("extract", "Write the files of a bundle, replacing nothing");
   add_bundle_argument(extract, arguments);
   extract->add_option("-C,--directory", arguments.output,
                       "Where to, made if missing (default: the current directory)");
@@ -202,9 +207,11 @@ CLI::App* add_extract(CLI::App& app, Arguments& arguments) {
 }  // namespace
 
 int cmd_bundle(int argc, char** argv) {
-  CLI::App app{"Makes and reads bundles: one run as one file (docs/bundle_format.md).", "shmrec bundle"};
+  CLI::App app{"Makes and reads bundles: one run as one file (docs/bundle_format.md).",
+               "shmrec bundle"};
   app.require_subcommand(1);
-  app.footer("Exit code: 0 done; 1 failed; 2 bad usage, or the bundle is damaged or not to be trusted.");
+  app.footer(
+      "Exit code: 0 done; 1 failed; 2 bad usage, or the bundle is damaged or not to be trusted.");
   Arguments arguments;
   const Subcommand subcommands[] = {{add_create(app, arguments), create},
                                     {add_list(app, arguments), list},

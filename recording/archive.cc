@@ -41,21 +41,26 @@ EntryPointer make_entry(const std::string& name, uint64_t bytes, int64_t mtime_s
 }
 
 Error write_error(const std::string& path) {
-  const bool no_room = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-  Error error = system_error(path + ": cannot write the bundle");
+  const int reason = errno;
+  const bool no_room = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
+  const bool refused = reason == EACCES || reason == EPERM || reason == EROFS || reason == ENOENT;
+  Error error = system_error(path + ": cannot write the bundle", reason);
   if (no_room) error.message += "; free space there or choose another place for it";
+  if (refused) error.message += "; choose another place for it";
   return error;
 }
 
-// Opens the partial file so that only one living writer has it. A lock is needed because a file left
-// by a killed writer is no obstacle; the loop, because the file may be renamed while we wait for it.
+// Opens the partial file so that only one living writer has it. A lock is needed because a file
+// left by a killed writer is no obstacle; the loop, because the file may be renamed while we wait
+// for it.
 Result<UniqueFd> open_partial(const std::string& path) {
   for (int attempt = 0; attempt < 10; ++attempt) {
     UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) return write_error(path);
     if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK) return write_error(path);
-      return Error{path + ": another shmrec is writing it; wait for it or choose another name", false};
+      return Error{path + ": another shmrec is writing it; wait for it or choose another name",
+                   false};
     }
     struct stat ours, there;
     if (fstat(fd.get(), &ours) != 0) return write_error(path);
@@ -68,13 +73,14 @@ Result<UniqueFd> open_partial(const std::string& path) {
 
 void sync_directory(const std::filesystem::path& file) {
   const std::filesystem::path parent = file.parent_path();
-  const UniqueFd fd(open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd fd(
+      open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd) fsync(fd.get());
 }
 
 }  // namespace
 
-// ---- Writing -------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 struct ArchiveWriter::State {
   std::filesystem::path path;
@@ -142,7 +148,8 @@ Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::filesyst
   archive_write_set_format_pax_restricted(state->tar);
   archive_write_set_bytes_per_block(state->tar, kBufferBytes);
   archive_write_set_bytes_in_last_block(state->tar, 1);
-  if (archive_write_open(state->tar, state.get(), nullptr, State::on_write, nullptr) != ARCHIVE_OK) {
+  if (archive_write_open(state->tar, state.get(), nullptr, State::on_write, nullptr) !=
+      ARCHIVE_OK) {
     return state->error();
   }
   return std::unique_ptr<ArchiveWriter>(new ArchiveWriter(std::move(state)));
@@ -176,7 +183,7 @@ Result<> ArchiveWriter::commit() {
   return Unit{};
 }
 
-// ---- Sources -------------------------------------------------------------------------------------
+// ---- Sources ------------------------------------------------------------------------------------
 
 Result<size_t> FileSource::read(char* into, size_t bytes) {
   const ssize_t got = pread_all(fd_.get(), into, bytes, at_);
@@ -206,7 +213,8 @@ struct ZstdSource::State {
   ~State() { ZSTD_freeDCtx(zstd); }
 
   uint64_t allowed() const {
-    const uint64_t by_ratio = limits.free_bytes + std::min(bytes_in, uint64_t{1} << 40) * limits.ratio;
+    const uint64_t by_ratio =
+        limits.free_bytes + std::min(bytes_in, uint64_t{1} << 40) * limits.ratio;
     return std::min(limits.total_bytes, by_ratio);
   }
 };
@@ -232,8 +240,9 @@ Result<size_t> ZstdSource::end_of_frame() {
     if (!refilled) return refilled.error();
   }
   if (state_->input.size > state_->input.pos) {
-    return Error{state_->name + ": bytes follow the end of the bundle; it was appended to or damaged: "
-                                "get another copy"};
+    return Error{state_->name +
+                 ": bytes follow the end of the bundle; it was appended to or damaged: "
+                 "get another copy"};
   }
   return size_t{0};
 }
@@ -254,8 +263,9 @@ Result<size_t> ZstdSource::read(char* into, size_t bytes) {
     const size_t hint = ZSTD_decompressStream(state_->zstd, &output, &state_->input);
     if (ZSTD_isError(hint)) {
       const bool foreign = ZSTD_getErrorCode(hint) == ZSTD_error_prefix_unknown;
-      return Error{state_->name + (foreign ? ": not a bundle (tar compressed with zstd): "
-                                           : ": damaged, get another copy: ") +
+      return Error{state_->name +
+                   (foreign ? ": not a bundle (tar compressed with zstd): "
+                            : ": damaged, get another copy: ") +
                    ZSTD_getErrorName(hint)};
     }
     state_->bytes_out += output.pos;
@@ -271,7 +281,7 @@ Result<size_t> ZstdSource::read(char* into, size_t bytes) {
   return output.pos;
 }
 
-// ---- Reading -------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -350,19 +360,22 @@ struct ArchiveReader::State {
   Error error() const {
     if (failure) return *failure;
     const char* text = archive_error_string(handle);
-    return Error{name + ": not a sound tar archive, get another copy: " + (text ? text : "damaged")};
+    return Error{name +
+                 ": not a sound tar archive, get another copy: " + (text ? text : "damaged")};
   }
 
   // Everything after what libarchive took for the end must be padding.
   Result<bool> finish() {
-    const auto end = static_cast<uint64_t>(std::max<la_int64_t>(0, archive_filter_bytes(handle, 0)));
+    const auto end =
+        static_cast<uint64_t>(std::max<la_int64_t>(0, archive_filter_bytes(handle, 0)));
     la_ssize_t got;
     while ((got = pull()) > 0) {
     }
     if (got < 0) return error();
     if (nonzero_end > end) {
-      return Error{name + ": data follows the end of the archive; it was appended to or damaged: get "
-                          "another copy"};
+      return Error{name +
+                   ": data follows the end of the archive; it was appended to or damaged: get "
+                   "another copy"};
     }
     return false;
   }

@@ -1,11 +1,11 @@
-// A tar archive compressed with zstd, as bundles use it: ArchiveWriter makes one so that equal input
-// gives equal bytes and no half archive ever has the final name; ArchiveReader reads one that may be
-// hostile. What the entries mean is bundle.h's business.
+// A tar archive compressed with zstd, as bundles use it: ArchiveWriter makes one so that equal
+// input gives equal bytes and no half archive ever has the final name; ArchiveReader reads one that
+// may be hostile. What the entries mean is bundle.h's business.
 //
-// Bytes: tar (POSIX ustar; a pax header only for an entry of 8 GiB or more), regular files only, one
-// zstd frame with a checksum. docs/bundle_format.md.
-// Trust: ArchiveReader and its sources trust nothing they read. Every failure is an Error that names
-// the archive; after one, the object is of no more use.
+// Bytes: tar (POSIX ustar; a pax header only for an entry of 8 GiB or more), regular files only,
+// one zstd frame with a checksum. docs/bundle_format.md.
+// Trust: ArchiveReader and its sources trust nothing they read. Every failure is an Error that
+// names the archive; after one, the object is of no more use.
 // Threads: one at a time.
 #pragma once
 
@@ -20,7 +20,7 @@
 
 namespace shmrec::recording {
 
-// ---- Writing -------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 class ArchiveWriter {
  public:
@@ -44,7 +44,7 @@ class ArchiveWriter {
   std::unique_ptr<State> state_;
 };
 
-// ---- Reading -------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 class ByteSource {
  public:

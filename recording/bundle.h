@@ -1,8 +1,8 @@
-// A bundle: one run as one file, NAME-TIME.shmrec.tar.zst, made from a run directory (docs/spool.md)
-// and understood without it (docs/bundle_format.md).
+// A bundle: one run as one file, NAME-TIME.shmrec.tar.zst, made from a run directory
+// (docs/spool.md) and understood without it (docs/bundle_format.md).
 //
-// create_bundle never changes the run directory and works on any: finished, still running, killed at
-// any moment, with files missing; what is missing is said in the bundle (coverage.json).
+// create_bundle never changes the run directory and works on any: finished, still running, killed
+// at any moment, with files missing; what is missing is said in the bundle (coverage.json).
 // open_bundle trusts nothing in a bundle: an Error names the file, what is wrong and what to do.
 // Threads: one at a time for one path.
 #pragma once
@@ -23,8 +23,8 @@ namespace shmrec::recording {
 using Progress = std::function<void(uint64_t done, uint64_t total)>;
 
 struct CreateBundleOptions {
-  // A file (replaced if it exists) or an existing directory, where the bundle gets the run's name and
-  // a name that is free. Empty: the current directory.
+  // A file (replaced if it exists) or an existing directory, where the bundle gets the run's name
+  // and a name that is free. Empty: the current directory.
   std::filesystem::path output;
   std::string trigger = "on demand";  // why it is made, for a person: "exit", "signal 6 (SIGABRT)"
   bool collect_binaries = true;       // the executables of the recorded processes
@@ -36,8 +36,8 @@ struct CreateBundleOptions {
   Progress progress;
 };
 
-// Makes the bundle and returns its path. On failure there is no new file of the final name; death in
-// between leaves at most NAME.partial.
+// Makes the bundle and returns its path. On failure there is no new file of the final name; death
+// in between leaves at most NAME.partial.
 Result<std::filesystem::path> create_bundle(const std::filesystem::path& run_dir,
                                             const CreateBundleOptions& options = {});
 
@@ -65,15 +65,15 @@ class OpenedBundle {
   bool temporary_ = false;
 };
 
-// Unpacks and checks a bundle, or takes a run directory as it is. The temporary directory is made in
-// $TMPDIR, else /tmp.
+// Unpacks and checks a bundle, or takes a run directory as it is. The temporary directory is made
+// in $TMPDIR, else /tmp.
 Result<OpenedBundle> open_bundle(const std::filesystem::path& path, const Progress& progress = {});
 
 // manifest.json and coverage.json, as stored in a bundle or made anew for a run directory.
 Result<std::string> manifest_json(const OpenedBundle& bundle);
 Result<std::string> coverage_json(const OpenedBundle& bundle);
 
-// ---- Without unpacking all of it -------------------------------------------------------------------
+// ---- Without unpacking all of it ----------------------------------------------------------------
 
 struct BundleFile {
   std::string name;

@@ -28,7 +28,8 @@ bool hex_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')
 
 std::string base_name(const std::string& path) {
   std::string name = path.substr(path.rfind('/') + 1).substr(0, kMaxBaseName);
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '\0' || !plain(c); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '\0' || !plain(c); }, '_');
   return name.empty() || name == "." || name == ".." ? "_" : name;
 }
 
@@ -64,7 +65,8 @@ std::vector<Module> modules_of(const ShmlogReader& log) {
 
 bool is_elf(int fd) {
   char magic[SELFMAG];
-  return pread_all(fd, magic, sizeof(magic), 0) == SELFMAG && std::memcmp(magic, ELFMAG, SELFMAG) == 0;
+  return pread_all(fd, magic, sizeof(magic), 0) == SELFMAG &&
+         std::memcmp(magic, ELFMAG, SELFMAG) == 0;
 }
 
 std::string build_id(int fd) {
@@ -156,7 +158,8 @@ class Collector {
     const auto taken = files_.find(file.name);
     if (taken == files_.end()) return;
     const std::string content = content_id(file.fd.get());
-    if (content != content_id(taken->second.fd.get())) file.name = std::string(kFolder) + content + base;
+    if (content != content_id(taken->second.fd.get()))
+      file.name = std::string(kFolder) + content + base;
   }
 
   bool fits(uint64_t bytes, Module& module) {

@@ -1,9 +1,9 @@
 // Which of the files that were mapped as code go into a bundle, and under which names.
 //
 // A module is taken if the file that its path names now is the one that was mapped (same inode) and
-// is an ELF file: the journal is writable by the recorded program, which must not be able to have any
-// file of its choice exported. Files are kept by build-id, or by SHA-256 if they have none; equal
-// files are kept once.
+// is an ELF file: the journal is writable by the recorded program, which must not be able to have
+// any file of its choice exported. Files are kept by build-id, or by SHA-256 if they have none;
+// equal files are kept once.
 #pragma once
 
 #include <cstdint>

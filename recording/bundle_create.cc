@@ -1,4 +1,5 @@
-// Writing a bundle: gather (bundle_plan), then stream: each file goes to its sum and to the archive.
+// Writing a bundle: gather (bundle_plan), then stream: each file goes to its sum and to the
+// archive.
 #include <unistd.h>
 
 #include <algorithm>

@@ -28,8 +28,8 @@ bool write_all(int fd, const char* data, size_t bytes) {
 ssize_t pread_all(int fd, void* into, size_t bytes, uint64_t offset) {
   size_t done = 0;
   while (done < bytes) {
-    const ssize_t part = pread(fd, static_cast<char*>(into) + done, bytes - done,
-                               static_cast<off_t>(offset + done));
+    const ssize_t part =
+        pread(fd, static_cast<char*>(into) + done, bytes - done, static_cast<off_t>(offset + done));
     if (part < 0 && errno == EINTR) continue;
     if (part < 0) return -1;
     if (part == 0) break;

@@ -73,7 +73,8 @@ bool any_process_live(int fd, const Header& header) {
   constexpr uint32_t kMostProcesses = 1 << 20;  // of a header that may be damaged
   const uint32_t count = std::min({header.next_process, header.processes.count, kMostProcesses});
   std::vector<shmlog::ProcessEntry> entries(count);
-  const ssize_t got = pread_all(fd, entries.data(), count * sizeof(entries[0]), header.processes.offset);
+  const ssize_t got =
+      pread_all(fd, entries.data(), count * sizeof(entries[0]), header.processes.offset);
   if (got < 0) return true;
   entries.resize(static_cast<size_t>(got) / sizeof(entries[0]));
   return std::any_of(entries.begin(), entries.end(), [](const shmlog::ProcessEntry& entry) {
@@ -179,10 +180,11 @@ LogView::~LogView() {
 Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std::string& name) {
   std::unique_ptr<LogView> view(new LogView);
   view->bytes_ = std::max<uint64_t>(image.present_bytes, 1);
-  view->data_ = mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  view->data_ =
+      mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (view->data_ == MAP_FAILED) return system_error(name);
-  if (image.stored_bytes > 0 && mmap(view->data_, image.stored_bytes, PROT_READ, MAP_SHARED | MAP_FIXED,
-                                     image.fd.get(), 0) == MAP_FAILED) {
+  if (image.stored_bytes > 0 && mmap(view->data_, image.stored_bytes, PROT_READ,
+                                     MAP_SHARED | MAP_FIXED, image.fd.get(), 0) == MAP_FAILED) {
     return system_error(name);
   }
   auto reader = ShmlogReader::from_memory(

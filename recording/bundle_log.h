@@ -1,9 +1,9 @@
-// The shared-memory log as a bundle takes it: the bytes up to the last chunk ever used, which do not
-// change any more.
+// The shared-memory log as a bundle takes it: the bytes up to the last chunk ever used, which do
+// not change any more.
 //
 // A log that may still be written is first copied beside the bundle, from its end to its start:
-// chunks, then the journal, then the tables, then the header, so that whatever a copied record needs
-// is in what is copied after it. A chunk that is claimed anew while it is copied is left out.
+// chunks, then the journal, then the tables, then the header, so that whatever a copied record
+// needs is in what is copied after it. A chunk that is claimed anew while it is copied is left out.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,11 @@ struct LogImage {
 };
 
 // `scratch`: a directory where an unnamed temporary file may be made; holes take no space.
-Result<LogImage> take_log(const std::filesystem::path& shmlog, const std::filesystem::path& scratch);
+Result<LogImage> take_log(const std::filesystem::path& shmlog,
+                          const std::filesystem::path& scratch);
 
-// An image opened for reading. What is not stored reads as zeros from anonymous memory: reading holes
-// of a file on tmpfs through a mapping would take up memory.
+// An image opened for reading. What is not stored reads as zeros from anonymous memory: reading
+// holes of a file on tmpfs through a mapping would take up memory.
 class LogView {
  public:
   // `image` may go away, its file is mapped. `name` stands for the path in messages.

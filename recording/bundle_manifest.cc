@@ -34,7 +34,8 @@ std::string rfc3339(uint64_t realtime_ns) {
 ordered_json time_of(const ShmlogReader& log, uint64_t tsc) {
   const double seconds = log.seconds_since_start(tsc);
   if (tsc == 0 || !std::isfinite(seconds) || std::fabs(seconds) > 1e9) return nullptr;
-  return rfc3339(log.header().start_realtime_ns + static_cast<uint64_t>(std::llround(seconds * 1e9)));
+  return rfc3339(log.header().start_realtime_ns +
+                 static_cast<uint64_t>(std::llround(seconds * 1e9)));
 }
 
 std::string hex16(uint64_t value) {
@@ -136,7 +137,8 @@ ordered_json completeness(const std::vector<CoverageItem>& coverage) {
     uint64_t gaps = 0;
     std::string first;
     for (const CoverageItem& item : coverage) {
-      const bool ours = std::find(part.sources.begin(), part.sources.end(), item.source) != part.sources.end();
+      const bool ours =
+          std::find(part.sources.begin(), part.sources.end(), item.source) != part.sources.end();
       if (ours && item.gap && gaps++ == 0) first = item.what + ": " + item.why;
     }
     document[part.name] = {{"complete", gaps == 0}};
@@ -174,7 +176,7 @@ ordered_json exit_of_run(const RunFacts& facts) {
 
 }  // namespace
 
-// ---- Writing -------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 std::string to_text(const ordered_json& document) {
   return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
@@ -212,7 +214,8 @@ std::string make_manifest(const ManifestInput& input) {
 std::string make_binaries(const BinaryCollection& binaries) {
   ordered_json rows = ordered_json::array();
   for (const Module& module : binaries.modules) {
-    ordered_json row = {{"path", module.path}, {"role", module.executable ? "executable" : "library"}};
+    ordered_json row = {{"path", module.path},
+                        {"role", module.executable ? "executable" : "library"}};
     if (!module.build_id.empty()) row["buildId"] = module.build_id;
     if (module.file.empty()) {
       row["missing"] = module.why;
@@ -224,11 +227,11 @@ std::string make_binaries(const BinaryCollection& binaries) {
   return to_text({{"format", "shmrec-binaries/1"}, {"modules", std::move(rows)}});
 }
 
-// ---- Reading -------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 namespace {
 
-constexpr const char* kFixedNames[] = {"run.json",    "end.json",     "events.jsonl", "launcher.log",
+constexpr const char* kFixedNames[] = {"run.json",    "end.json",    "events.jsonl", "launcher.log",
                                        kCoverageName, kBinariesName, kLogName};
 
 bool known_name(const std::string& name) {
@@ -291,11 +294,14 @@ class ManifestParser {
     std::set<std::string> seen;
     for (const json& row : *files) {
       FileSize file;
-      if (!row.is_object() || !read_string(row, "name", file.name) || !read_unsigned(row, "bytes", file.bytes)) {
+      if (!row.is_object() || !read_string(row, "name", file.name) ||
+          !read_unsigned(row, "bytes", file.bytes)) {
         return bad("a file without name or size");
       }
-      if (!known_name(file.name)) return bad("file " + shown(file.name) + " has no place in a bundle");
-      if (!seen.insert(file.name).second) return bad("file " + shown(file.name) + " is listed twice");
+      if (!known_name(file.name))
+        return bad("file " + shown(file.name) + " has no place in a bundle");
+      if (!seen.insert(file.name).second)
+        return bad("file " + shown(file.name) + " is listed twice");
       manifest_.files.push_back(std::move(file));
     }
     for (const char* name : {kCoverageName, kBinariesName, kLogName}) {
@@ -313,8 +319,9 @@ class ManifestParser {
     }
     const auto opens = log->find("opens");
     manifest_.log_opens = opens != log->end() && opens->is_boolean() && opens->get<bool>();
-    const bool agrees = std::find(manifest_.files.begin(), manifest_.files.end(),
-                                  FileSize{kLogName, manifest_.log_stored_bytes}) != manifest_.files.end();
+    const bool agrees =
+        std::find(manifest_.files.begin(), manifest_.files.end(),
+                  FileSize{kLogName, manifest_.log_stored_bytes}) != manifest_.files.end();
     if (!agrees || manifest_.log_present_bytes < manifest_.log_stored_bytes ||
         manifest_.log_present_bytes > kMaxLogBytes) {
       return bad("sizes of the log contradict each other");
@@ -346,11 +353,13 @@ class ManifestParser {
 
 Result<Manifest> parse_manifest(std::string_view text, const std::string& bundle) {
   const json document = json::parse(text.begin(), text.end(), nullptr, false);
-  if (document.is_discarded()) return Error{bundle + ": manifest.json: not JSON; damaged: get another copy"};
+  if (document.is_discarded())
+    return Error{bundle + ": manifest.json: not JSON; damaged: get another copy"};
   return ManifestParser(document, bundle).parse();
 }
 
-Result<> check_manifest(const Manifest& manifest, const ShmlogReader* log, const std::string& bundle) {
+Result<> check_manifest(const Manifest& manifest, const ShmlogReader* log,
+                        const std::string& bundle) {
   const auto wrong = [&](const std::string& what) {
     return Error{bundle + ": manifest.json is not true of the content: " + what +
                  "; do not trust this bundle"};
@@ -360,19 +369,22 @@ Result<> check_manifest(const Manifest& manifest, const ShmlogReader* log, const
   }
   if (log == nullptr) return Unit{};
   if (manifest.run_id != hex16(log->header().run_id)) {
-    return wrong("run " + shown(manifest.run_id) + ", but the log is of run " + hex16(log->header().run_id));
+    return wrong("run " + shown(manifest.run_id) + ", but the log is of run " +
+                 hex16(log->header().run_id));
   }
   std::vector<std::string> processes;
-  for (const auto& process : log->processes()) processes.push_back(recording_id(*log, process.index));
+  for (const auto& process : log->processes())
+    processes.push_back(recording_id(*log, process.index));
   if (processes != manifest.processes) {
-    return wrong("it lists " + std::to_string(manifest.processes.size()) + " processes, the log has " +
-                 std::to_string(processes.size()) + " or others");
+    return wrong("it lists " + std::to_string(manifest.processes.size()) +
+                 " processes, the log has " + std::to_string(processes.size()) + " or others");
   }
   return Unit{};
 }
 
 Result<> check_binaries(const Manifest& manifest, const json& binaries, const std::string& bundle) {
-  const Error wrong{bundle + ": binaries.json is not true of the content; do not trust this bundle"};
+  const Error wrong{bundle +
+                    ": binaries.json is not true of the content; do not trust this bundle"};
   if (!binaries.is_object()) return wrong;
   const auto modules = binaries.find("modules");
   if (modules == binaries.end() || !modules->is_array()) return wrong;

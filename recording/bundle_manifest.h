@@ -27,10 +27,10 @@ struct FileSize {
   bool operator==(const FileSize&) const = default;
 };
 
-// ---- Writing -------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 struct ManifestInput {
-  std::string name;     // of the run
+  std::string name;  // of the run
   std::string trigger;
   const RunFacts& facts;
   const LogImage& image;
@@ -47,10 +47,10 @@ std::string make_binaries(const BinaryCollection& binaries);
 // JSON as it is stored: indented, newline at the end, invalid UTF-8 replaced.
 std::string to_text(const nlohmann::ordered_json& document);
 
-// ---- Reading -------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
-// What opening a bundle needs of its manifest, checked: every name is one that a bundle may hold and
-// occurs once, and the log's sizes agree with its file.
+// What opening a bundle needs of its manifest, checked: every name is one that a bundle may hold
+// and occurs once, and the log's sizes agree with its file.
 struct Manifest {
   std::string run_id;
   std::vector<FileSize> files;
@@ -64,7 +64,8 @@ struct Manifest {
 Result<Manifest> parse_manifest(std::string_view text, const std::string& bundle);
 
 // That the manifest is true of the log. `log` may be nullptr.
-Result<> check_manifest(const Manifest& manifest, const ShmlogReader* log, const std::string& bundle);
+Result<> check_manifest(const Manifest& manifest, const ShmlogReader* log,
+                        const std::string& bundle);
 
 // That every file that binaries.json speaks of is listed, and the other way round.
 Result<> check_binaries(const Manifest& manifest, const nlohmann::json& binaries,

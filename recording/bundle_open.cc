@@ -130,7 +130,8 @@ class DirectorySink : public FileSink {
     return data[0] == 0 && std::memcmp(data, data + 1, bytes - 1) == 0;
   }
   bool write_at(const char* data, size_t bytes) {
-    return lseek(fd_.get(), static_cast<off_t>(at_), SEEK_SET) >= 0 && write_all(fd_.get(), data, bytes);
+    return lseek(fd_.get(), static_cast<off_t>(at_), SEEK_SET) >= 0 &&
+           write_all(fd_.get(), data, bytes);
   }
   Error failure() const {
     Error error = system_error(path_.string() + ": cannot unpack");
@@ -187,7 +188,7 @@ nlohmann::json parse_file(const fs::path& path) {
 
 }  // namespace
 
-// ---- OpenedBundle ----------------------------------------------------------------------------------
+// ---- OpenedBundle -------------------------------------------------------------------------------
 
 OpenedBundle::OpenedBundle(OpenedBundle&& other) noexcept
     : dir(std::exchange(other.dir, {})), temporary_(std::exchange(other.temporary_, false)) {}
@@ -214,7 +215,8 @@ std::optional<fs::path> OpenedBundle::binary(const std::string& module_path) con
   for (const auto& module : document["modules"]) {
     if (!module.is_object() || module.value("path", "") != module_path) continue;
     const auto file = module.find("file");
-    if (file == module.end() || !file->is_string() || !is_binary_name(file->get<std::string>())) continue;
+    if (file == module.end() || !file->is_string() || !is_binary_name(file->get<std::string>()))
+      continue;
     const fs::path path = dir / file->get<std::string>();
     if (fs::is_regular_file(path, ignored)) return path;
   }
@@ -226,7 +228,8 @@ Result<OpenedBundle> open_bundle(const fs::path& path, const Progress& progress)
   OpenedBundle opened;
   if (fs::is_directory(path, ignored)) {
     if (!fs::exists(path / kLogName, ignored)) {
-      return Error{path.string() + ": neither a bundle nor a run directory: no " + kLogName + " in it"};
+      return Error{path.string() + ": neither a bundle nor a run directory: no " + kLogName +
+                   " in it"};
     }
     opened.dir = path;
     return opened;
@@ -258,10 +261,14 @@ Result<std::string> document(const OpenedBundle& bundle, const char* name) {
 
 }  // namespace
 
-Result<std::string> manifest_json(const OpenedBundle& bundle) { return document(bundle, kManifestName); }
-Result<std::string> coverage_json(const OpenedBundle& bundle) { return document(bundle, kCoverageName); }
+Result<std::string> manifest_json(const OpenedBundle& bundle) {
+  return document(bundle, kManifestName);
+}
+Result<std::string> coverage_json(const OpenedBundle& bundle) {
+  return document(bundle, kCoverageName);
+}
 
-// ---- Whole bundles ---------------------------------------------------------------------------------
+// ---- Whole bundles ------------------------------------------------------------------------------
 
 Result<std::vector<BundleFile>> list_bundle(const fs::path& path, const Progress& progress) {
   NoSink sink;
@@ -279,26 +286,31 @@ Result<std::vector<BundleFile>> verify_bundle(const fs::path& path, const Progre
   const auto log = ShmlogReader::open(dir->path() / kLogName);
   const Result<> checked = check_manifest(read->manifest, log ? log->get() : nullptr, path);
   if (!checked) return checked.error();
-  const Result<> modules = check_binaries(read->manifest, parse_file(dir->path() / kBinariesName), path);
+  const Result<> modules =
+      check_binaries(read->manifest, parse_file(dir->path() / kBinariesName), path);
   if (!modules) return modules.error();
   if (!log) {
-    return Error{path.string() + ": intact, but its log does not open and did not when the bundle was "
-                                 "made: " + log.error().message};
+    return Error{path.string() +
+                 ": intact, but its log does not open and did not when the bundle was "
+                 "made: " +
+                 log.error().message};
   }
   return std::move(read->files);
 }
 
-Result<std::string> read_bundle_file(const fs::path& path, const std::string& name, uint64_t limit) {
+Result<std::string> read_bundle_file(const fs::path& path, const std::string& name,
+                                     uint64_t limit) {
   TextSink sink(name, limit);
   const Result<ReadBundle> read = read_bundle_file_into(path, sink, {});
   if (!read) return read.error();
   if (!sink.found()) {
-    return Error{path.string() + ": has no file '" + name + "'; shmrec bundle ls lists what it has"};
+    return Error{path.string() + ": has no file '" + name +
+                 "'; shmrec bundle ls lists what it has"};
   }
   return std::move(sink.text());
 }
 
-// ---- Extracting ------------------------------------------------------------------------------------
+// ---- Extracting ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -306,7 +318,8 @@ namespace {
 Result<> move_into_place(const fs::path& from, const fs::path& into, const std::string& name) {
   std::error_code error;
   fs::create_directories((into / name).parent_path(), error);
-  if (renameat2(AT_FDCWD, (from / name).c_str(), AT_FDCWD, (into / name).c_str(), RENAME_NOREPLACE) == 0) {
+  if (renameat2(AT_FDCWD, (from / name).c_str(), AT_FDCWD, (into / name).c_str(),
+                RENAME_NOREPLACE) == 0) {
     return Unit{};
   }
   if (errno == EEXIST) {
@@ -336,7 +349,9 @@ Result<std::vector<BundleFile>> extract_bundle(const fs::path& path, const fs::p
   if (!dir) return dir.error();
   std::set<std::string> missing(names.begin(), names.end());
   const std::set<std::string> chosen = missing;
-  const auto wanted = [&](const std::string& name) { return chosen.empty() || chosen.contains(name); };
+  const auto wanted = [&](const std::string& name) {
+    return chosen.empty() || chosen.contains(name);
+  };
   Result<ReadBundle> read = unpack(path, dir->path(), wanted, progress);
   if (!read) return read.error();
   std::vector<BundleFile> files;

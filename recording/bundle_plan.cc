@@ -105,10 +105,11 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   planner.add_text(kCoverageName, to_text(coverage_document(coverage)));
   planner.add_text(kBinariesName, make_binaries(plan->binaries));
   planner.add_file(kLogName, plan->image.stored_bytes, plan->image.fd);
-  for (const BinaryFile& file : plan->binaries.files) planner.add_file(file.name, file.bytes, file.fd);
-  planner.put_manifest_first(make_manifest({run_name(run_dir), options.trigger, plan->facts,
-                                            plan->image, reader, log_error, coverage,
-                                            planner.sizes()}));
+  for (const BinaryFile& file : plan->binaries.files)
+    planner.add_file(file.name, file.bytes, file.fd);
+  planner.put_manifest_first(
+      make_manifest({run_name(run_dir), options.trigger, plan->facts, plan->image, reader,
+                     log_error, coverage, planner.sizes()}));
   for (const PlannedFile& file : plan->files) plan->total_bytes += file.bytes;
   return plan;
 }

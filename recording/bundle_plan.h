@@ -30,11 +30,13 @@ struct BundlePlan {
   std::unique_ptr<LogView> log;  // nullptr: does not open
   BinaryCollection binaries;
   int64_t start_s = 0;  // the run's start, seconds since 1970; 0 if unknown
-  std::vector<PlannedFile> files;  // in their order, manifest.json first; SHA256SUMS is not among them
+  std::vector<PlannedFile>
+      files;  // in their order, manifest.json first; SHA256SUMS is not among them
   uint64_t total_bytes = 0;
 };
 
-// `scratch`: where a copy of a log that may still be written is kept, unnamed, while the plan lives.
+// `scratch`: where a copy of a log that may still be written is kept, unnamed, while the plan
+// lives.
 Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run_dir,
                                                 const CreateBundleOptions& options,
                                                 const std::filesystem::path& scratch);

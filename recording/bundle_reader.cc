@@ -55,7 +55,8 @@ class BundleWalk {
     for (uint64_t at = 0; at < entry.bytes;) {
       const Result<size_t> got = archive_.read(buffer_.data(), buffer_.size());
       if (!got) return got.error();
-      if (*got == 0 || *got > entry.bytes - at) return bad(entry.name + " is not as long as its header says");
+      if (*got == 0 || *got > entry.bytes - at)
+        return bad(entry.name + " is not as long as its header says");
       sum.update(buffer_.data(), *got);
       const Result<> taken = take(buffer_.data(), *got);
       if (!taken) return taken;
@@ -106,12 +107,13 @@ class BundleWalk {
     const Result<ArchiveEntry> entry = next(expected.name);
     if (!entry) return entry.error();
     if (entry->bytes != expected.bytes) {
-      return bad(entry->name + " has " + std::to_string(entry->bytes) + " bytes, manifest.json says " +
-                 std::to_string(expected.bytes) + "; not opened");
+      return bad(entry->name + " has " + std::to_string(entry->bytes) +
+                 " bytes, manifest.json says " + std::to_string(expected.bytes) + "; not opened");
     }
     Result<> done = sink_.begin(entry->name, entry->bytes);
     if (!done) return done;
-    done = read_content(*entry, [&](const char* data, size_t bytes) { return sink_.data(data, bytes); });
+    done = read_content(*entry,
+                        [&](const char* data, size_t bytes) { return sink_.data(data, bytes); });
     return done ? sink_.end() : done;
   }
 
@@ -134,7 +136,8 @@ class BundleWalk {
       if (file.name == kSumsName) break;
       const std::string line = file.sha256 + "  " + file.name + "\n";
       if (sums.compare(at, line.size(), line) != 0) {
-        return file.name + " does not have the sum that SHA256SUMS gives; damaged: get another copy";
+        return file.name +
+               " does not have the sum that SHA256SUMS gives; damaged: get another copy";
       }
       at += line.size();
     }
@@ -165,8 +168,9 @@ class BundleWalk {
 
 }  // namespace
 
-Result<ReadBundle> read_bundle(ByteSource& tar, const std::string& bundle, const UnpackLimits& limits,
-                               FileSink& sink, const Progress& progress) {
+Result<ReadBundle> read_bundle(ByteSource& tar, const std::string& bundle,
+                               const UnpackLimits& limits, FileSink& sink,
+                               const Progress& progress) {
   return BundleWalk(tar, bundle, limits, sink, progress).read();
 }
 

@@ -1,7 +1,7 @@
-// The walk over a bundle's files that opening, listing, verifying and extracting share, and that the
-// fuzzer drives from memory. Here is where a bundle is not trusted: the manifest comes first and
-// lists known names once; the files follow in its order and with its sizes; SHA256SUMS comes last and
-// has their sums; nothing else is there.
+// The walk over a bundle's files that opening, listing, verifying and extracting share, and that
+// the fuzzer drives from memory. Here is where a bundle is not trusted: the manifest comes first
+// and lists known names once; the files follow in its order and with its sizes; SHA256SUMS comes
+// last and has their sums; nothing else is there.
 #pragma once
 
 #include <string>
@@ -28,7 +28,8 @@ struct ReadBundle {
 };
 
 // `tar` is the bundle without its compression. `bundle` stands for it in messages.
-Result<ReadBundle> read_bundle(ByteSource& tar, const std::string& bundle, const UnpackLimits& limits,
-                               FileSink& sink, const Progress& progress = {});
+Result<ReadBundle> read_bundle(ByteSource& tar, const std::string& bundle,
+                               const UnpackLimits& limits, FileSink& sink,
+                               const Progress& progress = {});
 
 }  // namespace shmrec::recording

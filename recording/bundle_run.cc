@@ -27,13 +27,18 @@ std::optional<int> int_member(const json& object, const char* key) {
   return found->get<int>();
 }
 
-// Adds the name that a redacted value belongs to: what is before "=", or else `before`, the array
-// element or the key in front of it.
-void note_redacted(const std::string& text, const std::string& before, std::set<std::string>& names) {
+// Adds the name that a redacted value belongs to: what is before "="; `before`, the array element
+// or the key in front of it, if all of the text was redacted; else the text itself (a URL).
+void note_redacted(const std::string& text, const std::string& before,
+                   std::set<std::string>& names) {
   const size_t mark = text.find(kRedactedMark);
   if (mark == std::string::npos) return;
   const size_t equals = text.find('=');
-  names.insert(equals < mark ? text.substr(0, equals) : before);
+  if (equals < mark) {
+    names.insert(text.substr(0, equals));
+  } else {
+    names.insert(text == kRedactedMark ? before : text);
+  }
 }
 
 // Values are nested no deeper than what the launcher writes.
@@ -48,8 +53,8 @@ void collect_redacted(const json& value, std::set<std::string>& names, int depth
   }
 }
 
-// Hands out the complete lines of the first `bytes` bytes of a file. A last line without a newline is
-// one that its writer did not finish.
+// Hands out the complete lines of the first `bytes` bytes of a file. A last line without a newline
+// is one that its writer did not finish.
 class Lines {
  public:
   Lines(int fd, uint64_t bytes) : fd_(fd), left_(bytes) {}
@@ -127,7 +132,8 @@ class FactsReader {
       is_object(event) ? take(event) : static_cast<void>(++damaged);
     }
     if (damaged > 0) problem("events.jsonl", std::to_string(damaged) + " lines damaged", false);
-    if (lines.unfinished()) problem("events.jsonl", "last line cut off: its writer was killed", true);
+    if (lines.unfinished())
+      problem("events.jsonl", "last line cut off: its writer was killed", true);
   }
 
  private:
@@ -170,9 +176,11 @@ std::string RunFacts::run_text(const char* key) const { return text_member(run, 
 RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log) {
   RunFacts facts;
   FactsReader reader(run_dir, facts);
-  facts.run = reader.read_object("run.json", "missing: command, host and policy are unknown", false);
+  facts.run =
+      reader.read_object("run.json", "missing: command, host and policy are unknown", false);
   facts.end = reader.read_object(
-      "end.json", "missing: the run goes on, or its launcher was killed before it could end it", true);
+      "end.json", "missing: the run goes on, or its launcher was killed before it could end it",
+      true);
   reader.read_events();
   if (with_launcher_log) reader.open("launcher.log", "missing", false);
   collect_redacted(facts.run, facts.redacted);

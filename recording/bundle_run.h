@@ -34,10 +34,11 @@ struct ReportedGap {  // a coverage line of events.jsonl
 };
 
 struct RunFacts {
-  std::vector<RunFile> files;  // those that are there of: run.json end.json events.jsonl launcher.log
-  nlohmann::json run;          // an object; empty if there is none
-  nlohmann::json end;          // likewise
-  std::map<int, int> exits;    // pid -> wait status, the newest
+  std::vector<RunFile>
+      files;                 // those that are there of: run.json end.json events.jsonl launcher.log
+  nlohmann::json run;        // an object; empty if there is none
+  nlohmann::json end;        // likewise
+  std::map<int, int> exits;  // pid -> wait status, the newest
   std::vector<ReportedGap> gaps;
   std::set<std::string> redacted;  // names whose values were left out
   struct Problem {

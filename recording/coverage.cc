@@ -109,7 +109,8 @@ class CoverageList {
 
   void add_binaries(const BinaryCollection& binaries) {
     for (const Module& module : binaries.modules) {
-      if (module.file.empty()) items.push_back({"binaries", module.path, module.why, 1, "", !module.unwanted});
+      if (module.file.empty())
+        items.push_back({"binaries", module.path, module.why, 1, "", !module.unwanted});
     }
   }
 
@@ -155,7 +156,8 @@ std::map<uint32_t, ProcessEnd> process_ends(const ShmlogReader& log, const RunFa
   }
   for (const auto& process : log.processes()) {
     if (process.entry.exit_known == 0) continue;
-    ends[process.index] = {Source::kProcess, process.entry.exit_status, process.entry.exit_known == 2};
+    ends[process.index] = {Source::kProcess, process.entry.exit_status,
+                           process.entry.exit_known == 2};
   }
   return ends;
 }

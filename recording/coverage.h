@@ -1,8 +1,8 @@
 // The coverage list of a run: what was not captured, and why. A gap that nobody is told of makes an
 // answer wrong; every part that can lose something has its line here.
 //
-// Sources: the log's loss counters, its damage, its journal and process table; events.jsonl; missing
-// files of the run directory; modules that could not be collected.
+// Sources: the log's loss counters, its damage, its journal and process table; events.jsonl;
+// missing files of the run directory; modules that could not be collected.
 #pragma once
 
 #include <cstdint>

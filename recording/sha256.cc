@@ -72,8 +72,8 @@ __attribute__((target("sha,sse4.1"))) void blocks_sha_ni(std::array<uint32_t, 8>
     const __m128i old_abef = abef, old_cdgh = cdgh;
     __m128i w[4];
     for (int i = 0; i < 4; ++i) {
-      w[i] = _mm_shuffle_epi8(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 16 * i)), swap);
+      w[i] =
+          _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 16 * i)), swap);
     }
 #pragma GCC unroll 16
     for (int group = 0; group < 16; ++group) {

@@ -47,7 +47,7 @@ void spew(const fs::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
 }
 
-// ---- A run directory as a finished run leaves it ---------------------------------------------------
+// ---- A run directory as a finished run leaves it ------------------------------------------------
 
 constexpr uint64_t kStartNs = 1'790'000'000'123'456'789;  // 2026-09-21T14:13:20.123456789Z
 constexpr uint64_t kTscHz = 1'000'000'000;
@@ -55,7 +55,8 @@ constexpr uint64_t kStartTsc = 1'000'000;
 
 class RunDirectory {
  public:
-  explicit RunDirectory(const fs::path& spool, const std::string& name = "demo-20260921T141320Z-4711")
+  explicit RunDirectory(const fs::path& spool,
+                        const std::string& name = "demo-20260921T141320Z-4711")
       : dir_(spool / name) {
     fs::create_directories(dir_);
     write_texts();
@@ -93,7 +94,8 @@ class RunDirectory {
     entry.pid = pid;
     entry.parent_pid = 99;
     entry.parent = parent;
-    entry.start_kind = static_cast<uint32_t>(parent == 0 ? shmlog::StartKind::kExec : shmlog::StartKind::kFork);
+    entry.start_kind =
+        static_cast<uint32_t>(parent == 0 ? shmlog::StartKind::kExec : shmlog::StartKind::kFork);
     entry.exit_known = status >= 0;
     entry.exit_status = std::max(status, 0);
     entry.start_tsc = kStartTsc + index * 1000;
@@ -121,7 +123,8 @@ class RunDirectory {
 
   void add_journal(JournalType type, uint32_t process, const std::string& text, uint64_t a = 0,
                    uint64_t b = 0, uint64_t d = 0) {
-    const uint32_t units = static_cast<uint32_t>((sizeof(shmlog::JournalEntry) + text.size() + 63) / 64);
+    const uint32_t units =
+        static_cast<uint32_t>((sizeof(shmlog::JournalEntry) + text.size() + 63) / 64);
     std::vector<char> bytes(units * shmlog::kJournalUnitBytes);
     shmlog::JournalEntry entry{};
     entry.magic = shmlog::kJournalMagic;
@@ -151,23 +154,24 @@ class RunDirectory {
   }
 
   void write_texts() {
-    spew(dir_ / "run.json", R"({"format":"shmrec-run/1","runId":"0123456789abcdef","version":"0.1.0",)"
-                            R"("command":["./demo","--token=<redacted>"],"cwd":"/work",)"
-                            R"("executable":"/work/demo","hostname":"box","kernel":"Linux 6.1.0",)"
-                            R"("uid":1000,"gid":1000,"container":{},)"
-                            R"("startTime":"2026-09-21T14:13:20.123456789Z",)"
-                            R"("policy":"apiVersion: shmrec/v1\n","launcherPid":4711})"
-                            "\n");
+    spew(dir_ / "run.json",
+         R"({"format":"shmrec-run/1","runId":"0123456789abcdef","version":"0.1.0",)"
+         R"("command":["./demo","--token=<redacted>"],"cwd":"/work",)"
+         R"("executable":"/work/demo","hostname":"box","kernel":"Linux 6.1.0",)"
+         R"("uid":1000,"gid":1000,"container":{},)"
+         R"("startTime":"2026-09-21T14:13:20.123456789Z",)"
+         R"("policy":"apiVersion: shmrec/v1\n","launcherPid":4711})"
+         "\n");
     spew(dir_ / "events.jsonl",
          R"({"time":"2026-09-21T14:13:20.2Z","type":"exec","pid":100,"exe":"/work/demo","argv":)"
-         R"(["./demo","--password","<redacted>"],"env":["HOME=/root","DB_PASSWORD=<redacted>"]})"
+         R"(["./demo","--password","<redacted>","ftp://u:<redacted>@h"],)"
+         R"("env":["HOME=/root","DB_PASSWORD=<redacted>"]})"
          "\n"
          R"({"time":"2026-09-21T14:13:21.2Z","type":"exit","pid":100,"status":0})"
          "\n");
     spew(dir_ / "launcher.log", "[info] started\n");
-    spew(dir_ / "end.json",
-         R"({"endTime":"2026-09-21T14:13:21.3Z","status":134,"exitCode":134})"
-         "\n");
+    spew(dir_ / "end.json", R"({"endTime":"2026-09-21T14:13:21.3Z","status":134,"exitCode":134})"
+                            "\n");
   }
 
   fs::path dir_;
@@ -217,7 +221,7 @@ std::vector<json> items_about(const json& coverage, const std::string& what) {
   return items;
 }
 
-// ---- Round trip ------------------------------------------------------------------------------------
+// ---- Round trip ---------------------------------------------------------------------------------
 
 TEST_F(BundleTest, WhatGoesInComesOut) {
   RunDirectory run(root_);
@@ -300,7 +304,8 @@ TEST_F(BundleTest, IdenticalInputGivesIdenticalBytes) {
   RunDirectory run(root_);
   run.add_module("/proc/self/exe", 0);
   const std::string first = slurp(create(run.path()));
-  fs::last_write_time(run.path() / "run.json", fs::file_time_type::clock::now() - std::chrono::hours(5));
+  fs::last_write_time(run.path() / "run.json",
+                      fs::file_time_type::clock::now() - std::chrono::hours(5));
   fs::create_directories(root_ / "elsewhere");
   fs::copy(run.path(), root_ / "elsewhere" / run.path().filename(), fs::copy_options::recursive);
   const std::string second = slurp(create(root_ / "elsewhere" / run.path().filename()));
@@ -335,7 +340,7 @@ TEST_F(BundleTest, DirectoryGetsAFreeNameAndAFileIsReplaced) {
   EXPECT_TRUE(verify_bundle(options.output));
 }
 
-// ---- The log ---------------------------------------------------------------------------------------
+// ---- The log ------------------------------------------------------------------------------------
 
 TEST_F(BundleTest, ChunksNeverUsedAreNotStored) {
   RunDirectory run(root_);
@@ -403,7 +408,7 @@ TEST_F(BundleTest, DirectoryWithoutALogIsNoRun) {
   EXPECT_FALSE(create_bundle(root_ / "nonesuch", {.output = out_}));
 }
 
-// ---- What the manifest and the coverage list say ---------------------------------------------------
+// ---- What the manifest and the coverage list say ------------------------------------------------
 
 TEST_F(BundleTest, ManifestSaysHowProcessesEnded) {
   RunDirectory run(root_);
@@ -448,8 +453,9 @@ TEST_F(BundleTest, EveryLossCounterHasItsWords) {
   run.write_header();
   const json coverage = document(create(run.path()), "coverage.json");
   for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
-    const auto found = std::count_if(coverage["items"].begin(), coverage["items"].end(),
-                                     [&](const json& item) { return item.value("count", 1) == int(1000 + i); });
+    const auto found =
+        std::count_if(coverage["items"].begin(), coverage["items"].end(),
+                      [&](const json& item) { return item.value("count", 1) == int(1000 + i); });
     EXPECT_EQ(found, 1) << i;
   }
 }
@@ -459,8 +465,10 @@ TEST_F(BundleTest, GapsFromJournalAndLauncherAreListed) {
   run.add_journal(JournalType::kCoverage, 2, "thread 7",
                   static_cast<uint64_t>(shmlog::DegradedReason::kUsesGs));
   std::ofstream(run.path() / "events.jsonl", std::ios::app)
-      << R"({"type":"coverage","what":"io_uring_setup","why":"answered with ENOSYS"})" << "\n"
-      << R"({"type":"coverage","what":"io_uring_setup","why":"answered with ENOSYS"})" << "\n"
+      << R"({"type":"coverage","what":"io_uring_setup","why":"answered with ENOSYS"})"
+      << "\n"
+      << R"({"type":"coverage","what":"io_uring_setup","why":"answered with ENOSYS"})"
+      << "\n"
       << R"({"type":"cov)";
   const json coverage = document(create(run.path()), "coverage.json");
   ASSERT_EQ(items_about(coverage, "thread 7").size(), 1u);
@@ -485,7 +493,8 @@ TEST_F(BundleTest, DamagedFilesAreTolerated) {
   RunDirectory run(root_);
   spew(run.path() / "run.json", R"({"format":"shmr)");
   spew(run.path() / "end.json", R"({"status":"many"})");
-  spew(run.path() / "events.jsonl", "[1]\n\xff\xfe\n{\"type\":7}\n{\"type\":\"exit\",\"pid\":\"x\"}\n");
+  spew(run.path() / "events.jsonl",
+       "[1]\n\xff\xfe\n{\"type\":7}\n{\"type\":\"exit\",\"pid\":\"x\"}\n");
   fs::remove(run.path() / "launcher.log");
   fs::create_symlink("/dev/zero", run.path() / "launcher.log");
   const fs::path path = create(run.path());
@@ -499,10 +508,10 @@ TEST_F(BundleTest, DamagedFilesAreTolerated) {
 TEST_F(BundleTest, ManifestNamesWhatWasRedacted) {
   RunDirectory run(root_);
   EXPECT_EQ(document(create(run.path()), "manifest.json")["redacted"],
-            json({"--password", "--token", "DB_PASSWORD"}));
+            json({"--password", "--token", "DB_PASSWORD", "ftp://u:<redacted>@h"}));
 }
 
-// ---- Binaries --------------------------------------------------------------------------------------
+// ---- Binaries -----------------------------------------------------------------------------------
 
 uint64_t inode_of(const fs::path& path) {
   struct stat status;
@@ -532,8 +541,8 @@ TEST_F(BundleBinariesTest, AreKeptByBuildIdAndFoundByPath) {
   const json rows = modules();
   ASSERT_EQ(rows.size(), 1u) << rows.dump();
   EXPECT_EQ(rows[0]["role"], "executable");
-  EXPECT_EQ(rows[0]["file"], "binaries/" + rows[0]["buildId"].get<std::string>() + "/" +
-                                 self_.filename().string());
+  EXPECT_EQ(rows[0]["file"],
+            "binaries/" + rows[0]["buildId"].get<std::string>() + "/" + self_.filename().string());
   Result<OpenedBundle> opened = open_bundle(path_);
   ASSERT_TRUE(opened);
   const auto kept = opened->binary(self_);
@@ -600,7 +609,7 @@ TEST_F(BundleBinariesTest, AreLeftOutByChoiceOrLimit) {
   EXPECT_FALSE(document(path_, "coverage.json")["complete"].get<bool>());
 }
 
-// ---- Failure while writing -------------------------------------------------------------------------
+// ---- Failure while writing ----------------------------------------------------------------------
 
 // Runs in a child, so that limits, mounts and death stay there. Returns its wait status.
 int in_child(const std::function<int()>& body) {
@@ -634,7 +643,8 @@ TEST_F(BundleTest, FullFileSystemLeavesNothing) {
   run.add_module(fs::read_symlink("/proc/self/exe"), 0);
   constexpr int kNoMount = 77;
   const int status = in_child([&] {
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 ||
+        mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         mount("none", out_.c_str(), "tmpfs", 0, "size=64k") != 0) {
       return kNoMount;
     }
@@ -658,7 +668,8 @@ TEST_F(BundleTest, KilledWriterLeavesOnlyAPartialFileThatTheNextOneReplaces) {
       return create_bundle(run.path(), options).ok() ? 0 : 1;
     });
     ASSERT_TRUE(WIFSIGNALED(status)) << die_at;
-    EXPECT_EQ(names_in(out_), std::set<std::string>{"demo-20260921T141320Z.shmrec.tar.zst.partial"});
+    EXPECT_EQ(names_in(out_),
+              std::set<std::string>{"demo-20260921T141320Z.shmrec.tar.zst.partial"});
   }
   const fs::path path = create(run.path());
   EXPECT_TRUE(verify_bundle(path));
@@ -680,7 +691,7 @@ TEST_F(BundleTest, SecondWriterIsRefusedWhileTheFirstLives) {
   EXPECT_TRUE(verify_bundle(out_ / "one"));
 }
 
-// ---- Hostile bundles -------------------------------------------------------------------------------
+// ---- Hostile bundles ----------------------------------------------------------------------------
 
 struct Item {
   std::string name;
@@ -735,7 +746,8 @@ class HostileBundleTest : public BundleTest {
   }
 
   Item& item(const std::string& name) {
-    return *std::find_if(items_.begin(), items_.end(), [&](const Item& item) { return item.name == name; });
+    return *std::find_if(items_.begin(), items_.end(),
+                         [&](const Item& item) { return item.name == name; });
   }
   size_t index(const std::string& name) { return static_cast<size_t>(&item(name) - items_.data()); }
 
@@ -767,14 +779,17 @@ class HostileBundleTest : public BundleTest {
     ASSERT_FALSE(opened);
     EXPECT_TRUE(opened.error().bad_input);
     EXPECT_NE(opened.error().message.find(message), std::string::npos) << opened.error().message;
-    EXPECT_NE(opened.error().message.find(bad.string()), std::string::npos) << opened.error().message;
+    EXPECT_NE(opened.error().message.find(bad.string()), std::string::npos)
+        << opened.error().message;
     EXPECT_FALSE(listed);
     EXPECT_FALSE(extracted);
     EXPECT_TRUE(fs::is_empty(temporary));
     EXPECT_TRUE(fs::is_empty(into));
     EXPECT_FALSE(fs::exists(root_ / "evil"));
   }
-  void expect_refused(const std::string& message) { expect_refused(compress(make_tar(items_)), message); }
+  void expect_refused(const std::string& message) {
+    expect_refused(compress(make_tar(items_)), message);
+  }
 
   fs::path path_;
   std::vector<Item> items_;
@@ -787,8 +802,8 @@ TEST_F(HostileBundleTest, RepackedUnchangedIsAccepted) {
 }
 
 TEST_F(HostileBundleTest, NamesThatLeaveTheDirectory) {
-  for (const char* name : {"../evil", "/evil", "binaries/../../evil", "binaries//x", "./run.json", "a\\b",
-                           "evil\n", "evil\x1b[31m", "..", "binaries/../run.json"}) {
+  for (const char* name : {"../evil", "/evil", "binaries/../../evil", "binaries//x", "./run.json",
+                           "a\\b", "evil\n", "evil\x1b[31m", "..", "binaries/../run.json"}) {
     auto items = items_;
     items.insert(items.begin() + 1, {name, "evil"});
     expect_refused(compress(make_tar(items)), "could leave the directory or hide");
@@ -814,7 +829,8 @@ TEST_F(HostileBundleTest, EntriesThatAreNoPlainFiles) {
 
 TEST_F(HostileBundleTest, EntriesTwiceMissingUnknownOrOutOfOrder) {
   const auto original = items_;
-  const auto with = [&](const std::function<void(std::vector<Item>&)>& change, const char* message) {
+  const auto with = [&](const std::function<void(std::vector<Item>&)>& change,
+                        const char* message) {
     auto items = original;
     change(items);
     expect_refused(compress(make_tar(items)), message);
@@ -878,12 +894,17 @@ TEST_F(HostileBundleTest, VerifyHoldsTheManifestAgainstTheContent) {
     return verified ? "" : verified.error().message;
   };
   const auto manifest = [&](auto change) { return [=, this] { change_manifest(change); }; };
-  EXPECT_NE(verify(manifest([](json& m) { m["runId"] = "0"; })).find("the log is of run"), std::string::npos);
-  EXPECT_NE(verify(manifest([](json& m) { m["processes"].erase(0); })).find("processes"), std::string::npos);
-  EXPECT_NE(verify(manifest([](json& m) { m["log"]["opens"] = false; })).find("opens"), std::string::npos);
-  EXPECT_NE(verify([&] { item("run.shmlog").content[0] = 'X'; }).find("does not open"), std::string::npos);
+  EXPECT_NE(verify(manifest([](json& m) { m["runId"] = "0"; })).find("the log is of run"),
+            std::string::npos);
+  EXPECT_NE(verify(manifest([](json& m) { m["processes"].erase(0); })).find("processes"),
+            std::string::npos);
+  EXPECT_NE(verify(manifest([](json& m) { m["log"]["opens"] = false; })).find("opens"),
+            std::string::npos);
+  EXPECT_NE(verify([&] { item("run.shmlog").content[0] = 'X'; }).find("does not open"),
+            std::string::npos);
   EXPECT_NE(verify([&] {
-              const std::string text = R"({"modules":[{"path":"/x","file":"binaries/0123456789/x"}]})";
+              const std::string text =
+                  R"({"modules":[{"path":"/x","file":"binaries/0123456789/x"}]})";
               item("binaries.json").content = text;
               change_manifest([&](json& m) {
                 for (json& file : m["files"]) {
@@ -926,7 +947,8 @@ TEST_F(HostileBundleTest, NothingMayFollowTheEnd) {
   expect_refused(good + good, "bytes follow the end");
   expect_refused(good + std::string(1000, '\0'), "bytes follow the end");
   expect_refused(compress(make_tar(items_) + "x"), "data follows the end");
-  expect_refused(compress(make_tar(items_) + std::string(1 << 20, '\0') + "x"), "data follows the end");
+  expect_refused(compress(make_tar(items_) + std::string(1 << 20, '\0') + "x"),
+                 "data follows the end");
   expect_refused(compress(make_tar(items_) + make_tar({{"evil", "x"}})), "data follows the end");
 }
 
@@ -1027,7 +1049,7 @@ TEST_F(SmallBundleTest, FlippedBitsAreRefusedOrChangeNothing) {
   EXPECT_GT(refused, bytes_.size() * 99 / 100);
 }
 
-// ---- The worked example of docs/bundle_format.md ---------------------------------------------------
+// ---- The worked example of docs/bundle_format.md ------------------------------------------------
 
 // Offset, sixteen bytes, their characters; rows of zeros are left out.
 std::string hex_dump(const std::string& bytes) {
@@ -1076,7 +1098,8 @@ TEST_F(BundleTest, WorkedExampleOfTheDocumentIsTrue) {
   }
   for (const auto& [name, text] : texts) {
     EXPECT_NE(document.find("```\n" + text + "```\n"), std::string::npos)
-        << "docs/bundle_format.md should show this " << name << ":\n" << text;
+        << "docs/bundle_format.md should show this " << name << ":\n"
+        << text;
   }
 }
 

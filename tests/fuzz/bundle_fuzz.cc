@@ -1,0 +1,118 @@
+// Opening bundles: whatever the bytes, an Error or a sound result, in bounded memory and time.
+//
+// The first byte of the input says what the rest is:
+//   0  a bundle's bytes
+//   1  a list of entries, made into an archive with right checksums: deeper than mutated bytes get
+//   2  a manifest
+// An entry of the list: type, name length, content length (2 bytes, little), name, content. In
+// place of the content of an entry named SHA256SUMS stand the right sums if its type is 's'.
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "recording/bundle_reader.h"
+#include "recording/sha256.h"
+
+namespace {
+
+using namespace shmrec;
+using namespace shmrec::recording;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+class KeepingSink : public FileSink {
+ public:
+  std::string log, binaries;
+
+  Result<> begin(const std::string& name, uint64_t) override {
+    into_ = name == kLogName ? &log : name == kBinariesName ? &binaries : nullptr;
+    return Unit{};
+  }
+  Result<> data(const char* data, size_t bytes) override {
+    if (into_) into_->append(data, bytes);
+    return Unit{};
+  }
+  Result<> end() override { return Unit{}; }
+
+ private:
+  std::string* into_ = nullptr;
+};
+
+void check(const Manifest& manifest, const std::string& log_bytes, const std::string& binaries) {
+  const auto log = ShmlogReader::from_memory(
+      {reinterpret_cast<const uint8_t*>(log_bytes.data()), log_bytes.size()}, "log");
+  (void)check_manifest(manifest, log ? log->get() : nullptr, "fuzz");
+  (void)check_binaries(manifest, nlohmann::json::parse(binaries, nullptr, false), "fuzz");
+}
+
+void read_tar(ByteSource& tar, const UnpackLimits& limits) {
+  KeepingSink sink;
+  const auto read = read_bundle(tar, "fuzz", limits, sink);
+  if (read) check(read->manifest, sink.log, sink.binaries);
+}
+
+std::string tar_entry(char type, const std::string& name, const std::string& content) {
+  std::string header(512, '\0');
+  name.copy(&header[0], 100);
+  std::snprintf(&header[100], 8, "%07o", 0644);
+  std::snprintf(&header[124], 12, "%011zo", content.size());
+  std::memset(&header[148], ' ', 8);
+  header[156] = type;
+  std::memcpy(&header[257],
+              "ustar\0"
+              "00",
+              8);
+  unsigned sum = 0;
+  for (const char c : header) sum += static_cast<uint8_t>(c);
+  std::snprintf(&header[148], 8, "%06o", sum);
+  return header + content + std::string((512 - content.size() % 512) % 512, '\0');
+}
+
+std::string tar_of_list(std::string_view list) {
+  std::string tar, sums;
+  while (list.size() >= 4) {
+    char type = list[0];
+    const size_t name_bytes = static_cast<uint8_t>(list[1]);
+    const size_t bytes = static_cast<uint8_t>(list[2]) | static_cast<uint8_t>(list[3]) << 8;
+    list.remove_prefix(4);
+    const std::string name(list.substr(0, name_bytes));
+    list.remove_prefix(std::min(list.size(), name_bytes));
+    std::string content(list.substr(0, bytes));
+    list.remove_prefix(std::min(list.size(), bytes));
+    if (type == 's') content = sums, type = '0';
+    sums += sha256_hex(content) + "  " + name + "\n";
+    tar += tar_entry(type, name, content);
+  }
+  return tar + std::string(1024, '\0');
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const UnpackLimits limits{
+      .free_bytes = kMiB, .ratio = 64, .total_bytes = 8 * kMiB, .entries = 64};
+  switch (data[0] % 3) {
+    case 0: {
+      MemorySource source(input);
+      ZstdSource tar(source, "fuzz", limits);
+      read_tar(tar, limits);
+      break;
+    }
+    case 1: {
+      const std::string tar = tar_of_list(input);
+      MemorySource source(tar);
+      read_tar(source, limits);
+      break;
+    }
+    case 2: {
+      const auto manifest = parse_manifest(input, "fuzz");
+      if (manifest) check(*manifest, "", R"({"modules":[]})");
+      break;
+    }
+  }
+  return 0;
+}
