@@ -91,8 +91,13 @@ std::string segment_text(const SegmentListing& segment) {
   std::string text = "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
                      segment_kind_name(segment.entry.kind) + ", " + size_text(segment.entry.extent_bytes) + ", " +
                      segment_mode_name(segment.entry.mode) + ", order " + order_name(segment.entry.order) + "\n";
+  // Every shell maps the locale's files: those that only mapped it are counted when they are many.
+  constexpr size_t kIdleShown = 4;
+  const auto idle = [](const SegmentUser& user) { return user.reads == 0 && user.writes == 0; };
+  const auto idle_users = static_cast<size_t>(std::count_if(segment.users.begin(), segment.users.end(), idle));
   std::vector<std::vector<std::string>> rows;
   for (const SegmentUser& user : segment.users) {
+    if (idle_users > kIdleShown && idle(user)) continue;
     std::string reads = with_separators(user.reads) + " reads";
     std::string writes = with_separators(user.writes) + " writes";
     if (user.kernel != 0) writes += " (" + with_separators(user.kernel) + " by the kernel)";
@@ -106,7 +111,11 @@ std::string segment_text(const SegmentListing& segment) {
       rows.push_back(row);
     }
   }
-  return text + columns(rows, "       ");
+  text += columns(rows, "       ");
+  if (idle_users > kIdleShown) {
+    text += "       and " + std::to_string(idle_users) + " recordings that mapped it and did not access it (--json lists them)\n";
+  }
+  return text;
 }
 
 std::string list_text(const char* title, const std::vector<std::string>& lines) {

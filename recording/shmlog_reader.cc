@@ -268,7 +268,9 @@ void ShmlogReader::load_journal() {
     const bool sound = entry.magic == shmlog::kJournalMagic && entry.units > 0 &&
                        entry.units <= units - unit && entry.text_bytes <= room;
     if (!sound) {
-      add_damage("journal units torn", 1, shmlog::kJournalUnitBytes);
+      add_damage(entry.magic == 0 ? "journal units not written (their process was killed or still running)"
+                                  : "journal units damaged",
+                 1, shmlog::kJournalUnitBytes);
       ++unit;
       continue;
     }

@@ -15,6 +15,7 @@ namespace shmrec::recording {
 namespace {
 
 constexpr int kMaxMemberDepth = 16;  // unnamed members inside unnamed members
+constexpr int kMaxTypeDepth = 16;    // arrays of arrays, each a type of its own
 
 std::optional<Type> type_of(Dwarf_Die* die) {
   Dwarf_Attribute attribute;
@@ -74,10 +75,13 @@ bool Type::is_aggregate() const {
   return tag() == DW_TAG_structure_type || tag() == DW_TAG_class_type || tag() == DW_TAG_union_type;
 }
 
-uint64_t Type::size() const {
+uint64_t Type::size() const { return size_at_depth(0); }
+
+uint64_t Type::size_at_depth(int depth) const {
+  if (depth > kMaxTypeDepth) return 0;
   if (is_array()) {
     const std::optional<Type> item = type_of(&die_);
-    uint64_t bytes = item ? item->size() : 0;
+    uint64_t bytes = item ? item->size_at_depth(depth + 1) : 0;
     const std::vector<uint64_t> counts = array_dimensions(&die_);
     for (size_t i = dimensions_used_; i < counts.size(); ++i) {
       if (__builtin_mul_overflow(bytes, counts[i], &bytes)) return 0;

@@ -45,6 +45,7 @@ class Type {
 
  private:
   int tag() const;
+  uint64_t size_at_depth(int depth) const;
   std::optional<Member> member_at_depth(const std::string& name, int depth) const;
   mutable Dwarf_Die die_{};
   bool known_ = false;

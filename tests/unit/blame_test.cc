@@ -432,5 +432,19 @@ TEST(Listing, SaysWhoMappedWhatAndHowOften) {
   }
 }
 
+TEST(Listing, CountsRecordingsThatOnlyMappedASegment) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/usr/lib/cache");
+  for (uint32_t i = 1; i <= 6; ++i) {
+    log.map_segment(log.add_process({.id_high = i, .pid = static_cast<int32_t>(i)}), segment, 0x10000);
+  }
+  log.header().next_usage = 2;
+  log.usage(1) = {1, segment, 5, 0, 0};
+  Opened opened(log);
+  const Listing listing = make_listing(*opened.timeline);
+  EXPECT_NE(listing_text(listing).find("and 5 recordings that mapped it"), std::string::npos);
+  EXPECT_EQ(listing_json(listing)["segments"][0]["users"].size(), 6u);
+}
+
 }  // namespace
 }  // namespace shmrec::recording
