@@ -6,7 +6,6 @@
 
 namespace shmrec::agent {
 
-using shmlog::EntryState;
 using shmlog::LaneEntry;
 using RobustFutex = LaneEntry::RobustFutex;
 
@@ -87,15 +86,21 @@ LaneEntry* noted_owner(uint32_t owner, uint32_t segment, uint64_t offset) {
   return nullptr;
 }
 
-// Its process is dead, or has become another program.
-bool owner_gone(const LaneEntry& lane) {
-  const shmlog::Area& processes = log_header().processes;
+// Has the lane's process become another program? Its entry says so before the kernel has done it, and
+// it may still fail; the new program's entry, or time, tells.
+bool replaced_by_exec(const LaneEntry& lane) {
+  using shmlog::ProcessEntry;
+  const shmlog::Header& header = log_header();
+  const uint32_t count = min(load(&header.next_process), header.processes.count);
+  const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
   const uint32_t process = load(&lane.process);
-  if (process && process < processes.count &&
-      load(&log_area<shmlog::ProcessEntry>(processes)[process].state) == static_cast<uint32_t>(EntryState::kEnded))
-    return true;
-  return lane_dead(lane);
+  if (!process || process >= count || load(&entries[process].exit_known) != 2) return false;
+  for (uint32_t i = process + 1; i < count; ++i)
+    if (load(&entries[i].pid) == load(&lane.pid) && load(&entries[i].parent) == process) return true;
+  return rdtsc() - load(&entries[process].end_tsc) > header.tsc_hz;  // unrecorded, for a second
 }
+
+bool owner_gone(const LaneEntry& lane) { return lane_dead(lane) || replaced_by_exec(lane); }
 
 // ---- Handing over ------------------------------------------------------------------------------------------
 
