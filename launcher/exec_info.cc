@@ -54,8 +54,9 @@ class StackReader {
   uint64_t next_;
 };
 
-std::vector<unsigned char> read_stack(int pid, uint64_t from) {
-  std::vector<unsigned char> bytes(kMaxStackPages * kPageBytes);
+// The result lives until the next call.
+std::span<const unsigned char> read_stack(int pid, uint64_t from) {
+  static std::vector<unsigned char> bytes(kMaxStackPages * kPageBytes);
   // One part per page: the kernel stops at the first part it cannot read, here the stack's end.
   iovec parts[kMaxStackPages];
   uint64_t at = from;
@@ -66,8 +67,7 @@ std::vector<unsigned char> read_stack(int pid, uint64_t from) {
   }
   const iovec local{bytes.data(), bytes.size()};
   const ssize_t got = process_vm_readv(pid, &local, 1, parts, kMaxStackPages, 0);
-  bytes.resize(got > 0 ? static_cast<size_t>(got) : 0);
-  return bytes;
+  return {bytes.data(), got > 0 ? static_cast<size_t>(got) : 0};
 }
 
 std::string executable_of(int pid) {

@@ -162,9 +162,19 @@ void RunDirectory::write_exec(pid_t pid, const ExecInfo& exec, bool recorded) {
                        {"exe", exec.executable},
                        {"argv", redact_arguments(*policy_, exec.arguments)},
                        {"recorded", recorded}};
-  if (policy_->collect.environment) line["env"] = redact_environment(*policy_, exec.environment);
+  if (policy_->collect.environment) line["env"] = redacted_environment(exec.environment);
   if (!exec.complete) line["cut"] = true;
   append(to_text(line, -1));
+}
+
+// Most execs pass on the environment they got, and redaction is the slowest part of an exec.
+const std::vector<std::string>& RunDirectory::redacted_environment(
+    const std::vector<std::string>& environment) {
+  if (environment != last_environment_) {
+    last_environment_ = environment;
+    last_redacted_ = redact_environment(*policy_, environment);
+  }
+  return last_redacted_;
 }
 
 void RunDirectory::write_exit(pid_t pid, int status) {

@@ -48,12 +48,15 @@ class RunDirectory {
 
  private:
   void append(const std::string& line);
+  const std::vector<std::string>& redacted_environment(const std::vector<std::string>& environment);
 
   const Policy* policy_ = nullptr;
   std::filesystem::path path_;
   UniqueFd events_;
   std::vector<Gap> gaps_;
   std::set<Gap> known_gaps_;
+  std::vector<std::string> last_environment_;
+  std::vector<std::string> last_redacted_;
 };
 
 // "2026-01-31T08:15:00.123456789Z"
