@@ -29,6 +29,7 @@ constexpr uint64_t kNeeded = bit(kSigill) | bit(kSigtrap) | bit(kSigbus) | bit(k
                              bit(kSigsys);
 constexpr uint64_t kOwned = kNeeded | bit(kSigabrt);
 constexpr uint64_t kUnblockable = bit(9) | bit(19);
+constexpr uint64_t kAllBlocked = ~kNeeded & ~kUnblockable;
 
 struct Frame {  // struct rt_sigframe
   uint64_t restorer;
@@ -55,7 +56,7 @@ int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
     action.flags = kSaSiginfo | kSaOnStack | (kNeeded & bit(signal) ? kSaNoDefer | kSaRestart : 0) |
                    (program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart));
     action.restorer = shmrec_restorer;
-    action.mask = ~kNeeded;
+    action.mask = kAllBlocked;
   }
   action.flags |= kSaRestorer;
   action.restorer = shmrec_restorer;
@@ -214,9 +215,13 @@ void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   if (leave_agent(thread, context)) return deliver(thread, context, info);
   // In an access: its end will trap (entry.S). In a handler of ours: on_signal looks when it ends.
   thread->deferred_info = info;
-  thread->deferred_mask = context->mask;
-  context->mask = ~kNeeded;
+  if (thread->outer != context) {
+    thread->deferred |= kDeferredSignal | kDeferredNested;
+    return;
+  }
   thread->deferred |= kDeferredSignal;
+  thread->deferred_mask = context->mask;
+  context->mask = kAllBlocked;
 }
 
 // What waited for the agent's path to end. The registers in `context` are the program's.
@@ -225,7 +230,9 @@ void deliver_deferred(Thread* thread, Context* context) {
   const Siginfo info = thread->deferred_info;
   thread->deferred = 0;
   if (deferred & kDeferredHold) step_hold(thread);
-  if (deferred & kDeferredSignal) deliver(thread, context, info);
+  if (!(deferred & kDeferredSignal)) return;
+  context->mask = thread->deferred_mask;
+  deliver(thread, context, info);
 }
 
 // Another thread makes a step: this one stands still until it is done. A syscall that was interrupted
@@ -283,7 +290,6 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
   }
   if (ip == address_of(shmrec_deferred_trap)) {
     finish_access(thread, context);
-    if (thread->deferred & kDeferredSignal) context->mask = thread->deferred_mask;
     return deliver_deferred(thread, context);
   }
   if (ip == address_of(shmrec_raise_trap)) {
@@ -300,6 +306,8 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
   if (in_generated(ip)) {
     access_abort(thread, &info->fault.addr);
     context->regs = thread->regs;
+    // The signal came first; the access faults again when its handler is done.
+    if (thread->deferred) return deliver_deferred(thread, context);
     return deliver(thread, context, *info);
   }
   if (in_agent(ip)) return agent_fault(thread, context);
@@ -343,11 +351,11 @@ void on_signal(int signal, Siginfo* info, Context* context) {
   thread->outer = outer;
   // One of the signals we cannot block was sent while we were in here.
   if (outer || !thread->deferred) return;
+  const bool nested = thread->deferred & kDeferredNested;
+  if (nested) thread->deferred_mask = context->mask;
+  thread->deferred &= ~uint64_t{kDeferredNested};
   if (leave_agent(thread, context)) return deliver_deferred(thread, context);
-  // The access that begins or goes on here traps at its end.
-  if (!(thread->deferred & kDeferredSignal) || context->mask == ~kNeeded) return;
-  thread->deferred_mask = context->mask;
-  context->mask = ~kNeeded;
+  if (nested) context->mask = kAllBlocked;  // the access that begins here traps at its end
 }
 
 }  // namespace

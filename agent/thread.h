@@ -25,6 +25,7 @@ struct Thread;
 // What an interrupted path of the agent does when it has come to its end.
 enum Deferred : uint64_t {
   kDeferredSignal = 1,  // deliver Thread::deferred_info
+  kDeferredNested = 4,  // it came while a handler of ours ran: deferred_mask is not set yet
   kDeferredHold = 2,    // stand still: another thread makes a step (step.h)
 };
 
