@@ -16,7 +16,7 @@ check() {  # check WHAT EXPECTED ACTUAL
   failures=$((failures + 1))
   echo "FAILED: $1"
   diff <(printf '%s\n' "$2") <(printf '%s\n' "$3") | sed 's/^</  expected:/; s/^>/  got:     /'
-  sed 's/^/  stderr: /' "$work/err"
+  [ ! -s "$work/err" ] || sed "s/^/  stderr: /" "$work/err"
 }
 
 finish() {
