@@ -11,7 +11,7 @@ constexpr uint64_t kBlockBytes = 256 * 1024;
 constexpr uint64_t kMaxStandIn = 0x7FFFF000;  // the kernel transfers no more in one call
 constexpr int64_t kInterrupted = -4, kFault = -14;
 
-// ---- The arena -------------------------------------------------------------------------------------
+// ---- The arena ----------------------------------------------------------------------------------
 
 struct Block {  // at the start of each mapping
   Block* next;
@@ -37,7 +37,8 @@ struct Plan {  // at the start of thread->bounce
 Plan* plan_of(Thread* thread) {
   Plan* plan = reinterpret_cast<Plan*>(thread->bounce);
   if (thread->call.bounce) return plan;
-  *plan = {thread->bounce + sizeof(Plan), thread->bounce + sizeof thread->bounce, nullptr, nullptr, nullptr};
+  *plan = {thread->bounce + sizeof(Plan), thread->bounce + sizeof thread->bounce, nullptr, nullptr,
+           nullptr};
   thread->call.bounce = plan;
   return plan;
 }
@@ -87,7 +88,7 @@ uint8_t* take_guarded(Thread* thread, uint64_t address, uint64_t bytes) {
   return reinterpret_cast<uint8_t*>(begin + offset);
 }
 
-// ---- The program's rights ----------------------------------------------------------------------------
+// ---- The program's rights -----------------------------------------------------------------------
 
 // How much of [at, end), which is not traced, can be read.
 uint64_t private_readable(uint64_t at, uint64_t end) {
@@ -119,15 +120,18 @@ uint64_t accessible(uint64_t address, uint64_t bytes, bool write) {
   return bytes;
 }
 
-// ---- Making a stand-in ---------------------------------------------------------------------------------
+// ---- Making a stand-in --------------------------------------------------------------------------
 
-Item* item_add(Thread* thread, uint64_t address, void* memory, uint64_t bytes, const CopyBack& back) {
+Item* item_add(Thread* thread, uint64_t address, void* memory, uint64_t bytes,
+               const CopyBack& back) {
   Item* item = reinterpret_cast<Item*>(take(thread, 0, sizeof(Item)));
   if (!item) return nullptr;
   *item = {nullptr, address, static_cast<uint8_t*>(memory), bytes, back};
   Plan* plan = plan_of(thread);
-  if (plan->last) plan->last->next = item;
-  else plan->first = item;
+  if (plan->last)
+    plan->last->next = item;
+  else
+    plan->first = item;
   plan->last = item;
   return item;
 }
@@ -156,7 +160,8 @@ uint8_t* take_filled(Thread* thread, uint64_t address, uint64_t bytes, uint64_t*
 // The kernel gets the real memory: nothing it does there is logged.
 uint64_t pass_alias(Thread* thread, uint64_t address, uint64_t bytes) {
   const uint64_t alias = alias_of(address, bytes);
-  coverage(thread->process, "the kernel was given traced memory itself: its accesses are not recorded");
+  coverage(thread->process,
+           "the kernel was given traced memory itself: its accesses are not recorded");
   return alias ? alias : address;
 }
 
@@ -223,7 +228,7 @@ void bounce_own_pages(Thread* thread) {
   plan->at = plan->end;
 }
 
-// ---- After the call -------------------------------------------------------------------------------------
+// ---- After the call -----------------------------------------------------------------------------
 
 namespace {
 
@@ -238,7 +243,8 @@ uint64_t written_bytes(const Item& item, int64_t result) {
   if (back.written == Written::kAlways) return result == kFault ? 0 : item.bytes;
   if (back.written == Written::kInterrupted) return result == kInterrupted ? item.bytes : 0;
   if (result < back.least_result) return 0;
-  if (back.written == Written::kLength) return min(item.bytes, word_at(back.length_at, back.length_bytes));
+  if (back.written == Written::kLength)
+    return min(item.bytes, word_at(back.length_at, back.length_bytes));
   if (back.written != Written::kResult) return item.bytes;
   const uint64_t units = back.result_at ? *back.result_at : static_cast<uint64_t>(result);
   const uint64_t total = back.base + units * back.unit;
@@ -249,8 +255,8 @@ bool write_fields(Thread* thread, const Item& item) {
   const CopyBack& back = item.back;
   Fault fault;
   for (uint64_t at = back.field; at + back.field_bytes <= item.bytes; at += back.unit)
-    if (!traced_write(thread, call_origin(thread), item.address + at, item.memory + at, back.field_bytes,
-                      &fault))
+    if (!traced_write(thread, call_origin(thread), item.address + at, item.memory + at,
+                      back.field_bytes, &fault))
       return false;
   return true;
 }
@@ -260,7 +266,8 @@ bool write_fields(Thread* thread, const Item& item) {
 void fault_after_call(Thread* thread, const CopyBack& back, uint64_t done) {
   const bool partial = back.written == Written::kResult && back.unit == 1 && !back.result_at;
   const uint64_t total = back.position + done;
-  thread->regs.rax = partial && total > back.base ? total - back.base : static_cast<uint64_t>(kFault);
+  thread->regs.rax =
+      partial && total > back.base ? total - back.base : static_cast<uint64_t>(kFault);
 }
 
 bool write_back(Thread* thread, const Item& item, int64_t result) {
@@ -273,7 +280,8 @@ bool write_back(Thread* thread, const Item& item, int64_t result) {
   }
   Fault fault;
   uint64_t done = 0;
-  if (traced_write(thread, call_origin(thread), item.address, item.memory, bytes, &fault, &done)) return true;
+  if (traced_write(thread, call_origin(thread), item.address, item.memory, bytes, &fault, &done))
+    return true;
   fault_after_call(thread, item.back, done);
   return false;
 }

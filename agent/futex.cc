@@ -1,8 +1,8 @@
-// See futex.h. The one difficulty is the death of a robust mutex's owner while others wait: natively
-// the kernel wakes one of them. Here nobody would, so a wait for such a mutex is cut into slices of
-// 50 ms: the kernel is given our own deadline if the program's is later. When it passes, the syscall is
-// made again from its instruction; the agent then looks whether the owner still lives, and if it does
-// the wait goes on. The program sees one wait.
+// See futex.h. The one difficulty is the death of a robust mutex's owner while others wait:
+// natively the kernel wakes one of them. Here nobody would, so a wait for such a mutex is cut into
+// slices of 50 ms: the kernel is given our own deadline if the program's is later. When it passes,
+// the syscall is made again from its instruction; the agent then looks whether the owner still
+// lives, and if it does the wait goes on. The program sees one wait.
 #include "agent/futex.h"
 
 #include <linux/futex.h>
@@ -30,32 +30,32 @@ enum class Effect : uint8_t {
 
 struct Operation {
   Effect effect;
-  bool second;    // the fifth argument is a futex too
-  bool timeout;   // the fourth argument is a struct timespec
+  bool second;   // the fifth argument is a futex too
+  bool timeout;  // the fourth argument is a struct timespec
   bool sliceable;
 };
 // By operation number.
 constexpr Operation kOperations[] = {
-    {Effect::kCompare, false, true, true},          // FUTEX_WAIT
-    {Effect::kNone, false, false, false},           // FUTEX_WAKE
-    {Effect::kNone, false, false, false},           // FUTEX_FD
-    {Effect::kNone, true, false, false},            // FUTEX_REQUEUE
-    {Effect::kCompare, true, false, false},         // FUTEX_CMP_REQUEUE
-    {Effect::kAtomicSecond, true, false, false},    // FUTEX_WAKE_OP
-    {Effect::kLock, false, true, false},            // FUTEX_LOCK_PI
-    {Effect::kAtomicFirst, false, false, false},    // FUTEX_UNLOCK_PI
-    {Effect::kAtomicFirst, false, false, false},    // FUTEX_TRYLOCK_PI
-    {Effect::kCompare, false, true, true},          // FUTEX_WAIT_BITSET
-    {Effect::kNone, false, false, false},           // FUTEX_WAKE_BITSET
-    {Effect::kCompare, true, true, false},          // FUTEX_WAIT_REQUEUE_PI
-    {Effect::kCompare, true, false, false},         // FUTEX_CMP_REQUEUE_PI
-    {Effect::kLock, false, true, false},            // FUTEX_LOCK_PI2
+    {Effect::kCompare, false, true, true},        // FUTEX_WAIT
+    {Effect::kNone, false, false, false},         // FUTEX_WAKE
+    {Effect::kNone, false, false, false},         // FUTEX_FD
+    {Effect::kNone, true, false, false},          // FUTEX_REQUEUE
+    {Effect::kCompare, true, false, false},       // FUTEX_CMP_REQUEUE
+    {Effect::kAtomicSecond, true, false, false},  // FUTEX_WAKE_OP
+    {Effect::kLock, false, true, false},          // FUTEX_LOCK_PI
+    {Effect::kAtomicFirst, false, false, false},  // FUTEX_UNLOCK_PI
+    {Effect::kAtomicFirst, false, false, false},  // FUTEX_TRYLOCK_PI
+    {Effect::kCompare, false, true, true},        // FUTEX_WAIT_BITSET
+    {Effect::kNone, false, false, false},         // FUTEX_WAKE_BITSET
+    {Effect::kCompare, true, true, false},        // FUTEX_WAIT_REQUEUE_PI
+    {Effect::kCompare, true, false, false},       // FUTEX_CMP_REQUEUE_PI
+    {Effect::kLock, false, true, false},          // FUTEX_LOCK_PI2
 };
 constexpr Operation kNoOperation = {Effect::kNone, false, false, false};
 
 // What a wait keeps in call.scratch, also over the repetitions of its syscall.
 struct Wait {
-  uint64_t repeating;   // the word, while the syscall is on its way to be made again; else 0
+  uint64_t repeating;  // the word, while the syscall is on its way to be made again; else 0
   uint64_t pc;
   uint64_t deadline;    // on the wait's clock, kNever if the program gave none
   uint32_t value;       // of the word before the wait
@@ -112,7 +112,7 @@ Answer post(Thread* thread, void (*step)(Thread*) = kernel_access_post) {
   return Answer::kPost;
 }
 
-// ---- Atomic operations -----------------------------------------------------------------------------------
+// ---- Atomic operations --------------------------------------------------------------------------
 
 struct Atomic {
   uint64_t args[6];  // as the kernel gets them
@@ -136,7 +136,8 @@ int64_t perform_logged(Thread* thread, uint64_t address, uint32_t operation) {
   Region region;
   const bool known = region_find(address, &region);
   if (known) robust_note_ahead(thread, region, address);
-  const int64_t result = traced_atomic(thread, call_origin(thread), address, perform, &atomic, &fault);
+  const int64_t result =
+      traced_atomic(thread, call_origin(thread), address, perform, &atomic, &fault);
   if (known) robust_note_atomic(thread, region, address, atomic.before, atomic.after);
   return result;
 }
@@ -165,7 +166,7 @@ Answer lock(Thread* thread, uint64_t address) {
   return result == 0 ? done(thread, 0) : post(thread, post_lock);
 }
 
-// ---- Waits ---------------------------------------------------------------------------------------------------
+// ---- Waits --------------------------------------------------------------------------------------
 
 int clock_of(uint32_t operation) {
   return operation & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC;
@@ -186,8 +187,9 @@ bool program_deadline(const Thread* thread, uint32_t operation, uint64_t* deadli
   if (time[0] < 0 || time[1] < 0 || time[1] >= static_cast<int64_t>(kSecondNs)) return false;
   if (time[0] > 1'000'000'000'000'000) return true;  // longer than the kernel counts
   const bool relative = (operation & FUTEX_CMD_MASK) == FUTEX_WAIT;
-  const uint64_t ns = min<uint64_t>(static_cast<uint64_t>(time[0]), kNever / 2 / kSecondNs) * kSecondNs +
-                      static_cast<uint64_t>(time[1]);
+  const uint64_t ns =
+      min<uint64_t>(static_cast<uint64_t>(time[0]), kNever / 2 / kSecondNs) * kSecondNs +
+      static_cast<uint64_t>(time[1]);
   *deadline = ns + (relative ? now_ns(clock_of(operation)) : 0);
   return true;
 }
@@ -222,14 +224,17 @@ void post_wait(Thread* thread) {
   if (wait.sliced && result == kTimedOut) return repeat(thread);
   if (result != kTryAgain) return;
   // While it was not asleep the word was changed: whoever did that would have woken it.
-  if (wait.repeated) thread->regs.rax = 0;
-  else if (wait.value == static_cast<uint32_t>(arg(thread, 2))) log_comparison(thread, arg(thread, 0));
+  if (wait.repeated)
+    thread->regs.rax = 0;
+  else if (wait.value == static_cast<uint32_t>(arg(thread, 2)))
+    log_comparison(thread, arg(thread, 0));
 }
 
 bool can_slice(Thread* thread, const Operation& what, const Region& region, uint64_t address) {
   const uint32_t operation = operation_of(thread);
   Wait& wait = wait_of(thread);
-  const bool refused = (operation & FUTEX_CMD_MASK) == FUTEX_WAIT && (operation & FUTEX_CLOCK_REALTIME);
+  const bool refused =
+      (operation & FUTEX_CMD_MASK) == FUTEX_WAIT && (operation & FUTEX_CLOCK_REALTIME);
   return what.sliceable && !refused && robust_owner_may_die(thread, region, address, wait.value) &&
          program_deadline(thread, operation, &wait.deadline);
 }
@@ -245,7 +250,7 @@ Answer compare(Thread* thread, const Operation& what, const Region& region, uint
   return post(thread, post_wait);
 }
 
-// ---- The old syscall --------------------------------------------------------------------------------------------
+// ---- The old syscall ----------------------------------------------------------------------------
 
 Answer futex_call(Thread* thread) {
   const uint32_t operation = operation_of(thread);
@@ -260,14 +265,15 @@ Answer futex_call(Thread* thread) {
     if (what.effect == Effect::kLock || what.effect == Effect::kAtomicFirst)
       robust_check_dead(thread, region, address);
     if (what.effect == Effect::kLock) return lock(thread, address);
-    if (what.effect == Effect::kAtomicFirst) return done(thread, perform_logged(thread, address, operation));
+    if (what.effect == Effect::kAtomicFirst)
+      return done(thread, perform_logged(thread, address, operation));
   }
   if (second && what.effect == Effect::kAtomicSecond)
     return done(thread, perform_logged(thread, arg(thread, 4), operation));
   return first || second || timeout ? post(thread) : Answer::kNative;
 }
 
-// ---- The newer ones ------------------------------------------------------------------------------------------------
+// ---- The newer ones -----------------------------------------------------------------------------
 
 struct WaitEntry {  // struct futex_waitv
   uint64_t value, address;
@@ -325,11 +331,16 @@ Answer futex_wait(Thread* thread) {
 Answer futex_access(Thread* thread) {
   constexpr uint64_t kWaitv = 449, kWake = 454, kWait = 455, kRequeue = 456;
   switch (thread->call.number) {
-    case kWaitv: return futex_waitv(thread);
-    case kWake: return futex_wake(thread);
-    case kWait: return futex_wait(thread);
-    case kRequeue: return futex_requeue(thread);
-    default: return futex_call(thread);
+    case kWaitv:
+      return futex_waitv(thread);
+    case kWake:
+      return futex_wake(thread);
+    case kWait:
+      return futex_wait(thread);
+    case kRequeue:
+      return futex_requeue(thread);
+    default:
+      return futex_call(thread);
   }
 }
 

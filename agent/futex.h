@@ -1,7 +1,7 @@
-// Futexes in traced memory. The kernel gets the word's address in the alias, which stands for the same
-// memory: waiters and wakers meet whether they are recorded or not. The accesses that the kernel makes
-// to the word are logged as those of the syscall: the comparison before a wait as a read; WAKE_OP and
-// the priority-inheriting operations as atomic ones.
+// Futexes in traced memory. The kernel gets the word's address in the alias, which stands for the
+// same memory: waiters and wakers meet whether they are recorded or not. The accesses that the
+// kernel makes to the word are logged as those of the syscall: the comparison before a wait as a
+// read; WAKE_OP and the priority-inheriting operations as atomic ones.
 #pragma once
 
 #include "agent/syscalls.h"

@@ -2,10 +2,12 @@
 // before the call, by a stand-in (bounce.h) as the syscall's row in the table says, and what the
 // kernel wrote is copied back after it. A call that touches no traced memory runs as it is.
 //
-//     read(fd, traced, 100)  ->  read(fd, stand-in, 100) = 60  ->  traced_write(traced, stand-in, 60)
+//     read(fd, traced, 100)  ->  read(fd, stand-in, 100) = 60  ->  traced_write(traced, stand-in,
+//     60)
 //
-// The table says which arguments are pointers, how far they reach, and what of that is written. Here
-// are the few shapes that point further: io vectors, messages, and structures that hold a pointer.
+// The table says which arguments are pointers, how far they reach, and what of that is written.
+// Here are the few shapes that point further: io vectors, messages, and structures that hold a
+// pointer.
 #include "agent/kernel_access.h"
 
 #include "agent/bounce.h"
@@ -57,18 +59,21 @@ CopyBack back_field(int64_t index) {
   return back;
 }
 
-// ---- How far a pointer reaches ------------------------------------------------------------------------
+// ---- How far a pointer reaches ------------------------------------------------------------------
 
 uint32_t peek_word(uint64_t address) {
   uint32_t word = 0;
   return peek(&word, address, sizeof word) == sizeof word ? word : 0;
 }
 
-uint64_t bit_set_bytes(int32_t bits) { return bits > 0 ? (static_cast<uint64_t>(bits) + 63) / 64 * 8 : 0; }
+uint64_t bit_set_bytes(int32_t bits) {
+  return bits > 0 ? (static_cast<uint64_t>(bits) + 63) / 64 * 8 : 0;
+}
 
 uint64_t self_sized_bytes(uint64_t address, const PointerRule& rule) {
   const uint64_t size = min<uint64_t>(peek_word(address + rule.field), 64 * 1024);
-  return size + rule.base ? size + rule.base : 64;  // a size of 0 stands for the structure's first version
+  return size + rule.base ? size + rule.base
+                          : 64;  // a size of 0 stands for the structure's first version
 }
 
 // Up to and with the NUL, or as far as the program can read.
@@ -100,18 +105,26 @@ uint64_t extent_bytes(const Thread* thread, const PointerRule& rule, uint64_t ad
   const uint64_t count = arg(thread, rule.count);
   switch (rule.extent) {
     case Extent::kFixed:
-    case Extent::kIoctl: return rule.base;
-    case Extent::kArgument: return static_cast<int64_t>(count) < 0 ? 0 : rule.base + count * rule.unit;
-    case Extent::kBits: return bit_set_bytes(static_cast<int32_t>(count));
-    case Extent::kString: return string_bytes(address, rule.base);
-    case Extent::kLengthAt: return max<int32_t>(static_cast<int32_t>(peek_word(count)), 0);
-    case Extent::kSelfSized: return self_sized_bytes(address, rule);
-    case Extent::kSemaphores: return semaphore_bytes(thread);
-    default: return 0;
+    case Extent::kIoctl:
+      return rule.base;
+    case Extent::kArgument:
+      return static_cast<int64_t>(count) < 0 ? 0 : rule.base + count * rule.unit;
+    case Extent::kBits:
+      return bit_set_bytes(static_cast<int32_t>(count));
+    case Extent::kString:
+      return string_bytes(address, rule.base);
+    case Extent::kLengthAt:
+      return max<int32_t>(static_cast<int32_t>(peek_word(count)), 0);
+    case Extent::kSelfSized:
+      return self_sized_bytes(address, rule);
+    case Extent::kSemaphores:
+      return semaphore_bytes(thread);
+    default:
+      return 0;
   }
 }
 
-// ---- Vectors -------------------------------------------------------------------------------------------
+// ---- Vectors ------------------------------------------------------------------------------------
 
 bool vectors_traced(uint64_t array, uint64_t count) {
   if (region_overlaps(array, count * sizeof(Iovec))) return true;
@@ -160,12 +173,13 @@ uint64_t translate_remote(Thread* thread, uint64_t array, uint64_t count) {
     if (base == copy[i].base) continue;
     copy[i].base = base;
     changed = true;
-    coverage(thread->process, "process_vm_readv or process_vm_writev on another process's traced memory");
+    coverage(thread->process,
+             "process_vm_readv or process_vm_writev on another process's traced memory");
   }
   return changed ? reinterpret_cast<uint64_t>(copy) : array;
 }
 
-// ---- Messages ------------------------------------------------------------------------------------------
+// ---- Messages -----------------------------------------------------------------------------------
 
 uint64_t name_bytes(const Message& message) {
   return max<int32_t>(static_cast<int32_t>(message.name_bytes), 0);
@@ -197,8 +211,8 @@ void translate_message(Thread* thread, Direction direction, uint64_t address, Me
   back.written = Written::kLength;
   back.least_result = index;
   copy->vectors = reinterpret_cast<Iovec*>(
-      translate_vectors(thread, direction, reinterpret_cast<uint64_t>(copy->vectors), copy->vector_count,
-                        result_at, index));
+      translate_vectors(thread, direction, reinterpret_cast<uint64_t>(copy->vectors),
+                        copy->vector_count, result_at, index));
   back.length_at = reinterpret_cast<uint64_t>(&copy->name_bytes);
   back.length_bytes = 4;
   copy->name = stand_in(thread, direction, copy->name, name_bytes(*copy), back);
@@ -219,9 +233,11 @@ uint64_t translate_one_message(Thread* thread, Direction direction, uint64_t add
 uint64_t translate_messages(Thread* thread, Direction direction, uint64_t address, uint64_t count) {
   count = min(count, kMaxVectors);
   bool traced = false;
-  for (uint64_t i = 0; i < count && !traced; ++i) traced = message_traced(address + i * sizeof(MessageEntry));
+  for (uint64_t i = 0; i < count && !traced; ++i)
+    traced = message_traced(address + i * sizeof(MessageEntry));
   if (!traced) return address;
-  MessageEntry* copy = static_cast<MessageEntry*>(copy_in(thread, address, count * sizeof(MessageEntry)));
+  MessageEntry* copy =
+      static_cast<MessageEntry*>(copy_in(thread, address, count * sizeof(MessageEntry)));
   if (!copy) return address;
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t at = address + i * sizeof(MessageEntry);
@@ -232,12 +248,14 @@ uint64_t translate_messages(Thread* thread, Direction direction, uint64_t addres
   return reinterpret_cast<uint64_t>(copy);
 }
 
-// ---- Structures that hold one pointer --------------------------------------------------------------------
+// ---- Structures that hold one pointer -----------------------------------------------------------
 
-uint64_t translate_pair(Thread* thread, Direction direction, uint64_t address, bool kernel_sets_length) {
+uint64_t translate_pair(Thread* thread, Direction direction, uint64_t address,
+                        bool kernel_sets_length) {
   Iovec pair;
   if (peek(&pair, address, sizeof pair) < sizeof pair) return address;
-  if (!region_overlaps(address, sizeof pair) && !region_overlaps(pair.base, pair.bytes)) return address;
+  if (!region_overlaps(address, sizeof pair) && !region_overlaps(pair.base, pair.bytes))
+    return address;
   Iovec* copy = static_cast<Iovec*>(copy_in(thread, address, sizeof pair));
   if (!copy) return address;
   CopyBack back;
@@ -250,7 +268,7 @@ uint64_t translate_pair(Thread* thread, Direction direction, uint64_t address, b
   return reinterpret_cast<uint64_t>(copy);
 }
 
-// ---- What is not described ---------------------------------------------------------------------------------
+// ---- What is not described ----------------------------------------------------------------------
 
 constexpr uint32_t kNotes = 32;
 struct Note {
@@ -280,8 +298,10 @@ void note_unknown(const Thread* thread, const SyscallRule* rule) {
   note.number = number;
   note.command = command;
   Text text = {note.text, sizeof note.text};
-  if (rule) text.add(rule->name);
-  else text.add("syscall ").add_decimal(number);
+  if (rule)
+    text.add(rule->name);
+  else
+    text.add("syscall ").add_decimal(number);
   if (command) text.add(" ").add_hex(command);
   text.add(" on traced memory: not recorded");
   coverage(thread->process, note.text);
@@ -294,21 +314,28 @@ uint64_t pass_unknown(Thread* thread, const SyscallRule* rule, uint64_t address)
   return alias;
 }
 
-// ---- One pointer, one call ------------------------------------------------------------------------------------
+// ---- One pointer, one call ----------------------------------------------------------------------
 
 uint64_t translate(Thread* thread, const SyscallRule* call, const PointerRule& rule) {
   const uint64_t address = arg(thread, rule.argument);
   const uint64_t count = arg(thread, rule.count);
   switch (rule.extent) {
-    case Extent::kIovec: return translate_vectors(thread, rule.direction, address, count, nullptr, 0);
-    case Extent::kMessage: return translate_one_message(thread, rule.direction, address);
+    case Extent::kIovec:
+      return translate_vectors(thread, rule.direction, address, count, nullptr, 0);
+    case Extent::kMessage:
+      return translate_one_message(thread, rule.direction, address);
     case Extent::kMessages:
       return translate_messages(thread, rule.direction, address, static_cast<uint32_t>(count));
-    case Extent::kRemote: return translate_remote(thread, address, count);
-    case Extent::kSigset: return translate_pair(thread, rule.direction, address, false);
-    case Extent::kOneIovec: return translate_pair(thread, rule.direction, address, true);
-    case Extent::kUnknown: return pass_unknown(thread, call, address);
-    default: break;
+    case Extent::kRemote:
+      return translate_remote(thread, address, count);
+    case Extent::kSigset:
+      return translate_pair(thread, rule.direction, address, false);
+    case Extent::kOneIovec:
+      return translate_pair(thread, rule.direction, address, true);
+    case Extent::kUnknown:
+      return pass_unknown(thread, call, address);
+    default:
+      break;
   }
   CopyBack back = back_for(rule);
   if (rule.written == Written::kLength) {
@@ -339,9 +366,12 @@ void apply_command(Translation& translation) {
   const CommandRule* row = command_rule(call.number, command);
   PointerRule rule = {};
   if (row && !row->has_rule) return;
-  if (row) rule = row->pointer;
+  if (row)
+    rule = row->pointer;
   else if (call.number != __NR_ioctl || !ioctl_rule(command, &rule))
-    rule = {.argument = call.pointer_argument, .direction = Direction::kKeep, .extent = Extent::kUnknown};
+    rule = {.argument = call.pointer_argument,
+            .direction = Direction::kKeep,
+            .extent = Extent::kUnknown};
   translation.apply(rule);
 }
 

@@ -18,7 +18,9 @@ struct ListHead {  // struct robust_list_head
   int64_t futex_offset;
   uint64_t pending;
 };
-constexpr uint64_t entry_of(uint64_t link) { return link & ~1ull; }  // bit 0: a priority-inheriting mutex
+constexpr uint64_t entry_of(uint64_t link) {
+  return link & ~1ull;
+}  // bit 0: a priority-inheriting mutex
 
 bool read_head(const Thread* thread, ListHead* head) {
   return thread->robust_head && peek(head, thread->robust_head, sizeof *head) == sizeof *head;
@@ -39,7 +41,7 @@ Origin origin_of(const Thread* thread) {
   return {thread->regs.rip, max(thread->event, thread->call.event), 0, shmlog::kFlagUntracedCode};
 }
 
-// ---- The notes in the log ------------------------------------------------------------------------------
+// ---- The notes in the log -----------------------------------------------------------------------
 
 RobustFutex* slot_find(LaneEntry& lane, uint32_t segment, uint64_t offset) {
   for (RobustFutex& slot : lane.robust)
@@ -86,8 +88,8 @@ LaneEntry* noted_owner(uint32_t owner, uint32_t segment, uint64_t offset) {
   return nullptr;
 }
 
-// Has the lane's process become another program? Its entry says so before the kernel has done it, and
-// it may still fail; the new program's entry, or time, tells.
+// Has the lane's process become another program? Its entry says so before the kernel has done it,
+// and it may still fail; the new program's entry, or time, tells.
 bool replaced_by_exec(const LaneEntry& lane) {
   using shmlog::ProcessEntry;
   const shmlog::Header& header = log_header();
@@ -96,13 +98,14 @@ bool replaced_by_exec(const LaneEntry& lane) {
   const uint32_t process = load(&lane.process);
   if (!process || process >= count || load(&entries[process].exit_known) != 2) return false;
   for (uint32_t i = process + 1; i < count; ++i)
-    if (load(&entries[i].pid) == load(&lane.pid) && load(&entries[i].parent) == process) return true;
+    if (load(&entries[i].pid) == load(&lane.pid) && load(&entries[i].parent) == process)
+      return true;
   return rdtsc() - load(&entries[process].end_tsc) > header.tsc_hz;  // unrecorded, for a second
 }
 
 bool owner_gone(const LaneEntry& lane) { return lane_dead(lane) || replaced_by_exec(lane); }
 
-// ---- Handing over ------------------------------------------------------------------------------------------
+// ---- Handing over -------------------------------------------------------------------------------
 
 struct HandOver {
   uint32_t owner;
@@ -136,13 +139,13 @@ bool hand_over(Thread* thread, uint64_t address, uint32_t owner) {
   return hand_over.done;
 }
 
-// ---- The list of a thread that ends -----------------------------------------------------------------------------
+// ---- The list of a thread that ends -------------------------------------------------------------
 
 struct Walk {
   Thread* thread;
   ListHead head;
-  uint64_t kept;      // the last link that stays on the list: where the next one is to be written
-  bool taken_off;     // entries after `kept` were taken off
+  uint64_t kept;   // the last link that stays on the list: where the next one is to be written
+  bool taken_off;  // entries after `kept` were taken off
 };
 
 // Handles the entry if it is in traced memory: true.
@@ -168,7 +171,8 @@ void walk_pending(Walk& walk) {
   // Given back, but killed before its waiter was woken: the kernel wakes it.
   uint32_t value = 1;
   if (peek(&value, address, 4) == 4 && !value) wake_one(address);
-  safe_copy(reinterpret_cast<void*>(walk.thread->robust_head + offsetof(ListHead, pending)), &none, 8);
+  safe_copy(reinterpret_cast<void*>(walk.thread->robust_head + offsetof(ListHead, pending)), &none,
+            8);
 }
 
 }  // namespace
@@ -180,8 +184,10 @@ void robust_walk_at_exit(Thread* thread) {
   for (int i = 0; i < kMaxEntries && entry_of(link) != thread->robust_head; ++i) {
     uint64_t next;
     if (peek(&next, entry_of(link), sizeof next) < sizeof next) break;
-    if (entry_of(link) == entry_of(walk.head.pending) || !walk_entry(walk, entry_of(link))) keep(walk, link);
-    else walk.taken_off = true;
+    if (entry_of(link) == entry_of(walk.head.pending) || !walk_entry(walk, entry_of(link)))
+      keep(walk, link);
+    else
+      walk.taken_off = true;
     link = next;
   }
   keep(walk, link);
@@ -195,7 +201,8 @@ void robust_note_ahead(Thread* thread, const Region& region, uint64_t address) {
 void robust_note_atomic(Thread* thread, const Region& region, uint64_t address, uint32_t old_value,
                         uint32_t new_value) {
   const uint32_t self = static_cast<uint32_t>(thread->tid);
-  const bool was_ours = (old_value & FUTEX_TID_MASK) == self, is_ours = (new_value & FUTEX_TID_MASK) == self;
+  const bool was_ours = (old_value & FUTEX_TID_MASK) == self,
+             is_ours = (new_value & FUTEX_TID_MASK) == self;
   if (is_ours && !was_ours) robust_note_ahead(thread, region, address);
   if (!is_ours && is_pending(thread, address))
     slot_remove(thread, region.segment, offset_of(region, address));
@@ -219,7 +226,8 @@ bool robust_owner_may_die(Thread* thread, const Region& region, uint64_t address
   const uint32_t owner = value & FUTEX_TID_MASK;
   if (!owner) return false;
   if (is_pending(thread, address)) return true;
-  return load(&log_header().robust_held) && noted_owner(owner, region.segment, offset_of(region, address));
+  return load(&log_header().robust_held) &&
+         noted_owner(owner, region.segment, offset_of(region, address));
 }
 
 }  // namespace shmrec::agent

@@ -3,14 +3,16 @@
 namespace shmrec::agent {
 namespace {
 
-// ---- The table's words -----------------------------------------------------------------------------
+// ---- The table's words --------------------------------------------------------------------------
 
 constexpr PointerRule fixed(uint32_t bytes) { return {.extent = Extent::kFixed, .base = bytes}; }
 constexpr PointerRule argument(uint8_t count, uint32_t unit = 1, uint32_t base = 0) {
   return {.extent = Extent::kArgument, .count = count, .base = base, .unit = unit};
 }
 constexpr PointerRule bits(uint8_t count) { return {.extent = Extent::kBits, .count = count}; }
-constexpr PointerRule length_at(uint8_t count) { return {.extent = Extent::kLengthAt, .count = count}; }
+constexpr PointerRule length_at(uint8_t count) {
+  return {.extent = Extent::kLengthAt, .count = count};
+}
 constexpr PointerRule self_sized(uint32_t base, uint8_t field) {
   return {.extent = Extent::kSelfSized, .field = field, .base = base};
 }
@@ -19,7 +21,8 @@ constexpr PointerRule special(Extent extent, uint8_t count = 0) {
 }
 constexpr PointerRule iovec(uint8_t count) { return special(Extent::kIovec, count); }
 
-constexpr PointerRule pointer(uint8_t position, Direction direction, Written written, PointerRule rule) {
+constexpr PointerRule pointer(uint8_t position, Direction direction, Written written,
+                              PointerRule rule) {
   rule.argument = position;
   rule.direction = direction;
   rule.written = written;
@@ -46,8 +49,9 @@ constexpr PointerRule text(uint8_t position, uint32_t limit) {
 constexpr PointerRule path(uint8_t position) { return text(position, 4096); }
 constexpr PointerRule name(uint8_t position) { return text(position, 256); }
 constexpr PointerRule pollfds(uint8_t position, uint8_t count) {
-  return pointer(position, Direction::kInOut, Written::kFields,
-                 {.extent = Extent::kArgument, .count = count, .field = 6, .field_bytes = 2, .unit = 8});
+  return pointer(
+      position, Direction::kInOut, Written::kFields,
+      {.extent = Extent::kArgument, .count = count, .field = 6, .field_bytes = 2, .unit = 8});
 }
 
 constexpr uint32_t kTime = 16;  // struct timespec, timeval
@@ -62,11 +66,13 @@ constexpr SyscallRule unknown(uint16_t number, const char* called) {
 }
 constexpr SyscallRule command(uint16_t number, const char* called, uint8_t command_argument,
                               uint8_t pointer_argument) {
-  return {number, Knowledge::kCommand, Room::kMemory, command_argument, pointer_argument, 0, called, {}};
+  return {number, Knowledge::kCommand, Room::kMemory, command_argument, pointer_argument, 0, called,
+          {}};
 }
 template <typename... Rules>
 constexpr SyscallRule call(uint16_t number, const char* called, Rules... rules) {
-  return {number, Knowledge::kPointers, Room::kMemory, kNoArgument, 0, sizeof...(rules), called, {rules...}};
+  return {number, Knowledge::kPointers, Room::kMemory, kNoArgument,
+          0,      sizeof...(rules),     called,        {rules...}};
 }
 constexpr SyscallRule by(Room room, SyscallRule rule) {
   rule.room = room;
@@ -78,7 +84,7 @@ constexpr SyscallRule signals(SyscallRule rule) { return by(Room::kSignals, rule
 constexpr SyscallRule futex(SyscallRule rule) { return by(Room::kFutex, rule); }
 constexpr SyscallRule refused(SyscallRule rule) { return by(Room::kRefused, rule); }
 
-// ---- The syscalls, by number ------------------------------------------------------------------------
+// ---- The syscalls, by number --------------------------------------------------------------------
 
 constexpr SyscallRule kRows[] = {
     call(0, "read", out(1, argument(2), Written::kResult)),
@@ -144,7 +150,8 @@ constexpr SyscallRule kRows[] = {
     life(none(58, "vfork")),
     life(call(59, "execve", path(0), unknown_at(1), unknown_at(2))),
     life(none(60, "exit")),
-    call(61, "wait4", out(1, fixed(4), Written::kPositive), out(3, fixed(kRusage), Written::kPositive)),
+    call(61, "wait4", out(1, fixed(4), Written::kPositive),
+         out(3, fixed(kRusage), Written::kPositive)),
     none(62, "kill"),
     call(63, "uname", out(0, fixed(390))),
     none(64, "semget"),
@@ -367,7 +374,8 @@ constexpr SyscallRule kRows[] = {
     call(278, "vmsplice", keep(1, iovec(2))),
     call(279, "move_pages", in(2, argument(1, 8)), in(3, argument(1, 4)), out(4, argument(1, 4))),
     call(280, "utimensat", path(1), in(2, fixed(2 * kTime))),
-    call(281, "epoll_pwait", out(1, argument(2, kEpollEvent), Written::kResult), in(4, argument(5))),
+    call(281, "epoll_pwait", out(1, argument(2, kEpollEvent), Written::kResult),
+         in(4, argument(5))),
     call(282, "signalfd", in(1, argument(2))),
     none(283, "timerfd_create"),
     none(284, "eventfd"),
@@ -398,7 +406,8 @@ constexpr SyscallRule kRows[] = {
     call(307, "sendmmsg", in(1, special(Extent::kMessages, 2))),
     none(308, "setns"),
     call(309, "getcpu", out(0, fixed(4)), out(1, fixed(4))),
-    call(310, "process_vm_readv", out(1, iovec(2), Written::kResult), in(3, special(Extent::kRemote, 4))),
+    call(310, "process_vm_readv", out(1, iovec(2), Written::kResult),
+         in(3, special(Extent::kRemote, 4))),
     call(311, "process_vm_writev", in(1, iovec(2)), in(3, special(Extent::kRemote, 4))),
     none(312, "kcmp"),
     call(313, "finit_module", path(1)),
@@ -443,8 +452,8 @@ constexpr SyscallRule kRows[] = {
     none(438, "pidfd_getfd"),
     call(439, "faccessat2", path(1)),
     call(440, "process_madvise", in(1, argument(2, 16))),
-    call(441, "epoll_pwait2", out(1, argument(2, kEpollEvent), Written::kResult), in(3, fixed(kTime)),
-         in(4, argument(5))),
+    call(441, "epoll_pwait2", out(1, argument(2, kEpollEvent), Written::kResult),
+         in(3, fixed(kTime)), in(4, argument(5))),
     call(442, "mount_setattr", path(1), in(3, argument(4))),
     call(443, "quotactl_fd", unknown_at(3)),
     call(444, "landlock_create_ruleset", in(0, argument(1))),
@@ -475,16 +484,18 @@ constexpr SyscallRule kRows[] = {
     call(469, "file_setattr", path(1), in(2, argument(3))),
 };
 
-// ---- The commands, by syscall ------------------------------------------------------------------------
+// ---- The commands, by syscall -------------------------------------------------------------------
 
 constexpr CommandRule plain(uint16_t number, uint32_t command, const char* called) {
   return {number, 0, command, called, {}};
 }
-constexpr CommandRule with(uint16_t number, uint32_t command, const char* called, PointerRule rule) {
+constexpr CommandRule with(uint16_t number, uint32_t command, const char* called,
+                           PointerRule rule) {
   return {number, 1, command, called, rule};
 }
 
-constexpr uint16_t kIoctl = 16, kShmctl = 31, kSemctl = 66, kMsgctl = 71, kFcntl = 72, kPtrace = 101;
+constexpr uint16_t kIoctl = 16, kShmctl = 31, kSemctl = 66, kMsgctl = 71, kFcntl = 72,
+                   kPtrace = 101;
 constexpr uint16_t kPrctl = 157, kArchPrctl = 158;
 constexpr uint32_t kTermios = 36, kTermio = 18, kShmid = 112, kSemid = 104, kMsqid = 120;
 
@@ -714,7 +725,7 @@ constexpr CommandRule kCommandRows[] = {
     plain(kArchPrctl, 0x1012, "ARCH_SET_CPUID"),
 };
 
-// ---- Finding a row ------------------------------------------------------------------------------------
+// ---- Finding a row ------------------------------------------------------------------------------
 
 constexpr uint32_t kRowCount = sizeof kRows / sizeof kRows[0];
 constexpr uint32_t kCommandCount = sizeof kCommandRows / sizeof kCommandRows[0];
@@ -725,7 +736,8 @@ struct Index {
 };
 constexpr Index make_index() {
   Index index = {};
-  for (uint32_t i = 0; i < kRowCount; ++i) index.row[kRows[i].number] = static_cast<uint16_t>(i + 1);
+  for (uint32_t i = 0; i < kRowCount; ++i)
+    index.row[kRows[i].number] = static_cast<uint16_t>(i + 1);
   return index;
 }
 constexpr Index kIndex = make_index();
@@ -735,7 +747,8 @@ constexpr bool ascending() {
     if (kRows[i].number <= kRows[i - 1].number) return false;
   for (uint32_t i = 1; i < kCommandCount; ++i) {
     const CommandRule &before = kCommandRows[i - 1], &row = kCommandRows[i];
-    if (row.number < before.number || (row.number == before.number && row.command <= before.command))
+    if (row.number < before.number ||
+        (row.number == before.number && row.command <= before.command))
       return false;
   }
   return true;
@@ -768,8 +781,10 @@ const CommandRule* command_rule(uint32_t number, uint32_t command) {
     const uint32_t middle = (low + high) / 2;
     const CommandRule& row = kCommandRows[middle];
     if (row.number == number && row.command == command) return &row;
-    if (row.number < number || (row.number == number && row.command < command)) low = middle + 1;
-    else high = middle;
+    if (row.number < number || (row.number == number && row.command < command))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return nullptr;
 }
@@ -778,9 +793,12 @@ bool ioctl_rule(uint32_t command, PointerRule* rule) {
   const uint32_t direction = command >> 30, bytes = command >> 16 & 0x3FFF;
   if (!direction || !bytes) return false;
   PointerRule encoded = {.extent = Extent::kIoctl, .base = bytes};
-  if (direction == 1) *rule = in(2, encoded);
-  else if (direction == 2) *rule = out(2, encoded);
-  else *rule = inout(2, encoded);
+  if (direction == 1)
+    *rule = in(2, encoded);
+  else if (direction == 2)
+    *rule = out(2, encoded);
+  else
+    *rule = inout(2, encoded);
   return true;
 }
 

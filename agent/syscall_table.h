@@ -1,11 +1,12 @@
-// What each syscall reads and writes of the memory its arguments point to: one declarative table, from
-// which the agent's translation (kernel_access.cc), the names that `shmrec dump` prints and
+// What each syscall reads and writes of the memory its arguments point to: one declarative table,
+// from which the agent's translation (kernel_access.cc), the names that `shmrec dump` prints and
 // docs/syscalls.md come.
 //
-// A row says, per pointer argument: direction, how many bytes (Extent), and how many of them the kernel
-// has written when the call returns (Written). Where the meaning depends on a command (ioctl, fcntl,
-// shmctl...), the row names the argument that holds it and the pointers are in a row of the command
-// table. What cannot be said this way has an Extent of its own with a hand-written walk.
+// A row says, per pointer argument: direction, how many bytes (Extent), and how many of them the
+// kernel has written when the call returns (Written). Where the meaning depends on a command
+// (ioctl, fcntl, shmctl...), the row names the argument that holds it and the pointers are in a row
+// of the command table. What cannot be said this way has an Extent of its own with a hand-written
+// walk.
 //
 // Context: freestanding and host; nothing but <stdint.h>. Sizes are those of the x86-64 kernel ABI.
 #pragma once
@@ -22,21 +23,21 @@ enum class Direction : uint8_t {
 };
 
 enum class Extent : uint8_t {
-  kFixed,      // base bytes
-  kArgument,   // base + args[count] * unit bytes
-  kBits,       // a set of args[count] bits, in 8-byte words
-  kString,     // up to and with a NUL, at most base bytes
-  kLengthAt,   // as many bytes as the 32-bit word at args[count] says
-  kSelfSized,  // base + the 32-bit word at offset `field` of the memory itself
-  kIoctl,      // as the command's number encodes
-  kIovec,      // args[count] struct iovec, and what they describe
-  kMessage,    // struct msghdr, and what it points to
-  kMessages,   // args[count] struct mmsghdr
-  kRemote,     // args[count] struct iovec that describe memory of the process args[0]
-  kSigset,     // {const sigset_t*, size_t}, as pselect6 takes it
-  kOneIovec,   // one struct iovec, whose length the kernel updates
-  kSemaphores, // an unsigned short for each semaphore of the set args[0]
-  kUnknown,    // something, not described
+  kFixed,       // base bytes
+  kArgument,    // base + args[count] * unit bytes
+  kBits,        // a set of args[count] bits, in 8-byte words
+  kString,      // up to and with a NUL, at most base bytes
+  kLengthAt,    // as many bytes as the 32-bit word at args[count] says
+  kSelfSized,   // base + the 32-bit word at offset `field` of the memory itself
+  kIoctl,       // as the command's number encodes
+  kIovec,       // args[count] struct iovec, and what they describe
+  kMessage,     // struct msghdr, and what it points to
+  kMessages,    // args[count] struct mmsghdr
+  kRemote,      // args[count] struct iovec that describe memory of the process args[0]
+  kSigset,      // {const sigset_t*, size_t}, as pselect6 takes it
+  kOneIovec,    // one struct iovec, whose length the kernel updates
+  kSemaphores,  // an unsigned short for each semaphore of the set args[0]
+  kUnknown,     // something, not described
 };
 
 enum class Written : uint8_t {
@@ -55,7 +56,7 @@ struct PointerRule {
   Direction direction = Direction::kIn;
   Extent extent = Extent::kFixed;
   Written written = Written::kNothing;
-  uint8_t count = 0;    // the argument that counts
+  uint8_t count = 0;  // the argument that counts
   uint8_t field = 0;
   uint8_t field_bytes = 0;
   uint32_t base = 0;
@@ -96,8 +97,8 @@ struct SyscallRule {
 };
 
 struct CommandRule {
-  uint16_t number;    // of the syscall
-  uint8_t has_rule;   // 0: this command takes no pointer
+  uint16_t number;   // of the syscall
+  uint8_t has_rule;  // 0: this command takes no pointer
   uint32_t command;
   const char* name;
   PointerRule pointer;
@@ -105,8 +106,8 @@ struct CommandRule {
 
 // The row of a syscall; null if there is no such syscall.
 const SyscallRule* syscall_rule(uint32_t number);
-// The row of a command of a syscall; null if it is not described. Commands of ioctl that encode their
-// direction and size need no row.
+// The row of a command of a syscall; null if it is not described. Commands of ioctl that encode
+// their direction and size need no row.
 const CommandRule* command_rule(uint32_t number, uint32_t command);
 // The rule for an ioctl command that encodes direction and size. False: it does not.
 bool ioctl_rule(uint32_t command, PointerRule* rule);

@@ -1,6 +1,8 @@
 // Translation of the kernel's accesses, run for real on the host: the agent's own code between a
 // program (this test, whose view of a memfd is PROT_NONE) and the kernel, with the parts below it
 // (copying that survives faults, the log) replaced by simple ones.
+#include "agent/kernel_access.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/futex.h>
@@ -24,14 +26,13 @@
 #include <thread>
 #include <vector>
 
-#include "agent/kernel_access.h"
 #include "agent/log.h"
 #include "agent/robust.h"
 #include "agent/syscalls.h"
 
 namespace shmrec::agent {
 
-// ---- What stands below -----------------------------------------------------------------------------------
+// ---- What stands below --------------------------------------------------------------------------
 
 namespace {
 
@@ -43,7 +44,8 @@ struct Logged {
   bool operator==(const Logged&) const = default;
 };
 std::ostream& operator<<(std::ostream& out, const Logged& entry) {
-  return out << entry.type << " " << entry.offset << "+" << entry.bytes << " by " << entry.syscall - 1;
+  return out << entry.type << " " << entry.offset << "+" << entry.bytes << " by "
+             << entry.syscall - 1;
 }
 std::vector<Logged> logged;
 std::vector<std::string> covered;
@@ -60,7 +62,8 @@ Log& shared_log() {
   return *log;
 }
 
-bool access_piece(void* local, uint64_t address, uint64_t bytes, bool write, bool* was_traced, Region* region) {
+bool access_piece(void* local, uint64_t address, uint64_t bytes, bool write, bool* was_traced,
+                  Region* region) {
   *was_traced = region_find(address, region);
   uint64_t at = address;
   if (*was_traced) {
@@ -83,8 +86,10 @@ bool traced_access(const Origin& origin, char* local, uint64_t address, uint64_t
     Logged entry = {write ? 'w' : 'r', offset, size, origin.syscall};
     const bool joins = !logged.empty() && at && logged.back().type == entry.type &&
                        logged.back().offset + logged.back().bytes == offset;
-    if (traced && joins) logged.back().bytes += size;
-    else if (traced) logged.push_back(entry);
+    if (traced && joins)
+      logged.back().bytes += size;
+    else if (traced)
+      logged.push_back(entry);
     at += size;
     if (done) *done = at;
   }
@@ -108,15 +113,17 @@ Text& Text::add_hex(uint64_t value) {
   snprintf(text, sizeof text, "0x%lx", value);
   return add(text);
 }
-bool traced_read(Thread*, const Origin& origin, void* to, uint64_t address, uint64_t bytes, Fault*, uint64_t* done) {
+bool traced_read(Thread*, const Origin& origin, void* to, uint64_t address, uint64_t bytes, Fault*,
+                 uint64_t* done) {
   return traced_access(origin, static_cast<char*>(to), address, bytes, false, done);
 }
-bool traced_write(Thread*, const Origin& origin, uint64_t address, const void* from, uint64_t bytes, Fault*,
-                  uint64_t* done) {
-  return traced_access(origin, static_cast<char*>(const_cast<void*>(from)), address, bytes, true, done);
+bool traced_write(Thread*, const Origin& origin, uint64_t address, const void* from, uint64_t bytes,
+                  Fault*, uint64_t* done) {
+  return traced_access(origin, static_cast<char*>(const_cast<void*>(from)), address, bytes, true,
+                       done);
 }
-int64_t traced_atomic(Thread*, const Origin& origin, uint64_t address, int64_t (*perform)(uint32_t*, void*),
-                      void* context, Fault*) {
+int64_t traced_atomic(Thread*, const Origin& origin, uint64_t address,
+                      int64_t (*perform)(uint32_t*, void*), void* context, Fault*) {
   Region region;
   if (!region_find(address, &region) || !(region.protection & PROT_WRITE)) return -EFAULT;
   logged.push_back({'a', region.segment_offset + (address - region.begin), 4, origin.syscall});
@@ -138,7 +145,7 @@ void set_arg(Thread* thread, int n, uint64_t value) {
 
 namespace {
 
-// ---- The program ---------------------------------------------------------------------------------------------
+// ---- The program --------------------------------------------------------------------------------
 
 constexpr uint64_t kPc = 0x401000;
 constexpr uint64_t kSize = 64 * kPage;
@@ -157,7 +164,8 @@ class KernelAccess : public testing::Test {
     ASSERT_EQ(ftruncate(fd_, kSize), 0);
     real = static_cast<char*>(mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0));
     // The view ends before a hole, so that nothing but a fault lies behind it.
-    view = static_cast<char*>(mmap(nullptr, kSize + kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    view = static_cast<char*>(
+        mmap(nullptr, kSize + kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     munmap(view + kSize, kPage);
     mmap(view, kSize, PROT_NONE, MAP_SHARED | MAP_FIXED, fd_, 0);
     trace(PROT_READ | PROT_WRITE);
@@ -193,16 +201,19 @@ class KernelAccess : public testing::Test {
   }
   void protect(char* at, uint64_t bytes, uint32_t protection) {
     Locked lock(regions_lock);
-    region_update(address(at), address(at) + bytes,
-                  [](Region& piece, void* value) { piece.protection = *static_cast<uint32_t*>(value); },
-                  &protection);
+    region_update(
+        address(at), address(at) + bytes,
+        [](Region& piece, void* value) { piece.protection = *static_cast<uint32_t*>(value); },
+        &protection);
   }
   static uint64_t address(const void* at) { return reinterpret_cast<uint64_t>(at); }
 
   template <typename T>
   static uint64_t word(T value) {
-    if constexpr (std::is_pointer_v<T>) return reinterpret_cast<uint64_t>(value);
-    else return static_cast<uint64_t>(value);
+    if constexpr (std::is_pointer_v<T>)
+      return reinterpret_cast<uint64_t>(value);
+    else
+      return static_cast<uint64_t>(value);
   }
   Answer enter(Thread* self, int64_t number, const uint64_t (&args)[6]) {
     self->call.number = static_cast<uint64_t>(number);
@@ -222,7 +233,8 @@ class KernelAccess : public testing::Test {
       const Answer answer = enter(self, number, args);
       Regs& regs = self->regs;
       if (answer != Answer::kDone)
-        regs.rax = static_cast<uint64_t>(syscall6(number, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9));
+        regs.rax = static_cast<uint64_t>(
+            syscall6(number, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9));
       if (answer == Answer::kPost) self->call.post(self);
       last = answer;
       const uint64_t after[6] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
@@ -254,7 +266,7 @@ class KernelAccess : public testing::Test {
   int pipe_[2] = {-1, -1};
 };
 
-// ---- Plain buffers ----------------------------------------------------------------------------------------------
+// ---- Plain buffers ------------------------------------------------------------------------------
 
 TEST_F(KernelAccess, PrivateMemoryIsLeftAlone) {
   char buffer[8] = "private";
@@ -330,7 +342,7 @@ TEST_F(KernelAccess, CancelledCallLeavesNothing) {
   EXPECT_TRUE(logged.empty());
 }
 
-// ---- Rights and faults ---------------------------------------------------------------------------------------------
+// ---- Rights and faults --------------------------------------------------------------------------
 
 TEST_F(KernelAccess, RangeBeyondTheMappingEndsAtTheFault) {
   const int file = memfd_create("file", 0);
@@ -388,7 +400,7 @@ TEST_F(KernelAccess, RangeFromPrivateIntoTracedMemory) {
   munmap(both, 2 * kPage);
 }
 
-// ---- Text ------------------------------------------------------------------------------------------------------------
+// ---- Text ---------------------------------------------------------------------------------------
 
 TEST_F(KernelAccess, PathsAreReadUpToTheirEnd) {
   strcpy(real + 10, "/proc/self/exe");
@@ -412,10 +424,11 @@ TEST_F(KernelAccess, ReadlinkReadsAndWrites) {
   const int64_t size = call(SYS_readlink, view, view + 100, 1000);
   EXPECT_GT(size, 0);
   EXPECT_EQ(real[100], '/');
-  EXPECT_EQ(logged, (Log_{read_of(view, 15, SYS_readlink), write_of(view + 100, uint64_t(size), SYS_readlink)}));
+  EXPECT_EQ(logged, (Log_{read_of(view, 15, SYS_readlink),
+                          write_of(view + 100, uint64_t(size), SYS_readlink)}));
 }
 
-// ---- Vectors -----------------------------------------------------------------------------------------------------------
+// ---- Vectors ------------------------------------------------------------------------------------
 
 TEST_F(KernelAccess, VectorsMixTracedAndPrivateMemory) {
   char mine[5] = "mine";
@@ -427,7 +440,8 @@ TEST_F(KernelAccess, VectorsMixTracedAndPrivateMemory) {
   char first[3] = {};
   iovec in[3] = {{first, 3}, {view + 300, 2}, {view + 400, 100}};
   EXPECT_EQ(call(SYS_readv, pipe_[0], in, 3), 11);
-  EXPECT_EQ(std::string(first, 3) + std::string(real + 300, 2) + std::string(real + 400, 6), "minesharedm");
+  EXPECT_EQ(std::string(first, 3) + std::string(real + 300, 2) + std::string(real + 400, 6),
+            "minesharedm");
   EXPECT_EQ(logged, (Log_{write_of(view + 300, 2, SYS_readv), write_of(view + 400, 6, SYS_readv)}));
 }
 
@@ -447,7 +461,7 @@ TEST_F(KernelAccess, BadVectorsAnswerAsNative) {
   EXPECT_EQ(call(SYS_writev, pipe_[1], &vector, 1), -EINVAL);
 }
 
-// ---- Sockets -------------------------------------------------------------------------------------------------------------
+// ---- Sockets ------------------------------------------------------------------------------------
 
 TEST_F(KernelAccess, MessagesCarryNameDataControlAndFlags) {
   const int to = socket(AF_UNIX, SOCK_DGRAM, 0), from = socket(AF_UNIX, SOCK_DGRAM, 0);
@@ -469,7 +483,8 @@ TEST_F(KernelAccess, MessagesCarryNameDataControlAndFlags) {
     int level, type, fd, pad;
   } rights = {CMSG_LEN(4), SOL_SOCKET, SCM_RIGHTS, pipe_[0], 0};
   memcpy(real + 768, &rights, sizeof rights);
-  msghdr message = {view, bytes, reinterpret_cast<iovec*>(view + 512), 1, view + 768, sizeof rights, 0};
+  msghdr message = {view,          bytes, reinterpret_cast<iovec*>(view + 512), 1, view + 768,
+                    sizeof rights, 0};
   memcpy(real + 1024, &message, sizeof message);
   EXPECT_EQ(call(SYS_sendmsg, from, view + 1024, 0), 7);
   logged.clear();
@@ -490,10 +505,12 @@ TEST_F(KernelAccess, MessagesCarryNameDataControlAndFlags) {
   EXPECT_EQ(received.msg_iov, pieces);
   EXPECT_EQ(std::string(real + 2000, 3) + std::string(real + 3000, 2), "paylo");
   EXPECT_STREQ(real + 5003, "sender");
-  EXPECT_EQ(logged, (Log_{read_of(view + 4096, 56, SYS_recvmsg), write_of(view + 2000, 3, SYS_recvmsg),
-                          write_of(view + 3000, 2, SYS_recvmsg), write_of(view + 5000, 9, SYS_recvmsg),
-                          write_of(view + 4096 + 8, 4, SYS_recvmsg), write_of(view + 4096 + 48, 4, SYS_recvmsg),
-                          write_of(view + 4096 + 40, 8, SYS_recvmsg)}));
+  EXPECT_EQ(
+      logged,
+      (Log_{read_of(view + 4096, 56, SYS_recvmsg), write_of(view + 2000, 3, SYS_recvmsg),
+            write_of(view + 3000, 2, SYS_recvmsg), write_of(view + 5000, 9, SYS_recvmsg),
+            write_of(view + 4096 + 8, 4, SYS_recvmsg), write_of(view + 4096 + 48, 4, SYS_recvmsg),
+            write_of(view + 4096 + 40, 8, SYS_recvmsg)}));
   close(to);
   close(from);
 }
@@ -511,11 +528,13 @@ TEST_F(KernelAccess, ManyMessagesCountForThemselves) {
   logged.clear();
   iovec in[3] = {{view + 100, 10}, {view + 200, 10}, {view + 300, 10}};
   mmsghdr receive[3] = {};
-  for (int i = 0; i < 3; ++i) receive[i].msg_hdr.msg_iov = &in[i], receive[i].msg_hdr.msg_iovlen = 1;
+  for (int i = 0; i < 3; ++i)
+    receive[i].msg_hdr.msg_iov = &in[i], receive[i].msg_hdr.msg_iovlen = 1;
   EXPECT_EQ(call(SYS_recvmmsg, pair[1], receive, 3, MSG_DONTWAIT, 0), 2);
   EXPECT_EQ(receive[1].msg_len, 3u);
   EXPECT_EQ(std::string(real + 100, 2) + std::string(real + 200, 3), "aabbb");
-  EXPECT_EQ(logged, (Log_{write_of(view + 100, 2, SYS_recvmmsg), write_of(view + 200, 3, SYS_recvmmsg)}));
+  EXPECT_EQ(logged,
+            (Log_{write_of(view + 100, 2, SYS_recvmmsg), write_of(view + 200, 3, SYS_recvmmsg)}));
   close(pair[0]);
   close(pair[1]);
 }
@@ -532,8 +551,9 @@ TEST_F(KernelAccess, NamesAreAsLongAsTheKernelSays) {
   memcpy(&size, real + 1000, sizeof size);
   EXPECT_EQ(size, 7u);
   EXPECT_EQ(real[7], 'x');
-  EXPECT_EQ(logged, (Log_{read_of(view + 1000, 4, SYS_getsockname), write_of(view + 1000, 4, SYS_getsockname),
-                          write_of(view, 7, SYS_getsockname)}));
+  EXPECT_EQ(logged,
+            (Log_{read_of(view + 1000, 4, SYS_getsockname),
+                  write_of(view + 1000, 4, SYS_getsockname), write_of(view, 7, SYS_getsockname)}));
   logged.clear();
   socklen_t small = 3;
   EXPECT_EQ(call(SYS_getsockname, fd, view, &small), 0);
@@ -542,7 +562,7 @@ TEST_F(KernelAccess, NamesAreAsLongAsTheKernelSays) {
   close(fd);
 }
 
-// ---- Waiting for descriptors ------------------------------------------------------------------------------------------------
+// ---- Waiting for descriptors --------------------------------------------------------------------
 
 TEST_F(KernelAccess, PollWritesResultsOnly) {
   const pollfd fds[2] = {{pipe_[0], POLLIN, 99}, {pipe_[1], POLLOUT, 99}};
@@ -552,7 +572,8 @@ TEST_F(KernelAccess, PollWritesResultsOnly) {
   memcpy(after, real, sizeof after);
   EXPECT_EQ(after[0].revents, 0);
   EXPECT_EQ(after[1].revents, POLLOUT);
-  EXPECT_EQ(logged, (Log_{read_of(view, 16, SYS_poll), write_of(view + 6, 2, SYS_poll), write_of(view + 14, 2, SYS_poll)}));
+  EXPECT_EQ(logged, (Log_{read_of(view, 16, SYS_poll), write_of(view + 6, 2, SYS_poll),
+                          write_of(view + 14, 2, SYS_poll)}));
 }
 
 TEST_F(KernelAccess, SelectUpdatesSetsAndTime) {
@@ -577,11 +598,12 @@ TEST_F(KernelAccess, EpollWritesTheEventsThatHappened) {
   EXPECT_EQ(call(SYS_epoll_wait, poll, view + 100, 10, 0), 1);
   memcpy(&event, real + 100, sizeof event);
   EXPECT_EQ(event.data.u64, 77u);
-  EXPECT_EQ(logged, (Log_{read_of(view, 12, SYS_epoll_ctl), write_of(view + 100, 12, SYS_epoll_wait)}));
+  EXPECT_EQ(logged,
+            (Log_{read_of(view, 12, SYS_epoll_ctl), write_of(view + 100, 12, SYS_epoll_wait)}));
   close(poll);
 }
 
-// ---- Commands -----------------------------------------------------------------------------------------------------------------
+// ---- Commands -----------------------------------------------------------------------------------
 
 TEST_F(KernelAccess, IoctlByTableByEncodingAndUnknown) {
   ASSERT_EQ(write(pipe_[1], "abc", 3), 3);
@@ -606,7 +628,8 @@ TEST_F(KernelAccess, LocksAndSemaphoreArrays) {
   EXPECT_EQ(call(SYS_semctl, set, 0, SETALL, view + 100), 0);
   EXPECT_EQ(call(SYS_semctl, set, 0, GETALL, view + 200), 0);
   EXPECT_EQ(memcmp(real + 200, values, sizeof values), 0);
-  EXPECT_EQ(logged, (Log_{read_of(view + 100, 6, SYS_semctl), write_of(view + 200, 6, SYS_semctl)}));
+  EXPECT_EQ(logged,
+            (Log_{read_of(view + 100, 6, SYS_semctl), write_of(view + 200, 6, SYS_semctl)}));
   semctl(set, 0, IPC_RMID);
 }
 
@@ -620,7 +643,7 @@ TEST_F(KernelAccess, UnknownSyscallsGetTheAliasAndSaySo) {
   EXPECT_EQ(covered[0], "syscall 400 on traced memory: not recorded");
 }
 
-// ---- Futexes --------------------------------------------------------------------------------------------------------------------
+// ---- Futexes ------------------------------------------------------------------------------------
 
 class FutexAccess : public KernelAccess {
  protected:
@@ -698,10 +721,11 @@ TEST_F(FutexAccess, VectorsOfWords) {
   if (result == -ENOSYS) GTEST_SKIP() << "no futex_waitv in this kernel";
   EXPECT_EQ(result, -EAGAIN);
   EXPECT_EQ(waiters[0].uaddr, address(view + 128));
-  EXPECT_EQ(logged, (Log_{read_of(view + 128, 4, SYS_futex_waitv), read_of(view + 192, 4, SYS_futex_waitv)}));
+  EXPECT_EQ(logged, (Log_{read_of(view + 128, 4, SYS_futex_waitv),
+                          read_of(view + 192, 4, SYS_futex_waitv)}));
 }
 
-// ---- Robust mutexes ---------------------------------------------------------------------------------------------------------------
+// ---- Robust mutexes -----------------------------------------------------------------------------
 
 struct List {
   void* first;
@@ -836,12 +860,15 @@ TEST_F(FutexAccess, SlicedWaitKeepsTheProgramsTimeout) {
     if (end.tv_nsec >= 1'000'000'000) end.tv_nsec -= 1'000'000'000, ++end.tv_sec;
     const int flag = clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0;
     start = now_ms();
-    EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT_BITSET | flag, value, &end, 0, FUTEX_BITSET_MATCH_ANY), -ETIMEDOUT);
+    EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT_BITSET | flag, value, &end, 0,
+                   FUTEX_BITSET_MATCH_ANY),
+              -ETIMEDOUT);
     EXPECT_NEAR(double(now_ms() - start), 80, 30);
     EXPECT_EQ(rounds, 2);
   }
   const timespec past = {1, 0}, bad = {0, -1};
-  EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT_BITSET, value, &past, 0, FUTEX_BITSET_MATCH_ANY), -ETIMEDOUT);
+  EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT_BITSET, value, &past, 0, FUTEX_BITSET_MATCH_ANY),
+            -ETIMEDOUT);
   EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT, value, &bad), -EINVAL);
 }
 

@@ -41,7 +41,8 @@ std::string read_file(const std::string& path) {
 
 // What <asm/unistd_64.h> defines: number to name.
 std::map<uint32_t, std::string> kernel_header() {
-  for (const char* path : {"/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"}) {
+  for (const char* path :
+       {"/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"}) {
     std::istringstream lines(read_file(path));
     std::map<uint32_t, std::string> numbers;
     const std::regex define("#define __NR_([a-z0-9_]+) ([0-9]+)");
@@ -74,13 +75,15 @@ TEST(SyscallTable, SaysSomethingAboutEveryRow) {
   for (const SyscallRule& row : syscall_rows()) {
     EXPECT_NE(row.knowledge, Knowledge::kUnused) << row.name;
     EXPECT_EQ(row.knowledge == Knowledge::kPointers, row.pointer_count > 0) << row.name;
-    EXPECT_EQ(row.knowledge == Knowledge::kCommand, row.command_argument != kNoArgument) << row.name;
+    EXPECT_EQ(row.knowledge == Knowledge::kCommand, row.command_argument != kNoArgument)
+        << row.name;
     for (uint32_t i = 0; i < row.pointer_count; ++i) {
       const PointerRule& rule = row.pointers[i];
       EXPECT_LT(rule.argument, 6) << row.name;
       EXPECT_LT(rule.count, 6) << row.name;
       const bool writes = rule.direction == Direction::kOut || rule.direction == Direction::kInOut;
-      EXPECT_EQ(writes, rule.written != Written::kNothing) << row.name << " argument " << int{rule.argument};
+      EXPECT_EQ(writes, rule.written != Written::kNothing)
+          << row.name << " argument " << int{rule.argument};
     }
   }
 }
@@ -111,13 +114,20 @@ TEST(SyscallTable, SizesAreThoseOfTheKernelStructures) {
     uint8_t argument;
     size_t bytes;
   } sizes[] = {
-      {"stat", 1, sizeof(struct stat)},           {"statfs", 1, sizeof(struct statfs)},
-      {"sysinfo", 0, sizeof(struct sysinfo)},     {"uname", 0, sizeof(struct utsname)},
-      {"getrusage", 1, sizeof(struct rusage)},    {"adjtimex", 0, sizeof(struct timex)},
-      {"timerfd_settime", 2, 32},                 {"statx", 4, sizeof(struct statx)},
-      {"waitid", 2, sizeof(siginfo_t)},           {"mq_open", 3, sizeof(struct mq_attr)},
-      {"timer_create", 1, sizeof(sigevent)},      {"epoll_ctl", 3, sizeof(epoll_event)},
-      {"prlimit64", 3, sizeof(struct rlimit)},    {"clock_nanosleep", 2, sizeof(timespec)},
+      {"stat", 1, sizeof(struct stat)},
+      {"statfs", 1, sizeof(struct statfs)},
+      {"sysinfo", 0, sizeof(struct sysinfo)},
+      {"uname", 0, sizeof(struct utsname)},
+      {"getrusage", 1, sizeof(struct rusage)},
+      {"adjtimex", 0, sizeof(struct timex)},
+      {"timerfd_settime", 2, 32},
+      {"statx", 4, sizeof(struct statx)},
+      {"waitid", 2, sizeof(siginfo_t)},
+      {"mq_open", 3, sizeof(struct mq_attr)},
+      {"timer_create", 1, sizeof(sigevent)},
+      {"epoll_ctl", 3, sizeof(epoll_event)},
+      {"prlimit64", 3, sizeof(struct rlimit)},
+      {"clock_nanosleep", 2, sizeof(timespec)},
       {"capget", 0, sizeof(__user_cap_header_struct)},
   };
   for (const auto& [name, argument, bytes] : sizes) {
@@ -147,7 +157,7 @@ TEST(SyscallTable, IoctlCommandsThatEncodeTheirSizeNeedNoRow) {
   EXPECT_FALSE(ioctl_rule(TCGETS, &rule));
 }
 
-// ---- The document ----------------------------------------------------------------------------------------
+// ---- The document -------------------------------------------------------------------------------
 
 std::string argument_name(uint8_t argument) { return "a" + std::to_string(argument); }
 
@@ -160,21 +170,36 @@ std::string scaled(const PointerRule& rule, const std::string& count) {
 std::string extent_text(const PointerRule& rule) {
   const std::string count = argument_name(rule.count);
   switch (rule.extent) {
-    case Extent::kFixed: return std::to_string(rule.base);
-    case Extent::kArgument: return scaled(rule, count);
-    case Extent::kBits: return "bits(" + count + ")";
-    case Extent::kString: return "string";
-    case Extent::kLengthAt: return "*" + count;
-    case Extent::kSelfSized: return scaled(rule, "size within");
-    case Extent::kIoctl: return "encoded";
-    case Extent::kIovec: return "iovec[" + count + "]";
-    case Extent::kMessage: return "msghdr";
-    case Extent::kMessages: return "mmsghdr[" + count + "]";
-    case Extent::kRemote: return "remote iovec[" + count + "]";
-    case Extent::kSigset: return "sigset pair";
-    case Extent::kOneIovec: return "iovec";
-    case Extent::kSemaphores: return "2*semaphores";
-    case Extent::kUnknown: return "?";
+    case Extent::kFixed:
+      return std::to_string(rule.base);
+    case Extent::kArgument:
+      return scaled(rule, count);
+    case Extent::kBits:
+      return "bits(" + count + ")";
+    case Extent::kString:
+      return "string";
+    case Extent::kLengthAt:
+      return "*" + count;
+    case Extent::kSelfSized:
+      return scaled(rule, "size within");
+    case Extent::kIoctl:
+      return "encoded";
+    case Extent::kIovec:
+      return "iovec[" + count + "]";
+    case Extent::kMessage:
+      return "msghdr";
+    case Extent::kMessages:
+      return "mmsghdr[" + count + "]";
+    case Extent::kRemote:
+      return "remote iovec[" + count + "]";
+    case Extent::kSigset:
+      return "sigset pair";
+    case Extent::kOneIovec:
+      return "iovec";
+    case Extent::kSemaphores:
+      return "2*semaphores";
+    case Extent::kUnknown:
+      return "?";
   }
   return "";
 }
@@ -182,14 +207,21 @@ std::string extent_text(const PointerRule& rule) {
 std::string written_text(const PointerRule& rule) {
   switch (rule.written) {
     case Written::kResult:
-      return rule.extent == Extent::kArgument ? ", writes " + scaled(rule, "result") : ", writes result";
-    case Written::kPositive: return ", if result > 0";
-    case Written::kLength: return ", writes *" + argument_name(rule.count);
+      return rule.extent == Extent::kArgument ? ", writes " + scaled(rule, "result")
+                                              : ", writes result";
+    case Written::kPositive:
+      return ", if result > 0";
+    case Written::kLength:
+      return ", writes *" + argument_name(rule.count);
     case Written::kFields:
-      return ", writes " + std::to_string(rule.field_bytes) + " at " + std::to_string(rule.field) + " of each";
-    case Written::kInterrupted: return ", if interrupted";
-    case Written::kAlways: return ", also on error";
-    default: return "";
+      return ", writes " + std::to_string(rule.field_bytes) + " at " + std::to_string(rule.field) +
+             " of each";
+    case Written::kInterrupted:
+      return ", if interrupted";
+    case Written::kAlways:
+      return ", also on error";
+    default:
+      return "";
   }
 }
 
@@ -202,9 +234,11 @@ std::string pointer_text(const PointerRule& rule) {
 std::string effect_text(const SyscallRule& row) {
   if (row.knowledge == Knowledge::kNoPointers) return "no pointers";
   if (row.knowledge == Knowledge::kUnknown) return "not described";
-  if (row.knowledge == Knowledge::kCommand) return "by command " + argument_name(row.command_argument);
+  if (row.knowledge == Knowledge::kCommand)
+    return "by command " + argument_name(row.command_argument);
   std::string text;
-  for (uint32_t i = 0; i < row.pointer_count; ++i) text += (i ? "; " : "") + pointer_text(row.pointers[i]);
+  for (uint32_t i = 0; i < row.pointer_count; ++i)
+    text += (i ? "; " : "") + pointer_text(row.pointers[i]);
   return text;
 }
 
@@ -213,12 +247,13 @@ std::string generated() {
   std::ostringstream text;
   text << "## Syscalls\n\n| Number | Name | Handled as | Memory |\n|---|---|---|---|\n";
   for (const SyscallRule& row : syscall_rows())
-    text << "| " << row.number << " | " << row.name << " | " << rooms[static_cast<int>(row.room)] << " | "
-         << effect_text(row) << " |\n";
+    text << "| " << row.number << " | " << row.name << " | " << rooms[static_cast<int>(row.room)]
+         << " | " << effect_text(row) << " |\n";
   text << "\n## Commands\n\n| Syscall | Command | Number | Memory |\n|---|---|---|---|\n";
   for (const CommandRule& row : command_rows())
-    text << "| " << syscall_name(row.number) << " | " << row.name << " | 0x" << std::hex << row.command
-         << std::dec << " | " << (row.has_rule ? pointer_text(row.pointer) : "no pointer") << " |\n";
+    text << "| " << syscall_name(row.number) << " | " << row.name << " | 0x" << std::hex
+         << row.command << std::dec << " | "
+         << (row.has_rule ? pointer_text(row.pointer) : "no pointer") << " |\n";
   return text.str();
 }
 
@@ -228,8 +263,11 @@ TEST(SyscallTable, DocumentSaysWhatTheTableSays) {
   const std::string text = read_file(path);
   const size_t at = text.find(begin);
   ASSERT_NE(at, std::string::npos) << path;
-  if (std::getenv("SHMREC_WRITE_DOCS")) std::ofstream(path) << text.substr(0, at) << begin << generated();
-  else EXPECT_EQ(text.substr(at + begin.size()), generated()) << "run: SHMREC_WRITE_DOCS=1 syscall_table_test";
+  if (std::getenv("SHMREC_WRITE_DOCS"))
+    std::ofstream(path) << text.substr(0, at) << begin << generated();
+  else
+    EXPECT_EQ(text.substr(at + begin.size()), generated())
+        << "run: SHMREC_WRITE_DOCS=1 syscall_table_test";
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// A robust mutex outlives its owners: workers that take it in a loop are killed at random moments, also
-// between taking it and knowing that they have it. The mutex never stays locked and never has two owners.
-#include "victim.h"
-
+// A robust mutex outlives its owners: workers that take it in a loop are killed at random moments,
+// also between taking it and knowing that they have it. The mutex never stays locked and never has
+// two owners.
 #include <pthread.h>
+
+#include "victim.h"
 
 enum { kWorkers = 3, kKills = 150, kPatienceMs = 10000 };
 
@@ -37,7 +38,8 @@ static void work(void* unused) {
 static void await_progress(int kill_number) {
   long before = s->rounds;
   for (int ms = 0; s->rounds == before; ++ms) {
-    if (ms == kPatienceMs) fail(__FILE__, __LINE__, "stuck after kill %d: %#x", kill_number, *(int*)&s->mutex);
+    if (ms == kPatienceMs)
+      fail(__FILE__, __LINE__, "stuck after kill %d: %#x", kill_number, *(int*)&s->mutex);
     usleep(1000);
   }
 }
@@ -62,6 +64,7 @@ int main(void) {
     *victim = child(work, NULL);
     await_progress(i);
   }
-  for (int i = 0; i < kWorkers; ++i) CHECK(kill(workers[i], SIGKILL) == 0 && waitpid(workers[i], NULL, 0) > 0);
+  for (int i = 0; i < kWorkers; ++i)
+    CHECK(kill(workers[i], SIGKILL) == 0 && waitpid(workers[i], NULL, 0) > 0);
   say("robust_kills %d\n", kKills);
 }
