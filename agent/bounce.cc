@@ -9,6 +9,8 @@ namespace {
 
 constexpr uint64_t kBlockBytes = 256 * 1024;
 constexpr uint64_t kMaxStandIn = 0x7FFFF000;  // the kernel transfers no more in one call
+constexpr uint64_t kMaxCopy = 64 << 20;       // what is longer is not copied
+constexpr uint64_t kScratchBytes = 64 * 1024;
 constexpr int64_t kInterrupted = -4, kFault = -14;
 
 // ---- The arena ----------------------------------------------------------------------------------
@@ -165,6 +167,27 @@ uint64_t pass_alias(Thread* thread, uint64_t address, uint64_t bytes) {
   return alias ? alias : address;
 }
 
+// Logs what the kernel is going to read, without keeping it.
+void log_read(Thread* thread, uint64_t address, uint64_t bytes) {
+  uint8_t* scratch = take(thread, 0, kScratchBytes);
+  Fault fault;
+  for (uint64_t at = 0; scratch && at < bytes; at += kScratchBytes)
+    if (!traced_read(thread, call_origin(thread), scratch, address + at,
+                     min(bytes - at, kScratchBytes), &fault))
+      return;
+}
+
+// A transfer too long to be copied goes to and from the alias: its bytes are logged just before or
+// after, not as the kernel moves them.
+uint64_t pass_logged(Thread* thread, Direction direction, uint64_t address, uint64_t bytes,
+                     const CopyBack& back) {
+  const uint64_t alias = alias_of(address, bytes);
+  if (direction != Direction::kOut) log_read(thread, address, bytes);
+  if (direction != Direction::kIn)
+    item_add(thread, address, reinterpret_cast<void*>(alias), bytes, back);
+  return alias;
+}
+
 }  // namespace
 
 Origin call_origin(const Thread* thread) {
@@ -195,6 +218,8 @@ uint64_t stand_in(Thread* thread, Direction direction, uint64_t address, uint64_
   if (direction == Direction::kKeep) return pass_alias(thread, address, bytes);
   uint64_t usable = accessible(address, bytes, direction != Direction::kIn);
   if (!usable) return address;  // the kernel finds the fault itself
+  if (bytes > kMaxCopy && usable == bytes && alias_of(address, bytes))
+    return pass_logged(thread, direction, address, bytes, back);
   uint8_t* memory;
   if (direction != Direction::kOut) {
     memory = take_filled(thread, address, bytes, &usable);

@@ -1,8 +1,6 @@
 // Translation of the kernel's accesses, run for real on the host: the agent's own code between a
 // program (this test, whose view of a memfd is PROT_NONE) and the kernel, with the parts below it
 // (copying that survives faults, the log) replaced by simple ones.
-#include "agent/kernel_access.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/futex.h>
@@ -26,9 +24,13 @@
 #include <thread>
 #include <vector>
 
+// After libc's: the agent declares memcpy and others once more, without noexcept.
+// clang-format off
+#include "agent/kernel_access.h"
 #include "agent/log.h"
 #include "agent/robust.h"
 #include "agent/syscalls.h"
+// clang-format on
 
 namespace shmrec::agent {
 
@@ -190,11 +192,14 @@ class KernelAccess : public testing::Test {
   }
   void trace(uint32_t protection) {
     forget();
+    add_region(view, kSize, real, protection);
+  }
+  void add_region(char* begin, uint64_t bytes, char* alias, uint32_t protection) {
     Locked lock(regions_lock);
     Region region = {};
-    region.begin = address(view);
-    region.end = region.begin + kSize;
-    region.alias = address(real);
+    region.begin = address(begin);
+    region.end = region.begin + bytes;
+    region.alias = address(alias);
     region.segment = 1;
     region.protection = protection;
     region_insert(region);
@@ -314,6 +319,32 @@ TEST_F(KernelAccess, LargeTransfersUseMappedMemory) {
   EXPECT_EQ(real[kSize - 1], 7);
   EXPECT_EQ(logged, (Log_{read_of(view, kSize, SYS_pwrite64), write_of(view, kSize, SYS_pread64)}));
   close(file);
+}
+
+TEST_F(KernelAccess, HugeTransfersAreNotCopied) {
+  constexpr uint64_t kHuge = 65 << 20;
+  ASSERT_EQ(ftruncate(fd_, kHuge), 0);
+  char* huge = static_cast<char*>(mmap(nullptr, kHuge, PROT_NONE, MAP_SHARED, fd_, 0));
+  char* alias =
+      static_cast<char*>(mmap(nullptr, kHuge, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0));
+  forget();
+  add_region(huge, kHuge, alias, PROT_READ | PROT_WRITE);
+  const uint64_t args[6] = {0, address(huge), kHuge, 0, 0, 0};
+  ASSERT_EQ(enter(thread, SYS_read, args), Answer::kPost);
+  EXPECT_EQ(thread->regs.rsi, address(alias));
+  kernel_access_cancel(thread);
+  const int file = memfd_create("file", 0);
+  alias[kHuge - 1] = 'z';
+  EXPECT_EQ(call(SYS_pwrite64, file, huge, kHuge, 0), int64_t(kHuge));
+  EXPECT_EQ(call(SYS_pread64, file, huge, kHuge, kHuge - 10), 10);
+  EXPECT_EQ(alias[9], 'z');
+  uint64_t read = 0;
+  for (size_t i = 0; i + 1 < logged.size(); ++i) read += logged[i].bytes;
+  EXPECT_EQ(read, kHuge);
+  EXPECT_EQ(logged.back(), (Logged{'w', 0, 10, SYS_pread64 + 1}));
+  close(file);
+  munmap(huge, kHuge);
+  munmap(alias, kHuge);
 }
 
 TEST_F(KernelAccess, StandInKeepsTheOffsetInThePageForDirectIo) {
