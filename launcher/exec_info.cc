@@ -70,24 +70,26 @@ std::span<const unsigned char> read_stack(int pid, uint64_t from) {
   return {bytes.data(), got > 0 ? static_cast<size_t>(got) : 0};
 }
 
-std::string executable_of(int pid) {
-  char target[4096];
-  const ssize_t bytes =
-      readlink(("/proc/" + std::to_string(pid) + "/exe").c_str(), target, sizeof target);
-  return bytes > 0 ? std::string(target, static_cast<size_t>(bytes)) : std::string();
-}
-
 }  // namespace
 
 ExecInfo parse_initial_stack(std::span<const unsigned char> stack, uint64_t address) {
   ExecInfo info;
   StackReader reader(stack, address);
   uint64_t argc = 0;
-  info.complete = reader.next(argc) && reader.strings(info.arguments) &&
-                  reader.strings(info.environment);
+  const bool counted = reader.next(argc);
+  const bool arguments = reader.strings(info.arguments);
+  const bool environment = reader.strings(info.environment);
+  info.complete = counted && arguments && environment;
   for (uint64_t type = 0, value = 0; reader.next(type) && reader.next(value) && type != AT_NULL;)
     if (type == AT_EXECFN && !reader.string_at(value, info.executable)) info.complete = false;
   return info;
+}
+
+std::string executable_of(int pid) {
+  char target[4096];
+  const ssize_t bytes =
+      readlink(("/proc/" + std::to_string(pid) + "/exe").c_str(), target, sizeof target);
+  return bytes > 0 ? std::string(target, static_cast<size_t>(bytes)) : std::string();
 }
 
 ExecInfo read_exec_info(int pid, uint64_t stack_pointer) {

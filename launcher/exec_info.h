@@ -24,4 +24,7 @@ ExecInfo parse_initial_stack(std::span<const unsigned char> stack, uint64_t addr
 // Reads it from a stopped process, and the executable's path from /proc.
 ExecInfo read_exec_info(int pid, uint64_t stack_pointer);
 
+// From /proc; empty if it may not be read.
+std::string executable_of(int pid);
+
 }  // namespace shmrec::launcher

@@ -142,8 +142,10 @@ std::string Injector::plant_stub(pid_t pid, Tracee& tracee) {
   user_regs_struct& registers = tracee.registers;
   iovec all{&registers, sizeof registers};
   if (ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &all) != 0) return failed("read registers");
-  if (all.iov_len != sizeof registers || registers.cs != kUserCode64)
+  if (all.iov_len != sizeof registers || registers.cs != kUserCode64) {
+    tracee.exec.executable = executable_of(pid);
     return "the program is 32-bit code, which is not recorded";
+  }
   tracee.exec = read_exec_info(pid, registers.rsp);
   if (!peek(pid, registers.rip, tracee.word)) return failed("read the entry point");
   if (!get_mask(pid, tracee.mask)) return failed("read the signal mask");

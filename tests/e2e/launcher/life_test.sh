@@ -19,6 +19,15 @@ check "no keeper stays" "$before" "$(keepers)"
 run --wait-all sh -c "(sleep 0.3; $victim > all) &"
 check "--wait-all waits" recorded "$(cat all)"
 
+# As the first process of a pid namespace it ends everything with the command, as the kernel would.
+if unshare --pid --fork --mount-proc true 2>/dev/null; then
+  timeout 20 unshare --pid --fork --mount-proc "$driver" --keep-spool sh -c 'sleep 100 & exit 3' 2>err
+  check "exit code as pid 1" 3 $?
+  check "...ends the others" 0 "$(grep -c 'outlived' err)"
+  check "...and reaps them" 1 "$(cat spool/*/events.jsonl | grep '"type":"exit"' | grep -c '"status":9')"
+  rm -rf spool
+fi
+
 # The launcher is killed. A command that runs goes on.
 "$driver" sh -c 'echo > up; sleep 0.5; echo > survived' 2>err & launcher=$!
 wait_for_file up
