@@ -326,6 +326,8 @@ def damage(data, at, how):
     kind = commit >> 16 & 0xFF
     if kind not in (shmlog.KIND_READ, shmlog.KIND_WRITE) or commit >> 24 != shmlog.COMMITTED:
         return False
+    if how == "version" and kind != shmlog.KIND_WRITE:
+        return False  # a read between two writes of other bytes of the line fits either version
     if how == "value":
         data[at + 56] ^= 0x10
     elif how == "version":
