@@ -16,8 +16,8 @@ struct Needed {
 constexpr Needed kNeeded[] = {
     {CAP_KILL, "forward signals to a command that changed its user"},
     {CAP_SYS_PTRACE, "put the agent into programs of other users"},
-    {CAP_SETUID, "the same, where CAP_SYS_PTRACE is not held"},
-    {CAP_SETGID, "the same, where CAP_SYS_PTRACE is not held"},
+    {CAP_SETUID, "take the user of such a program where CAP_SYS_PTRACE is not held"},
+    {CAP_SETGID, "take its group"},
 };
 
 struct FreeCapabilities {

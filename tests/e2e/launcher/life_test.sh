@@ -60,7 +60,11 @@ check "no spool, failurePolicy open" native "$(SHMREC_SPOOL=/proc/nowhere run "$
 SHMREC_SPOOL=/proc/nowhere run --policy closed.yaml "$victim" > out
 check "no spool, failurePolicy closed" 125 $?
 
-rm -f ./*.zst
+rm -rf spool
+(cd /proc && run true)
+check "a bundle that cannot be written: the run is kept" 1 "$(ls spool | wc -l)"
+check "...and said to be" 1 "$(grep -c 'shmrec bundle create .*/spool/true-' err)"
+rm -rf spool ./*.zst
 check "--on-failure, success" "" "$(run --on-failure true; ls ./*.zst 2>/dev/null | grep true-)"
 run --on-failure sh -c 'exit 4'
 check "--on-failure, failure" 1 "$(ls ./sh-*.zst | wc -l)"
