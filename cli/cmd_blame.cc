@@ -92,7 +92,7 @@ int cmd_blame(int argc, char** argv) {
   const auto files = recording::RunFiles::open(arguments.bundle);
   if (!files) return fail(files.error());
   const auto index = recording::AccessIndex::build((*files)->log());
-  const recording::Timeline timeline((*files)->log());
+  const recording::Timeline timeline = (*files)->timeline();
   recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
   const auto answer = recording::Blame(*index, timeline, symbols).ask(arguments.query);
   if (!answer) return fail(answer.error());

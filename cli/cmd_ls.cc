@@ -27,7 +27,7 @@ int cmd_ls(int argc, char** argv) {
     std::fprintf(stderr, "shmrec: %s\n", files.error().message.c_str());
     return files.error().bad_input ? 2 : 1;
   }
-  const recording::Timeline timeline((*files)->log());
+  const recording::Timeline timeline = (*files)->timeline();
   const recording::Listing listing = recording::make_listing(timeline);
   using nlohmann::detail::error_handler_t;
   const std::string text = json ? recording::listing_json(listing).dump(2, ' ', false, error_handler_t::replace) + "\n"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "recording/bundle.h"
 
@@ -36,6 +37,21 @@ Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path) {
   if (!reader) return reader.error();
   files->log_ = std::move(*reader);
   return files;
+}
+
+Timeline RunFiles::timeline() const {
+  Timeline timeline(*log_);
+  std::ifstream events(directory_ / "events.jsonl");
+  for (std::string line; !directory_.empty() && std::getline(events, line);) {
+    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);  // the last line may be torn
+    if (!event.is_object() || event.value("type", nlohmann::json()) != "exit") continue;
+    const auto pid = event.find("pid");
+    const auto status = event.find("status");
+    if (pid == event.end() || status == event.end()) continue;
+    if (!pid->is_number_integer() || !status->is_number_integer()) continue;
+    timeline.note_exit(pid->get<int32_t>(), status->get<int>());
+  }
+  return timeline;
 }
 
 std::string RunFiles::binary(const std::string& path) const {

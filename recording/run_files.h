@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "recording/shmlog_reader.h"
+#include "recording/timeline.h"
 
 namespace shmrec::recording {
 
@@ -22,6 +23,8 @@ class RunFiles {
 
   const ShmlogReader& log() const { return *log_; }
   const std::string& given_path() const { return given_path_; }
+  // The log's timeline, with the ends of processes that only the launcher saw (SIGKILL).
+  Timeline timeline() const;
   // Directory with run.json and its neighbours; empty for a log alone.
   const std::filesystem::path& directory() const { return directory_; }
   // The file to read for a program or library of the recorded system: its copy in the bundle, else

@@ -66,12 +66,16 @@ uint64_t end_of(const shmlog::JournalEntry& entry) {
   return entry.a + std::min(entry.b, std::numeric_limits<uint64_t>::max() - entry.a);
 }
 
+void set_wait_status(Recording& recording, int status) {
+  if (WIFSIGNALED(status)) recording.signal = WTERMSIG(status);
+  if (WIFEXITED(status)) recording.exit_code = WEXITSTATUS(status);
+  recording.ended = true;
+}
+
 void set_end(Recording& recording, const shmlog::ProcessEntry& entry) {
   recording.became_another = entry.exit_known == 2;
   recording.ended = entry.exit_known != 0 || entry.state == static_cast<uint32_t>(shmlog::EntryState::kEnded);
-  if (entry.exit_known != 1) return;
-  if (WIFSIGNALED(entry.exit_status)) recording.signal = WTERMSIG(entry.exit_status);
-  if (WIFEXITED(entry.exit_status)) recording.exit_code = WEXITSTATUS(entry.exit_status);
+  if (entry.exit_known == 1) set_wait_status(recording, entry.exit_status);
 }
 
 }  // namespace
@@ -88,6 +92,18 @@ Timeline::Timeline(const ShmlogReader& reader) : reader_(reader) {
                    [](const Recording& a, const Recording& b) { return a.start_tsc < b.start_tsc; });
   for (size_t i = 0; i < recordings_.size(); ++i) by_process_[recordings_[i].process] = i;
   add_steps();
+  for (const JournalItem& item : reader.journal()) {
+    if (static_cast<JournalType>(item.entry.type) != JournalType::kChildExit) continue;
+    note_exit(static_cast<int32_t>(item.entry.a), static_cast<int>(item.entry.b));
+  }
+}
+
+void Timeline::note_exit(int32_t pid, int wait_status) {
+  const auto newest = std::find_if(recordings_.rbegin(), recordings_.rend(),
+                                   [&](const Recording& recording) { return recording.pid == pid; });
+  if (newest == recordings_.rend()) return;
+  const bool known = newest->signal || newest->exit_code || newest->became_another;
+  if (!known) set_wait_status(*newest, wait_status);
 }
 
 void Timeline::add_recording(const Numbered<shmlog::ProcessEntry>& numbered) {

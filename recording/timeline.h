@@ -81,6 +81,10 @@ class Timeline {
   // All pieces of segments it ever had mapped, inherited ones first.
   std::vector<Mapping> segments_mapped(const Recording& recording) const;
 
+  // Somebody saw the process `pid` end with a wait status: its newest recording gets it, unless that
+  // said itself how it ends.
+  void note_exit(int32_t pid, int wait_status);
+
   // Coverage lines of the journal: what was not recorded, and why.
   std::vector<std::string> coverage() const;
 

@@ -461,6 +461,22 @@ TEST(Timeline, FindsRecordingsByIdPrefixPidAndName) {
   EXPECT_EQ(timeline.by_process(run.consumer)->signal, 6);
 }
 
+TEST(Timeline, AParentTellsHowAKilledChildEnded) {
+  ProducerConsumer run;
+  run.log.process(run.consumer).exit_known = 0;
+  run.log.add_journal(shmlog::JournalType::kChildExit, run.producer, 0, {137, 9});
+  const std::vector<uint8_t> bytes = run.log.build();
+  const auto log = open_bytes(bytes);
+  Timeline timeline(*log);
+  EXPECT_EQ(timeline.by_process(run.consumer)->signal, 9);
+  timeline.note_exit(137, 0);
+  EXPECT_EQ(timeline.by_process(run.consumer)->signal, 9) << "the first word stands";
+  EXPECT_FALSE(timeline.by_process(run.producer)->ended);
+  timeline.note_exit(133, 0x300);
+  EXPECT_EQ(timeline.by_process(run.producer)->exit_code, 3);
+  timeline.note_exit(4711, 0);
+}
+
 // ---- The worked example of the format document -----------------------------------------------------
 
 // The hex dump of docs/shmlog_format.md: lines "OFFSET: BYTES..." in the block after the marker.
