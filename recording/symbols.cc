@@ -201,8 +201,10 @@ std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& want
 struct ModuleFile::Dwfl_ {
   ::Dwfl* session = nullptr;
   Dwfl_Module* module = nullptr;
+  std::map<std::string, std::optional<Variable>> variables;  // answers given; a search reads all units
   ~Dwfl_() { dwfl_end(session); }
 
+  std::optional<Variable> search(const std::string& name) const;
   Elf* elf(GElf_Addr* bias) const { return dwfl_module_getelf(module, bias); }
   Dwarf* dwarf(Dwarf_Addr* bias) const { return dwfl_module_getdwarf(module, bias); }
 };
@@ -262,10 +264,16 @@ SourcePlace ModuleFile::place(uint64_t address) const {
 }
 
 std::optional<Variable> ModuleFile::variable(const std::string& name) const {
+  const auto [known, fresh] = dwfl_->variables.try_emplace(name);
+  if (fresh) known->second = dwfl_->search(name);
+  return known->second;
+}
+
+std::optional<Variable> ModuleFile::Dwfl_::search(const std::string& name) const {
   Dwarf_Addr dwarf_bias = 0;
   GElf_Addr elf_bias = 0;
-  dwfl_->elf(&elf_bias);
-  if (Dwarf* dwarf = dwfl_->dwarf(&dwarf_bias)) {
+  elf(&elf_bias);
+  if (Dwarf* dwarf = this->dwarf(&dwarf_bias)) {
     Dwarf_CU* cu = nullptr;
     Dwarf_Die unit;
     while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, nullptr) == 0) {
@@ -275,12 +283,12 @@ std::optional<Variable> ModuleFile::variable(const std::string& name) const {
       }
     }
   }
-  const int symbols = dwfl_module_getsymtab(dwfl_->module);
+  const int symbols = dwfl_module_getsymtab(module);
   for (int i = 0; i < symbols; ++i) {
     GElf_Sym symbol;
     GElf_Addr address;
     const char* symbol_name =
-        dwfl_module_getsym_info(dwfl_->module, i, &symbol, &address, nullptr, nullptr, nullptr);
+        dwfl_module_getsym_info(module, i, &symbol, &address, nullptr, nullptr, nullptr);
     if (symbol_name == nullptr || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT) continue;
     if (symbol.st_shndx == SHN_UNDEF || (name != symbol_name && name != demangled(symbol_name))) continue;
     return Variable{address - elf_bias, symbol.st_size, Type()};
