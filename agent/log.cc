@@ -2,8 +2,10 @@
 
 #include <linux/mman.h>
 
+#include <initializer_list>
+
 #include "agent/agent_abi.h"
-#include "policy/glob.h"
+#include "policy/match.h"
 
 namespace shmrec::agent {
 
@@ -117,22 +119,27 @@ bool claim_lane(uint32_t index, bool ended) {
   return compare_exchange(&lane.state, from, static_cast<uint32_t>(EntryState::kClaimed));
 }
 
+bool take_dead_lane(uint32_t index, bool with_robust) {
+  LaneEntry& lane = lane_at(index);
+  const uint32_t live = static_cast<uint32_t>(EntryState::kLive);
+  const uint32_t robust = load(&lane.robust_count);
+  if (load(&lane.state) != live || (robust && !with_robust) || !lane_dead(lane)) return false;
+  if (!compare_exchange(&lane.state, live, static_cast<uint32_t>(EntryState::kClaimed))) return false;
+  if (robust) fetch_add(&log_header().robust_held, 0u - min(robust, kRobustSlots));
+  recover_lane(index);
+  return true;
+}
+
 uint32_t find_lane() {
   const Area& lanes = log_header().lanes;
   const uint32_t fresh = fetch_add(&log_header().next_lane, 1u);
   if (fresh && fresh < lanes.count && claim_lane(fresh, false)) return fresh;
   for (uint32_t i = 1; i < lanes.count; ++i)
     if (claim_lane(i, true)) return i;
-  for (uint32_t i = 1; i < lanes.count; ++i) {
-    LaneEntry& lane = lane_at(i);
-    if (load(&lane.state) != static_cast<uint32_t>(EntryState::kLive) || !lane_dead(lane)) continue;
-    if (lane.robust_count) continue;  // still needed to tell the mutex's next owner
-    if (!compare_exchange(&lane.state, static_cast<uint32_t>(EntryState::kLive),
-                          static_cast<uint32_t>(EntryState::kClaimed)))
-      continue;
-    recover_lane(i);
-    return i;
-  }
+  // What a dead thread's lane says of its robust mutexes is for their next owner: the last to be reused.
+  for (const bool with_robust : {false, true})
+    for (uint32_t i = 1; i < lanes.count; ++i)
+      if (take_dead_lane(i, with_robust)) return i;
   return 0;
 }
 
@@ -500,13 +507,6 @@ uint32_t find_segment(const SegmentIdentity& identity) {
   return 0;
 }
 
-bool rule_matches(const PolicyRule& rule, const SegmentIdentity& identity, const char* executable) {
-  if (!(rule.kinds & 1u << static_cast<uint32_t>(identity.kind))) return false;
-  if (rule.has_key && (identity.kind != SegmentKind::kSysV || rule.key != identity.sysv_key)) return false;
-  if (rule.name[0] && !glob_match(rule.name, strlen(rule.name), identity.name, strlen(identity.name), 0)) return false;
-  return !rule.executable[0] || glob_match(rule.executable, strlen(rule.executable), executable, strlen(executable), 0);
-}
-
 void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   const Header& header = log_header();
   const PolicyRule* rules = log_area<PolicyRule>(header.rules);
@@ -514,13 +514,12 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   read_executable(executable, sizeof executable);
   entry.mode = header.default_mode;
   entry.order = header.default_order;
-  for (uint32_t i = 0; i < header.rules.count; ++i) {
-    if (!rule_matches(rules[i], identity, executable)) continue;
-    entry.mode = rules[i].mode;
-    entry.order = rules[i].order;
-    entry.rule = i + 1;
-    return;
-  }
+  const SegmentQuestion question = {identity.kind, identity.sysv_key, identity.name, strlen(identity.name),
+                                    executable, strlen(executable)};
+  entry.rule = find_rule(rules, header.rules.count, question);
+  if (!entry.rule) return;
+  entry.mode = rules[entry.rule - 1].mode;
+  entry.order = rules[entry.rule - 1].order;
 }
 
 // Held for the time of entering one segment. The holder writes its pid; a dead holder is replaced.
