@@ -31,16 +31,22 @@ int fail(const Error& error) {
 void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("BUNDLE", arguments.bundle, "Bundle, run directory or .shmlog file")->required();
   app.add_option("WHERE", arguments.query.where,
-                 "An address (0x...), SEGMENT+OFFSET (label, name or number, see shmrec ls), or an expression over "
+                 "An address (0x...), SEGMENT+OFFSET (label, name or number, see shmrec ls), or an "
+                 "expression over "
                  "global variables such as '&ring[2].value'")
       ->required();
   app.add_option("--recording", arguments.query.recording,
-                 "Recording by ID, pid or name; default: one that accessed it and crashed, else the last to access it");
-  app.add_option("--at", arguments.at, "Time in the recording: EVENT, EVENT:0xPC or end")->capture_default_str();
-  app.add_option("--len", arguments.query.length, "Bytes; default: what WHERE or the last access says")
+                 "Recording by ID, pid or name; default: one that accessed it and crashed, else "
+                 "the last to access it");
+  app.add_option("--at", arguments.at, "Time in the recording: EVENT, EVENT:0xPC or end")
+      ->capture_default_str();
+  app.add_option("--len", arguments.query.length,
+                 "Bytes; default: what WHERE or the last access says")
       ->check(CLI::Range(uint64_t{1}, recording::kMaxBlameBytes));
-  app.add_option("--history", arguments.history, "Also the N earlier writes, or all")->type_name("N|all");
-  app.add_flag("--forward", arguments.query.forward, "Who read the value, instead of where it came from");
+  app.add_option("--history", arguments.history, "Also the N earlier writes, or all")
+      ->type_name("N|all");
+  app.add_flag("--forward", arguments.query.forward,
+               "Who read the value, instead of where it came from");
   app.add_flag("--json", arguments.json, "Print a JSON document");
   app.add_flag("--show-command-line", arguments.show_command_line,
                "Also print for each access the command that asks from there");
@@ -56,7 +62,8 @@ Result<> settle(Arguments& arguments) {
   } else if (!history.empty()) {
     const char* end = history.data() + history.size();
     const auto [stop, error] = std::from_chars(history.data(), end, arguments.query.history);
-    if (error != std::errc() || stop != end) return Error{"--history " + history + ": expected a number or all"};
+    if (error != std::errc() || stop != end)
+      return Error{"--history " + history + ": expected a number or all"};
   }
   return Unit{};
 }
@@ -64,7 +71,9 @@ Result<> settle(Arguments& arguments) {
 void print_answer(const Arguments& arguments, const recording::BlameAnswer& answer) {
   if (arguments.json) {
     using nlohmann::detail::error_handler_t;
-    std::printf("%s\n", recording::blame_json(answer).dump(2, ' ', false, error_handler_t::replace).c_str());
+    std::printf(
+        "%s\n",
+        recording::blame_json(answer).dump(2, ' ', false, error_handler_t::replace).c_str());
     return;
   }
   std::fputs(recording::blame_table(answer, isatty(STDOUT_FILENO) != 0).c_str(), stdout);
@@ -72,15 +81,18 @@ void print_answer(const Arguments& arguments, const recording::BlameAnswer& answ
     std::printf("\n%s", recording::blame_command_lines(answer, arguments.bundle).c_str());
   }
   std::fflush(stdout);
-  for (const std::string& note : answer.notes) std::fprintf(stderr, "shmrec: note: %s\n", note.c_str());
+  for (const std::string& note : answer.notes)
+    std::fprintf(stderr, "shmrec: note: %s\n", note.c_str());
 }
 
 }  // namespace
 
 int cmd_blame(int argc, char** argv) {
-  CLI::App app{"Prints the accesses that led to a value in shared memory, newest last; those of the recording in "
-               "question are marked with *.",
-               "shmrec blame"};
+  CLI::App app{
+      "Prints the accesses that led to a value in shared memory, newest last; those of the "
+      "recording in "
+      "question are marked with *.",
+      "shmrec blame"};
   Arguments arguments;
   add_options(app, arguments);
   try {

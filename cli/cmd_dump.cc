@@ -46,13 +46,16 @@ std::string first_bytes(const std::string& path, size_t count) {
 }  // namespace
 
 int cmd_dump(int argc, char** argv) {
-  CLI::App app{"Prints what is in a file, by its magic: a shared-memory log item by item, of a bundle or a run "
-               "directory the manifest.",
-               "shmrec dump"};
+  CLI::App app{
+      "Prints what is in a file, by its magic: a shared-memory log item by item, of a bundle or a "
+      "run "
+      "directory the manifest.",
+      "shmrec dump"};
   std::string path;
   bool json = false;
   app.add_option("FILE", path, "A .shmlog file, a bundle or a run directory")->required();
-  app.add_flag("--json", json, "A log as JSON Lines, one object an item; a manifest is JSON anyway");
+  app.add_flag("--json", json,
+               "A log as JSON Lines, one object an item; a manifest is JSON anyway");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

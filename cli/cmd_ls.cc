@@ -10,9 +10,11 @@
 namespace shmrec::cli {
 
 int cmd_ls(int argc, char** argv) {
-  CLI::App app{"Lists the recordings of a run, the shared-memory segments with who mapped them, where, and how "
-               "often they were read and written, what was lost, and what was not recorded.",
-               "shmrec ls"};
+  CLI::App app{
+      "Lists the recordings of a run, the shared-memory segments with who mapped them, where, and "
+      "how "
+      "often they were read and written, what was lost, and what was not recorded.",
+      "shmrec ls"};
   std::string bundle;
   bool json = false;
   app.add_option("BUNDLE", bundle, "Bundle, run directory or .shmlog file")->required();
@@ -30,8 +32,9 @@ int cmd_ls(int argc, char** argv) {
   const recording::Timeline timeline = (*files)->timeline();
   const recording::Listing listing = recording::make_listing(timeline);
   using nlohmann::detail::error_handler_t;
-  const std::string text = json ? recording::listing_json(listing).dump(2, ' ', false, error_handler_t::replace) + "\n"
-                                : recording::listing_text(listing);
+  const std::string text =
+      json ? recording::listing_json(listing).dump(2, ' ', false, error_handler_t::replace) + "\n"
+           : recording::listing_text(listing);
   std::fputs(text.c_str(), stdout);
   return 0;
 }

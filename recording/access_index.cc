@@ -31,12 +31,14 @@ Position Access::position(uint64_t offset) const {
   return {writes() ? write_versions[i] : read_versions[i], writes(), header.event};
 }
 
-// ---- Building --------------------------------------------------------------------------------------
+// ---- Building
+// --------------------------------------------------------------------------------------
 
 // Indexes a share of the chunks; one per thread.
 class AccessIndex::Builder {
  public:
-  explicit Builder(AccessIndex& index) : index_(index), buckets_(index.buckets_), table_(kFirstTableSize) {}
+  explicit Builder(AccessIndex& index)
+      : index_(index), buckets_(index.buckets_), table_(kFirstTableSize) {}
 
   void run(uint32_t first, uint32_t step) {
     for (uint32_t slot = first; slot < index_.slots_.size(); slot += step) add_chunk(slot);
@@ -103,7 +105,9 @@ class AccessIndex::Builder {
   uint32_t* find_place(uint64_t key, bool writes) {
     const size_t mask = table_.size() - 1;
     size_t at = (key >> 20 ^ static_cast<size_t>(writes)) & mask;
-    while (table_[at] != kNone && (open_[table_[at]].key != key || open_[table_[at]].writes != writes)) at = (at + 1) & mask;
+    while (table_[at] != kNone &&
+           (open_[table_[at]].key != key || open_[table_[at]].writes != writes))
+      at = (at + 1) & mask;
     return &table_[at];
   }
 
@@ -140,7 +144,8 @@ std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
   for (size_t i = 0; i < threads; ++i) builders.emplace_back(*index);
   std::vector<std::thread> workers;
   for (uint32_t i = 1; i < threads; ++i) {
-    workers.emplace_back([&builders, i, threads] { builders[i].run(i, static_cast<uint32_t>(threads)); });
+    workers.emplace_back(
+        [&builders, i, threads] { builders[i].run(i, static_cast<uint32_t>(threads)); });
   }
   builders[0].run(0, static_cast<uint32_t>(threads));
   for (std::thread& worker : workers) worker.join();
@@ -160,7 +165,8 @@ std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
   return index;
 }
 
-// ---- Questions -------------------------------------------------------------------------------------
+// ---- Questions
+// -------------------------------------------------------------------------------------
 
 // Postings that can hold an answer, those with the newest accesses first.
 std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query) const {
@@ -171,7 +177,8 @@ std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query
       if (posting.key != key || (query.writes_only && !posting.writes)) continue;
       if (query.before_version && posting.first_version >= *query.before_version) continue;
       if (posting.last_version <= query.after_version) continue;
-      if (query.process != 0 && reader_.chunks()[posting.slot].header.process != query.process) continue;
+      if (query.process != 0 && reader_.chunks()[posting.slot].header.process != query.process)
+        continue;
       if (slots_[posting.slot].first_event > query.max_event) continue;
       found.push_back(posting);
     }
@@ -203,11 +210,13 @@ void AccessIndex::visit_matches(const LineQuery& query, const Posting& posting, 
   RecordView record;
   while (copy->next(at, record)) {
     const shmlog::RecordHeader& header = record.header;
-    if (record.is_clock() || header.segment != query.segment || record.writes() != posting.writes) continue;
+    if (record.is_clock() || header.segment != query.segment || record.writes() != posting.writes)
+      continue;
     if (header.offset >= query.end || header.offset + header.length <= query.begin) continue;
     if (header.event > query.max_event) continue;
     const auto index = static_cast<uint32_t>(line - header.offset / shmlog::kLineBytes);
-    if (reader_.outcome(copy->info(), record) == Outcome::kNotDone || !line_done(record, index)) continue;
+    if (reader_.outcome(copy->info(), record) == Outcome::kNotDone || !line_done(record, index))
+      continue;
     const uint64_t version = line_version(record, index);
     if (query.before_version && version >= *query.before_version) continue;
     if (version <= query.after_version) continue;
@@ -234,7 +243,8 @@ std::vector<std::optional<RecordId>> AccessIndex::newest(const LineQuery& query)
         Best& b = best[byte - query.begin];
         const RecordId id{posting.slot, record.at};
         // Equal positions: pieces of one event; the later record of the lane wins.
-        if (!b.id || b.position < position || (b.position == position && *b.id < id)) b = {position, id};
+        if (!b.id || b.position < position || (b.position == position && *b.id < id))
+          b = {position, id};
       }
     });
   }

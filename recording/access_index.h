@@ -2,8 +2,8 @@
 //
 // For each (segment, line) and chunk there are at most two postings, one of the accesses that write
 // and one of those that only read. A query picks the chunks whose version range can hold the answer
-// and searches those, newest first, until nothing older can win. So the price of a question is a few
-// chunks (64 KiB each), whatever the size of the log.
+// and searches those, newest first, until nothing older can win. So the price of a question is a
+// few chunks (64 KiB each), whatever the size of the log.
 //
 // The index is built in memory, in one pass over all chunks on all processors, when a log is opened
 // for a question. A posting is plain data, so that a later version can write the buckets beside the
@@ -73,11 +73,11 @@ struct Access {
 // Bytes of one line, and which accesses to them are wanted.
 struct LineQuery {
   uint32_t segment = 0;
-  uint64_t begin = 0;                   // segment offsets; all in one line
+  uint64_t begin = 0;  // segment offsets; all in one line
   uint64_t end = 0;
   std::optional<uint64_t> before_version;  // only accesses whose version is smaller
-  uint64_t after_version = 0;           // only accesses whose version is larger
-  uint32_t process = 0;                 // 0: any
+  uint64_t after_version = 0;              // only accesses whose version is larger
+  uint32_t process = 0;                    // 0: any
   uint64_t max_event = UINT64_MAX;
   bool writes_only = false;
 };
@@ -103,13 +103,13 @@ class AccessIndex {
 
  private:
   struct Posting {
-    uint64_t key;           // hash of segment and line
+    uint64_t key;  // hash of segment and line
     uint64_t first_version;
     uint64_t last_version;
     uint32_t slot;
     bool writes;
   };
-  struct Slot {             // what is known of a chunk
+  struct Slot {  // what is known of a chunk
     uint64_t first_event = UINT64_MAX;
     uint64_t last_event = 0;
     uint64_t records = 0;

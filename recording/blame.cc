@@ -12,7 +12,8 @@ namespace shmrec::recording {
 
 using shmlog::kLineBytes;
 
-// ---- Time notation ---------------------------------------------------------------------------------
+// ---- Time notation
+// ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -42,7 +43,8 @@ Result<TimeInRecording> parse_time(const std::string& text) {
   return TimeInRecording{event};
 }
 
-// ---- Investigation ---------------------------------------------------------------------------------
+// ---- Investigation
+// ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -64,7 +66,8 @@ uint8_t byte_at(const std::vector<uint8_t>& bytes, const Access& access, uint64_
 // Collects the rows of one answer.
 class Investigation {
  public:
-  Investigation(const LocateContext& context, const Location& location, uint32_t process, uint64_t event)
+  Investigation(const LocateContext& context, const Location& location, uint32_t process,
+                uint64_t event)
       : index_(context.index), location_(location), process_(process), event_(event) {}
 
   // Newest access by the recording to each byte, at or before the time.
@@ -116,7 +119,8 @@ class Investigation {
     std::vector<RecordId> order = ordered({fresh.begin(), fresh.end()});
     const size_t kept = static_cast<size_t>(std::min<uint64_t>(count, order.size()));
     if (kept < order.size()) {
-      note(with_separators(order.size() - kept) + " earlier writes are not shown; --history all lists them");
+      note(with_separators(order.size() - kept) +
+           " earlier writes are not shown; --history all lists them");
     }
     rows_.insert(order.end() - static_cast<ptrdiff_t>(kept), order.end());
   }
@@ -173,7 +177,8 @@ class Investigation {
     LineQuery query = line_query(byte, byte + 1);
     query.writes_only = true;
     const uint32_t line = access.line_index(byte);
-    query.before_version = access.reads() ? access.read_versions[line] : access.write_versions[line];
+    query.before_version =
+        access.reads() ? access.read_versions[line] : access.write_versions[line];
     // The same question is asked for neighbouring bytes: ask for the line once.
     const auto key = std::make_pair(access.id, byte / kLineBytes);
     auto [at, fresh] = sources_.try_emplace(key);
@@ -195,9 +200,12 @@ class Investigation {
 
   void compare_values(uint64_t byte, RecordId write_id, RecordId read_id, const Access& read) {
     const Access* write = load(write_id);
-    if (write == nullptr || byte_at(write->output, *write, byte) == byte_at(read.input, read, byte)) return;
+    if (write == nullptr || byte_at(write->output, *write, byte) == byte_at(read.input, read, byte))
+      return;
     if (write->outcome == Outcome::kInferred || write->outcome == Outcome::kInFlight) {
-      return note("a process died in the middle of a write; whether it happened can only be told from what was read");
+      return note(
+          "a process died in the middle of a write; whether it happened can only be told from what "
+          "was read");
     }
     unrecorded_[read_id].insert(byte);
   }
@@ -205,13 +213,20 @@ class Investigation {
   void note_unexplained(uint64_t byte, const Access& access) {
     const bool relaxed = access.header.flags & shmlog::kFlagRelaxed;
     if (index_.reader().history_lost()) {
-      note("no write before the oldest read shown is in the log; part of the history was overwritten or not logged");
+      note(
+          "no write before the oldest read shown is in the log; part of the history was "
+          "overwritten or not logged");
     } else if (byte_at(access.input, access, byte) != 0) {
-      note("no recorded write explains the value: it was there before the recording or came from an unrecorded writer");
+      note(
+          "no recorded write explains the value: it was there before the recording or came from an "
+          "unrecorded writer");
     } else {
-      note("never written before by a recorded process: the value is what the segment held at the start");
+      note(
+          "never written before by a recorded process: the value is what the segment held at the "
+          "start");
     }
-    if (relaxed) note("the segment's order is relaxed: order between processes is by clock and may be wrong");
+    if (relaxed)
+      note("the segment's order is relaxed: order between processes is by clock and may be wrong");
   }
 
   void add_readers(uint64_t byte, RecordId write_id) {
@@ -267,9 +282,9 @@ class Investigation {
   std::vector<std::string> notes_;
 };
 
-// Sorts by exact order where there is one (versions within a line, event numbers within a recording),
-// by clock otherwise: a topological sort whose ready set is kept in clock order. Contradictory orders
-// (threads of one process, a damaged log) are broken by clock.
+// Sorts by exact order where there is one (versions within a line, event numbers within a
+// recording), by clock otherwise: a topological sort whose ready set is kept in clock order.
+// Contradictory orders (threads of one process, a damaged log) are broken by clock.
 std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
   struct Node {
     RecordId id;
@@ -292,8 +307,9 @@ std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
   std::map<uint64_t, std::vector<std::pair<Position, size_t>>> lines;
   for (size_t i = 0; i < nodes.size(); ++i) {
     const Access& access = *load(nodes[i].id);
-    for (const auto& [begin, end] : split_lines(std::max(access.header.offset, location_.offset),
-                                                std::min(access.end(), location_.offset + location_.length))) {
+    for (const auto& [begin, end] :
+         split_lines(std::max(access.header.offset, location_.offset),
+                     std::min(access.end(), location_.offset + location_.length))) {
       lines[begin / kLineBytes].push_back({access.position(begin), i});
     }
     processes[access.process].push_back({{access.header.event, false, nodes[i].id.at}, i});
@@ -308,8 +324,10 @@ std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
   std::set<Ready> waiting;
   const auto entry = [&](size_t i) { return Ready{{nodes[i].tsc, nodes[i].id}, i}; };
   for (size_t i = 0; i < nodes.size(); ++i) {
-    if (nodes[i].waits_for == 0) ready.push(entry(i));
-    else waiting.insert(entry(i));
+    if (nodes[i].waits_for == 0)
+      ready.push(entry(i));
+    else
+      waiting.insert(entry(i));
   }
   std::vector<RecordId> order;
   while (!ready.empty() || !waiting.empty()) {
@@ -332,7 +350,8 @@ std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
   return order;
 }
 
-// ---- Rows ------------------------------------------------------------------------------------------
+// ---- Rows
+// ------------------------------------------------------------------------------------------
 
 // Turns accesses into rows: who, where in the source, which of the asked bytes.
 class RowMaker {
@@ -357,7 +376,8 @@ class RowMaker {
     row.unrecorded_writer = true;
     row.value_offset = *bytes.begin();
     const uint64_t end = *bytes.rbegin() + 1;
-    for (uint64_t byte = row.value_offset; byte < end; ++byte) row.value.push_back(byte_at(reader.input, reader, byte));
+    for (uint64_t byte = row.value_offset; byte < end; ++byte)
+      row.value.push_back(byte_at(reader.input, reader, byte));
     return row;
   }
 
@@ -371,12 +391,14 @@ class RowMaker {
   }
 
   void add_source(BlameRow& row) {
-    const Mapping* mapping = module_at(*row.recording, row.access.header.event, row.access.header.pc);
+    const Mapping* mapping =
+        module_at(*row.recording, row.access.header.event, row.access.header.pc);
     if (mapping == nullptr) return;
     row.module = mapping->path;
     const ModuleFile* file = context_.symbols.module(mapping->path);
     if (file == nullptr) return;
-    const auto address = file->address_of_offset(mapping->offset + (row.access.header.pc - mapping->begin));
+    const auto address =
+        file->address_of_offset(mapping->offset + (row.access.header.pc - mapping->begin));
     if (!address) return;
     SourcePlace place = file->place(*address);
     row.function = std::move(place.function);
@@ -384,15 +406,16 @@ class RowMaker {
     row.line = place.line;
   }
 
-  // The module that held pc at the event; journal and event numbers of other threads may be a little
-  // apart, so the final state is asked when the state at the event does not know.
+  // The module that held pc at the event; journal and event numbers of other threads may be a
+  // little apart, so the final state is asked when the state at the event does not know.
   const Mapping* module_at(const Recording& recording, uint64_t event, uint64_t pc) {
     for (const uint64_t time : {event, UINT64_MAX}) {
       constexpr size_t kMaxSpaces = 256;
       if (spaces_.size() > kMaxSpaces) spaces_.clear();
       const auto key = std::make_pair(recording.process, time);
       auto at = spaces_.find(key);
-      if (at == spaces_.end()) at = spaces_.emplace(key, context_.timeline.address_space(recording, time)).first;
+      if (at == spaces_.end())
+        at = spaces_.emplace(key, context_.timeline.address_space(recording, time)).first;
       const Mapping* mapping = at->second.find(pc);
       if (mapping != nullptr && mapping->segment == 0) return mapping;
     }
@@ -405,20 +428,23 @@ class RowMaker {
   std::map<std::pair<uint32_t, uint64_t>, AddressSpace> spaces_;
 };
 
-// ---- Choosing the recording ------------------------------------------------------------------------
+// ---- Choosing the recording
+// ------------------------------------------------------------------------
 
 // Those ended by a signal first, newest first; then the others, newest first.
 std::vector<const Recording*> candidates(const Timeline& timeline) {
   std::vector<const Recording*> all;
   for (const Recording& recording : timeline.recordings()) all.push_back(&recording);
   std::reverse(all.begin(), all.end());
-  std::stable_partition(all.begin(), all.end(), [](const Recording* r) { return r->signal.has_value(); });
+  std::stable_partition(all.begin(), all.end(),
+                        [](const Recording* r) { return r->signal.has_value(); });
   return all;
 }
 
-std::optional<Access> newest_access(const AccessIndex& index, const Location& location, uint32_t process,
-                                    uint64_t event) {
-  LineQuery query{.segment = location.segment, .begin = location.offset, .end = location.offset + 1};
+std::optional<Access> newest_access(const AccessIndex& index, const Location& location,
+                                    uint32_t process, uint64_t event) {
+  LineQuery query{
+      .segment = location.segment, .begin = location.offset, .end = location.offset + 1};
   query.process = process;
   query.max_event = event;
   const std::optional<RecordId> id = index.newest(query)[0];
@@ -430,14 +456,14 @@ struct Subject {
   const Recording* recording = nullptr;
 };
 
-Result<Location> locate(const LocateContext& context, const std::string& where, const Recording* recording,
-                        uint64_t event) {
+Result<Location> locate(const LocateContext& context, const std::string& where,
+                        const Recording* recording, uint64_t event) {
   if (names_segment(where)) return locate_in_segments(context, where);
   return locate_in_recording(context, where, *recording, event);
 }
 
-// The first candidate in which WHERE exists and which accessed it; without one that crashed, the one
-// that accessed the bytes last. Recordings that agree about the place are asked once.
+// The first candidate in which WHERE exists and which accessed it; without one that crashed, the
+// one that accessed the bytes last. Recordings that agree about the place are asked once.
 Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& query) {
   std::optional<Error> first_error;
   std::optional<Location> place;
@@ -448,7 +474,8 @@ Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& q
       if (!first_error) first_error = located.error();
       continue;
     }
-    const std::optional<Access> own = newest_access(context.index, *located, recording->process, query.time.event);
+    const std::optional<Access> own =
+        newest_access(context.index, *located, recording->process, query.time.event);
     if (own && recording->signal) return Subject{*located, recording};
     if (own) {
       const std::optional<Access> last = newest_access(context.index, *located, 0, UINT64_MAX);
@@ -466,7 +493,8 @@ Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& q
 uint64_t settle_length(const LocateContext& context, const Subject& subject, uint64_t event) {
   constexpr uint64_t kWord = 8;
   if (subject.recording == nullptr) return 1;
-  const auto access = newest_access(context.index, subject.location, subject.recording->process, event);
+  const auto access =
+      newest_access(context.index, subject.location, subject.recording->process, event);
   return access ? std::min(kWord, access->end() - subject.location.offset) : 1;
 }
 
@@ -486,10 +514,11 @@ void add_notes(BlameAnswer& answer, const Investigation& investigation, const Sh
   for (const std::string& note : answer.location.notes) answer.notes.push_back(note);
   for (const std::string& note : investigation.notes()) answer.notes.push_back(note);
   if (!investigation.unrecorded().empty()) {
-    answer.notes.push_back(log.history_lost()
-                               ? "a value was read that the write before it did not write: an unrecorded writer, or "
-                                 "a recorded write that is no longer in the log"
-                               : "a value was read that no recorded process wrote: an unrecorded writer changed it");
+    answer.notes.push_back(
+        log.history_lost()
+            ? "a value was read that the write before it did not write: an unrecorded writer, or "
+              "a recorded write that is no longer in the log"
+            : "a value was read that no recorded process wrote: an unrecorded writer changed it");
   }
   const uint64_t overwritten = log.loss(shmlog::Loss::kRecordsOverwritten);
   if (overwritten != 0) {
@@ -519,7 +548,8 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
   answer.location = subject.location;
   answer.recording = subject.recording;
   answer.time = query.time;
-  answer.segment = segment_label(answer.location.segment, context_.timeline.reader().segment(answer.location.segment));
+  answer.segment = segment_label(answer.location.segment,
+                                 context_.timeline.reader().segment(answer.location.segment));
   uint64_t& length = answer.location.length;
   if (query.length) length = *query.length;
   if (length == 0) length = settle_length(context_, subject, query.time.event);
@@ -532,12 +562,13 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
     answer.notes.push_back("no recording accessed these bytes");
     return answer;
   }
-  Investigation investigation(context_, answer.location, answer.recording->process, query.time.event);
+  Investigation investigation(context_, answer.location, answer.recording->process,
+                              query.time.event);
   investigation.find_last_accesses();
   if (investigation.never_accessed()) {
     answer.notes = answer.location.notes;
-    answer.notes.push_back("never accessed by " + answer.recording->id + " (" + answer.recording->name +
-                           ") up to that time");
+    answer.notes.push_back("never accessed by " + answer.recording->id + " (" +
+                           answer.recording->name + ") up to that time");
     return answer;
   }
   if (query.forward) {

@@ -1,11 +1,11 @@
 // Who is to blame for a value: the accesses that led to what a recording saw in shared memory.
 //
-// The answer starts from the last access by the recording to each asked byte, at or before the asked
-// time. If that is a read, what it read comes from the newest write before it in the order of
-// the line, by any recording; if that write itself read (an atomic add, a compare-and-swap), its input
-// is followed in the same way until a plain write. If the recording's last access is a write, it is
-// shown with the write it replaced. Nothing is shown that came later, nor anything for a byte that the
-// recording never touched.
+// The answer starts from the last access by the recording to each asked byte, at or before the
+// asked time. If that is a read, what it read comes from the newest write before it in the order of
+// the line, by any recording; if that write itself read (an atomic add, a compare-and-swap), its
+// input is followed in the same way until a plain write. If the recording's last access is a write,
+// it is shown with the write it replaced. Nothing is shown that came later, nor anything for a byte
+// that the recording never touched.
 //
 // Order of rows: for accesses to one line the order of versions, which is exact where the segment's
 // order is. Accesses to different lines are ordered by the coarse clock, as far as lines and lanes
@@ -38,11 +38,11 @@ std::string format_time(uint64_t event, uint64_t pc);
 
 struct BlameQuery {
   std::string where;
-  std::string recording;               // ID, pid or name; empty: chosen, see below
+  std::string recording;  // ID, pid or name; empty: chosen, see below
   TimeInRecording time;
-  std::optional<uint64_t> length;      // empty: what WHERE or the last access says
-  uint64_t history = 0;                // earlier writes to show, newest first to be counted
-  bool forward = false;                // who read the value, instead of where it came from
+  std::optional<uint64_t> length;  // empty: what WHERE or the last access says
+  uint64_t history = 0;            // earlier writes to show, newest first to be counted
+  bool forward = false;            // who read the value, instead of where it came from
 };
 
 inline constexpr uint64_t kWholeHistory = UINT64_MAX;
@@ -53,7 +53,7 @@ struct BlameRow {
   bool unrecorded_writer = false;  // then only `value` and `segment` are set
   Access access;
   const Recording* recording = nullptr;  // nullptr: the process table does not know it
-  bool current = false;            // by the recording that was asked about
+  bool current = false;                  // by the recording that was asked about
   std::string function;
   std::string file;
   int line = 0;
@@ -64,8 +64,8 @@ struct BlameRow {
 };
 
 struct BlameAnswer {
-  Location location;               // with its length settled
-  std::string segment;             // label
+  Location location;                     // with its length settled
+  std::string segment;                   // label
   const Recording* recording = nullptr;  // asked about; nullptr: nobody accessed the bytes
   TimeInRecording time;
   std::vector<BlameRow> rows;      // oldest first
@@ -77,8 +77,8 @@ class Blame {
   Blame(const AccessIndex& index, const Timeline& timeline, Symbols& symbols)
       : context_{index, timeline, symbols} {}
 
-  // Without query.recording: of the recordings in which WHERE exists and which accessed it, one that
-  // was ended by a signal, else the one that accessed it last.
+  // Without query.recording: of the recordings in which WHERE exists and which accessed it, one
+  // that was ended by a signal, else the one that accessed it last.
   Result<BlameAnswer> ask(const BlameQuery& query) const;
 
  private:

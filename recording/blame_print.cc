@@ -55,7 +55,15 @@ std::string source_cell(const BlameRow& row) {
 }
 
 Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
-  return {"?", "-", "unrecorded writer", "write", "-", std::to_string(row.value.size()), value_cell(row), "", "",
+  return {"?",
+          "-",
+          "unrecorded writer",
+          "write",
+          "-",
+          std::to_string(row.value.size()),
+          value_cell(row),
+          "",
+          "",
           answer.segment + "+" + hex(row.value_offset)};
 }
 
@@ -75,7 +83,8 @@ Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
           answer.segment + "+" + hex(header.offset)};
 }
 
-std::string join(const Cells& cells, const std::array<size_t, kColumns.size()>& widths, const char* mark) {
+std::string join(const Cells& cells, const std::array<size_t, kColumns.size()>& widths,
+                 const char* mark) {
   std::string line = mark;
   for (size_t i = 0; i < cells.size(); ++i) {
     const std::string pad(widths[i] - std::min(widths[i], cells[i].size()), ' ');
@@ -98,7 +107,8 @@ std::string hex_bytes(const std::vector<uint8_t>& bytes) {
 
 json row_json(const BlameRow& row) {
   if (row.unrecorded_writer) {
-    return {{"unrecordedWriter", true}, {"offset", row.value_offset}, {"value", hex_bytes(row.value)}};
+    return {
+        {"unrecordedWriter", true}, {"offset", row.value_offset}, {"value", hex_bytes(row.value)}};
   }
   const shmlog::RecordHeader& header = row.access.header;
   json out = {
@@ -204,9 +214,12 @@ std::string blame_command_lines(const BlameAnswer& answer, const std::string& bu
   for (const BlameRow& row : answer.rows) {
     if (row.unrecorded_writer || row.recording == nullptr) continue;
     const shmlog::RecordHeader& header = row.access.header;
-    lines += "shmrec blame " + shell_quoted(bundle) + " --recording " + row.recording->id + " --at " +
-             format_time(header.event, header.pc) + " --len " + std::to_string(answer.location.length) + " " +
-             shell_quoted(std::to_string(answer.location.segment) + "+" + hex(answer.location.offset)) + "\n";
+    lines +=
+        "shmrec blame " + shell_quoted(bundle) + " --recording " + row.recording->id + " --at " +
+        format_time(header.event, header.pc) + " --len " + std::to_string(answer.location.length) +
+        " " +
+        shell_quoted(std::to_string(answer.location.segment) + "+" + hex(answer.location.offset)) +
+        "\n";
   }
   return lines;
 }

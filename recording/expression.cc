@@ -14,7 +14,8 @@ bool name_part(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c
 
 class Evaluator {
  public:
-  Evaluator(const std::string& text, const ExpressionContext& context) : text_(text), context_(context) {}
+  Evaluator(const std::string& text, const ExpressionContext& context)
+      : text_(text), context_(context) {}
 
   Result<EvaluatedPlace> run() {
     Result<EvaluatedPlace> place = expression(0);
@@ -77,9 +78,11 @@ class Evaluator {
   Result<Place> dereference(const Place& place, size_t begin) {
     if (place.is_address) return Place{place.address, place.size, false, place.type};
     if (place.type.is_array()) return element(place, 0);
-    if (!place.type.known()) return fail("its type is not known: the program has no debug information (-g)");
+    if (!place.type.known())
+      return fail("its type is not known: the program has no debug information (-g)");
     if (!place.type.is_pointer()) return fail("this is not a pointer");
-    const Result<uint64_t> value = context_.read_pointer(place.address, text_.substr(begin, at_ - begin));
+    const Result<uint64_t> value =
+        context_.read_pointer(place.address, text_.substr(begin, at_ - begin));
     if (!value) return value.error();
     const std::optional<Type> target = place.type.target();
     return Place{*value, target ? target->size() : 0, false, target.value_or(Type())};
@@ -111,7 +114,8 @@ class Evaluator {
   Result<Place> step(Place place, int64_t number) {
     int64_t distance = 0;
     if (place.size == 0) return fail("the size of its elements is not known");
-    if (__builtin_mul_overflow(number, static_cast<int64_t>(place.size), &distance)) return fail("index too large");
+    if (__builtin_mul_overflow(number, static_cast<int64_t>(place.size), &distance))
+      return fail("index too large");
     place.address += static_cast<uint64_t>(distance);
     return place;
   }
@@ -119,7 +123,8 @@ class Evaluator {
   Result<Place> member(const Place& place) {
     const std::string name = simple_name();
     if (name.empty()) return fail("expected the name of a member");
-    if (place.is_address || !place.type.is_aggregate()) return fail("what precedes is not a struct or union");
+    if (place.is_address || !place.type.is_aggregate())
+      return fail("what precedes is not a struct or union");
     const auto found = place.type.member(name);
     if (!found) return fail("no member '" + name + "'");
     return Place{place.address + found->offset, found->type.size(), false, found->type};
@@ -169,7 +174,8 @@ class Evaluator {
 
 }  // namespace
 
-Result<EvaluatedPlace> evaluate_expression(const std::string& expression, const ExpressionContext& context) {
+Result<EvaluatedPlace> evaluate_expression(const std::string& expression,
+                                           const ExpressionContext& context) {
   return Evaluator(expression, context).run();
 }
 

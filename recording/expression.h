@@ -34,6 +34,7 @@ struct ExpressionContext {
 };
 
 // Fails with a message that shows the column where evaluation stopped and what was expected.
-Result<EvaluatedPlace> evaluate_expression(const std::string& expression, const ExpressionContext& context);
+Result<EvaluatedPlace> evaluate_expression(const std::string& expression,
+                                           const ExpressionContext& context);
 
 }  // namespace shmrec::recording

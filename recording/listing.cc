@@ -46,7 +46,8 @@ Users collect_users(const Timeline& timeline) {
 }
 
 std::string size_text(uint64_t bytes) {
-  return bytes % 1024 == 0 && bytes > 0 ? with_separators(bytes / 1024) + " KiB" : with_separators(bytes) + " B";
+  return bytes % 1024 == 0 && bytes > 0 ? with_separators(bytes / 1024) + " KiB"
+                                        : with_separators(bytes) + " B";
 }
 
 std::string start_text(const Timeline& timeline, const Recording& recording) {
@@ -60,7 +61,8 @@ std::string columns(const std::vector<std::vector<std::string>>& rows, const std
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], printable(row[i]).size());
+    for (size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], printable(row[i]).size());
   }
   std::string text;
   for (const auto& row : rows) {
@@ -76,25 +78,29 @@ std::string columns(const std::vector<std::vector<std::string>>& rows, const std
 }
 
 std::string recordings_text(const Timeline& timeline) {
-  std::vector<std::vector<std::string>> rows = {{"ID", "PID", "Name", "Started", "Ended", "Events", "Accesses", "Note"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"ID", "PID", "Name", "Started", "Ended", "Events", "Accesses", "Note"}};
   for (const Recording& recording : timeline.recordings()) {
     const bool degraded = recording.degraded != shmlog::DegradedReason::kNone;
-    rows.push_back({recording.id, std::to_string(recording.pid), recording.name, start_text(timeline, recording),
-                    end_of_recording(recording), with_separators(recording.events),
-                    with_separators(recording.accesses),
-                    degraded ? "degraded: " + degraded_name(static_cast<uint32_t>(recording.degraded)) : ""});
+    rows.push_back(
+        {recording.id, std::to_string(recording.pid), recording.name,
+         start_text(timeline, recording), end_of_recording(recording),
+         with_separators(recording.events), with_separators(recording.accesses),
+         degraded ? "degraded: " + degraded_name(static_cast<uint32_t>(recording.degraded)) : ""});
   }
   return "Recordings\n" + columns(rows, "  ");
 }
 
 std::string segment_text(const SegmentListing& segment) {
-  std::string text = "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
-                     segment_kind_name(segment.entry.kind) + ", " + size_text(segment.entry.extent_bytes) + ", " +
-                     segment_mode_name(segment.entry.mode) + ", order " + order_name(segment.entry.order) + "\n";
+  std::string text =
+      "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
+      segment_kind_name(segment.entry.kind) + ", " + size_text(segment.entry.extent_bytes) + ", " +
+      segment_mode_name(segment.entry.mode) + ", order " + order_name(segment.entry.order) + "\n";
   // Every shell maps the locale's files: those that only mapped it are counted when they are many.
   constexpr size_t kIdleShown = 4;
   const auto idle = [](const SegmentUser& user) { return user.reads == 0 && user.writes == 0; };
-  const auto idle_users = static_cast<size_t>(std::count_if(segment.users.begin(), segment.users.end(), idle));
+  const auto idle_users =
+      static_cast<size_t>(std::count_if(segment.users.begin(), segment.users.end(), idle));
   std::vector<std::vector<std::string>> rows;
   for (const SegmentUser& user : segment.users) {
     if (idle_users > kIdleShown && idle(user)) continue;
@@ -106,14 +112,16 @@ std::string segment_text(const SegmentListing& segment) {
       if (i > 0) row = {"", "", "", ""};
       if (i < user.mappings.size()) {
         const Mapping& mapping = user.mappings[i];
-        row.push_back(hex(mapping.begin) + "-" + hex(mapping.end) + (mapping.offset ? " +" + hex(mapping.offset) : ""));
+        row.push_back(hex(mapping.begin) + "-" + hex(mapping.end) +
+                      (mapping.offset ? " +" + hex(mapping.offset) : ""));
       }
       rows.push_back(row);
     }
   }
   text += columns(rows, "       ");
   if (idle_users > kIdleShown) {
-    text += "       and " + std::to_string(idle_users) + " recordings that mapped it and did not access it (--json lists them)\n";
+    text += "       and " + std::to_string(idle_users) +
+            " recordings that mapped it and did not access it (--json lists them)\n";
   }
   return text;
 }
@@ -125,7 +133,10 @@ std::string list_text(const char* title, const std::vector<std::string>& lines) 
 }
 
 json mapping_json(const Mapping& mapping) {
-  return {{"begin", hex(mapping.begin)}, {"end", hex(mapping.end)}, {"offset", mapping.offset}, {"protection", mapping.protection}};
+  return {{"begin", hex(mapping.begin)},
+          {"end", hex(mapping.end)},
+          {"offset", mapping.offset},
+          {"protection", mapping.protection}};
 }
 
 json recording_json(const Timeline& timeline, const Recording& recording) {
@@ -140,7 +151,8 @@ json recording_json(const Timeline& timeline, const Recording& recording) {
               {"events", recording.events},
               {"accesses", recording.accesses},
               {"startSeconds", timeline.reader().seconds_since_start(recording.start_tsc)}};
-  if (recording.end_tsc != 0) out["endSeconds"] = timeline.reader().seconds_since_start(recording.end_tsc);
+  if (recording.end_tsc != 0)
+    out["endSeconds"] = timeline.reader().seconds_since_start(recording.end_tsc);
   if (recording.signal) out["signal"] = *recording.signal;
   if (recording.exit_code) out["exitCode"] = *recording.exit_code;
   if (const Recording* parent = timeline.by_process(recording.parent)) out["parent"] = parent->id;
@@ -191,14 +203,16 @@ Listing make_listing(const Timeline& timeline) {
     const auto begin = users.lower_bound({index, 0});
     const auto end = users.upper_bound({index, UINT32_MAX});
     for (auto at = begin; at != end; ++at) segment.users.push_back(std::move(at->second));
-    std::stable_sort(segment.users.begin(), segment.users.end(), [](const SegmentUser& a, const SegmentUser& b) {
-      return a.recording->start_tsc < b.recording->start_tsc;
-    });
+    std::stable_sort(segment.users.begin(), segment.users.end(),
+                     [](const SegmentUser& a, const SegmentUser& b) {
+                       return a.recording->start_tsc < b.recording->start_tsc;
+                     });
     listing.segments.push_back(std::move(segment));
   }
   for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
     const auto loss = static_cast<shmlog::Loss>(i);
-    if (timeline.reader().loss(loss) != 0) listing.losses.push_back(describe_loss(loss, timeline.reader().loss(loss)));
+    if (timeline.reader().loss(loss) != 0)
+      listing.losses.push_back(describe_loss(loss, timeline.reader().loss(loss)));
   }
   for (const Damage& damage : timeline.reader().damage()) {
     listing.losses.push_back(damage.reason + ": " + with_separators(damage.count));
@@ -211,7 +225,8 @@ std::string listing_text(const Listing& listing) {
   std::string text = recordings_text(*listing.timeline) + "\nSegments\n";
   for (const SegmentListing& segment : listing.segments) text += segment_text(segment);
   if (listing.segments.empty()) text += "  none was mapped\n";
-  text += list_text("Lost", listing.losses.empty() ? std::vector<std::string>{"nothing"} : listing.losses);
+  text += list_text("Lost",
+                    listing.losses.empty() ? std::vector<std::string>{"nothing"} : listing.losses);
   if (!listing.coverage.empty()) text += list_text("Not recorded", listing.coverage);
   return text;
 }

@@ -15,7 +15,7 @@ struct SegmentUser {
   std::vector<Mapping> mappings;  // inherited ones first; several if it was mapped anew
   uint64_t reads = 0;
   uint64_t writes = 0;
-  uint64_t kernel = 0;            // of these, made by the kernel for a syscall
+  uint64_t kernel = 0;  // of these, made by the kernel for a syscall
 };
 
 struct SegmentListing {
@@ -36,6 +36,7 @@ Listing make_listing(const Timeline& timeline);
 std::string listing_text(const Listing& listing);
 nlohmann::json listing_json(const Listing& listing);
 
-std::string end_of_recording(const Recording& recording);  // "exit 0", "SIGABRT", "exec", "running or killed"
+std::string end_of_recording(
+    const Recording& recording);  // "exit 0", "SIGABRT", "exec", "running or killed"
 
 }  // namespace shmrec::recording

@@ -29,7 +29,8 @@ bool is_address(const std::string& where) {
 }
 
 bool segment_called(const Numbered<shmlog::SegmentEntry>& segment, const std::string& name) {
-  if (std::to_string(segment.index) == name || segment_label(segment.index, &segment.entry) == name) return true;
+  if (std::to_string(segment.index) == name || segment_label(segment.index, &segment.entry) == name)
+    return true;
   const std::string own = fixed_text(segment.entry.name);
   return !own.empty() && (own == name || own.substr(own.rfind('/') + 1) == name);
 }
@@ -40,13 +41,15 @@ std::string list_segments(const ShmlogReader& log) {
   for (size_t i = 0; i < log.segments().size() && i < kListed; ++i) {
     const auto& segment = log.segments()[i];
     list += "\n  " + segment_label(segment.index, &segment.entry) + "+OFFSET  (number " +
-            std::to_string(segment.index) + ", " + std::to_string(segment.entry.extent_bytes) + " bytes)";
+            std::to_string(segment.index) + ", " + std::to_string(segment.entry.extent_bytes) +
+            " bytes)";
   }
   if (log.segments().size() > kListed) list += "\n  ... see shmrec ls";
   return list;
 }
 
-// ---- In a recording --------------------------------------------------------------------------------
+// ---- In a recording
+// --------------------------------------------------------------------------------
 
 // One evaluation of WHERE in a recording at a time.
 class Locator {
@@ -84,8 +87,8 @@ class Locator {
 
  private:
   Error no_segment(uint64_t address) const {
-    return Error{hex(address) + " is not in traced shared memory of " + recording_.id + " (" + recording_.name +
-                 ") at that time" + mapped_segments()};
+    return Error{hex(address) + " is not in traced shared memory of " + recording_.id + " (" +
+                 recording_.name + ") at that time" + mapped_segments()};
   }
 
   // "; it has mapped:" and each traced piece.
@@ -94,8 +97,8 @@ class Locator {
     for (const auto& [begin, mapping] : space_.mappings()) {
       if (mapping.segment == 0) continue;
       list += "\n  " + hex(begin) + "-" + hex(mapping.end) + "  " +
-              segment_label(mapping.segment, context_.timeline.reader().segment(mapping.segment)) + "+" +
-              hex(mapping.offset);
+              segment_label(mapping.segment, context_.timeline.reader().segment(mapping.segment)) +
+              "+" + hex(mapping.offset);
     }
     return list.empty() ? "; it has no traced segment mapped then" : "; it has mapped:" + list;
   }
@@ -116,12 +119,14 @@ class Locator {
         return *variable;
       }
     }
-    return Error{name + ": no such global variable in " + recording_.id + " (" + recording_.name + ")" +
-                 (any_symbols ? "" : "; none of its program files could be read") +
-                 "; expected a global variable, an address (0x...) or one of" + list_segments(context_.timeline.reader())};
+    return Error{name + ": no such global variable in " + recording_.id + " (" + recording_.name +
+                 ")" + (any_symbols ? "" : "; none of its program files could be read") +
+                 "; expected a global variable, an address (0x...) or one of" +
+                 list_segments(context_.timeline.reader())};
   }
 
-  // The first mapping of the one segment that is mapped with `protection`; nullptr if not exactly one.
+  // The first mapping of the one segment that is mapped with `protection`; nullptr if not exactly
+  // one.
   const Mapping* lone_segment(uint32_t protection) const {
     const Mapping* found = nullptr;
     for (const auto& [begin, mapping] : space_.mappings()) {
@@ -138,18 +143,24 @@ class Locator {
     const Mapping* only = lone_segment(PROT_WRITE);
     if (only == nullptr) only = lone_segment(PROT_READ);
     if (only == nullptr) {
-      return Error{text + ": a private pointer, whose value is not recorded at this level; say SEGMENT+OFFSET or an "
-                   "address instead" + mapped_segments()};
+      return Error{text +
+                   ": a private pointer, whose value is not recorded at this level; say "
+                   "SEGMENT+OFFSET or an "
+                   "address instead" +
+                   mapped_segments()};
     }
-    notes_.push_back(text + " is a private pointer, whose value is not recorded; taken to point to the start of " +
-                     segment_label(only->segment, context_.timeline.reader().segment(only->segment)) + " (" +
-                     hex(only->begin) + "), the only " +
-                     (only->protection & PROT_WRITE ? "writable " : "") + "traced segment mapped");
+    notes_.push_back(
+        text +
+        " is a private pointer, whose value is not recorded; taken to point to the start of " +
+        segment_label(only->segment, context_.timeline.reader().segment(only->segment)) + " (" +
+        hex(only->begin) + "), the only " + (only->protection & PROT_WRITE ? "writable " : "") +
+        "traced segment mapped");
     return only->begin;
   }
 
   // The newest value this recording read from or wrote to the pointer.
-  Result<uint64_t> logged_pointer(const Mapping& mapping, uint64_t at, const std::string& text) const {
+  Result<uint64_t> logged_pointer(const Mapping& mapping, uint64_t at,
+                                  const std::string& text) const {
     const uint64_t offset = mapping.offset + (at - mapping.begin);
     LineQuery query{.segment = mapping.segment, .begin = offset, .end = offset + 1};
     query.process = recording_.process;
@@ -162,7 +173,8 @@ class Locator {
       std::memcpy(&value, &bytes[offset - access->header.offset], sizeof(value));
       return value;
     }
-    return Error{text + ": a pointer in shared memory that " + recording_.id + " did not access before that time, so "
+    return Error{text + ": a pointer in shared memory that " + recording_.id +
+                 " did not access before that time, so "
                  "its value is not known"};
   }
 
@@ -208,10 +220,12 @@ Result<Location> locate_in_segments(const LocateContext& context, const std::str
   for (const auto& segment : log.segments()) {
     if (segment_called(segment, name)) matches.push_back(segment.index);
   }
-  if (matches.empty()) return Error{where + ": no segment '" + name + "'; expected one of" + list_segments(log)};
+  if (matches.empty())
+    return Error{where + ": no segment '" + name + "'; expected one of" + list_segments(log)};
   if (matches.size() > 1) {
     std::string numbers;
-    for (const uint32_t index : matches) numbers += (numbers.empty() ? "" : ", ") + std::to_string(index);
+    for (const uint32_t index : matches)
+      numbers += (numbers.empty() ? "" : ", ") + std::to_string(index);
     return Error{where + ": more than one segment '" + name + "'; use its number: " + numbers};
   }
   return Location{matches[0], *offset, 0, {}};

@@ -1,13 +1,14 @@
-// Where a question is about: from what a person writes (WHERE) to bytes of a segment, as seen by one
-// recording at one time.
+// Where a question is about: from what a person writes (WHERE) to bytes of a segment, as seen by
+// one recording at one time.
 //
 //   0x7f61b0794118       an address in the recording
 //   /ring+0x118, 2+280   a segment, by label, name, path or number, and an offset
 //   &ring[2].value       an expression over the recording's global variables (expression.h)
 //
 // A pointer is followed if its value is in the log (it lies in traced memory). A private pointer's
-// value is not recorded; if the recording has one writable traced segment mapped, the pointer is taken
-// to point to that segment's start, and the answer says so; with several, the error lists them.
+// value is not recorded; if the recording has one writable traced segment mapped, the pointer is
+// taken to point to that segment's start, and the answer says so; with several, the error lists
+// them.
 #pragma once
 
 #include <cstdint>

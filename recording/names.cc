@@ -20,11 +20,12 @@ constexpr const char* kSegmentKinds[] = {"anonymous", "posix", "memfd", "sysv", 
 constexpr const char* kSegmentModes[] = {"trace", "shadow", "ignore", "deny"};
 constexpr const char* kOrders[] = {"exact", "relaxed"};
 constexpr const char* kStartKinds[] = {"exec", "fork", "api", "vfork"};
-constexpr const char* kDegraded[] = {"no",      "launcher gone", "no permission", "tables full", "uses gs",
-                                     "agent fault", "stopped",   "not x86-64",    "no memory"};
-constexpr const char* kJournalTypes[] = {"process start", "module",   "segment map", "unmap",
-                                         "process exit",  "mark",     "coverage",    "thread start",
-                                         "signal",        "child exit", "protect"};
+constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permission",
+                                     "tables full", "uses gs",       "agent fault",
+                                     "stopped",     "not x86-64",    "no memory"};
+constexpr const char* kJournalTypes[] = {
+    "process start", "module",       "segment map", "unmap",      "process exit", "mark",
+    "coverage",      "thread start", "signal",      "child exit", "protect"};
 constexpr const char* kRecordKinds[] = {"read", "write", "read-write", "read-then-write", "clock"};
 constexpr const char* kRecordStates[] = {"none", "begun", "committed", "aborted", "inferred"};
 constexpr const char* kEntryStates[] = {"free", "claimed", "live", "ended"};

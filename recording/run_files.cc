@@ -43,7 +43,8 @@ Timeline RunFiles::timeline() const {
   Timeline timeline(*log_);
   std::ifstream events(directory_ / "events.jsonl");
   for (std::string line; !directory_.empty() && std::getline(events, line);) {
-    const nlohmann::json event = nlohmann::json::parse(line, nullptr, false);  // the last line may be torn
+    const nlohmann::json event =
+        nlohmann::json::parse(line, nullptr, false);  // the last line may be torn
     if (!event.is_object() || event.value("type", nlohmann::json()) != "exit") continue;
     const auto pid = event.find("pid");
     const auto status = event.find("status");

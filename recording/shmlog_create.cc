@@ -72,8 +72,8 @@ void set_clock(Header& header) {
   const uint64_t elapsed_ns =
       std::max<uint64_t>(1, clock_ns(CLOCK_MONOTONIC) - header.start_monotonic_ns);
   const uint64_t elapsed_tsc = __rdtsc() - header.start_tsc;
-  header.tsc_hz =
-      static_cast<uint64_t>(static_cast<double>(elapsed_tsc) * 1e9 / static_cast<double>(elapsed_ns));
+  header.tsc_hz = static_cast<uint64_t>(static_cast<double>(elapsed_tsc) * 1e9 /
+                                        static_cast<double>(elapsed_ns));
 }
 
 // Writes all of it or returns an errno.
@@ -109,7 +109,8 @@ int allocate(int fd, uint64_t bytes) {
 }
 
 int write_rules(int fd, const Area& area, const std::vector<shmlog::PolicyRule>& rules) {
-  return rules.empty() ? 0 : write_all(fd, rules.data(), rules.size() * sizeof(rules[0]), area.offset);
+  return rules.empty() ? 0
+                       : write_all(fd, rules.data(), rules.size() * sizeof(rules[0]), area.offset);
 }
 
 int write_header(int fd, const Header& complete) {
@@ -127,9 +128,10 @@ int fill(int fd, const Header& header, const CreateOptions& options) {
 
 Error creation_error(const std::string& path, uint64_t bytes, int err) {
   const bool no_room = err == ENOSPC || err == EDQUOT || err == EFBIG;
-  std::string message = path + ": cannot allocate the shared-memory log of " + mebibytes(bytes) + ": " +
-                        std::strerror(err);
-  if (no_room) message += "; lower limits.logSize in the policy (or SHMREC_LOG_SIZE), or free space there";
+  std::string message = path + ": cannot allocate the shared-memory log of " + mebibytes(bytes) +
+                        ": " + std::strerror(err);
+  if (no_room)
+    message += "; lower limits.logSize in the policy (or SHMREC_LOG_SIZE), or free space there";
   return Error{message, false};
 }
 
@@ -142,8 +144,8 @@ Result<> plan_layout(const CreateOptions& options, Header& header) {
                  mebibytes(kMinLogBytes) + " and " + mebibytes(kMaxLogBytes)};
   }
   if (options.rules.size() > kMaxRules) {
-    return Error{"policy has " + std::to_string(options.rules.size()) + " segment rules; expected at most " +
-                 std::to_string(kMaxRules)};
+    return Error{"policy has " + std::to_string(options.rules.size()) +
+                 " segment rules; expected at most " + std::to_string(kMaxRules)};
   }
   header = Header{};
   header.version = shmlog::kVersion;
@@ -165,7 +167,8 @@ Result<> plan_layout(const CreateOptions& options, Header& header) {
   header.segments = cursor.take(sizes.segments, sizeof(shmlog::SegmentEntry));
   header.usage = cursor.take(sizes.usage, sizeof(shmlog::UsageEntry));
   const uint64_t journal_bytes = std::max(kMinJournalBytes, bytes / kJournalShare);
-  const uint64_t journal_units = std::min<uint64_t>(journal_bytes / shmlog::kJournalUnitBytes, UINT32_MAX);
+  const uint64_t journal_units =
+      std::min<uint64_t>(journal_bytes / shmlog::kJournalUnitBytes, UINT32_MAX);
   header.journal = cursor.take(journal_units, shmlog::kJournalUnitBytes);
 
   const uint64_t left = bytes > cursor.next() ? bytes - cursor.next() : 0;

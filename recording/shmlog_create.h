@@ -2,7 +2,8 @@
 //
 // Owner: the caller owns the returned descriptor (read and write, close-on-exec).
 // Invariants
-//  1. On success the file has exactly `log_bytes` bytes and all of them are allocated: a later store
+//  1. On success the file has exactly `log_bytes` bytes and all of them are allocated: a later
+//  store
 //     through a mapping cannot fail for lack of space (shmlog_format.h, invariant 1).
 //  2. The magic is written last: a file cut off by death during creation does not open.
 //  3. On failure no file is left behind.
@@ -35,7 +36,8 @@ struct CreateOptions {
 // A new file at `path`, mode 0600; an existing one is an error. Returns its descriptor.
 Result<int> create_shmlog(const std::string& path, const CreateOptions& options);
 
-// Sets `header` to what create_shmlog would write, clock fields zero. Fails if log_bytes is out of range.
+// Sets `header` to what create_shmlog would write, clock fields zero. Fails if log_bytes is out of
+// range.
 Result<> plan_layout(const CreateOptions& options, shmlog::Header& header);
 
 }  // namespace shmrec::recording

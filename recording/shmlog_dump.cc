@@ -17,13 +17,18 @@ std::string to_text(const Item& item) {
   std::string line = item["type"].get<std::string>();
   for (const auto& [key, value] : item.items()) {
     if (key == "type") continue;
-    line += "  " + key + "=" + (value.is_string() ? printable(value.get<std::string>()) : value.dump());
+    line +=
+        "  " + key + "=" + (value.is_string() ? printable(value.get<std::string>()) : value.dump());
   }
   return line;
 }
 
 Item area_item(const char* name, const shmlog::Area& area) {
-  return {{"type", "area"}, {"name", name}, {"offset", hex(area.offset)}, {"count", area.count}, {"entryBytes", area.entry_bytes}};
+  return {{"type", "area"},
+          {"name", name},
+          {"offset", hex(area.offset)},
+          {"count", area.count},
+          {"entryBytes", area.entry_bytes}};
 }
 
 Item header_item(const ShmlogReader& log) {
@@ -51,10 +56,14 @@ Item header_item(const ShmlogReader& log) {
 }
 
 Item rule_item(size_t index, const shmlog::PolicyRule& rule) {
-  Item item = {{"type", "rule"}, {"number", index},
-               {"kinds", hex(rule.kinds)}, {"mode", segment_mode_name(rule.mode)},
-               {"order", order_name(rule.order)}, {"name", fixed_text(rule.name)},
-               {"executable", fixed_text(rule.executable)}, {"policyLine", rule.line}};
+  Item item = {{"type", "rule"},
+               {"number", index},
+               {"kinds", hex(rule.kinds)},
+               {"mode", segment_mode_name(rule.mode)},
+               {"order", order_name(rule.order)},
+               {"name", fixed_text(rule.name)},
+               {"executable", fixed_text(rule.executable)},
+               {"policyLine", rule.line}};
   if (rule.has_key != 0) item["key"] = hex(static_cast<uint32_t>(rule.key));
   return item;
 }
@@ -80,13 +89,18 @@ Item process_item(uint32_t index, const shmlog::ProcessEntry& entry) {
 }
 
 Item lane_item(uint32_t index, const shmlog::LaneEntry& entry) {
-  Item item = {{"type", "lane"},           {"number", index},
-               {"state", entry_state_name(entry.state)}, {"process", entry.process},
-               {"pid", entry.pid},         {"tid", entry.tid},
-               {"chunk", entry.chunk},     {"record", hex(entry.record)},
+  Item item = {{"type", "lane"},
+               {"number", index},
+               {"state", entry_state_name(entry.state)},
+               {"process", entry.process},
+               {"pid", entry.pid},
+               {"tid", entry.tid},
+               {"chunk", entry.chunk},
+               {"record", hex(entry.record)},
                {"held", {entry.held[0], entry.held[1]}}};
   for (const auto& robust : entry.robust) {
-    if (robust.segment != 0) item["robust"].push_back(std::to_string(robust.segment) + "+" + hex(robust.offset));
+    if (robust.segment != 0)
+      item["robust"].push_back(std::to_string(robust.segment) + "+" + hex(robust.offset));
   }
   return item;
 }
@@ -107,8 +121,8 @@ Item segment_item(uint32_t index, const shmlog::SegmentEntry& entry) {
 }
 
 Item usage_item(const shmlog::UsageEntry& entry) {
-  return {{"type", "usage"},          {"process", entry.process}, {"segment", entry.segment},
-          {"reads", entry.reads},     {"writes", entry.writes},   {"kernel", entry.kernel}};
+  return {{"type", "usage"},      {"process", entry.process}, {"segment", entry.segment},
+          {"reads", entry.reads}, {"writes", entry.writes},   {"kernel", entry.kernel}};
 }
 
 Item journal_item(const JournalItem& journal) {
@@ -120,7 +134,8 @@ Item journal_item(const JournalItem& journal) {
                {"event", entry.event_low},
                {"tsc", entry.tsc}};
   if (entry.segment != 0) item["segment"] = entry.segment;
-  const std::pair<const char*, uint64_t> values[] = {{"a", entry.a}, {"b", entry.b}, {"c", entry.c}, {"d", entry.d}};
+  const std::pair<const char*, uint64_t> values[] = {
+      {"a", entry.a}, {"b", entry.b}, {"c", entry.c}, {"d", entry.d}};
   for (const auto& [key, value] : values) {
     if (value != 0) item[key] = hex(value);
   }
@@ -130,9 +145,15 @@ Item journal_item(const JournalItem& journal) {
 
 Item chunk_item(const ChunkInfo& chunk) {
   const shmlog::ChunkHeader& header = chunk.header;
-  return {{"type", "chunk"},          {"number", chunk.index},  {"state", chunk_state_name(header.state & 0xFF)},
-          {"ticket", header.ticket},  {"process", header.process}, {"lane", header.lane},
-          {"pid", header.pid},        {"tid", header.tid},      {"startTsc", header.start_tsc}};
+  return {{"type", "chunk"},
+          {"number", chunk.index},
+          {"state", chunk_state_name(header.state & 0xFF)},
+          {"ticket", header.ticket},
+          {"process", header.process},
+          {"lane", header.lane},
+          {"pid", header.pid},
+          {"tid", header.tid},
+          {"startTsc", header.start_tsc}};
 }
 
 Item record_item(const ShmlogReader& log, const ChunkInfo& chunk, const RecordView& record) {
@@ -153,15 +174,20 @@ Item record_item(const ShmlogReader& log, const ChunkInfo& chunk, const RecordVi
   if (header.flags != 0) item["flags"] = hex(header.flags);
   for (uint32_t i = 0; i < record.lines(); ++i) item["versions"].push_back(record.read_version(i));
   if (record.kind == shmlog::RecordKind::kReadThenWrite) {
-    for (uint32_t i = 0; i < record.lines(); ++i) item["writeVersions"].push_back(record.write_version(i));
+    for (uint32_t i = 0; i < record.lines(); ++i)
+      item["writeVersions"].push_back(record.write_version(i));
   }
   if (record.reads()) item["read"] = format_value({record.input().begin(), record.input().end()});
-  if (record.writes()) item["written"] = format_value({record.output().begin(), record.output().end()});
+  if (record.writes())
+    item["written"] = format_value({record.output().begin(), record.output().end()});
   return item;
 }
 
 Item damage_item(const Damage& damage) {
-  return {{"type", "damage"}, {"reason", damage.reason}, {"count", damage.count}, {"bytes", damage.bytes}};
+  return {{"type", "damage"},
+          {"reason", damage.reason},
+          {"count", damage.count},
+          {"bytes", damage.bytes}};
 }
 
 // Turns items into lines until the sink has had enough.
@@ -170,7 +196,8 @@ class Printer {
   Printer(bool json, const LineSink& sink) : json_(json), sink_(sink) {}
   bool operator()(const Item& item) {
     using nlohmann::detail::error_handler_t;
-    go_on_ = go_on_ && sink_(json_ ? item.dump(-1, ' ', false, error_handler_t::replace) : to_text(item));
+    go_on_ = go_on_ &&
+             sink_(json_ ? item.dump(-1, ' ', false, error_handler_t::replace) : to_text(item));
     return go_on_;
   }
   bool go_on() const { return go_on_; }
@@ -183,9 +210,10 @@ class Printer {
 
 void dump_areas(const shmlog::Header& header, Printer& print) {
   const std::pair<const char*, const shmlog::Area*> areas[] = {
-      {"rules", &header.rules},       {"stripes", &header.stripes}, {"processes", &header.processes},
-      {"lanes", &header.lanes},       {"segments", &header.segments}, {"usage", &header.usage},
-      {"journal", &header.journal},   {"chunks", &header.chunks}};
+      {"rules", &header.rules},         {"stripes", &header.stripes},
+      {"processes", &header.processes}, {"lanes", &header.lanes},
+      {"segments", &header.segments},   {"usage", &header.usage},
+      {"journal", &header.journal},     {"chunks", &header.chunks}};
   for (const auto& [name, area] : areas) print(area_item(name, *area));
 }
 
@@ -198,7 +226,8 @@ void dump_chunk(const ShmlogReader& log, const ChunkInfo& chunk, ChunkCopy& copy
   uint32_t at = 0;
   RecordView record;
   while (print.go_on() && copy.next(at, record)) print(record_item(log, chunk, record));
-  if (const char* reason = copy.damage_at(at)) print(damage_item({reason, 1, copy.bytes_after(at)}));
+  if (const char* reason = copy.damage_at(at))
+    print(damage_item({reason, 1, copy.bytes_after(at)}));
 }
 
 }  // namespace

@@ -40,9 +40,12 @@ T load(const uint8_t* from) {
 uint64_t load_u64(const uint8_t* from) { return load<uint64_t>(from); }
 
 bool entry_in_use(uint32_t state) {
-  return state == static_cast<uint32_t>(EntryState::kLive) || state == static_cast<uint32_t>(EntryState::kEnded);
+  return state == static_cast<uint32_t>(EntryState::kLive) ||
+         state == static_cast<uint32_t>(EntryState::kEnded);
 }
-bool entry_state_known(uint32_t state) { return state <= static_cast<uint32_t>(EntryState::kEnded); }
+bool entry_state_known(uint32_t state) {
+  return state <= static_cast<uint32_t>(EntryState::kEnded);
+}
 
 // Usage entries have no state word: their process is written last.
 uint32_t state_of(const shmlog::UsageEntry& usage) {
@@ -55,22 +58,27 @@ uint32_t state_of(const T& entry) {
 
 template <typename T>
 const T* find_numbered(const std::vector<Numbered<T>>& table, uint32_t index) {
-  const auto at = std::lower_bound(table.begin(), table.end(), index,
-                                   [](const Numbered<T>& entry, uint32_t i) { return entry.index < i; });
+  const auto at =
+      std::lower_bound(table.begin(), table.end(), index,
+                       [](const Numbered<T>& entry, uint32_t i) { return entry.index < i; });
   return at != table.end() && at->index == index ? &at->entry : nullptr;
 }
 
 bool chunk_readable(const ChunkHeader& header) {
   const uint32_t state = header.state & 0xFF;
-  return header.magic == shmlog::kChunkMagic && (state == static_cast<uint32_t>(ChunkState::kReady) ||
-                                                 state == static_cast<uint32_t>(ChunkState::kFull));
+  return header.magic == shmlog::kChunkMagic &&
+         (state == static_cast<uint32_t>(ChunkState::kReady) ||
+          state == static_cast<uint32_t>(ChunkState::kFull));
 }
 
 }  // namespace
 
-// ---- Records ---------------------------------------------------------------------------------------
+// ---- Records
+// ---------------------------------------------------------------------------------------
 
-uint64_t RecordView::read_version(uint32_t line) const { return load_u64(body + uint64_t{line} * 8); }
+uint64_t RecordView::read_version(uint32_t line) const {
+  return load_u64(body + uint64_t{line} * 8);
+}
 
 uint64_t RecordView::write_version(uint32_t line) const {
   const uint32_t skip = kind == RecordKind::kReadThenWrite ? lines() : 0;
@@ -90,7 +98,8 @@ std::span<const uint8_t> RecordView::output() const {
   return std::span(values() + (has_two_values() ? header.length : 0), header.length);
 }
 
-// Returns what is wrong with the record at `at`, nullptr if nothing. REQUIRES: its word is not zero.
+// Returns what is wrong with the record at `at`, nullptr if nothing. REQUIRES: its word is not
+// zero.
 const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
   const uint32_t commit = load<uint32_t>(&bytes_[at]);
   const uint32_t kind = commit >> 16 & 0xFF;
@@ -98,7 +107,8 @@ const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
   record.at = at;
   record.bytes = (commit & 0xFFFF) * 8;
   if (kind == 0 || kind > shmlog::kLastRecordKind) return "record of unknown kind";
-  if (state == 0 || state > static_cast<uint32_t>(RecordState::kInferred)) return "record of unknown state";
+  if (state == 0 || state > static_cast<uint32_t>(RecordState::kInferred))
+    return "record of unknown state";
   if (record.bytes > bytes_after(at)) return "record reaches past its chunk";
   record.kind = static_cast<RecordKind>(kind);
   record.state = static_cast<RecordState>(state);
@@ -112,7 +122,8 @@ const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
   if (record.bytes < sizeof(RecordHeader)) return "record shorter than its header";
   record.header = load<RecordHeader>(&bytes_[at]);
   const RecordHeader& header = record.header;
-  if (header.length == 0 || header.length > shmlog::kMaxAccessBytes) return "access of an impossible length";
+  if (header.length == 0 || header.length > shmlog::kMaxAccessBytes)
+    return "access of an impossible length";
   if (header.offset > kMaxOffset) return "access at an impossible offset";
   if (shmlog::record_bytes(record.kind, header.offset, header.length) > record.bytes) {
     return "record too short for its values";
@@ -137,7 +148,8 @@ const char* ChunkCopy::damage_at(uint32_t at) const {
   return load<uint32_t>(&bytes_[at]) == 0 ? nullptr : parse(at, ignored);
 }
 
-// ---- Opening ---------------------------------------------------------------------------------------
+// ---- Opening
+// ---------------------------------------------------------------------------------------
 
 ShmlogReader::ShmlogReader(std::span<const uint8_t> bytes, bool owns_mapping)
     : bytes_(bytes), owns_mapping_(owns_mapping) {}
@@ -176,7 +188,8 @@ Result<std::unique_ptr<ShmlogReader>> ShmlogReader::from_memory(std::span<const 
 
 Result<> ShmlogReader::load(const std::string& name) {
   if (bytes_.size() < sizeof(shmlog::Header)) {
-    return Error{name + ": " + std::to_string(bytes_.size()) + " bytes; a shared-memory log has a header of " +
+    return Error{name + ": " + std::to_string(bytes_.size()) +
+                 " bytes; a shared-memory log has a header of " +
                  std::to_string(sizeof(shmlog::Header))};
   }
   copy_untrusted(&header_, bytes_.data(), sizeof(header_));
@@ -188,10 +201,11 @@ Result<> ShmlogReader::load(const std::string& name) {
                  "; this program reads version " + std::to_string(shmlog::kVersion)};
   }
   if (header_.header_bytes < sizeof(shmlog::Header)) {
-    return Error{name + ": header of " + std::to_string(header_.header_bytes) + " bytes; expected at least " +
-                 std::to_string(sizeof(shmlog::Header))};
+    return Error{name + ": header of " + std::to_string(header_.header_bytes) +
+                 " bytes; expected at least " + std::to_string(sizeof(shmlog::Header))};
   }
-  if (bytes_.size() < header_.file_bytes) add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
+  if (bytes_.size() < header_.file_bytes)
+    add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
   load_tables();
   load_journal();
   load_chunks();
@@ -231,12 +245,14 @@ void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
     const T entry = recording::load<T>(&bytes_[area.offset + uint64_t{i} * area.entry_bytes]);
     const uint32_t state = state_of(entry);
     if (entry_in_use(state)) into.push_back({i, entry});
-    if (!entry_state_known(state)) add_damage(std::string(what) + " with an unknown state", 1, sizeof(T));
+    if (!entry_state_known(state))
+      add_damage(std::string(what) + " with an unknown state", 1, sizeof(T));
   }
 }
 
 void ShmlogReader::load_tables() {
-  const uint32_t rules = usable_entries<shmlog::PolicyRule>(header_.rules, UINT32_MAX, "policy rules");
+  const uint32_t rules =
+      usable_entries<shmlog::PolicyRule>(header_.rules, UINT32_MAX, "policy rules");
   for (uint32_t i = 0; i < rules; ++i) {
     const uint64_t at = header_.rules.offset + uint64_t{i} * header_.rules.entry_bytes;
     rules_.push_back(recording::load<shmlog::PolicyRule>(&bytes_[at]));
@@ -259,7 +275,8 @@ void ShmlogReader::load_journal() {
   if (area.count != 0 && area.entry_bytes != shmlog::kJournalUnitBytes) {
     return add_damage("journal of a wrong unit size", 1, 0);
   }
-  const auto handed_out = static_cast<uint32_t>(std::min<uint64_t>(header_.journal_units, UINT32_MAX));
+  const auto handed_out =
+      static_cast<uint32_t>(std::min<uint64_t>(header_.journal_units, UINT32_MAX));
   const uint32_t units = usable_entries<JournalEntry>(area, handed_out, "journal units");
   for (uint32_t unit = 0; unit < units;) {
     const uint8_t* at = &bytes_[area.offset + uint64_t{unit} * shmlog::kJournalUnitBytes];
@@ -268,8 +285,9 @@ void ShmlogReader::load_journal() {
     const bool sound = entry.magic == shmlog::kJournalMagic && entry.units > 0 &&
                        entry.units <= units - unit && entry.text_bytes <= room;
     if (!sound) {
-      add_damage(entry.magic == 0 ? "journal units not written (their process was killed or still running)"
-                                  : "journal units damaged",
+      add_damage(entry.magic == 0
+                     ? "journal units not written (their process was killed or still running)"
+                     : "journal units damaged",
                  1, shmlog::kJournalUnitBytes);
       ++unit;
       continue;
@@ -301,16 +319,19 @@ void ShmlogReader::load_chunks() {
     }
   }
   std::sort(chunks_.begin(), chunks_.end(), [](const ChunkInfo& a, const ChunkInfo& b) {
-    return a.header.ticket != b.header.ticket ? a.header.ticket < b.header.ticket : a.index < b.index;
+    return a.header.ticket != b.header.ticket ? a.header.ticket < b.header.ticket
+                                              : a.index < b.index;
   });
 }
 
-// ---- Queries ---------------------------------------------------------------------------------------
+// ---- Queries
+// ---------------------------------------------------------------------------------------
 
 bool ShmlogReader::history_lost() const {
-  return loss(shmlog::Loss::kRecordsOverwritten) != 0 || loss(shmlog::Loss::kChunksOverwritten) != 0 ||
-         loss(shmlog::Loss::kRecordsDropped) != 0 || loss(shmlog::Loss::kLanesDropped) != 0 ||
-         loss(shmlog::Loss::kProcessesDropped) != 0 || bytes_.size() < header_.file_bytes;
+  return loss(shmlog::Loss::kRecordsOverwritten) != 0 ||
+         loss(shmlog::Loss::kChunksOverwritten) != 0 || loss(shmlog::Loss::kRecordsDropped) != 0 ||
+         loss(shmlog::Loss::kLanesDropped) != 0 || loss(shmlog::Loss::kProcessesDropped) != 0 ||
+         bytes_.size() < header_.file_bytes;
 }
 
 const shmlog::ProcessEntry* ShmlogReader::process(uint32_t index) const {
@@ -344,9 +365,11 @@ Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) 
   uint32_t filled = 0;
   for (uint32_t i = 0; i < lines; ++i) {
     const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
-    const uint64_t word = stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes);
+    const uint64_t word =
+        stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes);
     const bool held = shmlog::stripe_locked(word) && shmlog::stripe_lane(word) == chunk.header.lane;
-    if (record.state == RecordState::kBegun && record.writes() && held && version == shmlog::stripe_version(word) + 1) {
+    if (record.state == RecordState::kBegun && record.writes() && held &&
+        version == shmlog::stripe_version(word) + 1) {
       return Outcome::kInFlight;
     }
     filled += version != 0;
@@ -358,7 +381,8 @@ Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) 
 
 double ShmlogReader::seconds_since_start(uint64_t tsc) const {
   if (header_.tsc_hz == 0) return 0;
-  return static_cast<double>(static_cast<int64_t>(tsc - header_.start_tsc)) / static_cast<double>(header_.tsc_hz);
+  return static_cast<double>(static_cast<int64_t>(tsc - header_.start_tsc)) /
+         static_cast<double>(header_.tsc_hz);
 }
 
 }  // namespace shmrec::recording

@@ -10,7 +10,8 @@
 
 namespace shmrec::recording {
 
-// ---- Types -----------------------------------------------------------------------------------------
+// ---- Types
+// -----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -68,7 +69,8 @@ Type::Type(Dwarf_Die die) {
 int Type::tag() const { return known_ ? dwarf_tag(&die_) : DW_TAG_invalid; }
 
 bool Type::is_pointer() const {
-  return tag() == DW_TAG_pointer_type || tag() == DW_TAG_reference_type || tag() == DW_TAG_rvalue_reference_type;
+  return tag() == DW_TAG_pointer_type || tag() == DW_TAG_reference_type ||
+         tag() == DW_TAG_rvalue_reference_type;
 }
 bool Type::is_array() const { return tag() == DW_TAG_array_type; }
 bool Type::is_aggregate() const {
@@ -93,9 +95,7 @@ uint64_t Type::size_at_depth(int depth) const {
   return known_ && dwarf_aggregate_size(&die_, &bytes) == 0 ? bytes : 0;
 }
 
-std::optional<Type> Type::target() const {
-  return is_pointer() ? type_of(&die_) : std::nullopt;
-}
+std::optional<Type> Type::target() const { return is_pointer() ? type_of(&die_) : std::nullopt; }
 
 std::optional<Type> Type::element() const {
   if (!is_array()) return std::nullopt;
@@ -111,7 +111,8 @@ std::optional<Type::Member> Type::member(const std::string& name) const {
 
 std::optional<Type::Member> Type::member_at_depth(const std::string& name, int depth) const {
   Dwarf_Die child;
-  if (!is_aggregate() || depth > kMaxMemberDepth || dwarf_child(&die_, &child) != 0) return std::nullopt;
+  if (!is_aggregate() || depth > kMaxMemberDepth || dwarf_child(&die_, &child) != 0)
+    return std::nullopt;
   do {
     const int child_tag = dwarf_tag(&child);
     if (child_tag != DW_TAG_member && child_tag != DW_TAG_inheritance) continue;
@@ -121,12 +122,14 @@ std::optional<Type::Member> Type::member_at_depth(const std::string& name, int d
     const std::string child_name = text(dwarf_diename(&child));
     if (child_name == name && child_tag == DW_TAG_member) return Member{offset, *type};
     if (!child_name.empty()) continue;
-    if (auto inner = type->member_at_depth(name, depth + 1)) return Member{offset + inner->offset, inner->type};
+    if (auto inner = type->member_at_depth(name, depth + 1))
+      return Member{offset + inner->offset, inner->type};
   } while (dwarf_siblingof(&child, &child) == 0);
   return std::nullopt;
 }
 
-// ---- One ELF file ----------------------------------------------------------------------------------
+// ---- One ELF file
+// ----------------------------------------------------------------------------------
 
 namespace {
 
@@ -158,7 +161,8 @@ std::string function_in(Dwarf_Die& unit, uint64_t address) {
   std::string name;
   for (int i = 0; i < count && name.empty(); ++i) {
     const int tag = dwarf_tag(&scopes[i]);
-    if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine) name = text(dwarf_diename(&scopes[i]));
+    if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine)
+      name = text(dwarf_diename(&scopes[i]));
   }
   std::free(scopes);
   return name;
@@ -176,8 +180,8 @@ std::optional<uint64_t> static_address(Dwarf_Die* variable) {
 
 // The variable called `wanted`, by its last name or with all its namespaces (`path` holds those of
 // `parent`). Searches namespaces but not functions.
-std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& wanted, const std::string& path,
-                                      int depth) {
+std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& wanted,
+                                      const std::string& path, int depth) {
   constexpr int kMaxNamespaces = 16;
   Dwarf_Die child;
   if (depth > kMaxNamespaces || dwarf_child(parent, &child) != 0) return std::nullopt;
@@ -201,7 +205,8 @@ std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& want
 struct ModuleFile::Dwfl_ {
   ::Dwfl* session = nullptr;
   Dwfl_Module* module = nullptr;
-  std::map<std::string, std::optional<Variable>> variables;  // answers given; a search reads all units
+  std::map<std::string, std::optional<Variable>>
+      variables;  // answers given; a search reads all units
   ~Dwfl_() { dwfl_end(session); }
 
   std::optional<Variable> search(const std::string& name) const;
@@ -232,10 +237,12 @@ std::optional<uint64_t> ModuleFile::address_of_offset(uint64_t file_offset) cons
   if (elf == nullptr || elf_getphdrnum(elf, &count) != 0) return std::nullopt;
   for (size_t i = 0; i < count; ++i) {
     GElf_Phdr header;
-    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_LOAD) continue;
+    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_LOAD)
+      continue;
     // A mapping begins on a page boundary, so it holds what precedes p_offset in that page too.
     const uint64_t begin = header.p_offset & ~uint64_t{4095};
-    if (file_offset < begin || file_offset - begin >= header.p_filesz + (header.p_offset - begin)) continue;
+    if (file_offset < begin || file_offset - begin >= header.p_filesz + (header.p_offset - begin))
+      continue;
     return file_offset - header.p_offset + header.p_vaddr;
   }
   return std::nullopt;
@@ -290,13 +297,15 @@ std::optional<Variable> ModuleFile::Dwfl_::search(const std::string& name) const
     const char* symbol_name =
         dwfl_module_getsym_info(module, i, &symbol, &address, nullptr, nullptr, nullptr);
     if (symbol_name == nullptr || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT) continue;
-    if (symbol.st_shndx == SHN_UNDEF || (name != symbol_name && name != demangled(symbol_name))) continue;
+    if (symbol.st_shndx == SHN_UNDEF || (name != symbol_name && name != demangled(symbol_name)))
+      continue;
     return Variable{address - elf_bias, symbol.st_size, Type()};
   }
   return std::nullopt;
 }
 
-// ---- All files -------------------------------------------------------------------------------------
+// ---- All files
+// -------------------------------------------------------------------------------------
 
 const ModuleFile* Symbols::module(const std::string& path) {
   const auto [at, fresh] = modules_.try_emplace(path);

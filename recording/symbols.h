@@ -1,4 +1,5 @@
-// What addresses in program files mean: functions and source lines, global variables and their types.
+// What addresses in program files mean: functions and source lines, global variables and their
+// types.
 //
 // Everything works on addresses as the ELF file has them; callers go from a program's address to a
 // file offset by the module that is mapped there (timeline.h), which serves position independent
@@ -33,12 +34,12 @@ class Type {
   explicit Type(Dwarf_Die die);
 
   bool known() const { return known_; }
-  uint64_t size() const;                     // 0 if unknown
+  uint64_t size() const;  // 0 if unknown
   bool is_pointer() const;
   bool is_array() const;
-  bool is_aggregate() const;                 // struct, class or union
-  std::optional<Type> target() const;        // of a pointer; none for void*
-  std::optional<Type> element() const;       // of an array, outermost dimension first
+  bool is_aggregate() const;            // struct, class or union
+  std::optional<Type> target() const;   // of a pointer; none for void*
+  std::optional<Type> element() const;  // of an array, outermost dimension first
   // A member, also one inside unnamed members, and its offset.
   struct Member;
   std::optional<Member> member(const std::string& name) const;

@@ -17,7 +17,8 @@ constexpr Name kNames[] = {
 }  // namespace
 
 std::string syscall_name(uint32_t number) {
-  const auto at = std::find_if(std::begin(kNames), std::end(kNames), [&](const Name& n) { return n.number == number; });
+  const auto at = std::find_if(std::begin(kNames), std::end(kNames),
+                               [&](const Name& n) { return n.number == number; });
   return at != std::end(kNames) ? at->name : "syscall " + std::to_string(number);
 }
 

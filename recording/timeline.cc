@@ -13,7 +13,8 @@ namespace shmrec::recording {
 using shmlog::JournalType;
 using shmlog::StartKind;
 
-// ---- AddressSpace ----------------------------------------------------------------------------------
+// ---- AddressSpace
+// ----------------------------------------------------------------------------------
 
 // Makes `at` a border: a mapping that spans it becomes two.
 void AddressSpace::split(uint64_t at) {
@@ -57,7 +58,8 @@ const Mapping* AddressSpace::find(uint64_t address) const {
   return address < mapping.end ? &mapping : nullptr;
 }
 
-// ---- Timeline --------------------------------------------------------------------------------------
+// ---- Timeline
+// --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -74,7 +76,8 @@ void set_wait_status(Recording& recording, int status) {
 
 void set_end(Recording& recording, const shmlog::ProcessEntry& entry) {
   recording.became_another = entry.exit_known == 2;
-  recording.ended = entry.exit_known != 0 || entry.state == static_cast<uint32_t>(shmlog::EntryState::kEnded);
+  recording.ended =
+      entry.exit_known != 0 || entry.state == static_cast<uint32_t>(shmlog::EntryState::kEnded);
   if (entry.exit_known == 1) set_wait_status(recording, entry.exit_status);
 }
 
@@ -88,8 +91,9 @@ std::string recording_id(uint32_t high, uint32_t low) {
 
 Timeline::Timeline(const ShmlogReader& reader) : reader_(reader) {
   for (const auto& numbered : reader.processes()) add_recording(numbered);
-  std::stable_sort(recordings_.begin(), recordings_.end(),
-                   [](const Recording& a, const Recording& b) { return a.start_tsc < b.start_tsc; });
+  std::stable_sort(
+      recordings_.begin(), recordings_.end(),
+      [](const Recording& a, const Recording& b) { return a.start_tsc < b.start_tsc; });
   for (size_t i = 0; i < recordings_.size(); ++i) by_process_[recordings_[i].process] = i;
   add_steps();
   for (const JournalItem& item : reader.journal()) {
@@ -99,8 +103,9 @@ Timeline::Timeline(const ShmlogReader& reader) : reader_(reader) {
 }
 
 void Timeline::note_exit(int32_t pid, int wait_status) {
-  const auto newest = std::find_if(recordings_.rbegin(), recordings_.rend(),
-                                   [&](const Recording& recording) { return recording.pid == pid; });
+  const auto newest =
+      std::find_if(recordings_.rbegin(), recordings_.rend(),
+                   [&](const Recording& recording) { return recording.pid == pid; });
   if (newest == recordings_.rend()) return;
   const bool known = newest->signal || newest->exit_code || newest->became_another;
   if (!known) set_wait_status(*newest, wait_status);
@@ -164,7 +169,8 @@ Result<const Recording*> Timeline::find(const std::string& id_or_name) const {
   std::vector<const Recording*> matches;
   for (const Recording& recording : recordings_) {
     if (recording.id == id_or_name) return &recording;
-    const bool prefix = id_or_name.size() >= kShortestPrefix && recording.id.starts_with(id_or_name);
+    const bool prefix =
+        id_or_name.size() >= kShortestPrefix && recording.id.starts_with(id_or_name);
     if (prefix || recording.name == id_or_name || std::to_string(recording.pid) == id_or_name) {
       matches.push_back(&recording);
     }
@@ -177,10 +183,13 @@ Result<const Recording*> Timeline::find(const std::string& id_or_name) const {
     for (const Recording& recording : recordings_) matches.push_back(&recording);
   }
   for (size_t i = 0; i < matches.size() && i < kListed; ++i) {
-    list += "\n  " + matches[i]->id + "  pid " + std::to_string(matches[i]->pid) + "  " + matches[i]->name;
+    list += "\n  " + matches[i]->id + "  pid " + std::to_string(matches[i]->pid) + "  " +
+            matches[i]->name;
   }
-  if (matches.size() > kListed) list += "\n  ... and " + std::to_string(matches.size() - kListed) + " more";
-  return Error{"--recording " + id_or_name + (none ? ": no such recording" : ": more than one recording") +
+  if (matches.size() > kListed)
+    list += "\n  ... and " + std::to_string(matches.size() - kListed) + " more";
+  return Error{"--recording " + id_or_name +
+               (none ? ": no such recording" : ": more than one recording") +
                "; expected one of these IDs:" + list};
 }
 
@@ -213,9 +222,9 @@ void Timeline::apply(AddressSpace& space, const JournalItem& item) const {
   }
 }
 
-// Applies the recording's steps that stand before `before_item` in the journal and whose event is not
-// later than `event`. A parent is visited up to the child's first item, which lies strictly before
-// everything the child did, so that even a hostile ring of parents ends.
+// Applies the recording's steps that stand before `before_item` in the journal and whose event is
+// not later than `event`. A parent is visited up to the child's first item, which lies strictly
+// before everything the child did, so that even a hostile ring of parents ends.
 void Timeline::build_space(AddressSpace& space, const Recording& recording, size_t before_item,
                            uint64_t event) const {
   struct Generation {
@@ -226,7 +235,8 @@ void Timeline::build_space(AddressSpace& space, const Recording& recording, size
   std::vector<Generation> line{{&recording, before_item, event}};
   while (true) {
     const Recording& child = *line.back().recording;
-    const bool inherits = child.start_kind == StartKind::kFork || child.start_kind == StartKind::kVfork;
+    const bool inherits =
+        child.start_kind == StartKind::kFork || child.start_kind == StartKind::kVfork;
     const Recording* parent = inherits ? by_process(child.parent) : nullptr;
     if (parent == nullptr || parent->journal_begin >= child.journal_begin) break;
     line.push_back({parent, child.journal_begin, UINT64_MAX});

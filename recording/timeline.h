@@ -21,10 +21,10 @@ namespace shmrec::recording {
 struct Mapping {
   uint64_t begin = 0;
   uint64_t end = 0;
-  uint64_t offset = 0;    // in the file or the segment, of `begin`
-  uint32_t segment = 0;   // 0: a module
+  uint64_t offset = 0;   // in the file or the segment, of `begin`
+  uint32_t segment = 0;  // 0: a module
   uint32_t protection = 0;
-  std::string path;       // of a module
+  std::string path;  // of a module
 };
 
 // By begin; never overlapping.
@@ -42,24 +42,24 @@ class AddressSpace {
 };
 
 struct Recording {
-  uint32_t process = 0;      // entry in the process table
-  std::string id;            // "%08x-%04x"
+  uint32_t process = 0;  // entry in the process table
+  std::string id;        // "%08x-%04x"
   std::string name;
-  std::string executable;    // path, "" if the journal does not tell
+  std::string executable;  // path, "" if the journal does not tell
   int32_t pid = 0;
   int32_t parent_pid = 0;
-  uint32_t parent = 0;       // process entry, 0: unknown
+  uint32_t parent = 0;  // process entry, 0: unknown
   shmlog::StartKind start_kind = shmlog::StartKind::kExec;
-  std::optional<int> signal;       // that ended it
-  std::optional<int> exit_code;    // if it exited
-  bool became_another = false;     // execve succeeded: its pid goes on as another recording
-  bool ended = false;              // false: still running, or killed without a word
+  std::optional<int> signal;     // that ended it
+  std::optional<int> exit_code;  // if it exited
+  bool became_another = false;   // execve succeeded: its pid goes on as another recording
+  bool ended = false;            // false: still running, or killed without a word
   shmlog::DegradedReason degraded = shmlog::DegradedReason::kNone;
   uint64_t start_tsc = 0;
-  uint64_t end_tsc = 0;            // 0: unknown
+  uint64_t end_tsc = 0;  // 0: unknown
   uint64_t events = 0;
   uint64_t accesses = 0;
-  size_t journal_begin = 0;        // index of its first journal item
+  size_t journal_begin = 0;  // index of its first journal item
 };
 
 std::string recording_id(uint32_t high, uint32_t low);
@@ -70,7 +70,7 @@ class Timeline {
 
   const ShmlogReader& reader() const { return reader_; }
   const std::vector<Recording>& recordings() const { return recordings_; }  // in order of start
-  const Recording* by_process(uint32_t process) const;  // nullptr if unknown
+  const Recording* by_process(uint32_t process) const;                      // nullptr if unknown
   // By ID, a unique prefix of one (4 characters or more), pid or name. An ambiguous one is an error
   // that lists the candidates.
   Result<const Recording*> find(const std::string& id_or_name) const;
@@ -81,17 +81,17 @@ class Timeline {
   // All pieces of segments it ever had mapped, inherited ones first.
   std::vector<Mapping> segments_mapped(const Recording& recording) const;
 
-  // Somebody saw the process `pid` end with a wait status: its newest recording gets it, unless that
-  // said itself how it ends.
+  // Somebody saw the process `pid` end with a wait status: its newest recording gets it, unless
+  // that said itself how it ends.
   void note_exit(int32_t pid, int wait_status);
 
   // Coverage lines of the journal: what was not recorded, and why.
   std::vector<std::string> coverage() const;
 
  private:
-  struct Step {          // a journal item of one process
-    size_t item;         // index in reader().journal()
-    uint64_t event;      // full event number, from the low half kept in the journal
+  struct Step {      // a journal item of one process
+    size_t item;     // index in reader().journal()
+    uint64_t event;  // full event number, from the low half kept in the journal
   };
   void add_recording(const Numbered<shmlog::ProcessEntry>& numbered);
   void add_steps();

@@ -1,5 +1,5 @@
-// Writes the seed corpus of shmlog_fuzz: small logs that hold each kind of record, journal entry and
-// state, so that mutations start from sound structure.
+// Writes the seed corpus of shmlog_fuzz: small logs that hold each kind of record, journal entry
+// and state, so that mutations start from sound structure.
 #include <cstdio>
 #include <fstream>
 
@@ -14,7 +14,8 @@ namespace {
 void save(const std::string& directory, const char* name, ShmlogBuilder& log) {
   const std::vector<uint8_t> bytes = log.build_short();
   std::ofstream(directory + "/" + name, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+      .write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
 }
 
 ShmlogBuilder every_kind() {
@@ -37,7 +38,8 @@ ShmlogBuilder every_state() {
   ShmlogBuilder log(1);
   const uint32_t segment = log.add_segment(shmlog::SegmentKind::kMemfd, "ring");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
-  for (const RecordState state : {RecordState::kBegun, RecordState::kCommitted, RecordState::kAborted, RecordState::kInferred}) {
+  for (const RecordState state : {RecordState::kBegun, RecordState::kCommitted,
+                                  RecordState::kAborted, RecordState::kInferred}) {
     log.write(a, segment, 0x118, le64(static_cast<uint64_t>(state)), {.state = state});
     log.read_write(a, segment, 0x118, le64(7), {.state = state});
   }
@@ -52,9 +54,11 @@ ShmlogBuilder every_journal_entry() {
   const uint32_t segment = log.add_segment(shmlog::SegmentKind::kSysV, "");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
   for (uint16_t type = 1; type <= 11; ++type) {
-    log.add_journal(static_cast<shmlog::JournalType>(type), a, segment, {0x7f61b0794000, 0x1000, 0, 3}, "text");
+    log.add_journal(static_cast<shmlog::JournalType>(type), a, segment,
+                    {0x7f61b0794000, 0x1000, 0, 3}, "text");
   }
-  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .start = shmlog::StartKind::kFork, .parent = a});
+  const uint32_t b =
+      log.add_process({.id_high = 2, .pid = 2, .start = shmlog::StartKind::kFork, .parent = a});
   log.read(b, segment, 0x118, 4);
   log.header().next_usage = 2;
   log.usage(1) = {a, segment, 1, 2, 3};

@@ -2,13 +2,12 @@
 // No bytes may crash it, hang it or make it read outside the file.
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 
 #include "recording/blame.h"
 #include "recording/blame_print.h"
 #include "recording/listing.h"
 #include "recording/shmlog_dump.h"
-
-#include <nlohmann/json.hpp>
 
 using namespace shmrec;
 using namespace shmrec::recording;

@@ -29,7 +29,9 @@ struct Opened {
     index = AccessIndex::build(*log);
     timeline = std::make_unique<Timeline>(*log);
   }
-  Result<BlameAnswer> ask(const BlameQuery& query) { return Blame(*index, *timeline, symbols).ask(query); }
+  Result<BlameAnswer> ask(const BlameQuery& query) {
+    return Blame(*index, *timeline, symbols).ask(query);
+  }
   BlameAnswer answer(const BlameQuery& query) {
     Result<BlameAnswer> result = ask(query);
     if (!result) {
@@ -54,8 +56,8 @@ std::vector<std::string> summary(const BlameAnswer& answer) {
       lines.push_back("? " + format_value(row.value));
       continue;
     }
-    lines.push_back((row.current ? "* " : "") + std::string(access_type(row.access)) + " " + format_value(row.value) +
-                    " @" + std::to_string(row.access.header.event));
+    lines.push_back((row.current ? "* " : "") + std::string(access_type(row.access)) + " " +
+                    format_value(row.value) + " @" + std::to_string(row.access.header.event));
   }
   return lines;
 }
@@ -96,14 +98,18 @@ TEST(Blame, PrintsTheTableOfAWriteThatReplacedAnother) {
   const uint32_t segment = log.add_segment(SegmentKind::kAnonymous, "");
   const uint32_t parent = log.add_process({.id_high = 0x6789abcd, .id_low = 0xef01, .pid = 126});
   log.map_segment(parent, segment, 0x7f894cb6c000);
-  const uint32_t child = log.add_process({.id_high = 0xabcdef01, .id_low = 0x2345, .pid = 130,
-                                          .start = shmlog::StartKind::kFork, .parent = parent});
+  const uint32_t child = log.add_process({.id_high = 0xabcdef01,
+                                          .id_low = 0x2345,
+                                          .pid = 130,
+                                          .start = shmlog::StartKind::kFork,
+                                          .parent = parent});
   log.inherit_map(child, segment, 0x7f894cb6c000);
   log.write(child, segment, 0, le32(42), {.pc = 0x55eeabe09804, .event = 354});
   log.write(child, segment, 4, le32(123), {.pc = 0x55eeabe0980e, .event = 355});
   log.write(parent, segment, 0, le32(100), {.pc = 0x55eeabe09848, .event = 360});
   Opened opened(log);
-  const BlameAnswer answer = opened.answer({.where = "0x7f894cb6c000", .recording = "6789abcd-ef01"});
+  const BlameAnswer answer =
+      opened.answer({.where = "0x7f894cb6c000", .recording = "6789abcd-ef01"});
   EXPECT_EQ(first_columns(blame_table(answer, false), 75),
             "    PID  Recording ID    Time in recording    Type    Address           Len\n"
             "  -----  --------------  -------------------  ------  --------------  -----\n"
@@ -116,7 +122,8 @@ TEST(Blame, ShowsNothingLaterThanTheTimeAsked) {
   ProducerConsumer run;
   Opened opened(run.log);
   const auto at = [&](const char* time) {
-    return summary(opened.answer({.where = "1+0x118", .recording = "consumer", .time = *parse_time(time)}));
+    return summary(
+        opened.answer({.where = "1+0x118", .recording = "consumer", .time = *parse_time(time)}));
   };
   EXPECT_EQ(at("2,100:0x5618d2d15bbf"), (Lines{"write 83 @2000", "* read 83 @2100"}));
   EXPECT_EQ(at("3039"), (Lines{"write 83 @2000", "* read 83 @2100"}));
@@ -127,7 +134,8 @@ TEST(Blame, ShowsNothingLaterThanTheTimeAsked) {
 TEST(Blame, ShowsNothingForBytesNeverAccessed) {
   ProducerConsumer run;
   Opened opened(run.log);
-  const BlameAnswer not_yet = opened.answer({.where = "1+0x118", .recording = "137", .time = *parse_time("2099")});
+  const BlameAnswer not_yet =
+      opened.answer({.where = "1+0x118", .recording = "137", .time = *parse_time("2099")});
   EXPECT_TRUE(not_yet.rows.empty());
   EXPECT_TRUE(has_note(not_yet, "never accessed by 97dd29dd-2c8f"));
   const BlameAnswer never = opened.answer({.where = "1+0x11c", .recording = "137"});
@@ -139,7 +147,8 @@ TEST(Blame, ChoosesTheCrashedRecordingElseTheLastToAccess) {
   ProducerConsumer run;
   Opened crashed(run.log);
   EXPECT_EQ(crashed.answer({.where = "1+0x118"}).recording->name, "consumer");
-  EXPECT_EQ(crashed.answer({.where = "1+0x11c"}).recording->name, "producer") << "the consumer never accessed it";
+  EXPECT_EQ(crashed.answer({.where = "1+0x11c"}).recording->name, "producer")
+      << "the consumer never accessed it";
   run.log.process(run.consumer).exit_status = 0;
   Opened orderly(run.log);
   EXPECT_EQ(orderly.answer({.where = "1+0x118"}).recording->name, "producer");
@@ -156,8 +165,8 @@ TEST(Blame, ComposesAValueFromSplitWrites) {
   log.read(b, segment, 60, 8);
   Opened opened(log);
   const BlameAnswer answer = opened.answer({.where = "/ring+60", .recording = "b", .length = 8});
-  EXPECT_EQ(summary(answer), (Lines{"write 0x1111111111111111 @1", "* write 151587081 @1", "write 7 @2",
-                                    "* read 0x1111090909090711 @2"}));
+  EXPECT_EQ(summary(answer), (Lines{"write 0x1111111111111111 @1", "* write 151587081 @1",
+                                    "write 7 @2", "* read 0x1111090909090711 @2"}));
   // Asked for one byte, only what made that byte.
   EXPECT_EQ(summary(opened.answer({.where = "/ring+67", .recording = "b", .length = 1})),
             (Lines{"write 17 @1", "* read 17 @2"}));
@@ -239,7 +248,8 @@ TEST(Blame, ListsEarlierWritesAsHistory) {
   ProducerConsumer run;
   Opened opened(run.log);
   const BlameQuery all = {.where = "1+0x118", .length = 4, .history = kWholeHistory};
-  EXPECT_EQ(summary(opened.answer(all)), (Lines{"write 83 @2000", "write 100 @2822", "* read 100 @3040"}));
+  EXPECT_EQ(summary(opened.answer(all)),
+            (Lines{"write 83 @2000", "write 100 @2822", "* read 100 @3040"}));
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
@@ -264,7 +274,8 @@ TEST(Blame, ForwardListsWhoReadTheValueUntilItWasReplaced) {
   log.write(a, segment, 0, le32(2));
   log.read(b, segment, 0, 4);
   Opened opened(log);
-  const BlameQuery query = {.where = "1+0", .recording = "a", .time = {1}, .length = 4, .forward = true};
+  const BlameQuery query = {
+      .where = "1+0", .recording = "a", .time = {1}, .length = 4, .forward = true};
   EXPECT_EQ(summary(opened.answer(query)),
             (Lines{"* write 1 @1", "read 1 @1", "read 0 @2", "read 1 @5"}));
 }
@@ -293,7 +304,8 @@ TEST(Blame, RelaxedSegmentsAreOrderedByClock) {
   log.write(b, segment, 0, le32(2), relaxed);
   log.read(a, segment, 0, 4, relaxed);
   Opened opened(log);
-  EXPECT_EQ(summary(opened.answer({.where = "1+0", .recording = "a"})), (Lines{"write 2 @1", "* read 2 @2"}));
+  EXPECT_EQ(summary(opened.answer({.where = "1+0", .recording = "a"})),
+            (Lines{"write 2 @1", "* read 2 @2"}));
 }
 
 TEST(Blame, AWriteInFlightIsShownAsSuchAndOneNotBegunIsNot) {
@@ -350,8 +362,10 @@ TEST(Blame, JsonAndCommandLinesNameTheSameAccess) {
   EXPECT_EQ(json["rows"][0]["value"], "64000000");
   EXPECT_EQ(json["rows"][1]["current"], true);
   EXPECT_EQ(blame_command_lines(answer, "my run.zst"),
-            "shmrec blame 'my run.zst' --recording 292b1631-c83d --at 2,822:0x5618d2d15c61 --len 4 1+0x118\n"
-            "shmrec blame 'my run.zst' --recording 97dd29dd-2c8f --at 3,040:0x5618d2d15bbf --len 4 1+0x118\n");
+            "shmrec blame 'my run.zst' --recording 292b1631-c83d --at 2,822:0x5618d2d15c61 --len 4 "
+            "1+0x118\n"
+            "shmrec blame 'my run.zst' --recording 97dd29dd-2c8f --at 3,040:0x5618d2d15bbf --len 4 "
+            "1+0x118\n");
 }
 
 TEST(Blame, WrongQuestionsSayWhatWasExpected) {
@@ -367,7 +381,8 @@ TEST(Blame, WrongQuestionsSayWhatWasExpected) {
   EXPECT_NE(error({.where = "0x1000"}).find("0x7f61b0794000-0x7f61b0795000"), std::string::npos);
   EXPECT_NE(error({.where = "nosuch+4"}).find("anon#1+OFFSET"), std::string::npos);
   EXPECT_NE(error({.where = "1+x"}).find("expected a number"), std::string::npos);
-  EXPECT_NE(error({.where = "1+0", .recording = "nobody"}).find("97dd29dd-2c8f"), std::string::npos);
+  EXPECT_NE(error({.where = "1+0", .recording = "nobody"}).find("97dd29dd-2c8f"),
+            std::string::npos);
   EXPECT_NE(error({.where = "1+0", .length = kMaxBlameBytes + 1}).find("--len"), std::string::npos);
   for (const char* time : {"", "x", "12x", "12:", "12:zz", "12:0x", ":0x1", "-1"}) {
     EXPECT_FALSE(parse_time(time)) << time;
@@ -424,10 +439,12 @@ TEST(Listing, SaysWhoMappedWhatAndHowOften) {
   EXPECT_EQ(json["recordings"][1]["ended"], "SIGABRT");
   EXPECT_EQ(json["recordings"][1]["parent"], "292b1631-c83d");
   EXPECT_EQ(json["segments"][0]["users"][0]["writes"], 4);
-  EXPECT_EQ(json["segments"][0]["users"][1]["mappings"][0]["begin"], "0x7f61b0794000") << "inherited by fork";
+  EXPECT_EQ(json["segments"][0]["users"][1]["mappings"][0]["begin"], "0x7f61b0794000")
+      << "inherited by fork";
   const std::string text = listing_text(listing);
-  for (const char* part : {"292b1631-c83d", "fork by 292b1631-c83d", "anon#1", "2 reads", "(1 by the kernel)",
-                           "3 accesses happened but were not logged", "io_uring refused"}) {
+  for (const char* part :
+       {"292b1631-c83d", "fork by 292b1631-c83d", "anon#1", "2 reads", "(1 by the kernel)",
+        "3 accesses happened but were not logged", "io_uring refused"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
 }
@@ -436,7 +453,8 @@ TEST(Listing, CountsRecordingsThatOnlyMappedASegment) {
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kFile, "/usr/lib/cache");
   for (uint32_t i = 1; i <= 6; ++i) {
-    log.map_segment(log.add_process({.id_high = i, .pid = static_cast<int32_t>(i)}), segment, 0x10000);
+    log.map_segment(log.add_process({.id_high = i, .pid = static_cast<int32_t>(i)}), segment,
+                    0x10000);
   }
   log.header().next_usage = 2;
   log.usage(1) = {1, segment, 5, 0, 0};

@@ -1,5 +1,5 @@
-// Builds shared-memory logs in memory for tests: a model of memory and of stripe versions that writes
-// the records the agent would write. Small: the tables hold a handful of entries.
+// Builds shared-memory logs in memory for tests: a model of memory and of stripe versions that
+// writes the records the agent would write. Small: the tables hold a handful of entries.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ struct AccessOptions {
   uint16_t syscall = 0;  // number + 1
   uint16_t flags = 0;
   shmlog::RecordState state = shmlog::RecordState::kCommitted;
-  uint64_t event = 0;    // 0: the process's next
+  uint64_t event = 0;  // 0: the process's next
 };
 
 struct ProcessOptions {
@@ -66,15 +66,21 @@ class ShmlogBuilder {
   }
 
   shmlog::Header& header() { return header_; }
-  shmlog::ProcessEntry& process(uint32_t i) { return at<shmlog::ProcessEntry>(header_.processes, i); }
+  shmlog::ProcessEntry& process(uint32_t i) {
+    return at<shmlog::ProcessEntry>(header_.processes, i);
+  }
   shmlog::LaneEntry& lane(uint32_t i) { return at<shmlog::LaneEntry>(header_.lanes, i); }
-  shmlog::SegmentEntry& segment(uint32_t i) { return at<shmlog::SegmentEntry>(header_.segments, i); }
+  shmlog::SegmentEntry& segment(uint32_t i) {
+    return at<shmlog::SegmentEntry>(header_.segments, i);
+  }
   shmlog::UsageEntry& usage(uint32_t i) { return at<shmlog::UsageEntry>(header_.usage, i); }
   uint64_t& stripe(uint32_t segment, uint64_t offset) {
     return at<uint64_t>(header_.stripes, shmlog::stripe_of(segment, offset, kStripes));
   }
   shmlog::ChunkHeader& chunk(uint32_t i) { return at<shmlog::ChunkHeader>(header_.chunks, i); }
-  uint64_t chunk_offset(uint32_t i) const { return header_.chunks.offset + uint64_t{i} * shmlog::kChunkBytes; }
+  uint64_t chunk_offset(uint32_t i) const {
+    return header_.chunks.offset + uint64_t{i} * shmlog::kChunkBytes;
+  }
   shmlog::RecordHeader& record(uint64_t file_offset) {
     return *reinterpret_cast<shmlog::RecordHeader*>(&bytes_[file_offset]);
   }
@@ -132,31 +138,35 @@ class ShmlogBuilder {
     header_.journal_units += entry.units;
   }
 
-  void map_segment(uint32_t process_index, uint32_t segment_index, uint64_t address, uint64_t bytes = 4096,
-                   uint64_t offset = 0) {
+  void map_segment(uint32_t process_index, uint32_t segment_index, uint64_t address,
+                   uint64_t bytes = 4096, uint64_t offset = 0) {
     base_[{process_index, segment_index}] = address - offset;
-    add_journal(shmlog::JournalType::kSegmentMap, process_index, segment_index, {address, bytes, offset, 3});
+    add_journal(shmlog::JournalType::kSegmentMap, process_index, segment_index,
+                {address, bytes, offset, 3});
   }
   // For forked processes, which inherit silently.
   void inherit_map(uint32_t process_index, uint32_t segment_index, uint64_t address) {
     base_[{process_index, segment_index}] = address;
   }
-  void add_module(uint32_t process_index, const std::string& path, uint64_t base, uint64_t bytes, uint64_t offset) {
+  void add_module(uint32_t process_index, const std::string& path, uint64_t base, uint64_t bytes,
+                  uint64_t offset) {
     add_journal(shmlog::JournalType::kModule, process_index, 0, {base, bytes, offset, 0}, path);
   }
 
-  void write(uint32_t lane_index, uint32_t seg, uint64_t offset, std::vector<uint8_t> value, AccessOptions o = {}) {
+  void write(uint32_t lane_index, uint32_t seg, uint64_t offset, std::vector<uint8_t> value,
+             AccessOptions o = {}) {
     emit(shmlog::RecordKind::kWrite, lane_index, seg, offset, value, o);
   }
-  void read(uint32_t lane_index, uint32_t seg, uint64_t offset, uint32_t length, AccessOptions o = {}) {
+  void read(uint32_t lane_index, uint32_t seg, uint64_t offset, uint32_t length,
+            AccessOptions o = {}) {
     emit(shmlog::RecordKind::kRead, lane_index, seg, offset, std::vector<uint8_t>(length), o);
   }
   void read_write(uint32_t lane_index, uint32_t seg, uint64_t offset, std::vector<uint8_t> value,
                   AccessOptions o = {}) {
     emit(shmlog::RecordKind::kReadWrite, lane_index, seg, offset, value, o);
   }
-  void read_then_write(uint32_t lane_index, uint32_t seg, uint64_t offset, std::vector<uint8_t> value,
-                       AccessOptions o = {}) {
+  void read_then_write(uint32_t lane_index, uint32_t seg, uint64_t offset,
+                       std::vector<uint8_t> value, AccessOptions o = {}) {
     emit(shmlog::RecordKind::kReadThenWrite, lane_index, seg, offset, value, o);
   }
   void unrecorded_write(uint32_t seg, uint64_t offset, const std::vector<uint8_t>& value) {
@@ -164,7 +174,8 @@ class ShmlogBuilder {
   }
   void clock(uint32_t lane_index) {
     const shmlog::ClockRecord record = {
-        shmlog::commit_word(16, shmlog::RecordKind::kClock, shmlog::RecordState::kCommitted), 0, tick()};
+        shmlog::commit_word(16, shmlog::RecordKind::kClock, shmlog::RecordState::kCommitted), 0,
+        tick()};
     append(lane_index, &record, sizeof(record));
   }
   // The lane's next record starts a new chunk.
@@ -202,7 +213,8 @@ class ShmlogBuilder {
 
   void append(uint32_t lane_index, const void* data, size_t bytes) {
     auto found = cursor_.find(lane_index);
-    if (found != cursor_.end() && found->second.at + bytes > chunk_offset(found->second.chunk) + shmlog::kChunkBytes) {
+    if (found != cursor_.end() &&
+        found->second.at + bytes > chunk_offset(found->second.chunk) + shmlog::kChunkBytes) {
       end_chunk(lane_index);
       found = cursor_.end();
     }
@@ -259,7 +271,8 @@ class ShmlogBuilder {
     std::vector<uint64_t> read_versions, write_versions;
     for (uint32_t i = 0; i < lines; ++i) {
       uint64_t& word = stripe(seg, offset + i * 64);
-      const uint64_t version = (o.flags & shmlog::kFlagRelaxed) ? tick() : shmlog::stripe_version(word) + 1;
+      const uint64_t version =
+          (o.flags & shmlog::kFlagRelaxed) ? tick() : shmlog::stripe_version(word) + 1;
       read_versions.push_back(version);
       write_versions.push_back(version);
       if (writes) word = shmlog::stripe_word(shmlog::stripe_version(word) + 1);
@@ -314,10 +327,15 @@ struct ProducerConsumer {
 
   ProducerConsumer() {
     segment = log.add_segment(shmlog::SegmentKind::kAnonymous, "");
-    producer = log.add_process({.id_high = 0x292b1631, .id_low = 0xc83d, .pid = 133, .name = "producer"});
+    producer =
+        log.add_process({.id_high = 0x292b1631, .id_low = 0xc83d, .pid = 133, .name = "producer"});
     log.map_segment(producer, segment, kBase);
-    consumer = log.add_process({.id_high = 0x97dd29dd, .id_low = 0x2c8f, .pid = 137, .name = "consumer",
-                                .start = shmlog::StartKind::kFork, .parent = producer});
+    consumer = log.add_process({.id_high = 0x97dd29dd,
+                                .id_low = 0x2c8f,
+                                .pid = 137,
+                                .name = "consumer",
+                                .start = shmlog::StartKind::kFork,
+                                .parent = producer});
     log.inherit_map(consumer, segment, kBase);
     log.write(producer, segment, 0x118, le32(83), {.pc = kWritePc, .event = 2000});
     log.read(consumer, segment, 0x118, 4, {.pc = kReadPc, .event = 2100});

@@ -69,7 +69,8 @@ struct TemporaryFile {
   ~TemporaryFile() { unlink(path.c_str()); }
 };
 
-// ---- Creating --------------------------------------------------------------------------------------
+// ---- Creating
+// --------------------------------------------------------------------------------------
 
 TEST(ShmlogCreate, AFreshLogIsAllocatedAndOpensEmpty) {
   TemporaryFile file;
@@ -111,8 +112,9 @@ TEST(ShmlogCreate, AreasDoNotOverlapAndLieInTheFileForEverySize) {
       shmlog::Header header;
       ASSERT_TRUE(plan_layout(options, header)) << mib;
       uint64_t end = 4096;
-      for (const shmlog::Area& area : {header.rules, header.stripes, header.processes, header.lanes, header.segments,
-                                       header.usage, header.journal, header.chunks}) {
+      for (const shmlog::Area& area :
+           {header.rules, header.stripes, header.processes, header.lanes, header.segments,
+            header.usage, header.journal, header.chunks}) {
         EXPECT_GE(area.offset, end);
         EXPECT_EQ(area.offset % 4096, 0u);
         end = area.offset + uint64_t{area.count} * area.entry_bytes;
@@ -128,10 +130,12 @@ TEST(ShmlogCreate, SaysWhatIsWrongAndLeavesNothingBehind) {
   TemporaryFile file;
   CreateOptions options;
   options.log_bytes = 1000;
-  EXPECT_NE(create_shmlog(file.path, options).error().message.find("expected between 8 MiB"), std::string::npos);
+  EXPECT_NE(create_shmlog(file.path, options).error().message.find("expected between 8 MiB"),
+            std::string::npos);
   options.log_bytes = kMinLogBytes;
   options.rules.resize(20000);
-  EXPECT_NE(create_shmlog(file.path, options).error().message.find("leaves no room"), std::string::npos);
+  EXPECT_NE(create_shmlog(file.path, options).error().message.find("leaves no room"),
+            std::string::npos);
   options.rules.clear();
   EXPECT_NE(access(file.path.c_str(), F_OK), 0);
   std::ofstream(file.path) << "mine";
@@ -157,13 +161,15 @@ TEST(ShmlogCreate, AFullDiskGivesSizePathAndRemedy) {
   const auto created = create_shmlog(file.path, options);
   setrlimit(RLIMIT_FSIZE, &old);
   ASSERT_FALSE(created);
-  for (const std::string& part : {file.path, std::string("8 MiB"), std::string("lower limits.logSize")}) {
+  for (const std::string& part :
+       {file.path, std::string("8 MiB"), std::string("lower limits.logSize")}) {
     EXPECT_NE(created.error().message.find(part), std::string::npos) << created.error().message;
   }
   EXPECT_NE(access(file.path.c_str(), F_OK), 0);
 }
 
-// ---- Headers that do not open ----------------------------------------------------------------------
+// ---- Headers that do not open
+// ----------------------------------------------------------------------
 
 TEST(ShmlogReader, RefusesWhatIsNotALog) {
   ProducerConsumer run;
@@ -177,11 +183,14 @@ TEST(ShmlogReader, RefusesWhatIsNotALog) {
   std::vector<uint8_t> small_header = good;
   small_header[12] = 8, small_header[13] = 0;
   EXPECT_NE(error_of(small_header).find("header of 8 bytes"), std::string::npos);
-  EXPECT_NE(ShmlogReader::open("/nonexistent").error().message.find("No such file"), std::string::npos);
-  EXPECT_NE(ShmlogReader::open("/dev/null").error().message.find("not a regular file"), std::string::npos);
+  EXPECT_NE(ShmlogReader::open("/nonexistent").error().message.find("No such file"),
+            std::string::npos);
+  EXPECT_NE(ShmlogReader::open("/dev/null").error().message.find("not a regular file"),
+            std::string::npos);
 }
 
-// ---- Truncation ------------------------------------------------------------------------------------
+// ---- Truncation
+// ------------------------------------------------------------------------------------
 
 TEST(ShmlogReader, OpensTruncatedAtEveryByteAndLosesOnlyTheTail) {
   ProducerConsumer run;
@@ -201,17 +210,19 @@ TEST(ShmlogReader, OpensTruncatedAtEveryByteAndLosesOnlyTheTail) {
   EXPECT_EQ(before, 6u);
 }
 
-// ---- The catalogue of corruptions ------------------------------------------------------------------
+// ---- The catalogue of corruptions
+// ------------------------------------------------------------------
 
 TEST(ShmlogReader, AreasThatPointNowhereAreLeftOutAndSaid) {
   struct Case {
     const char* name;
     shmlog::Area shmlog::Header::*area;
   };
-  const Case cases[] = {{"stripes", &shmlog::Header::stripes},   {"processes", &shmlog::Header::processes},
-                        {"lanes", &shmlog::Header::lanes},       {"segments", &shmlog::Header::segments},
-                        {"usage", &shmlog::Header::usage},       {"journal", &shmlog::Header::journal},
-                        {"chunks", &shmlog::Header::chunks}};
+  const Case cases[] = {
+      {"stripes", &shmlog::Header::stripes}, {"processes", &shmlog::Header::processes},
+      {"lanes", &shmlog::Header::lanes},     {"segments", &shmlog::Header::segments},
+      {"usage", &shmlog::Header::usage},     {"journal", &shmlog::Header::journal},
+      {"chunks", &shmlog::Header::chunks}};
   const shmlog::Area bad[] = {{UINT64_MAX, 8, 64},
                               {UINT64_MAX - 64, UINT32_MAX, UINT32_MAX},
                               {0, UINT32_MAX, 1},
@@ -257,7 +268,8 @@ TEST(ShmlogReader, EntriesOfUnknownStateAreLeftOut) {
 
 TEST(ShmlogReader, UnknownValuesAreNamedAndDoNotStopAnything) {
   ProducerConsumer run;
-  run.log.segment(run.segment).kind = run.log.segment(run.segment).mode = run.log.segment(run.segment).order = 99;
+  run.log.segment(run.segment).kind = run.log.segment(run.segment).mode =
+      run.log.segment(run.segment).order = 99;
   run.log.process(run.producer).start_kind = run.log.process(run.producer).degraded = 99;
   std::memset(run.log.process(run.producer).name, '\x1b', 48);  // no NUL, would steer a terminal
   run.log.add_journal(static_cast<shmlog::JournalType>(999), 1, 0, {});
@@ -307,16 +319,31 @@ TEST(ShmlogReader, ADamagedRecordEndsItsChunkOnlyAndIsSaid) {
     std::function<void(shmlog::RecordHeader&)> damage;
   };
   const Case cases[] = {
-      {"unknown kind", [](auto& r) { r.commit = shmlog::commit_word(64, static_cast<RecordKind>(9), RecordState::kCommitted); }},
-      {"unknown state", [](auto& r) { r.commit = shmlog::commit_word(64, RecordKind::kRead, static_cast<RecordState>(9)); }},
+      {"unknown kind",
+       [](auto& r) {
+         r.commit = shmlog::commit_word(64, static_cast<RecordKind>(9), RecordState::kCommitted);
+       }},
+      {"unknown state",
+       [](auto& r) {
+         r.commit = shmlog::commit_word(64, RecordKind::kRead, static_cast<RecordState>(9));
+       }},
       {"past its chunk", [](auto& r) { r.commit |= 0xFFFF; }},
-      {"shorter than its header", [](auto& r) { r.commit = shmlog::commit_word(8, RecordKind::kRead, RecordState::kCommitted); }},
-      {"clock record of a wrong size", [](auto& r) { r.commit = shmlog::commit_word(64, RecordKind::kClock, RecordState::kCommitted); }},
+      {"shorter than its header",
+       [](auto& r) {
+         r.commit = shmlog::commit_word(8, RecordKind::kRead, RecordState::kCommitted);
+       }},
+      {"clock record of a wrong size",
+       [](auto& r) {
+         r.commit = shmlog::commit_word(64, RecordKind::kClock, RecordState::kCommitted);
+       }},
       {"impossible length", [](auto& r) { r.length = 0; }},
       {"impossible length", [](auto& r) { r.length = UINT32_MAX; }},
       {"impossible offset", [](auto& r) { r.offset = UINT64_MAX; }},
       {"too short for its values", [](auto& r) { r.length = 4096; }},
-      {"too short for its values", [](auto& r) { r.commit = shmlog::commit_word(56, RecordKind::kReadThenWrite, RecordState::kCommitted); }},
+      {"too short for its values",
+       [](auto& r) {
+         r.commit = shmlog::commit_word(56, RecordKind::kReadThenWrite, RecordState::kCommitted);
+       }},
   };
   for (const Case& c : cases) {
     ProducerConsumer run;
@@ -399,7 +426,8 @@ TEST(ShmlogReader, EverySingleByteFlippedIsSurvived) {
   }
 }
 
-// ---- Timeline --------------------------------------------------------------------------------------
+// ---- Timeline
+// --------------------------------------------------------------------------------------
 
 TEST(Timeline, AForkInheritsTheMapAsOfTheFork) {
   ShmlogBuilder builder;
@@ -407,21 +435,26 @@ TEST(Timeline, AForkInheritsTheMapAsOfTheFork) {
   const uint32_t parent = builder.add_process({.id_high = 1, .pid = 1, .name = "parent"});
   builder.map_segment(parent, segment, 0x10000, 0x8000);
   builder.add_module(parent, "/bin/x", 0x400000, 0x1000, 0x2000);
-  const uint32_t child = builder.add_process({.id_high = 2, .pid = 2, .start = shmlog::StartKind::kFork, .parent = parent});
-  const uint32_t image = builder.add_process({.id_high = 3, .pid = 2, .start = shmlog::StartKind::kExec, .parent = child});
+  const uint32_t child = builder.add_process(
+      {.id_high = 2, .pid = 2, .start = shmlog::StartKind::kFork, .parent = parent});
+  const uint32_t image = builder.add_process(
+      {.id_high = 3, .pid = 2, .start = shmlog::StartKind::kExec, .parent = child});
   builder.map_segment(parent, segment, 0x90000, 0x1000);  // after the fork
   builder.add_journal(shmlog::JournalType::kUnmap, parent, 0, {0x10000, 0x8000});
   builder.add_journal(shmlog::JournalType::kUnmap, child, 0, {0x12000, 0x1000});
   const std::vector<uint8_t> bytes = builder.build();
   const auto log = open_bytes(bytes);
   const Timeline timeline(*log);
-  const auto space = [&](uint32_t process) { return timeline.address_space(*timeline.by_process(process), UINT64_MAX); };
+  const auto space = [&](uint32_t process) {
+    return timeline.address_space(*timeline.by_process(process), UINT64_MAX);
+  };
   const AddressSpace child_space = space(child);
   EXPECT_EQ(child_space.find(0x90000), nullptr);
   ASSERT_NE(child_space.find(0x11fff), nullptr);
   EXPECT_EQ(child_space.find(0x12000), nullptr);
   ASSERT_NE(child_space.find(0x13000), nullptr);
-  EXPECT_EQ(child_space.find(0x13000)->offset, 0x3000u) << "the part behind the hole keeps its offset";
+  EXPECT_EQ(child_space.find(0x13000)->offset, 0x3000u)
+      << "the part behind the hole keeps its offset";
   EXPECT_EQ(child_space.find(0x400123)->path, "/bin/x");
   EXPECT_EQ(space(parent).find(0x10000), nullptr);
   EXPECT_TRUE(space(image).mappings().empty()) << "exec starts from nothing";
@@ -477,7 +510,8 @@ TEST(Timeline, AParentTellsHowAKilledChildEnded) {
   timeline.note_exit(4711, 0);
 }
 
-// ---- The worked example of the format document -----------------------------------------------------
+// ---- The worked example of the format document
+// -----------------------------------------------------
 
 // The hex dump of docs/shmlog_format.md: lines "OFFSET: BYTES..." in the block after the marker.
 std::vector<uint8_t> bytes_of_document() {
@@ -486,14 +520,17 @@ std::vector<uint8_t> bytes_of_document() {
   std::string line;
   bool in_example = false;
   while (std::getline(document, line)) {
-    if (line == "```hex") in_example = true;
-    else if (line == "```") in_example = false;
+    if (line == "```hex")
+      in_example = true;
+    else if (line == "```")
+      in_example = false;
     if (!in_example || line.size() < 6 || line[4] != ':') continue;
     std::istringstream words(line.substr(5));
     const size_t offset = std::stoul(line.substr(0, 4), nullptr, 16);
     EXPECT_EQ(offset, bytes.size()) << line;
     std::string word;
-    while (words >> word && word != "|") bytes.push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
+    while (words >> word && word != "|")
+      bytes.push_back(static_cast<uint8_t>(std::stoul(word, nullptr, 16)));
   }
   return bytes;
 }
@@ -505,7 +542,8 @@ TEST(ShmlogFormatDocument, ItsWorkedExampleDecodesAsItSays) {
   builder.add_process({.id_high = 1, .pid = 133});
   builder.add_segment(SegmentKind::kAnonymous, "");
   std::vector<uint8_t> bytes = builder.build();
-  std::copy(example.begin(), example.end(), bytes.begin() + static_cast<ptrdiff_t>(builder.chunk_offset(0)));
+  std::copy(example.begin(), example.end(),
+            bytes.begin() + static_cast<ptrdiff_t>(builder.chunk_offset(0)));
   const auto log = open_bytes(bytes);
   ASSERT_EQ(log->chunks().size(), 1u);
   const shmlog::ChunkHeader& chunk = log->chunks()[0].header;

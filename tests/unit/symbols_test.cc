@@ -21,7 +21,8 @@ using testing::le32;
 using testing::le64;
 using testing::ShmlogBuilder;
 
-constexpr const char* kProgram = R"(struct item { int id; long value; struct item *next; char tag[8]; union { int i; float f; }; };
+constexpr const char* kProgram =
+    R"(struct item { int id; long value; struct item *next; char tag[8]; union { int i; float f; }; };
 struct item ring[4];
 int *shmem_data_array;
 static struct item *head;
@@ -41,20 +42,26 @@ class SymbolsTest : public ::testing::Test {
     char name[] = "/tmp/shmrec_symbols_XXXXXX";
     directory_ = mkdtemp(name);
     std::ofstream(directory_ + "/program.c") << kProgram;
-    const std::pair<const char*, const char*> builds[] = {
-        {"pie", "-g -O0 -pie -fPIE"}, {"fixed", "-g -O0 -no-pie -fno-pie"}, {"bare", "-O0 -s"}, {"symtab", "-O0"}};
+    const std::pair<const char*, const char*> builds[] = {{"pie", "-g -O0 -pie -fPIE"},
+                                                          {"fixed", "-g -O0 -no-pie -fno-pie"},
+                                                          {"bare", "-O0 -s"},
+                                                          {"symtab", "-O0"}};
     for (const auto& [output, flags] : builds) {
-      const std::string command = "cc " + std::string(flags) + " -o " + directory_ + "/" + output + " " + directory_ + "/program.c";
+      const std::string command = "cc " + std::string(flags) + " -o " + directory_ + "/" + output +
+                                  " " + directory_ + "/program.c";
       ASSERT_EQ(std::system(command.c_str()), 0) << command;
     }
   }
   static void TearDownTestSuite() { std::filesystem::remove_all(directory_); }
 
   static std::string path(const std::string& name) { return directory_ + "/" + name; }
-  static std::unique_ptr<ModuleFile> open(const std::string& name) { return ModuleFile::open(path(name)); }
+  static std::unique_ptr<ModuleFile> open(const std::string& name) {
+    return ModuleFile::open(path(name));
+  }
   // As the ELF file has it.
   static uint64_t address_of(const std::string& program, const std::string& symbol) {
-    const std::string command = "nm " + path(program) + " | awk '$3==\"" + symbol + "\"{print $1}' > " + path("nm.out");
+    const std::string command =
+        "nm " + path(program) + " | awk '$3==\"" + symbol + "\"{print $1}' > " + path("nm.out");
     EXPECT_EQ(std::system(command.c_str()), 0);
     std::string word;
     std::ifstream(path("nm.out")) >> word;
@@ -161,10 +168,18 @@ TEST_F(SymbolsTest, ExpressionsAreEvaluatedByType) {
     EXPECT_EQ(place->size, c.size) << c.text;
   }
   const std::pair<const char*, const char*> errors[] = {
-      {"", "expected the name"},          {"ring[", "expected a number"},   {"ring[1", "expected ']'"},
-      {"ring[0].nosuch", "no member"},       {"matrix.x", "not a struct"},     {"&&ring", "needs something"},
-      {"*ring[0].id", "not a pointer"},   {"ring)", "expected '['"},        {"(ring", "expected ')'"},
-      {"nosuch", "no such variable"},     {"opaque", nullptr},              {"opaque[1]", "unknown pointer"},
+      {"", "expected the name"},
+      {"ring[", "expected a number"},
+      {"ring[1", "expected ']'"},
+      {"ring[0].nosuch", "no member"},
+      {"matrix.x", "not a struct"},
+      {"&&ring", "needs something"},
+      {"*ring[0].id", "not a pointer"},
+      {"ring)", "expected '['"},
+      {"(ring", "expected ')'"},
+      {"nosuch", "no such variable"},
+      {"opaque", nullptr},
+      {"opaque[1]", "unknown pointer"},
       {"ring[99999999999999999999]", "expected a number"},
       {"ring[9223372036854775807]", "index too large"},
   };
@@ -184,13 +199,19 @@ struct RecordedRun {
   uint32_t producer = 0, consumer = 0, segment = 0;
 };
 
-void fill_run(RecordedRun& run, const std::string& program, uint64_t code_base, uint64_t code_offset, uint64_t pc) {
+void fill_run(RecordedRun& run, const std::string& program, uint64_t code_base,
+              uint64_t code_offset, uint64_t pc) {
   run.segment = run.log.add_segment(SegmentKind::kAnonymous, "");
-  run.producer = run.log.add_process({.id_high = 1, .pid = 133, .name = "producer", .executable = program});
+  run.producer =
+      run.log.add_process({.id_high = 1, .pid = 133, .name = "producer", .executable = program});
   run.log.add_module(run.producer, program, code_base, 0x1000, code_offset);
   run.log.map_segment(run.producer, run.segment, 0x7f0000000000);
-  run.consumer = run.log.add_process({.id_high = 2, .pid = 137, .name = "consumer", .start = shmlog::StartKind::kFork,
-                                      .parent = run.producer, .executable = program});
+  run.consumer = run.log.add_process({.id_high = 2,
+                                      .pid = 137,
+                                      .name = "consumer",
+                                      .start = shmlog::StartKind::kFork,
+                                      .parent = run.producer,
+                                      .executable = program});
   run.log.inherit_map(run.consumer, run.segment, 0x7f0000000000);
   run.log.write(run.producer, run.segment, 20, le32(100), {.pc = pc});
   run.log.read(run.consumer, run.segment, 20, 4, {.pc = pc + 4});
