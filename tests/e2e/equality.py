@@ -30,7 +30,7 @@ def run(command, directory, timeout):
                                  start_new_session=True)
         status = wait_until(child.pid, start + timeout)
         if status is None:
-            os.killpg(child.pid, signal.SIGKILL)
+            kill_session(child.pid)
             _, status = os.waitpid(child.pid, 0)
             status = "no end after %g s" % timeout
     child.returncode = 0  # reaped above
@@ -41,6 +41,16 @@ def run(command, directory, timeout):
         "files": files_below(cwd),
         "seconds": time.monotonic() - start,
     }
+
+
+def kill_session(session):
+    """Kills all that still belongs to the run, whatever process group it has put itself into."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(pid)) == session:
+                os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def wait_until(pid, deadline):
