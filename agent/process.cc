@@ -194,7 +194,7 @@ bool copy_vector(Thread* thread, ExecCopies& copies, uint64_t* vector) {
 
 }  // namespace
 
-Answer do_exec(Thread* thread, void*) {
+Answer do_exec(Thread* thread, void* raw) {
   const bool at_form = thread->call.number == __NR_execveat;
   uint64_t a[6];
   memcpy(a, thread->call.args, sizeof a);
@@ -205,6 +205,17 @@ Answer do_exec(Thread* thread, void*) {
         copy_vector(thread, copies, path + 2))) {
     copies.close();
     return done(thread, kEfault);
+  }
+  // The new image inherits the mask: the program's, not this handler's. A signal that was waiting comes
+  // first; the call is made again after its handler.
+  Context* context = static_cast<Context*>(raw);
+  uint64_t own_mask;
+  sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &context->mask, &own_mask, 8);
+  if (thread->deferred & kDeferredSignal) {
+    sys(__NR_rt_sigprocmask, 2, &own_mask, 0, 8);
+    copies.close();
+    context->regs.rip = thread->call.pc;
+    return Answer::kResume;
   }
   // The launcher attaches to put the agent into the new image; a process that changed its user may not
   // be attached to until its exec, which resets this anyway.
@@ -219,6 +230,7 @@ Answer do_exec(Thread* thread, void*) {
              DegradedReason::kLauncherGone);
     result = syscall6(static_cast<int64_t>(thread->call.number), a[0], a[1], a[2], a[3], a[4], kExecUnrecorded);
   }
+  sys(__NR_rt_sigprocmask, 2, &own_mask, 0, 8);
   ProcessEntry* entry = thread->process->entry;
   store(&entry->exit_known, 0u);
   store(&entry->state, static_cast<uint32_t>(EntryState::kLive));
