@@ -247,6 +247,10 @@ bool Injector::restore(pid_t pid, const Tracee& tracee, uint64_t rip) {
 
 Injector::Handled Injector::detach(pid_t pid, const Tracee& tracee, ExecReport::Outcome outcome,
                                    std::string why, int signal) {
+  if (outcome == ExecReport::Outcome::kUnrecorded && settings_.kill_unrecorded) {
+    kill(pid, SIGKILL);  // while it is stopped: not one instruction more
+    return finish(pid, outcome, std::move(why));
+  }
   if (tracee.stopped_by_user) kill(pid, SIGSTOP);
   // Killed meanwhile: whatever went wrong, that was the cause. Its status is on its way.
   if (ptrace(PTRACE_DETACH, pid, 0, signal) != 0) return finish(pid, ExecReport::Outcome::kDied);

@@ -189,6 +189,7 @@ class Run {
     if (recording_) {
       options.log_fd = recording_->log.get();
       options.injection = recording_->injection;
+      options.injection->kill_unrecorded = closed();
     }
     supervisor_.emplace(std::move(options), events());
     child_->release();

@@ -217,7 +217,6 @@ void Supervisor::on_report(const ExecReport& report) {
   events_.exec(report);
   events_.coverage("exec of " + report.exec.executable + " by pid " + std::to_string(report.pid),
                    report.why);
-  if (options_.refuse_unrecorded) kill(report.pid, SIGKILL);
 }
 
 // Job control: a shell that waits for the launcher must see it stop when the command stops. Not for
