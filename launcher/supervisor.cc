@@ -88,15 +88,16 @@ int Supervisor::run() {
     // Statuses first: a process may have been stopped before it could cause the next notification.
     if (entries[0].revents) on_signals();
     if (entries[1].revents & POLLIN) on_notification();
-    else if (entries[1].revents) options_.listener.reset();  // nobody is left who could ask
+    else if (entries[1].revents) end_of_listener();
   }
   return command_status_;
 }
 
 bool Supervisor::finished() {
   if (!command_ended_) return false;
-  if (!options_.listener && (!injector_ || injector_->idle())) return true;
-  return now_ms() >= deadline_ms_ && (!injector_ || injector_->idle());
+  if (injector_ && !injector_->idle()) return false;
+  // Without listener nobody runs any more, but the last statuses may still be on their way.
+  return (!options_.listener && no_children_) || now_ms() >= deadline_ms_;
 }
 
 int Supervisor::poll_timeout() const {
@@ -107,10 +108,17 @@ int Supervisor::poll_timeout() const {
 void Supervisor::end_of_command(int status) {
   command_ended_ = true;
   command_status_ = status;
-  deadline_ms_ = options_.wait_for_all ? kForeverMs : now_ms() + kGraceMs;
+  const bool for_all = options_.wait_for_all && options_.listener;
+  deadline_ms_ = for_all ? kForeverMs : now_ms() + kGraceMs;
   // A container ends with its first process; the kernel would kill the others when the launcher
   // ends. Doing it now lets the bundle hold their end.
   if (getpid() == 1 && !options_.wait_for_all) kill(-1, SIGKILL);
+}
+
+// Nobody is left who could ask.
+void Supervisor::end_of_listener() {
+  options_.listener.reset();
+  if (command_ended_) deadline_ms_ = std::min(deadline_ms_, now_ms() + kGraceMs);
 }
 
 bool Supervisor::others_left() {
@@ -195,7 +203,8 @@ void Supervisor::forward(const signalfd_siginfo& signal) {
 
 void Supervisor::reap() {
   int status;
-  for (pid_t pid; (pid = waitpid(-1, &status, __WALL | WNOHANG | WUNTRACED)) > 0;) {
+  pid_t pid;
+  while ((pid = waitpid(-1, &status, __WALL | WNOHANG | WUNTRACED)) > 0) {
     if (injector_) {
       const Injector::Handled handled = injector_->on_wait(pid, status);
       if (handled.report) on_report(*handled.report);
@@ -208,6 +217,7 @@ void Supervisor::reap() {
     events_.exit(pid, status);
     if (pid == options_.command) end_of_command(status);
   }
+  no_children_ = pid < 0;
 }
 
 void Supervisor::on_report(const ExecReport& report) {

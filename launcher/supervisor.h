@@ -62,6 +62,7 @@ class Supervisor {
   bool finished();
   int poll_timeout() const;
   void end_of_command(int status);
+  void end_of_listener();
   void on_notification();
   void on_exec_request(const seccomp_notif& request);
   void on_hello(const seccomp_notif& request);
@@ -77,6 +78,7 @@ class Supervisor {
   std::optional<Injector> injector_;
   UniqueFd signals_;
   bool command_ended_ = false;
+  bool no_children_ = false;
   int command_status_ = 0;
   int64_t deadline_ms_ = 0;  // when to stop waiting for stragglers, once the command has ended
 };
