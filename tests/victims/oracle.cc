@@ -288,6 +288,7 @@ void work(const Arguments& arguments, const Segment* segments, uint64_t seed) {
 }
 
 void process(const Arguments& arguments, const Segment& anonymous, int memfd, const char* name, int index) {
+  shm_unlink(name);  // of a killed run with the same pid
   int named = shm_open(name, O_RDWR, 0);
   CHECK(named >= 0);
   const Segment segments[kSegments] = {anonymous, map_segment(memfd, 0x360000000000 + index * 0x1000000),
@@ -316,6 +317,7 @@ int main(int argc, char** argv) {
   snprintf(name, sizeof(name), "/shmrec-oracle-%d", getpid());
   Segment anonymous = {(uint8_t*)map_shared(kSegmentBytes), 0, 0};
   int memfd = memfd_create("oracle", 0);
+  shm_unlink(name);  // of a killed run with the same pid
   int named = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
   CHECK(ftruncate(memfd, kSegmentBytes) == 0 && ftruncate(named, kSegmentBytes) == 0);
   std::vector<pid_t> pids;
