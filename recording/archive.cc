@@ -87,16 +87,15 @@ struct ArchiveWriter::State {
   std::string partial;
   UniqueFd fd;
   bool committed = false;
+  bool given_up = false;  // what libarchive still writes while it ends is dropped
   archive* tar = nullptr;
   ZSTD_CCtx* zstd = nullptr;
   std::vector<char> out = std::vector<char>(kBufferBytes);
   std::optional<Error> failure;  // of the file or of zstd, behind libarchive's back
 
   ~State() {
-    if (tar != nullptr) {
-      archive_write_fail(tar);  // no end of archive for an archive that was given up
-      archive_write_free(tar);
-    }
+    given_up = true;
+    if (tar != nullptr) archive_write_free(tar);
     ZSTD_freeCCtx(zstd);
     if (!committed && fd) unlink(partial.c_str());
   }
@@ -125,9 +124,11 @@ struct ArchiveWriter::State {
     return Error{partial + ": cannot write the archive: " + (text ? text : "unknown error"), false};
   }
 
+  // Never fails towards libarchive, which would not free its buffers then; see `failure`.
   static la_ssize_t on_write(archive*, void* self, const void* data, size_t bytes) {
-    const bool done = static_cast<State*>(self)->compress(data, bytes, ZSTD_e_continue);
-    return done ? static_cast<la_ssize_t>(bytes) : -1;
+    State& state = *static_cast<State*>(self);
+    if (!state.failure && !state.given_up) state.compress(data, bytes, ZSTD_e_continue);
+    return static_cast<la_ssize_t>(bytes);
   }
 };
 
@@ -157,14 +158,16 @@ Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::filesyst
 
 Result<> ArchiveWriter::begin(const std::string& name, uint64_t bytes, int64_t mtime_s) {
   const EntryPointer entry = make_entry(name, bytes, mtime_s);
-  if (archive_write_header(state_->tar, entry.get()) != ARCHIVE_OK) return state_->error();
+  if (archive_write_header(state_->tar, entry.get()) != ARCHIVE_OK || state_->failure) {
+    return state_->error();
+  }
   return Unit{};
 }
 
 Result<> ArchiveWriter::write(const char* data, size_t bytes) {
   while (bytes > 0) {
     const la_ssize_t written = archive_write_data(state_->tar, data, bytes);
-    if (written <= 0) return state_->error();
+    if (written <= 0 || state_->failure) return state_->error();
     data += written;
     bytes -= static_cast<size_t>(written);
   }
@@ -172,7 +175,7 @@ Result<> ArchiveWriter::write(const char* data, size_t bytes) {
 }
 
 Result<> ArchiveWriter::commit() {
-  if (archive_write_close(state_->tar) != ARCHIVE_OK) return state_->error();
+  if (archive_write_close(state_->tar) != ARCHIVE_OK || state_->failure) return state_->error();
   if (!state_->compress(nullptr, 0, ZSTD_e_end)) return state_->error();
   if (fsync(state_->fd.get()) != 0) return write_error(state_->partial);
   if (rename(state_->partial.c_str(), state_->path.c_str()) != 0) {
