@@ -288,7 +288,6 @@ void work(const Arguments& arguments, const Segment* segments, uint64_t seed) {
 }
 
 void process(const Arguments& arguments, const Segment& anonymous, int memfd, const char* name, int index) {
-  shm_unlink(name);  // of a killed run with the same pid
   int named = shm_open(name, O_RDWR, 0);
   CHECK(named >= 0);
   const Segment segments[kSegments] = {anonymous, map_segment(memfd, 0x360000000000 + index * 0x1000000),
