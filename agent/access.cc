@@ -14,6 +14,7 @@
 #include "agent/decode.h"
 #include "agent/entry.h"
 #include "agent/robust.h"
+#include "agent/stripes.h"
 
 namespace shmrec::agent {
 

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "agent/agent_abi.h"
+#include "agent/stripes.h"
 #include "policy/match.h"
 
 namespace shmrec::agent {
@@ -13,8 +14,7 @@ using namespace shmlog;
 
 namespace {
 
-constexpr uint32_t kClockEvery = 64;          // records between two clock records
-constexpr uint64_t kStealAfterTsc = 1 << 29;  // about 0.2 s: a stopped owner does not stop the others
+constexpr uint32_t kClockEvery = 64;  // records between two clock records
 
 bool attached = false;
 uint64_t own_pid_namespace = 0;
@@ -26,25 +26,9 @@ bool area_ok(const Area& area, uint64_t bytes, uint32_t entry_bytes) {
          static_cast<uint64_t>(area.count) * entry_bytes <= bytes - area.offset;
 }
 
-LaneEntry& lane_at(uint32_t lane) { return log_area<LaneEntry>(log_header().lanes)[lane]; }
-
-uint64_t* stripe_at(uint32_t stripe) { return log_area<uint64_t>(log_header().stripes) + stripe; }
-
-// The dead owner's record says what it was about to do; memory says whether it did. Only plain writes
-// can be told from the value; the segment must be mapped here. REQUIRES: the stripe is ours.
-void settle_record(const LaneEntry& dead) {
-  const uint64_t at = load(&dead.record);
-  const Area& chunks = log_header().chunks;
-  if (at < chunks.offset || at + sizeof(RecordHeader) > chunks.offset + uint64_t{chunks.count} * kChunkBytes)
-    return;
-  RecordHeader* record = reinterpret_cast<RecordHeader*>(file_base() + at);
-  const uint32_t commit = load(&record->commit);
-  if (commit >> 24 != static_cast<uint32_t>(RecordState::kBegun)) return;
-  const uint32_t inferred = (commit & 0xFFFFFF) | static_cast<uint32_t>(RecordState::kInferred) << 24;
-  compare_exchange(&record->commit, commit, inferred);
-}
-
 }  // namespace
+
+LaneEntry& lane_at(uint32_t lane) { return log_area<LaneEntry>(log_header().lanes)[lane]; }
 
 Header& log_header() { return *reinterpret_cast<Header*>(kLogBase); }
 
@@ -84,7 +68,7 @@ int64_t log_attach(int fd, uint64_t bytes) {
 bool lane_dead(const LaneEntry& lane) {
   if (load(&lane.state) == static_cast<uint32_t>(EntryState::kEnded)) return true;
   const uint64_t name_space = load(&lane.pid_namespace);
-  if (name_space != own_pid_namespace) return false;  // its pid means nothing here; see kStealAfterTsc
+  if (name_space != own_pid_namespace) return false;  // its pid means nothing here; stripes.cc takes its stripes in time
   const int32_t pid = load(&lane.pid), tid = load(&lane.tid);
   if (pid <= 0 || sys(__NR_tgkill, pid, tid, 0) == -3) return true;
   const int64_t pidfd = sys(__NR_pidfd_open, pid, 0);  // a zombie still takes signals
@@ -100,19 +84,6 @@ bool lane_dead(const LaneEntry& lane) {
 
 namespace {
 
-// Frees what a dead thread's lane still holds, so that the lane can be used again.
-void recover_lane(uint32_t index) {
-  LaneEntry& lane = lane_at(index);
-  for (uint32_t held : lane.held) {
-    if (!held || held > log_header().stripes.count) continue;
-    const uint64_t word = load(stripe_at(held - 1));
-    if (!stripe_locked(word) || stripe_lane(word) != index) continue;
-    settle_record(lane);
-    if (compare_exchange(stripe_at(held - 1), word, stripe_word(stripe_version(word) + 1)))
-      count_loss(Loss::kStripesRecovered);
-  }
-}
-
 bool claim_lane(uint32_t index, bool ended) {
   LaneEntry& lane = lane_at(index);
   const uint32_t from = static_cast<uint32_t>(ended ? EntryState::kEnded : EntryState::kFree);
@@ -126,7 +97,7 @@ bool take_dead_lane(uint32_t index, bool with_robust) {
   if (load(&lane.state) != live || (robust && !with_robust) || !lane_dead(lane)) return false;
   if (!compare_exchange(&lane.state, live, static_cast<uint32_t>(EntryState::kClaimed))) return false;
   if (robust) fetch_add(&log_header().robust_held, 0u - min(robust, kRobustSlots));
-  recover_lane(index);
+  stripes_recover(index);
   return true;
 }
 
@@ -142,6 +113,8 @@ uint32_t find_lane() {
       if (take_dead_lane(i, with_robust)) return i;
   return 0;
 }
+
+}  // namespace
 
 bool lane_take(Thread* thread) {
   // A vfork child becomes a recording only if it touches shared memory before its exec.
@@ -163,6 +136,8 @@ bool lane_take(Thread* thread) {
   thread->lane_entry = &lane;
   return true;
 }
+
+namespace {
 
 // ---- Chunks ----------------------------------------------------------------------------------------
 
@@ -299,71 +274,6 @@ void lane_release(Thread* thread) {
 }
 
 uint64_t next_event(Thread* thread) { return fetch_add(&thread->process->entry->events, uint64_t{1}) + 1; }
-
-// ---- Stripes -----------------------------------------------------------------------------------------
-
-namespace {
-
-// Takes a stripe away from an owner that is dead, or that has not moved for too long. The word goes to
-// one locked by us, so that only one of the waiters settles the owner's record.
-void stripe_recover(Thread* thread, uint32_t stripe, uint64_t word, bool dead) {
-  const uint32_t owner = stripe_lane(word);
-  const uint64_t version = stripe_version(word);
-  const uint64_t mine = stripe_word_locked(version, thread->lane);
-  if (!compare_exchange(stripe_at(stripe), word, mine)) return;
-  if (dead && owner && owner < log_header().lanes.count) settle_record(lane_at(owner));
-  compare_exchange(stripe_at(stripe), mine, stripe_word(version + 1));
-  count_loss(dead ? Loss::kStripesRecovered : Loss::kStripesStolen);
-}
-
-bool owner_dead(uint64_t word) {
-  const uint32_t owner = stripe_lane(word);
-  return owner && owner < log_header().lanes.count && lane_dead(lane_at(owner));
-}
-
-}  // namespace
-
-uint64_t stripe_peek(uint32_t stripe) { return load(stripe_at(stripe)); }
-
-uint64_t stripe_wait(Thread* thread, uint32_t stripe) {
-  uint64_t word = load(stripe_at(stripe));
-  uint64_t waited_for = 0, since = 0;
-  for (uint32_t tries = 0; stripe_locked(word); ++tries, word = load(stripe_at(stripe))) {
-    if (word != waited_for) {
-      waited_for = word;
-      since = rdtsc();
-      tries = 0;
-    }
-    if (tries < 500) {
-      cpu_pause();
-      continue;
-    }
-    sys(__NR_sched_yield);
-    if (tries % 64 != 0) continue;
-    if (owner_dead(word)) stripe_recover(thread, stripe, word, true);
-    else if (rdtsc() - since > kStealAfterTsc) stripe_recover(thread, stripe, word, false);
-  }
-  return word;
-}
-
-uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe) {
-  if (!thread->lane) lane_take(thread);  // without one, waiters take the stripe after a while
-  if (thread->lane_entry) thread->lane_entry->held[slot] = stripe + 1;
-  thread->stripe[slot] = stripe + 1;
-  for (;;) {
-    const uint64_t word = stripe_wait(thread, stripe);
-    thread->stripe_word[slot] = stripe_word_locked(stripe_version(word), thread->lane);
-    if (compare_exchange(stripe_at(stripe), word, thread->stripe_word[slot]))
-      return stripe_version(word) + 1;
-  }
-}
-
-void stripe_unlock(Thread* thread, int slot, bool wrote) {
-  const uint64_t word = thread->stripe_word[slot];
-  compare_exchange(stripe_at(thread->stripe[slot] - 1), word, stripe_word(stripe_version(word) + wrote));
-  thread->stripe[slot] = 0;
-  if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
-}
 
 // ---- Journal -----------------------------------------------------------------------------------------
 

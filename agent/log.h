@@ -1,5 +1,5 @@
 // Writing the shared-memory log from inside a recorded process: the mapped file, this thread's lane,
-// records, stripes, the journal and the tables. recording/shmlog_format.h is the format.
+// records, the journal and the tables. recording/shmlog_format.h is the format.
 #pragma once
 
 #include "agent/regions.h"
@@ -27,23 +27,13 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::Reco
                    shmlog::RecordState state = shmlog::RecordState::kCommitted);
 // Gives up a record that was reserved and filled but is not to be part of the log.
 void record_abandon(uint8_t* record, uint32_t bytes);
+// Gives the thread its lane if it has none; false if the table is full.
+bool lane_take(Thread* thread);
 void lane_release(Thread* thread);  // the thread ends or its process does
-uint64_t next_event(Thread* thread);
-
-// ---- Stripes
-inline uint32_t stripe_index(uint32_t segment, uint64_t offset) {
-  return shmlog::stripe_of(segment, offset, log_header().stripes.count);
-}
-// Locks a stripe for this thread's lane in slot 0 or 1; returns the recorded version (stripe's + 1).
-uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe);
-// Releases it; `wrote`: with the next version.
-void stripe_unlock(Thread* thread, int slot, bool wrote);
-// The word of an unlocked stripe, waiting (and recovering dead owners) while it is locked.
-uint64_t stripe_wait(Thread* thread, uint32_t stripe);
-uint64_t stripe_peek(uint32_t stripe);
-
+shmlog::LaneEntry& lane_at(uint32_t lane);
 // Is the thread of this lane gone for good?
 bool lane_dead(const shmlog::LaneEntry& lane);
+uint64_t next_event(Thread* thread);
 
 // ---- Journal and tables
 struct JournalValues {

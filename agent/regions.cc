@@ -75,6 +75,16 @@ bool region_find(uint64_t address, Region* region) {
   return region_next(address, region) && region->begin <= address;
 }
 
+bool region_of_segment(uint32_t segment, uint64_t offset, uint64_t bytes, Region* region) {
+  for (uint64_t after = 0; region_next(after, region); after = region->end) {
+    const uint64_t size = region->end - region->begin;
+    if (region->segment == segment && region->segment_offset <= offset && bytes <= size &&
+        offset - region->segment_offset <= size - bytes)
+      return true;
+  }
+  return false;
+}
+
 namespace {
 
 template <typename T>

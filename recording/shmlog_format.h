@@ -253,8 +253,8 @@ enum class RecordKind : uint8_t {
 inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kClock);
 
 // begun: written ahead, the access may or may not have happened yet (versions of lines not yet done
-// are 0). committed: happened. aborted: did not happen. inferred: its thread died in it, and the
-// stripe's next owner found the value in memory changed as the record says.
+// are 0). committed: happened. aborted: did not happen. inferred: its thread died in it, and the next
+// owner of a stripe found that it happened (atomic), or could not tell for lines with a version (store).
 enum class RecordState : uint8_t { kNone = 0, kBegun, kCommitted, kAborted, kInferred };
 
 // `commit` = size in 8-byte units (bits 0..15) | RecordKind (16..23) | RecordState (24..31).

@@ -93,9 +93,10 @@ class ChunkCopy {
 enum class Outcome {
   kDone,
   kPartial,   // the lines that have a version were done, its thread died before the others
-  kInferred,  // its thread died in it, holding the stripe; of the lines that have a version the
-              // store may have happened; the new value of an atomic operation is not known
-  kInFlight,  // as kInferred, but nobody has needed the stripe since, or it is happening now
+  kInferred,  // its thread died in it, holding a stripe: an atomic operation that happened, or a
+              // store that may have happened to the lines that have a version
+  kInFlight,  // as kInferred, but nobody has needed the stripe since, or it is happening now; the
+              // new value of an atomic operation is not known
   kNotDone,
 };
 

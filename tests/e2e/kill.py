@@ -171,6 +171,7 @@ def main():
     if not options.oracle:
         print(__doc__, file=sys.stderr)
         return 2
+    options.shmrec = os.path.abspath(shutil.which(options.shmrec) or options.shmrec)
     failed = sum(not one_time(options, options.seed + i) for i in range(options.times))
     print("%d of %d failed" % (failed, options.times))
     return failed != 0

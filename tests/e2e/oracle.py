@@ -224,7 +224,7 @@ def check_order(log, killed):
 
 def line_happened(log, record, stripe, version):
     """A thread that dies in a store to several lines has done those whose stripe has moved on."""
-    if record.state == shmlog.BEGUN:
+    if record.state in (shmlog.BEGUN, shmlog.INFERRED):
         return 0 < version < log.next_version(stripe)
     return record.happened()
 

@@ -1,20 +1,23 @@
 #!/bin/bash
 # PostgreSQL from nothing: initdb, start, pgbench -i, both modes, clean stop; prints what is the same in
-# every run. usage: postgres.sh [TRANSACTIONS] (in an empty directory; as root it becomes `postgres`)
+# every run. usage: postgres.sh [TRANSACTIONS] (works in a directory of its own; as root it becomes `postgres`)
 set -euo pipefail
 transactions=${1:-20}
 export PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin LC_ALL=C TZ=UTC
 if [ "$(id -u)" = 0 ]; then
-  chown postgres .
-  exec setpriv --reuid=postgres --regid=postgres --init-groups "$(readlink -f "$0")" "$transactions"
+  # It may not be allowed to read this file, nor to be in this directory.
+  exec setpriv --reuid=postgres --regid=postgres --init-groups bash -c "$(cat "$0")" "$0" "$transactions"
 fi
-data=$PWD/data socket=$(mktemp -d /tmp/shmrec-pg-XXXXXX)
+top=$(mktemp -d /tmp/shmrec-pg-XXXXXX)
+cd "$top"
+data=$top/data socket=$top
 started=0
 finish() {
   status=$?
   [ $started = 0 ] || pg_ctl -D "$data" -m immediate stop > /dev/null || true
   [ $status = 0 ] || tail -30 log >&2 || true
-  rm -rf "$data" "$socket" log
+  cd /
+  rm -rf "$top"
 }
 trap finish EXIT
 initdb -D "$data" -A trust --no-sync --no-instructions > log
