@@ -78,11 +78,34 @@ ordered_json container_facts() {
   return facts;
 }
 
+// What the runs that are kept or still going on take. Files that vanish meanwhile do not count.
+uint64_t bytes_in(const fs::path& spool) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator file(spool, error), end; !error && file != end;
+       file.increment(error)) {
+    struct stat status;
+    if (lstat(file->path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+      bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+Result<> check_room(const Policy& policy, const std::string& spool) {
+  const uint64_t used = bytes_in(spool), limit = policy.limits.spool_bytes;
+  if (used <= limit && policy.limits.log_bytes <= limit - used) return Unit{};
+  return Error{spool + ": earlier runs take " + std::to_string(used >> 20) + " MiB, and this one's log " +
+                   std::to_string(policy.limits.log_bytes >> 20) + " MiB; expected at most spoolSize (" +
+                   std::to_string(limit >> 20) + " MiB) in all; make their bundles (shmrec bundle create " +
+                   spool + "/NAME) and remove them, or raise spoolSize",
+               false};
+}
+
 // A default spool lies in a directory that everybody may write: take it only if it is ours.
 Result<> check_owner(const std::string& spool) {
   struct stat status;
   if (lstat(spool.c_str(), &status) != 0) return system_error(spool);
-  if (spool != "/tmp/shmrec-" + std::to_string(getuid())) return Unit{};
+  if (fs::path(spool).filename() != "shmrec-" + std::to_string(getuid())) return Unit{};
   if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 022) != 0)
     return Error{spool + ": not a directory of this user alone; remove it or choose another by --spool",
                  false};
@@ -123,6 +146,7 @@ Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::strin
   umask(old_mask);
   if (error) return Error{spool + ": " + error.message(), false};
   if (const Result<> owner = check_owner(spool); !owner) return owner.error();
+  if (const Result<> room = check_room(policy, spool); !room) return room.error();
   run.path_ = fs::absolute(spool) / (run_name(command[0]) + utc("-%Y%m%dT%H%M%SZ-") +
                                      std::to_string(getpid()));
   if (mkdir(run.path_.c_str(), 0700) != 0) return system_error(run.path_.string());

@@ -175,6 +175,11 @@ Result<Policy> load_base(const std::optional<std::string>& path, const char* con
   return Policy{};
 }
 
+std::string default_spool(const char* const* environment) {
+  const std::string chosen = variable_value(environment, "TMPDIR");
+  return (chosen.starts_with('/') ? chosen : "/tmp") + "/shmrec-" + std::to_string(getuid());
+}
+
 }  // namespace
 
 Result<Policy> load_policy(const std::optional<std::string>& path, const char* const* environment,
@@ -183,9 +188,7 @@ Result<Policy> load_policy(const std::optional<std::string>& path, const char* c
   if (!policy) return policy;
   const Result<> applied = apply_environment(environment, *policy);
   if (!applied) return applied.error();
-  if (policy->spool_directory.empty()) {
-    policy->spool_directory = "/tmp/shmrec-" + std::to_string(getuid());
-  }
+  if (policy->spool_directory.empty()) policy->spool_directory = default_spool(environment);
   return policy;
 }
 

@@ -538,6 +538,8 @@ TEST_F(PolicyLoad, WithoutFilesTheDefaultsHold) {
   Policy expected;
   expected.spool_directory = "/tmp/shmrec-" + std::to_string(getuid());
   EXPECT_EQ(*policy, expected);
+  expected.spool_directory = "/scratch/shmrec-" + std::to_string(getuid());
+  EXPECT_EQ(*load(std::nullopt, {"TMPDIR=/scratch"}), expected);
 }
 
 TEST_F(PolicyLoad, ArgumentBeatsVariableBeatsSystemFile) {

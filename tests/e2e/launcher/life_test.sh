@@ -60,6 +60,17 @@ check "no spool, failurePolicy open" native "$(SHMREC_SPOOL=/proc/nowhere run "$
 SHMREC_SPOOL=/proc/nowhere run --policy closed.yaml "$victim" > out
 check "no spool, failurePolicy closed" 125 $?
 
+# What killed launchers left counts: two logs of 8 MiB do not fit in 15.
+rm -rf spool; mkdir -p spool/left-behind
+fallocate -l 7MiB spool/left-behind/run.shmlog
+check "a spool with room" recorded "$(SHMREC_RECORDING_SIZE=8MiB SHMREC_SPOOL_SIZE=15MiB run "$victim")"
+fallocate -l 8MiB spool/left-behind/run.shmlog
+check "a spool without room, failurePolicy open" native "$(SHMREC_RECORDING_SIZE=8MiB SHMREC_SPOOL_SIZE=15MiB run "$victim")"
+grep -q 'earlier runs take 8 MiB.*at most spoolSize (15 MiB).*shmrec bundle create' err
+check "...is explained" 0 $?
+SHMREC_RECORDING_SIZE=8MiB SHMREC_SPOOL_SIZE=15MiB run --policy closed.yaml "$victim" > out
+check "a spool without room, failurePolicy closed" 125 $?
+
 rm -rf spool
 (cd /proc && run true)
 check "a bundle that cannot be written: the run is kept" 1 "$(ls spool | wc -l)"
