@@ -246,6 +246,18 @@ bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const 
   return true;
 }
 
+bool traced_writable(uint64_t address, uint64_t bytes, Fault* fault) {
+  for (uint64_t at = 0; at < bytes;) {
+    const Piece piece = first_piece(address + at, bytes - at);
+    const bool ok = piece.traced ? permitted(piece.region, address + at, true, fault) &&
+                                       present(piece.region, address + at, piece.bytes, fault)
+                                 : safe_writable(address + at, fault);
+    if (!ok) return false;
+    at += piece.bytes;
+  }
+  return true;
+}
+
 uint64_t alias_of(uint64_t address, uint64_t bytes) {
   Region region;
   if (!region_find(address, &region) || bytes > region.end - address) return 0;
@@ -356,18 +368,6 @@ uint64_t unmoved(const Site& site, const Regs& regs, uint64_t target, uint64_t a
   return target - (address - effective_address(plain, regs));
 }
 
-bool writable(uint64_t address, uint64_t bytes, Fault* fault) {
-  for (uint64_t at = 0; at < bytes;) {
-    const Piece piece = first_piece(address + at, bytes - at);
-    const bool ok = piece.traced ? permitted(piece.region, address + at, true, fault) &&
-                                       present(piece.region, address + at, piece.bytes, fault)
-                                 : safe_writable(address + at, fault);
-    if (!ok) return false;
-    at += piece.bytes;
-  }
-  return true;
-}
-
 int begin_load(Thread* thread, const Site& site) {
   Fault fault;
   uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
@@ -379,7 +379,7 @@ int begin_load(Thread* thread, const Site& site) {
 
 int begin_store(Thread* thread, const Site& site) {
   Fault fault;
-  if (!writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
+  if (!traced_writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
   const uint64_t target = reinterpret_cast<uint64_t>(bounce_for(thread->bounce, thread->ea));
   return run_core(thread, site, target, site.core);
 }
@@ -402,7 +402,7 @@ int begin_modify(Thread* thread, const Site& site) {
   Fault fault;
   Region region;
   uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
-  if (!writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
+  if (!traced_writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
   const bool one_record = site.bytes <= 64 && in_one_region(thread, site, &region);
   const bool ok =
       one_record
@@ -540,7 +540,7 @@ int end_masked_store(Thread* thread, const Site& site) {
   // As the processor does: nothing is stored if a part of it cannot be.
   const uint64_t mask = written_mask(thread, site.bytes);
   const bool possible = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
-    return writable(thread->ea + at, bytes, &fault);
+    return traced_writable(thread->ea + at, bytes, &fault);
   });
   if (!possible) return raise(thread, site, fault);
   const bool ok = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
@@ -601,7 +601,7 @@ int begin_movs(Thread* thread, const Site& site) {
     const bool read = traced_read(thread, origin_of(thread, site), thread->bounce, source_of(site, regs),
                                   elements * site.bytes, &fault, &got);
     const uint64_t whole = got / site.bytes;
-    const bool wrote = !whole || (writable(regs.rdi, whole * site.bytes, &fault) &&
+    const bool wrote = !whole || (traced_writable(regs.rdi, whole * site.bytes, &fault) &&
                                   traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
                                                whole * site.bytes, &fault, &put));
     const uint64_t done = put / site.bytes;
@@ -622,7 +622,7 @@ int begin_stos(Thread* thread, const Site& site) {
     for (uint64_t i = 0; i < elements; ++i) memcpy(thread->bounce + i * site.bytes, &regs.rax, site.bytes);
     Fault fault;
     uint64_t put = 0;
-    const bool wrote = writable(regs.rdi, elements * site.bytes, &fault) &&
+    const bool wrote = traced_writable(regs.rdi, elements * site.bytes, &fault) &&
                        traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
                                     elements * site.bytes, &fault, &put);
     const uint64_t done = put / site.bytes;

@@ -23,6 +23,9 @@ bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t addres
 bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const void* from,
                   uint64_t bytes, Fault* fault, uint64_t* done = nullptr);
 
+// Could the program write all these bytes? Changes and logs nothing.
+bool traced_writable(uint64_t address, uint64_t bytes, Fault* fault);
+
 // Logs an atomic read-modify-write of an aligned 4-byte word that `perform` does on the alias (for
 // the kernel: futex operations). Returns what perform returns; `word_at` is the alias address.
 int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,

@@ -131,6 +131,12 @@ Form form_by_effect(const Decoded& decoded, const ZydisDecodedOperand& memory) {
   return writes ? Form::kStore : Form::kLoad;
 }
 
+// VPGATHER and VGATHER 90..93, VPSCATTER and VSCATTER A0..A3; not their prefetches, which never fault.
+bool is_gather(const ZydisDecodedInstruction& instruction) {
+  return instruction.opcode_map == ZYDIS_OPCODE_MAP_0F38 &&
+         ((instruction.opcode & 0xFC) == 0x90 || (instruction.opcode & 0xFC) == 0xA0);
+}
+
 Form form_of(const Decoded& decoded, const ZydisDecodedOperand* memory) {
   const ZydisDecodedInstruction& instruction = decoded.instruction;
   if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_XOP ||
@@ -144,7 +150,8 @@ Form form_of(const Decoded& decoded, const ZydisDecodedOperand* memory) {
   for (const MnemonicForm& known : kByMnemonic)
     if (known.mnemonic == instruction.mnemonic) return known.form;
   if (!memory) return Form::kStep;
-  if (memory->mem.type == ZYDIS_MEMOP_TYPE_VSIB) return Form::kGather;
+  if (memory->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+    return is_gather(instruction) ? Form::kGather : Form::kStep;
   return form_by_effect(decoded, *memory);
 }
 
@@ -328,6 +335,33 @@ void describe_bit_test(Site& site, const Decoded& decoded) {
     site.bit_register = register_index(decoded.operands[1].reg.value);
 }
 
+uint8_t register_number(ZydisRegister which) { return static_cast<uint8_t>(ZydisRegisterGetId(which)); }
+
+// The register operand at `index` among the visible ones.
+uint8_t visible_register(const Decoded& decoded, int index) {
+  return register_number(decoded.operands[index].reg.value);
+}
+
+// The opcode's lowest bit is the size of the indices, W that of the elements; the vector length holds
+// as many as there is room for of the larger of the two. Operands of a VEX gather: data, memory, mask;
+// of an EVEX gather: data, opmask, memory; of a scatter: memory, opmask, data.
+void describe_gather(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
+  const ZydisDecodedInstruction& instruction = decoded.instruction;
+  const bool evex = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+  const bool wide = evex ? instruction.raw.evex.W : instruction.raw.vex.W;
+  Gather& gather = site.gather;
+  gather.opmask = evex;
+  gather.scatter = (instruction.opcode & 0xFC) == 0xA0;
+  gather.index_bytes = instruction.opcode & 1 ? 8 : 4;
+  gather.element_bytes = wide ? 8 : 4;
+  gather.elements = static_cast<uint8_t>(instruction.avx.vector_length / 8 /
+                                         max(gather.index_bytes, gather.element_bytes));
+  gather.data = visible_register(decoded, gather.scatter ? 2 : 0);
+  gather.mask = evex ? register_number(instruction.avx.mask.reg) : visible_register(decoded, 2);
+  gather.index = register_number(memory.mem.index);
+  site.bytes = gather.element_bytes;
+}
+
 bool describe(Thread* thread, Site& site) {
   ForeignCode foreign(thread);
   Decoded decoded;
@@ -339,6 +373,7 @@ bool describe(Thread* thread, Site& site) {
   site.base = site.index = site.scratch = site.bit_register = site.value_register = kNoRegister;
   site.form = form_of(decoded, memory);
   if (memory) describe_memory(site, decoded, *memory);
+  if (site.form == Form::kGather) describe_gather(site, decoded, *memory);
   describe_special(site, decoded);
   describe_bit_test(site, decoded);
   const bool implied_rdi = decoded.instruction.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
@@ -396,8 +431,8 @@ Site* site_for(Thread* thread, uint64_t ip) {
   return &site;
 }
 
-uint64_t effective_address(const Site& site, const Regs& regs) {
-  uint64_t address = static_cast<uint64_t>(site.displacement);
+uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_index) {
+  uint64_t address = static_cast<uint64_t>(site.displacement) + vector_index * site.scale;
   if (site.rip_relative) address += site.ip + site.length;
   if (site.base != kNoRegister) address += reg(regs, site.base);
   if (site.index != kNoRegister) address += reg(regs, site.index) * site.scale;

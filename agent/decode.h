@@ -20,11 +20,22 @@ enum class Form : uint8_t {
   kTouch,        // cache hints: runs on the alias, nothing to log
   kMovs, kStos, kLods, kCmps, kScas,  // string instructions, emulated with their repeat
   kPush, kPop, kCall, kJump, kReturn, kLeave, kPushFlags, kPopFlags, kXlat,  // emulated
-  kGather,       // emulated in the fault handler, which has the vector registers
+  kGather,       // gathers and scatters: emulated in the fault handler, which has the vector registers
   kStep,         // everything else: single step on an opened page
 };
 
 constexpr int8_t kNoRegister = -1;
+
+// kGather: what is moved between a vector register and memory (gather.h).
+struct Gather {
+  uint8_t data, index;    // vector registers, 0..31
+  uint8_t mask;           // opmask or vector register
+  uint8_t opmask;         // 1: the mask is an opmask (EVEX), 0: the elements' top bits in a vector (VEX)
+  uint8_t scatter;        // 1: to memory
+  uint8_t elements;       // how many
+  uint8_t element_bytes;  // in memory and in `data`: 4 or 8
+  uint8_t index_bytes;    // 4 or 8
+};
 
 struct Site {
   uint64_t ip;
@@ -34,7 +45,7 @@ struct Site {
   Site* next;            // in its hash bucket
   int64_t displacement;
   uint32_t index_in_table;
-  uint16_t bytes;        // of the memory operand (string instructions: of one element)
+  uint16_t bytes;        // of the memory operand (string instructions, gathers: of one element)
   Form form;
   uint8_t length;        // of the instruction
   uint8_t code[15];
@@ -49,14 +60,15 @@ struct Site {
   uint8_t value_is_memory;  // kPush, kPop, kCall, kJump: the operand is the memory operand
   uint8_t value_bytes;   // kPush, kPop: 8 or 2
   int64_t immediate;     // kPush: the value; kCall: target relative to the next instruction; kReturn: bytes
+  Gather gather;         // kGather
 };
 
 // The site of the instruction at ip, made on first use. Null: unreadable, undecodable or no room.
 Site* site_for(Thread* thread, uint64_t ip);
 Site& site_at(uint64_t index);
 
-// The program address that the instruction's memory operand names.
-uint64_t effective_address(const Site& site, const Regs& regs);
+// The program address that the instruction's memory operand names; `vector_index`: of one element.
+uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_index = 0);
 inline uint64_t& reg(Regs& regs, int8_t index) { return (&regs.r8)[index]; }
 inline uint64_t reg(const Regs& regs, int8_t index) { return (&regs.r8)[index]; }
 

@@ -6,10 +6,12 @@
 #include "agent/agent_abi.h"
 #include "agent/decode.h"
 #include "agent/entry.h"
+#include "agent/gather.h"
 #include "agent/image_layout.h"
 #include "agent/kernel_access.h"
 #include "agent/robust.h"
 #include "agent/step.h"
+#include "agent/vector_state.h"
 
 namespace shmrec::agent {
 namespace {
@@ -107,17 +109,6 @@ bool leave_agent(Thread* thread, Context* context) {
 }
 
 // ---- Delivery ----------------------------------------------------------------------------------------------
-
-struct FxArea {  // the parts of the FXSAVE image that matter here
-  uint8_t legacy[24];
-  uint32_t mxcsr;
-  uint8_t registers[436];
-  uint32_t magic1, extended_size;  // sw_reserved
-  uint64_t features;
-  uint32_t xstate_size, padding[7];
-  uint64_t xstate_bv;              // XSAVE header
-};
-constexpr uint32_t kXstateMagic = 0x46505853;
 
 uint64_t fp_bytes(uint64_t fpstate) {
   if (!fpstate) return 0;
@@ -261,6 +252,37 @@ void agent_fault(Thread* thread, Context* context) {
   context->regs = thread->regs;
 }
 
+// The program sees the fault of an instruction that was performed for it; its registers are in `context`.
+void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
+  Siginfo raised = {};
+  raised.signo = fault.signal;
+  raised.code = fault.code;
+  raised.fault.addr = fault.address;
+  // An address that is none (SI_KERNEL) is a general protection fault.
+  context->trap = fault.code == 0x80 ? 13 : 14;
+  if (context->trap == 14) context->cr2 = fault.address;
+  context->error = fault.error;
+  deliver(thread, context, raised);
+}
+
+// False: it takes the slow path.
+bool begin_gather(Thread* thread, Context* context, const Site& site) {
+  constexpr uint64_t kTrapFlag = 0x100;
+  Fault fault;
+  const Gathered how = gather_perform(thread, context, site, &fault);
+  if (how == Gathered::kNoState) return false;
+  if (how == Gathered::kFaulted) {
+    deliver_fault(thread, context, fault);
+  } else if (context->regs.eflags & kTrapFlag) {  // the program steps through its own code
+    Siginfo stepped = {kSigtrap, 0, 2 /* TRAP_TRACE */, 0, {}};
+    stepped.fault.addr = context->regs.rip;
+    context->trap = 1;
+    context->error = 0;
+    deliver(thread, context, stepped);
+  }
+  return true;
+}
+
 // A fault at an address of a traced mapping that the program may access: perform the access.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   Region region;
@@ -273,6 +295,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
     return false;
   }
   Site* site = site_for(thread, context->regs.rip);
+  if (site && site->form == Form::kGather && begin_gather(thread, context, *site)) return true;
   if (!site || site->form >= Form::kGather) {
     step_begin(thread, context, site);
     return true;
@@ -294,14 +317,7 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
   }
   if (ip == address_of(shmrec_raise_trap)) {
     context->regs = thread->regs;
-    Siginfo raised = {};
-    raised.signo = thread->raise.signal;
-    raised.code = thread->raise.code;
-    raised.fault.addr = thread->raise.address;
-    context->cr2 = thread->raise.address;
-    context->trap = 14;
-    context->error = thread->raise.error;
-    return deliver(thread, context, raised);
+    return deliver_fault(thread, context, thread->raise);
   }
   if (in_generated(ip)) {
     access_abort(thread, &info->fault.addr);

@@ -8,6 +8,7 @@
 #include "agent/log.h"
 #include "agent/maps.h"
 #include "agent/signals.h"
+#include "agent/vector_state.h"
 
 extern "C" {
 __attribute__((visibility("default"), section(".data"))) shmrec::agent::BootInfo shmrec_boot_info = {};
@@ -67,6 +68,7 @@ extern "C" int64_t shmrec_agent_start() {
   if (!process || !thread) return -12;
   thread->process = process;
   decode_start(thread);
+  vector_state_start();
   process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));
   maps_start(thread, api);
   signals_start(process);

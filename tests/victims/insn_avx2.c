@@ -46,17 +46,45 @@ INSN("vpmaskmovd %ymm1, %ymm0, (%rsi)");
 INSN("vpmaskmovq %ymm1, %ymm0, 2(%rsi)");
 INSN("vpxor %ymm0, %ymm0, %ymm0; vmaskmovps %ymm1, %ymm0, (%rsi)");
 INSN("vpxor %ymm0, %ymm0, %ymm0; vpmaskmovd (%rsi), %ymm0, %ymm1");
-INSN("vpgatherdd %ymm0, (%rsi,%ymm5,4), %ymm1");
-INSN("vpgatherdd %xmm0, (%rsi,%xmm5,2), %xmm1");
-INSN("vpgatherdq %ymm0, (%rsi,%xmm5,8), %ymm1");
-INSN("vpgatherqd %xmm0, (%rsi,%ymm6,4), %xmm1");
-INSN("vpgatherqq %ymm0, (%rsi,%ymm6,8), %ymm1");
-INSN("vgatherdps %ymm0, 5(%rsi,%ymm5,4), %ymm1");
-INSN("vgatherdpd %ymm0, (%rdi,%xmm5,1), %ymm1");
-INSN("vgatherqps %xmm0, (%rsi,%ymm6,8), %xmm1");
-INSN("vgatherqpd %ymm0, (%rsi,%ymm6,4), %ymm1");
-INSN("vpcmpeqd %ymm0, %ymm0, %ymm0; vpgatherdd %ymm0, (%rsi,%ymm5,4), %ymm1");
+
+// Gathers: every form, masks of random top bits. xmm5 and ymm6 hold indices of both signs.
+#define GATHER(name, mask, index, data)                            \
+  INSN(name " " mask ", (%rsi," index ",4), " data);               \
+  INSN(name " " mask ", -37(%rdi," index ",2), " data);            \
+  INSN("vpcmpeqd %ymm0, %ymm0, %ymm0; " name " " mask ", (%rsi," index ",8), " data)
+GATHER("vpgatherdd", "%xmm0", "%xmm5", "%xmm1");
+GATHER("vpgatherdd", "%ymm0", "%ymm5", "%ymm1");
+GATHER("vpgatherdq", "%xmm0", "%xmm5", "%xmm1");
+GATHER("vpgatherdq", "%ymm0", "%xmm5", "%ymm1");
+GATHER("vpgatherqd", "%xmm0", "%xmm6", "%xmm1");
+GATHER("vpgatherqd", "%xmm0", "%ymm6", "%xmm1");
+GATHER("vpgatherqq", "%xmm0", "%xmm6", "%xmm1");
+GATHER("vpgatherqq", "%ymm0", "%ymm6", "%ymm1");
+GATHER("vgatherdps", "%xmm0", "%xmm5", "%xmm1");
+GATHER("vgatherdps", "%ymm0", "%ymm5", "%ymm1");
+GATHER("vgatherdpd", "%xmm0", "%xmm5", "%xmm1");
+GATHER("vgatherdpd", "%ymm0", "%xmm5", "%ymm1");
+GATHER("vgatherqps", "%xmm0", "%xmm6", "%xmm1");
+GATHER("vgatherqps", "%xmm0", "%ymm6", "%xmm1");
+GATHER("vgatherqpd", "%xmm0", "%xmm6", "%xmm1");
+GATHER("vgatherqpd", "%ymm0", "%ymm6", "%ymm1");
 INSN("vpxor %ymm0, %ymm0, %ymm0; vpgatherqq %ymm0, (%rsi,%ymm6,8), %ymm1");
+// High registers, each as index, mask and data.
+INSN("vmovdqa %ymm5, %ymm15; vpgatherdd %ymm0, (%rsi,%ymm15,4), %ymm1");
+INSN("vmovdqa %ymm0, %ymm13; vpgatherdd %ymm13, (%r12,%ymm5,4), %ymm1; vmovdqa %ymm13, %ymm0");
+INSN("vmovdqa %ymm1, %ymm9; vpgatherqq %ymm0, (%r13,%ymm6,4), %ymm9; vmovdqa %ymm9, %ymm1");
+// Addresses: no base; 32 bits, with what does not belong to it above; fs; registers that are sums.
+INSN("vmovd %esi, %xmm2; vpbroadcastd %xmm2, %ymm2; vpaddd %ymm2, %ymm5, %ymm2; vpgatherdd %ymm0, 8(,%ymm2,1), %ymm1");
+INSN("btsq $40, %rsi; vpgatherdd %ymm0, (%esi,%ymm5,4), %ymm1; btrq $40, %rsi");
+INSN("btsq $63, %rsi; vpgatherqq %ymm0, 9(%esi,%ymm6,8), %ymm1; btrq $63, %rsi");
+INSN("rdfsbase %rax; subq %rax, %rsi; vpgatherdd %ymm0, %fs:(%rsi,%ymm5,4), %ymm1; addq %rax, %rsi");
+INSN("xchgq %rsp, %rsi; vpgatherqd %xmm0, (%rsp,%ymm6,4), %xmm1; xchgq %rsp, %rsi");
+// The mask's register class in its initial state but for the low half.
+INSN("vzeroall; vpcmpeqd %xmm0, %xmm0, %xmm0; vpgatherdd %xmm0, (%rsi,%xmm5,1), %xmm1");
+INSN("vzeroupper; vpgatherdq %ymm0, (%rsi,%xmm5,1), %ymm1");
+// Flags are none of its business.
+INSN("cmpq %rax, %rcx; vpgatherdd %ymm0, (%rsi,%ymm5,4), %ymm1");
+
 INSN("vaddps (%rsi), %ymm1, %ymm0");
 INSN("vmulpd (%rsi), %ymm1, %ymm0");
 INSN("vaddsd (%rsi), %xmm1, %xmm0");

@@ -1,0 +1,59 @@
+// The vector registers of an interrupted instruction, as the kernel saved them in the signal frame and
+// will load them again: the XSAVE area behind ucontext's fpstate, standard (non-compacted) format.
+//
+// Context: runs in the tracee's signal handler; memory only, no vector register is touched.
+// Invariants
+//  1. A component whose bit in XSTATE_BV is clear is in its initial state, all zeros, whatever bytes
+//     lie in its place; it gets its bytes and its bit when something else is written to it.
+//  2. A part of a register that the processor lacks reads as zeros, and writes to it go nowhere.
+#pragma once
+
+#include "agent/runtime.h"
+
+namespace shmrec::agent {
+
+struct FxArea {  // the parts of the FXSAVE image, and of the header behind it, that matter here
+  uint8_t legacy[24];
+  uint32_t mxcsr;
+  uint8_t registers[436];
+  uint32_t magic1, extended_size;  // sw_reserved
+  uint64_t features;
+  uint32_t xstate_size, padding[7];
+  uint64_t xstate_bv;              // XSAVE header
+  uint64_t xcomp_bv;
+};
+static_assert(offsetof(FxArea, magic1) == 464 && offsetof(FxArea, xstate_bv) == 512);
+constexpr uint32_t kXstateMagic = 0x46505853;
+
+// State components, as bits of XSTATE_BV.
+constexpr uint64_t kSseState = 1 << 1, kAvxState = 1 << 2, kOpmaskState = 1 << 5,
+                   kUpperHalvesState = 1 << 6, kUpperRegistersState = 1 << 7;
+
+constexpr uint32_t kVectorBytes = 64;
+
+class VectorState {
+ public:
+  explicit VectorState(uint64_t fpstate) : area_(reinterpret_cast<uint8_t*>(fpstate)) {}
+  // Has the frame room for all these components? REQUIRES true before those are accessed.
+  bool holds(uint64_t components) const;
+  // The whole of vector register 0..31.
+  void read(int number, uint8_t to[kVectorBytes]) const;
+  void write(int number, const uint8_t from[kVectorBytes]);
+  uint64_t opmask(int number) const;
+  void set_opmask(int number, uint64_t value);
+
+ private:
+  struct Part;
+  static int parts_of(int number, Part parts[3]);
+  const FxArea& header() const { return *reinterpret_cast<const FxArea*>(area_); }
+  void read_part(const Part& part, uint8_t* to) const;
+  void write_part(const Part& part, const uint8_t* from);
+
+  uint8_t* area_;
+};
+
+// Asks the processor where the components lie. Once, before the first frame: a program may turn the
+// CPUID instruction off for itself later. If it has done so already, no frame `holds` more than SSE.
+void vector_state_start();
+
+}  // namespace shmrec::agent
