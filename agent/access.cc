@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kSigsegv = 11;
 constexpr int kAccessError = 2;       // SEGV_ACCERR
+constexpr uint64_t kWriteError = 2;   // page-fault error code: it was a write
 constexpr uint64_t kStringBudget = 64 * 1024;  // bytes of one string instruction before signals get a turn
 
 // ---- Pieces: an access cut where traced and private memory meet ----------------------------------------
@@ -164,9 +165,9 @@ bool write_lines(Thread* thread, const Region& region, const uint8_t* from, uint
 
 bool permitted(const Region& region, uint64_t address, bool write, Fault* fault) {
   if (write ? region.protection & PROT_WRITE : region.protection != PROT_NONE) return true;
-  constexpr uint64_t kPresent = 1, kWrite = 2, kUser = 4;
+  constexpr uint64_t kPresent = 1, kUser = 4;
   *fault = {kSigsegv, kAccessError, address,
-            kUser | (write ? kWrite : 0) | (region.protection != PROT_NONE ? kPresent : 0)};
+            kUser | (write ? kWriteError : 0) | (region.protection != PROT_NONE ? kPresent : 0)};
   return false;
 }
 
@@ -181,6 +182,7 @@ bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* faul
       safe_copy(&probe, reinterpret_cast<void*>(second), 1, fault))
     return true;
   to_program(fault, region.alias, region.begin);
+  fault->error |= kWriteError;  // the probe has read, the program writes
   return false;
 }
 
