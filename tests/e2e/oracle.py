@@ -9,7 +9,8 @@ The first form records ORACLE and checks; the second checks a log and the traces
 --mutations N then damages one record of the log in N ways, of which each must be noticed.
 Checked, with an independent reader of the log (shmlog.py):
   1. every thread's records are exactly its trace: same accesses in the same order, same place, address,
-     length and values; none missing, none twice, none else;
+     length and values; none missing, none twice, none else; the elements of one gather or scatter have
+     one event, those of two have different ones;
   2. on every line the writes have versions without gap or double, and every value read is the one that
      the writes before it left; in the end the content is the segments' content;
   3. versions never go back within a thread;
@@ -33,7 +34,7 @@ import tempfile
 import shmlog
 
 (READ, WRITE, ATOMIC, READ_THEN_WRITE, COPY_IN, COPY_OUT, COPY_WITHIN, KERNEL_READS,
- KERNEL_WRITES) = range(1, 10)
+ KERNEL_WRITES, GATHER, SCATTER) = range(1, 12)
 ENTRY = struct.Struct("<IIQQIIQ64s64s")
 HEAD = struct.Struct("<8sII9Q")
 SYS_READ, SYS_WRITE = 0, 1
@@ -83,6 +84,7 @@ class Matcher:
         self.records, self.segments, self.bases = records, segments, bases
         self.next = 0
         self.pcs = {}
+        self.instruction = self.event = None  # of the newest gather or scatter
 
     def take(self, entry):
         if self.next >= len(self.records):
@@ -106,6 +108,14 @@ class Matcher:
         if syscall is None:
             pcs = self.pcs.setdefault((entry.kind, entry.length), set())
             pcs.add(record.pc)
+        return record
+
+    def element(self, entry, kind):
+        record = self.single(entry, (kind,), kind == shmlog.KIND_READ, kind == shmlog.KIND_WRITE)
+        if (entry.other_offset == self.instruction) != (record.event == self.event):
+            raise Wrong("event of instruction %d was %s: trace %s\n but log %s, event %d"
+                        % (entry.other_offset, self.event, entry, record, record.event))
+        self.instruction, self.event = entry.other_offset, record.event
 
     def pieces(self, entry, first_kind, syscall=None):
         """A copy: records that cover the source in order, the destination in order, or both."""
@@ -146,6 +156,8 @@ class Matcher:
             self.single(entry, kinds, True, True)
         elif entry.kind == READ_THEN_WRITE:
             self.single(entry, (shmlog.KIND_READ_THEN_WRITE,), True, True)
+        elif entry.kind in (GATHER, SCATTER):
+            self.element(entry, shmlog.KIND_READ if entry.kind == GATHER else shmlog.KIND_WRITE)
         elif entry.kind == KERNEL_READS:
             self.single(entry, (shmlog.KIND_READ,), True, False, SYS_WRITE)
         elif entry.kind == KERNEL_WRITES:
@@ -176,7 +188,7 @@ def check_trace(log, trace, segments, killed):
         raise Wrong("thread %d.%d: %d records more than the trace has: %s"
                     % (trace.pid, trace.tid, len(rest), rest[:5]))
     for (kind, length), pcs in matcher.pcs.items():
-        limit = {READ: 1, WRITE: 1, ATOMIC: 3, READ_THEN_WRITE: 1}[kind]
+        limit = {READ: 1, WRITE: 1, ATOMIC: 3, READ_THEN_WRITE: 1, GATHER: 1, SCATTER: 1}[kind]
         if len(pcs) > limit:
             raise Wrong("thread %d.%d: kind %d of %d bytes at %d addresses of code" %
                         (trace.pid, trace.tid, kind, length, len(pcs)))

@@ -5,8 +5,10 @@
 // usage: oracle DIRECTORY SEED PROCESSES THREADS OPERATIONS
 //   OPERATIONS per thread; 0: until killed
 // Every access to the three segments is one instruction in a function that is not inlined, so the
-// compiler neither adds nor removes any. A trace entry is written after its access has completed. A
-// thread keeps its entries back and writes them in one piece at the end, unless OPERATIONS is 0.
+// compiler neither adds nor removes any. A gather or scatter is one access for each element, whose
+// entries have the instruction's number in common. A trace entry is written after its access has
+// completed. A thread keeps its entries back and writes them in one piece at the end, unless OPERATIONS
+// is 0.
 //
 // Trace file DIRECTORY/trace.PID.TID: a Head, then Entries. DIRECTORY/content.N: segment N at the end.
 #include "victim.h"
@@ -19,7 +21,8 @@
 namespace {
 
 enum Kind : uint32_t {
-  kRead = 1, kWrite, kAtomic, kReadThenWrite, kCopyIn, kCopyOut, kCopyWithin, kKernelReads, kKernelWrites
+  kRead = 1, kWrite, kAtomic, kReadThenWrite, kCopyIn, kCopyOut, kCopyWithin, kKernelReads, kKernelWrites,
+  kGather, kScatter
 };
 
 constexpr uint32_t kMaxBytes = 64;
@@ -38,7 +41,7 @@ struct Entry {
   uint32_t kind, segment;
   uint64_t offset, address;
   uint32_t length, other_segment;
-  uint64_t other_offset;
+  uint64_t other_offset;  // kCopyWithin: the destination; kGather, kScatter: number of the instruction
   uint8_t before[kMaxBytes], after[kMaxBytes];  // value read, value written
 };
 static_assert(sizeof(Entry) == 168);
@@ -128,17 +131,53 @@ ACCESS store_512(uint8_t* at, Entry& e) {
   __asm__ volatile("vmovups (%1), %%zmm0\n\tvmovups %%zmm0, (%0)\n\tvzeroupper" : : "r"(at), "r"(e.after) : "xmm0", "memory");
 }
 
+// The elements of a gather or scatter, each anywhere.
+struct Elements {
+  uint64_t addresses[8];
+  uint64_t masks_64[8];  // all bits or none
+  uint32_t masks_32[8];
+  uint8_t values[64];
+  uint32_t mask;
+};
+
+ACCESS gather_32(Elements& e) {
+  __asm__ volatile("vmovdqu (%0), %%ymm6\n\tvmovdqu (%1), %%xmm4\n\tvpgatherqd %%xmm4, (,%%ymm6,1), %%xmm5\n\t"
+                   "vmovdqu %%xmm5, (%2)\n\tvzeroupper"
+                   : : "r"(e.addresses), "r"(e.masks_32), "r"(e.values) : "xmm4", "xmm5", "xmm6", "memory");
+}
+ACCESS gather_64(Elements& e) {
+  __asm__ volatile("vmovdqu (%0), %%ymm6\n\tvmovdqu (%1), %%ymm4\n\tvpgatherqq %%ymm4, (,%%ymm6,1), %%ymm5\n\t"
+                   "vmovdqu %%ymm5, (%2)\n\tvzeroupper"
+                   : : "r"(e.addresses), "r"(e.masks_64), "r"(e.values) : "xmm4", "xmm5", "xmm6", "memory");
+}
+ACCESS scatter_32(Elements& e) {
+  __asm__ volatile("vmovdqu64 (%0), %%zmm6\n\tvmovdqu (%2), %%ymm5\n\tkmovw %1, %%k1\n\t"
+                   "vpscatterqd %%ymm5, (,%%zmm6,1)%{%%k1%}\n\tvzeroupper"
+                   : : "r"(e.addresses), "r"(e.mask), "r"(e.values) : "xmm5", "xmm6", "memory");
+}
+ACCESS scatter_64(Elements& e) {
+  __asm__ volatile("vmovdqu64 (%0), %%zmm6\n\tvmovdqu64 (%2), %%zmm5\n\tkmovw %1, %%k1\n\t"
+                   "vpscatterqq %%zmm5, (,%%zmm6,1)%{%%k1%}\n\tvzeroupper"
+                   : : "r"(e.addresses), "r"(e.mask), "r"(e.values) : "xmm5", "xmm6", "memory");
+}
+
 __attribute__((noinline, noclone)) void copy_bytes(void* to, const void* from, uint64_t length) {
   __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(length) : : "memory");
 }
+
+enum Level { kAny, kAvx, kAvx2, kAvx512 };
 
 struct Form {
   Kind kind;
   uint32_t length;
   void (*run)(uint8_t*, Entry&);
   bool locked;  // must not cross a line: split locks are refused or slow on some machines
+  Level needs = kAny;
+  void (*run_many)(Elements&) = nullptr;
+  uint32_t elements = 0;
 };
 
+// In rising order of what they need.
 constexpr Form kForms[] = {
     {kRead, 1, load_8, false},    {kRead, 2, load_16, false},   {kRead, 4, load_32, false},
     {kRead, 8, load_64, false},   {kRead, 8, load_64, false},   {kRead, 16, load_128, false},
@@ -155,15 +194,24 @@ constexpr Form kForms[] = {
     {kCopyIn, 0, nullptr, false},  {kCopyOut, 0, nullptr, false},
     {kCopyWithin, 0, nullptr, false}, {kKernelReads, 0, nullptr, false},
     {kKernelWrites, 0, nullptr, false},
-    {kRead, 32, load_256, false}, {kWrite, 32, store_256, false},   // from here on AVX
-    {kRead, 64, load_512, false}, {kWrite, 64, store_512, false},   // from here on AVX-512
+    {kRead, 32, load_256, false, kAvx}, {kWrite, 32, store_256, false, kAvx},
+    {kGather, 4, nullptr, false, kAvx2, gather_32, 4},
+    {kGather, 8, nullptr, false, kAvx2, gather_64, 4},
+    {kRead, 64, load_512, false, kAvx512}, {kWrite, 64, store_512, false, kAvx512},
+    {kScatter, 4, nullptr, false, kAvx512, scatter_32, 8},
+    {kScatter, 8, nullptr, false, kAvx512, scatter_64, 8},
 };
 constexpr int kFormCount = sizeof(kForms) / sizeof(kForms[0]);
 
 int usable_forms() {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) return kFormCount;
-  return __builtin_cpu_supports("avx") ? kFormCount - 2 : kFormCount - 4;
+  const Level have = __builtin_cpu_supports("avx512f") ? kAvx512
+                     : __builtin_cpu_supports("avx2")  ? kAvx2
+                     : __builtin_cpu_supports("avx")   ? kAvx
+                                                       : kAny;
+  int usable = 0;
+  while (usable < kFormCount && kForms[usable].needs <= have) ++usable;
+  return usable;
 }
 
 // ---- A thread's work -----------------------------------------------------------------------------
@@ -209,17 +257,50 @@ class Worker {
     close(pipe_[1]);
   }
 
-  Entry step() {
+  void step(Trace& trace) {
     const Form& form = kForms[below(forms_)];
+    if (form.run_many) many(form, trace);
+    else trace.add(one(form));
+  }
+
+ private:
+  Entry start(const Form& form, uint32_t length) {
     Entry entry = {};
     entry.kind = form.kind;
-    entry.length = form.run ? form.length : 1 + below(kMaxBytes);
-    uint8_t* at = pick(entry.length, form.locked, &entry.segment, &entry.offset);
-    entry.address = (uint64_t)at;
-    for (uint32_t i = 0; i < entry.length; i += 8) {
+    entry.length = length;
+    entry.address = (uint64_t)pick(length, form.locked, &entry.segment, &entry.offset);
+    for (uint32_t i = 0; i < length; i += 8) {
       uint64_t value = next_random(&random_);
       memcpy(entry.after + i, &value, 8);
     }
+    return entry;
+  }
+
+  // The elements that the mask selects, lowest first: the order in which they are accessed.
+  void many(const Form& form, Trace& trace) {
+    Elements elements = {};
+    Entry entries[8];
+    ++instructions_;
+    for (uint32_t i = 0; i < form.elements; ++i) {
+      entries[i] = start(form, form.length);
+      entries[i].other_offset = instructions_;
+      elements.addresses[i] = entries[i].address;
+      memcpy(elements.values + i * form.length, entries[i].after, form.length);
+      if (i && below(4) == 0) continue;
+      elements.mask |= 1u << i;
+      elements.masks_64[i] = ~0ull;
+      elements.masks_32[i] = ~0u;
+    }
+    form.run_many(elements);
+    for (uint32_t i = 0; i < form.elements; ++i) {
+      memcpy(entries[i].before, elements.values + i * form.length, form.length);
+      if (elements.mask >> i & 1) trace.add(entries[i]);
+    }
+  }
+
+  Entry one(const Form& form) {
+    Entry entry = start(form, form.run ? form.length : 1 + below(kMaxBytes));
+    uint8_t* at = (uint8_t*)entry.address;
     if (form.run) {
       form.run(at, entry);
       return entry;
@@ -247,7 +328,6 @@ class Worker {
     return entry;
   }
 
- private:
   uint32_t below(uint32_t limit) { return next_random(&random_) % limit; }
 
   uint8_t* pick(uint32_t length, bool locked, uint32_t* segment, uint64_t* offset) {
@@ -260,6 +340,7 @@ class Worker {
 
   const Segment* segments_;
   uint64_t random_;
+  uint64_t instructions_ = 0;  // gathers and scatters
   uint32_t forms_;
   int pipe_[2];
 };
@@ -284,7 +365,7 @@ Segment map_segment(int fd, uint64_t hint) {
 void work(const Arguments& arguments, const Segment* segments, uint64_t seed) {
   Trace trace(arguments.directory, segments, arguments.operations == 0);
   Worker worker(segments, seed);
-  for (uint64_t i = 0; arguments.operations == 0 || i < arguments.operations; ++i) trace.add(worker.step());
+  for (uint64_t i = 0; arguments.operations == 0 || i < arguments.operations; ++i) worker.step(trace);
 }
 
 void process(const Arguments& arguments, const Segment& anonymous, int memfd, const char* name, int index) {
