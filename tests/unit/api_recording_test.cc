@@ -1,8 +1,10 @@
 // libshmrec with the real agent: a process that starts is recorded, with its threads and children,
 // until it stops. Each test records a child of its own.
+#include <asm/prctl.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,6 +101,48 @@ TEST_F(ApiRecordingTest, AccessesAreRecordedFromStartToStop) {
   ASSERT_EQ(recordings().size(), 1u);
   EXPECT_EQ(recordings()[0].accesses, 2u);
   EXPECT_EQ(recordings()[0].start_kind, static_cast<uint32_t>(shmlog::StartKind::kApi));
+}
+
+// Four words by one instruction, the last one first.
+void gather_four(volatile int* from, int to[4]) {
+  static const int indices[4] = {3, 2, 1, 0};
+  __asm__ volatile(
+      "vpcmpeqd %%xmm0, %%xmm0, %%xmm0\n\tvmovdqu (%1), %%xmm1\n\t"
+      "vpgatherdd %%xmm0, (%0,%%xmm1,4), %%xmm2\n\tvmovdqu %%xmm2, (%2)"
+      :
+      : "r"(from), "r"(indices), "r"(to)
+      : "xmm0", "xmm1", "xmm2", "memory");
+}
+
+TEST_F(ApiRecordingTest, EachElementOfAGatherIsRecorded) {
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the processor has no gathers";
+  for (int i = 0; i < 4; ++i) shared_[i] = 10 + i;
+  EXPECT_EQ(run([&] {
+              int got[4] = {};
+              REQUIRE(shmrec_start() == 0);
+              gather_four(shared_, got);
+              REQUIRE(got[0] == 13 && got[1] == 12 && got[2] == 11 && got[3] == 10);
+            }),
+            0);
+  ASSERT_EQ(recordings().size(), 1u);
+  EXPECT_EQ(recordings()[0].accesses, 4u);
+}
+
+// The agent cannot know then where a signal frame has the vector registers: the gather makes a step.
+TEST_F(ApiRecordingTest, AGatherWorksAfterCpuidWasTurnedOff) {
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the processor has no gathers";
+  for (int i = 0; i < 4; ++i) shared_[i] = 10 + i;
+  const int status = run([&] {
+    int got[4] = {};
+    if (syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0) != 0) _exit(77);
+    REQUIRE(shmrec_start() == 0);
+    gather_four(shared_, got);
+    REQUIRE(got[0] == 13 && got[1] == 12 && got[2] == 11 && got[3] == 10);
+  });
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "CPUID cannot be turned off here";
+  EXPECT_EQ(status, 0);
+  ASSERT_EQ(recordings().size(), 1u);
+  EXPECT_EQ(recordings()[0].accesses, 1u);
 }
 
 TEST_F(ApiRecordingTest, StopIsForGood) {
