@@ -31,6 +31,21 @@ bool traced_writable(uint64_t address, uint64_t bytes, Fault* fault);
 int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
                       int64_t (*perform)(uint32_t* word, void* context), void* context, Fault* fault);
 
+// ---- For instructions, whose access lies in one region
+// A read-modify-write without LOCK: one record, made when it is written. Between the two the thread
+// keeps what was read. REQUIRES: bytes <= 64, both calls with the same region, address and bytes.
+bool modify_begin(Thread* thread, const Region& region, uint8_t* to, uint64_t address, uint32_t bytes,
+                  Fault* fault);
+bool modify_end(Thread* thread, const Origin& origin, const Region& region, const uint8_t* from,
+                uint64_t address, uint32_t bytes, Fault* fault);
+// An atomic one: between the two the thread holds the stripes, and the operation is made on
+// thread->alias. False: faulted, nothing is held.
+bool atomic_begin(Thread* thread, const Origin& origin, const Region& region, uint64_t address,
+                  uint32_t bytes, Fault* fault);
+void atomic_end(Thread* thread, bool happened);
+// Counts an access in the usage table; those above count by themselves, but for the atomic one.
+void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads, bool writes);
+
 // The alias of a program address if `bytes` bytes of it lie in one traced region; else 0.
 uint64_t alias_of(uint64_t address, uint64_t bytes);
 

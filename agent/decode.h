@@ -9,7 +9,7 @@
 
 namespace shmrec::agent {
 
-// How a site is performed; access.cc has one function for each.
+// How a site is performed; instructions.cc has the functions of each.
 enum class Form : uint8_t {
   kLoad,         // the instruction runs on a private copy of what was read
   kStore,        // it runs on private memory, which is then written

@@ -1,7 +1,7 @@
 // The agent's few machine-level paths: where it is entered, where it performs a program's syscall,
 // and the code around each generated access instruction.
 //
-// An access (see access.cc). Generated per site:
+// An access (see instructions.cc). Generated per site:
 //     entry:  movq $site, %gs:SITE ; jmp shmrec_access_enter
 //     core:   the instruction, with its memory operand replaced by (%scratch) ; jmp shmrec_access_leave
 // Common to all sites, here:
