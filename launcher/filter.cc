@@ -11,7 +11,7 @@
 #include <memory>
 
 #include "agent/agent_abi.h"
-#include "launcher/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace shmrec::launcher {
 namespace {

@@ -28,7 +28,7 @@
 #include "agent/agent_abi.h"
 #include "launcher/filter.h"
 #include "launcher/notifier.h"
-#include "launcher/unique_fd.h"
+#include "launcher/message.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "launcher/exec_info.h"
-#include "launcher/unique_fd.h"
+#include "base/unique_fd.h"
 #include "policy/policy.h"
 
 namespace shmrec::launcher {

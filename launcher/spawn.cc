@@ -1,3 +1,4 @@
+#include "launcher/message.h"
 #include "launcher/spawn.h"
 
 #include <errno.h>

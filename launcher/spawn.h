@@ -12,7 +12,7 @@
 
 #include "base/result.h"
 #include "launcher/filter.h"
-#include "launcher/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace shmrec::launcher {
 

@@ -20,7 +20,7 @@
 #include <string>
 
 #include "launcher/inject.h"
-#include "launcher/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace shmrec::launcher {
 

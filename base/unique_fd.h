@@ -1,11 +1,11 @@
-// A file descriptor with one owner, and passing one to another process over a Unix socket.
+// A file descriptor with one owner.
 #pragma once
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace shmrec::launcher {
+namespace shmrec {
 
 class UniqueFd {
  public:
@@ -29,15 +29,4 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// Sends `value` and, if fd >= 0, a copy of fd. Allocates nothing. False: errno is set.
-bool send_message(int socket, int value, int fd);
-
-// What came: `ok` is false at end of file or on an error. `fd` is close-on-exec, -1 if none came.
-struct Message {
-  bool ok = false;
-  int value = 0;
-  UniqueFd fd;
-};
-Message receive_message(int socket);
-
-}  // namespace shmrec::launcher
+}  // namespace shmrec

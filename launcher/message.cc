@@ -1,4 +1,4 @@
-#include "launcher/unique_fd.h"
+#include "launcher/message.h"
 
 #include <errno.h>
 #include <string.h>
