@@ -1,4 +1,3 @@
-#include "launcher/message.h"
 #include "launcher/spawn.h"
 
 #include <errno.h>
@@ -7,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher/message.h"
 #include "launcher/supervisor.h"
 
 namespace shmrec::launcher {
