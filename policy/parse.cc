@@ -1,255 +1,16 @@
-// The parser is tables: each object of the policy (segment, match, limits, ...) has a table of its
-// keys, each key a function that reads one value. read_map walks an object against its table, so
-// that unknown and repeated keys are found in one place and the tests can hold schema.json against
-// the tables. All mistakes are collected; a value with a mistake leaves the default in place, and
-// the result is thrown away if there was any.
-#include <algorithm>
-#include <charconv>
-#include <set>
-
+// The parser is tables (yaml_fields.h): each object of the policy (segment, match, limits, ...) has
+// one, and the tests hold schema.json against them.
 #include "policy/glob.h"
 #include "policy/policy.h"
-#include "policy/suggest.h"
 #include "policy/words.h"
-#include "policy/yaml_tree.h"
+#include "policy/yaml_fields.h"
 
 namespace shmrec {
 namespace {
 
 using Type = YamlNode::Type;
 
-constexpr size_t kMaxProblems = 20;
-constexpr size_t kMaxListItems = 64;
 constexpr size_t kMaxRuleNameBytes = 64;
-
-struct Field {
-  const YamlNode& key;
-  const YamlNode& value;
-  // An absent value has no place of its own.
-  Position where() const { return value.type == Type::kNull ? key.where : value.where; }
-};
-
-class Problems {
- public:
-  explicit Problems(std::string_view file) : file_(file) {}
-
-  // `message`: "what; expected ...; do ...".
-  void report(Position where, const std::string& message) {
-    if (++count_ > kMaxProblems) return;
-    if (!text_.empty()) text_ += '\n';
-    text_ += at_position(file_, where, message);
-  }
-  bool any() const { return count_ > 0; }
-  std::string text() const {
-    if (count_ <= kMaxProblems) return text_;
-    return text_ + "\n" + file_ + ": " + std::to_string(count_ - kMaxProblems) + " more";
-  }
-
- private:
-  std::string file_;
-  std::string text_;
-  size_t count_ = 0;
-};
-
-template <typename T>
-struct Key {
-  std::string_view name;
-  void (*read)(Problems&, const Field&, T&);
-};
-
-template <typename T, size_t N>
-std::vector<std::string> names_of(const Key<T> (&keys)[N]) {
-  std::vector<std::string> names;
-  for (const Key<T>& key : keys) names.emplace_back(key.name);
-  return names;
-}
-
-const char* describe(const YamlNode& node) {
-  switch (node.type) {
-    case Type::kNull:
-      return "nothing";
-    case Type::kBool:
-      return "true or false";
-    case Type::kInteger:
-    case Type::kFloat:
-      return "a number";
-    case Type::kString:
-      return "a string";
-    case Type::kSequence:
-      return "a list";
-    case Type::kMap:
-      return "a map";
-  }
-  return "";
-}
-
-void report_type(Problems& problems, const Field& field, const std::string& expected,
-                 const std::string& fix) {
-  problems.report(field.where(), quoted(field.key.text) + " is " + describe(field.value) +
-                                     "; expected " + expected + "; " + fix);
-}
-
-bool is_type(Problems& problems, const Field& field, Type type, const std::string& expected,
-             const std::string& fix) {
-  if (field.value.type == type) return true;
-  report_type(problems, field, expected, fix);
-  return false;
-}
-
-// ---- Maps and lists ----------------------------------------------------------------------------
-
-void report_unknown_key(Problems& problems, const YamlNode& key, std::string_view object,
-                        const std::vector<std::string>& known) {
-  if (key.text == "<<") {
-    problems.report(key.where,
-                    "merge keys are not supported; expected keys written out; copy them "
-                    "here, or use an alias for a whole value");
-    return;
-  }
-  const std::string nearest = nearest_name(key.text, known);
-  problems.report(key.where, "unknown key " + quoted(key.text) + " in " + std::string(object) +
-                                 did_you_mean(key.text, known) + "; expected " + one_of(known) +
-                                 "; " + (nearest.empty() ? "remove it" : "write " + nearest));
-}
-
-template <typename T, size_t N>
-void read_map(Problems& problems, const YamlNode& map, std::string_view object,
-              const Key<T> (&keys)[N], T& out) {
-  std::set<std::string_view> seen;
-  for (const YamlNode::Entry& entry : map.entries) {
-    const std::string_view name = entry.key->text;
-    const auto known = std::find_if(std::begin(keys), std::end(keys),
-                                    [&](const Key<T>& key) { return key.name == name; });
-    if (known == std::end(keys)) {
-      report_unknown_key(problems, *entry.key, object, names_of(keys));
-    } else if (!seen.insert(name).second) {
-      problems.report(entry.key->where, "key " + quoted(name) + " is given twice in " +
-                                            std::string(object) + "; expected it once; remove one");
-    } else {
-      known->read(problems, Field{*entry.key, *entry.value}, out);
-    }
-  }
-}
-
-template <typename T, size_t N>
-void read_submap(Problems& problems, const Field& field, const Key<T> (&keys)[N], T& out) {
-  if (is_type(problems, field, Type::kMap, "a map", "write its keys indented below")) {
-    read_map(problems, field.value, field.key.text, keys, out);
-  }
-}
-
-std::optional<Field> find_field(const YamlNode& map, std::string_view name) {
-  for (const YamlNode::Entry& entry : map.entries) {
-    if (entry.key->text == name) return Field{*entry.key, *entry.value};
-  }
-  return std::nullopt;
-}
-
-Position key_position(const YamlNode& map, std::string_view name) {
-  const std::optional<Field> field = find_field(map, name);
-  return field ? field->key.where : map.where;
-}
-
-// Calls read(item) for each item of a list of at most `most`.
-template <typename Read>
-void read_list(Problems& problems, const Field& field, size_t most, Read read) {
-  if (!is_type(problems, field, Type::kSequence, "a list",
-               "write [A, B] or lines that begin with '-'"))
-    return;
-  if (field.value.items.size() > most) {
-    problems.report(field.value.where, quoted(field.key.text) + " has " +
-                                           std::to_string(field.value.items.size()) +
-                                           " items; expected at most " + std::to_string(most) +
-                                           "; join some by patterns");
-    return;
-  }
-  for (const YamlNode* item : field.value.items) read(Field{field.key, *item});
-}
-
-// ---- Values
-// --------------------------------------------------------------------------------------
-
-// A string that is not empty and has no control characters; else reported and nothing.
-std::optional<std::string> read_string(Problems& problems, const Field& field, size_t most) {
-  if (field.value.type != Type::kString) {
-    const bool scalar = !field.value.text.empty();
-    report_type(problems, field, "a string",
-                scalar ? "put it into quotes: \"" + field.value.text + "\"" : "write one");
-    return std::nullopt;
-  }
-  const std::string& text = field.value.text;
-  const bool control = std::any_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
-  });
-  if (!text.empty() && text.size() <= most && !control) return text;
-  problems.report(field.value.where, quoted(field.key.text) +
-                                         (text.empty() ? " is empty"
-                                          : control    ? " has a control character"
-                                                       : " is too long") +
-                                         "; expected 1 to " + std::to_string(most) +
-                                         " bytes of text; " +
-                                         (text.empty() ? "write it or remove the key"
-                                          : control    ? "write '?' in its place"
-                                                       : "shorten it, for example by '**'"));
-  return std::nullopt;
-}
-
-std::optional<std::string> read_glob(Problems& problems, const Field& field, size_t most) {
-  const std::optional<std::string> text = read_string(problems, field, most);
-  if (!text) return std::nullopt;
-  size_t at = 0;
-  const char* error = glob_error(text->data(), text->size(), at);
-  if (error == nullptr) return text;
-  problems.report(field.value.where, "pattern " + quoted(*text) + " is wrong at byte " +
-                                         std::to_string(at + 1) + ": " + error +
-                                         "; expected *, **, ?, [abc], [a-z], [!a] or \\c; quote a "
-                                         "character that stands for itself by a backslash");
-  return std::nullopt;
-}
-
-template <typename T, size_t N>
-std::optional<T> read_word(Problems& problems, const Field& field, const Word<T> (&words)[N]) {
-  const std::vector<std::string> texts = texts_of(words);
-  if (!is_type(problems, field, Type::kString, one_of(texts), "write " + texts[0])) {
-    return std::nullopt;
-  }
-  const std::optional<T> value = find_word(words, field.value.text);
-  if (value) return value;
-  const std::string nearest = nearest_name(field.value.text, texts);
-  problems.report(field.value.where, quoted(field.key.text) + " is " + quoted(field.value.text) +
-                                         did_you_mean(field.value.text, texts) + "; expected " +
-                                         one_of(texts) + "; write " +
-                                         (nearest.empty() ? texts[0] : nearest));
-  return std::nullopt;
-}
-
-template <typename T, size_t N>
-void assign_word(Problems& problems, const Field& field, const Word<T> (&words)[N], T& out) {
-  if (const std::optional<T> value = read_word(problems, field, words)) out = *value;
-}
-
-void read_bool(Problems& problems, const Field& field, bool& out) {
-  if (is_type(problems, field, Type::kBool, "true or false",
-              "write true or false without quotes")) {
-    out = field.value.text[0] == 't' || field.value.text[0] == 'T';
-  }
-}
-
-// REQUIRES: node.type == kInteger. Nothing if it does not fit.
-std::optional<int64_t> integer_of(const YamlNode& node) {
-  std::string_view text = node.text;
-  int base = 10;
-  if (text.starts_with("0x") || text.starts_with("0o")) {
-    base = text[1] == 'x' ? 16 : 8;
-    text.remove_prefix(2);
-  } else if (text.starts_with('+')) {
-    text.remove_prefix(1);
-  }
-  int64_t value = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc() || rest != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 void read_size(Problems& problems, const Field& field, const LimitWord& limit, Limits& out) {
   std::optional<uint64_t> bytes;
@@ -268,15 +29,6 @@ void read_size(Problems& problems, const Field& field, const LimitWord& limit, L
   } else {
     problems.report(field.value.where, quoted(field.key.text) + ": " + problem);
   }
-}
-
-void read_globs(Problems& problems, const Field& field, std::vector<std::string>& out) {
-  out.clear();
-  read_list(problems, field, kMaxListItems, [&](const Field& item) {
-    if (std::optional<std::string> glob = read_glob(problems, item, kMaxGlobBytes)) {
-      out.push_back(std::move(*glob));
-    }
-  });
 }
 
 // ---- match
@@ -554,21 +306,11 @@ void read_limits(Problems& problems, const Field& field, Policy& policy) {
                   conflict_message(*conflict, policy.limits));
 }
 
-template <const std::string_view& kExpected>
-void read_constant(Problems& problems, const Field& field, Policy&) {
-  if (field.value.type == Type::kString && field.value.text == kExpected) return;
-  problems.report(
-      field.where(),
-      quoted(field.key.text) + " is " +
-          (field.value.text.empty() ? describe(field.value) : quoted(field.value.text)) +
-          "; expected " + std::string(kExpected) + "; write " + std::string(kExpected));
-}
-constexpr std::string_view kApiVersion = "shmrec/v1";
 constexpr std::string_view kKind = "Policy";
 
 constexpr Key<Policy> kPolicyKeys[] = {
-    {"apiVersion", read_constant<kApiVersion>},
-    {"kind", read_constant<kKind>},
+    {"apiVersion", read_constant<Policy, kApiVersion>},
+    {"kind", read_constant<Policy, kKind>},
     {"segments",
      [](Problems& problems, const Field& field, Policy& policy) {
        read_list(problems, field, kMaxRules,
@@ -601,15 +343,6 @@ constexpr Key<Policy> kPolicyKeys[] = {
      }},
 };
 
-void check_header(Problems& problems, const YamlNode& root) {
-  for (std::string_view name : {"apiVersion", "kind"}) {
-    if (find_field(root, name)) continue;
-    const std::string_view value = name == "kind" ? kKind : kApiVersion;
-    problems.report(root.where, "no '" + std::string(name) + "'; expected " + std::string(name) +
-                                    ": " + std::string(value) + "; add that line");
-  }
-}
-
 }  // namespace
 
 Result<Policy> parse_policy(std::string_view text, std::string_view file) {
@@ -619,13 +352,7 @@ Result<Policy> parse_policy(std::string_view text, std::string_view file) {
   Problems problems(file);
   Policy policy;
   policy.file = file;
-  if (root.type == Type::kMap) {
-    check_header(problems, root);
-    read_map(problems, root, "policy", kPolicyKeys, policy);
-  } else {
-    problems.report(root.where, std::string("the document is ") + describe(root) +
-                                    "; expected a map; start with 'apiVersion: shmrec/v1'");
-  }
+  if (check_header(problems, root, kKind)) read_map(problems, root, "policy", kPolicyKeys, policy);
   if (problems.any()) return Error{problems.text()};
   return policy;
 }
