@@ -8,6 +8,7 @@
 #include "agent/decode.h"
 #include "agent/entry.h"
 #include "agent/maps.h"
+#include "agent/pending.h"
 #include "agent/robust.h"
 #include "agent/signals.h"
 
@@ -57,6 +58,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   thread->lane_entry = nullptr;
   thread->cursor = thread->chunk_end = nullptr;
   thread->robust_head = 0;  // the kernel forgets it too
+  pending_after_fork(thread);
   if (request.flags & CLONE_CHILD_CLEARTID) thread->clear_tid = request.child_tid;
   const uint32_t parent = process->index;
   process->index = 0;
@@ -206,13 +208,10 @@ Answer do_exec(Thread* thread, void* raw) {
     copies.close();
     return done(thread, kEfault);
   }
-  // The new image inherits the mask: the program's, not this handler's. A signal that was waiting comes
+  // The new image inherits the program's mask, not this handler's. A signal that was waiting comes
   // first; the call is made again after its handler.
   Context* context = static_cast<Context*>(raw);
-  uint64_t own_mask;
-  sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &context->mask, &own_mask, 8);
-  if (thread->deferred & kDeferredSignal) {
-    sys(__NR_rt_sigprocmask, 2, &own_mask, 0, 8);
+  if (!signals_before_exec(thread, context)) {
     copies.close();
     context->regs.rip = thread->call.pc;
     return Answer::kResume;
@@ -230,7 +229,7 @@ Answer do_exec(Thread* thread, void* raw) {
              DegradedReason::kLauncherGone);
     result = syscall6(static_cast<int64_t>(thread->call.number), a[0], a[1], a[2], a[3], a[4], kExecUnrecorded);
   }
-  sys(__NR_rt_sigprocmask, 2, &own_mask, 0, 8);
+  signals_after_failed_exec(thread);
   ProcessEntry* entry = thread->process->entry;
   store(&entry->exit_known, 0u);
   store(&entry->state, static_cast<uint32_t>(EntryState::kLive));

@@ -9,29 +9,14 @@
 #include "agent/gather.h"
 #include "agent/image_layout.h"
 #include "agent/kernel_access.h"
+#include "agent/pending.h"
 #include "agent/robust.h"
+#include "agent/signal_sets.h"
 #include "agent/step.h"
 #include "agent/vector_state.h"
 
 namespace shmrec::agent {
 namespace {
-
-constexpr int kSigill = 4, kSigtrap = 5, kSigabrt = 6, kSigbus = 7, kSigfpe = 8, kSigsegv = 11,
-              kSigsys = 31;
-constexpr uint64_t kDefault = 0, kIgnore = 1;
-constexpr uint64_t kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSiginfo = 4, kSaOnStack = 0x08000000,
-                   kSaRestart = 0x10000000, kSaNoDefer = 0x40000000, kSaResetHand = 0x80000000,
-                   kSaRestorer = 0x04000000;
-constexpr int32_t kSsDisable = 2, kSsAutodisarm = 1u << 31;
-
-constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
-// Signals whose handler is always the agent's. They are never blocked in the kernel, but for SIGABRT,
-// which is here so that an abort is written down before it kills.
-constexpr uint64_t kNeeded = bit(kSigill) | bit(kSigtrap) | bit(kSigbus) | bit(kSigfpe) | bit(kSigsegv) |
-                             bit(kSigsys);
-constexpr uint64_t kOwned = kNeeded | bit(kSigabrt);
-constexpr uint64_t kUnblockable = bit(9) | bit(19);
-constexpr uint64_t kAllBlocked = ~kNeeded & ~kUnblockable;
 
 struct Frame {  // struct rt_sigframe
   uint64_t restorer;
@@ -48,22 +33,31 @@ struct KernelAction {
 
 void on_signal(int signal, Siginfo* info, Context* context);
 
+}  // namespace
+
 int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
   KernelAction action = {};
+  action.flags = kSaRestorer | (program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart));
+  action.restorer = shmrec_restorer;
   if (handler == kDefault || handler == kIgnore) {
     action.handler = reinterpret_cast<void (*)(int, Siginfo*, Context*)>(handler);
-    action.flags = program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart);
   } else {
     action.handler = on_signal;
-    action.flags = kSaSiginfo | kSaOnStack | (kNeeded & bit(signal) ? kSaNoDefer | kSaRestart : 0) |
-                   (program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart));
-    action.restorer = shmrec_restorer;
+    action.flags |= kSaSiginfo | kSaOnStack | (kNeeded & bit(signal) ? kSaNoDefer : 0);
     action.mask = kAllBlocked;
   }
-  action.flags |= kSaRestorer;
-  action.restorer = shmrec_restorer;
   return sys(__NR_rt_sigaction, signal, &action, 0, 8);
 }
+
+// SIGABRT that is ignored can be left to the kernel. Where the program has no handler, no call shall
+// notice that a signal came.
+int64_t own_action(int signal, const SignalAction& wanted) {
+  const bool handled = wanted.handler > kIgnore;
+  const bool left = signal == kSigabrt && wanted.handler == kIgnore;
+  return kernel_action(signal, left ? kIgnore : ~0ull, handled ? wanted.flags : kSaRestart);
+}
+
+namespace {
 
 // ---- Where was the thread? -------------------------------------------------------------------------------
 
@@ -85,13 +79,31 @@ void finish_access(Thread* thread, Context* context) {
   if (thread->exit_ip != address_of(shmrec_raise_trap)) context->regs.rip = thread->exit_ip;
 }
 
+bool at_call(uint64_t ip) { return ip == address_of(shmrec_syscall_plain) || ip == address_of(shmrec_syscall_post); }
+
+// The program's syscall has just ended because of the signal.
+bool interrupted_call(const Context* context) {
+  const uint64_t ip = context->regs.rip;
+  return (ip == address_of(shmrec_syscall_plain_done) || ip == address_of(shmrec_syscall_post_done)) &&
+         context->regs.rax == static_cast<uint64_t>(-4 /* EINTR */);
+}
+
+// The program must not see that its syscall was interrupted: it is made again (by leave_agent).
+void undo_interruption(Context* context) {
+  if (!interrupted_call(context)) return;
+  const bool post = context->regs.rip == address_of(shmrec_syscall_post_done);
+  context->regs.rip = address_of(post ? shmrec_syscall_post : shmrec_syscall_plain);
+}
+
 // Makes an interrupted path of the agent look like a place in the program. False: it cannot be yet.
 bool leave_agent(Thread* thread, Context* context) {
   const uint64_t ip = context->regs.rip;
+  if (interrupted_call(context) && thread->call.swaps_mask) thread->left_swapped = 1;
   if (ip >= address_of(shmrec_tail_begin) && ip < address_of(shmrec_tail_end)) {
     finish_access(thread, context);
-  } else if (ip == address_of(shmrec_syscall_plain) || ip == address_of(shmrec_syscall_post)) {
+  } else if (at_call(ip)) {
     if (ip == address_of(shmrec_syscall_post)) kernel_access_cancel(thread);
+    thread->call.waits_for = 0;
     program_arguments(thread, context->regs);
     context->regs.rax = thread->call.number;
     context->regs.rip = thread->call.pc;
@@ -124,11 +136,6 @@ void reset_fp(uint64_t fpstate) {
   if (area->magic1 == kXstateMagic) area->xstate_bv = 0;
 }
 
-bool on_stack(const Thread* thread, uint64_t sp) {
-  return !(thread->altstack.flags & kSsDisable) && sp > thread->altstack.sp &&
-         sp - thread->altstack.sp <= thread->altstack.size;
-}
-
 // Restores the default action in the kernel and lets the signal happen again, for real.
 void die_by(Thread* thread, Context* context, int signal, const Siginfo* info) {
   JournalValues values;
@@ -142,8 +149,9 @@ void die_by(Thread* thread, Context* context, int signal, const Siginfo* info) {
   process_ends(thread->process, signal, false);
   kernel_action(signal, kDefault, 0);
   context->mask &= ~bit(signal);
-  // A fault comes again when its instruction is executed again; a trap and a sent signal do not.
-  if (info->code <= 0 || signal == kSigtrap) sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
+  // A fault comes again when its instruction is executed again; traps, refused calls and sent signals
+  // do not.
+  if (info->code <= 0 || signal == kSigtrap || signal == kSigsys) sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
 }
 
 bool build_frame(Thread* thread, Context* context, const SignalAction& action, const Siginfo& info) {
@@ -156,7 +164,7 @@ bool build_frame(Thread* thread, Context* context, const SignalAction& action, c
   const uint64_t at = ((fp_at - sizeof(Frame)) & ~15ull) - 8;
   Frame frame = {action.restorer, *context, info};
   frame.context.fpstate = context->fpstate ? fp_at : 0;
-  frame.context.mask = (context->mask & ~kNeeded) | thread->virtual_mask;
+  frame.context.mask = program_mask(thread, context);
   frame.context.stack.sp = thread->altstack.sp;
   frame.context.stack.flags = thread->altstack.flags;
   frame.context.stack.size = thread->altstack.size;
@@ -177,6 +185,11 @@ bool build_frame(Thread* thread, Context* context, const SignalAction& action, c
   return true;
 }
 
+// The mask that holds at this moment, if `context` is in the program.
+uint64_t blocked_now(const Thread* thread, const Context* context) {
+  return thread->left_swapped ? thread->call.mask : program_mask(thread, context);
+}
+
 // Hands a signal to the program, whose registers are in `context`.
 void deliver(Thread* thread, Context* context, const Siginfo& info) {
   const int signal = info.signo;
@@ -190,6 +203,10 @@ void deliver(Thread* thread, Context* context, const Siginfo& info) {
   process->signal_lock.unlock();
   const bool forced = info.code > 0 && (kNeeded & bit(signal));
   const bool blocked = thread->virtual_mask & bit(signal);
+  // As the kernel does it: the handler starts with the mask that let the signal through, and returns to
+  // the one before the call.
+  const uint64_t mask = blocked_now(thread, context);
+  thread->left_swapped = 0;
   if (action.handler == kIgnore && !forced) return;
   if (action.handler <= kIgnore || (forced && blocked)) return die_by(thread, context, signal, &info);
   if (!build_frame(thread, context, action, info)) {
@@ -198,20 +215,23 @@ void deliver(Thread* thread, Context* context, const Siginfo& info) {
     return die_by(thread, context, kSigsegv, &overflow);
   }
   const uint64_t blocks = action.mask | (action.flags & kSaNoDefer ? 0 : bit(signal));
-  context->mask = (context->mask | blocks) & ~kNeeded & ~kUnblockable;
-  thread->virtual_mask |= blocks & kNeeded;
+  set_program_mask(thread, context, mask | blocks);
+}
+
+// The first goes on the stack first, so that the last one's handler runs first, as natively.
+void deliver_pending(Thread* thread, Context* context) {
+  Siginfo info;
+  while (pending_take(thread, ~blocked_now(thread, context), &info)) deliver(thread, context, info);
 }
 
 void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   if (leave_agent(thread, context)) return deliver(thread, context, info);
-  // In an access: its end will trap (entry.S). In a handler of ours: on_signal looks when it ends.
+  // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in): on_signal
+  // looks when it ends; the next one stays with the kernel.
+  const bool nested = thread->outer != context;
   thread->deferred_info = info;
-  if (thread->outer != context) {
-    thread->deferred |= kDeferredSignal | kDeferredNested;
-    return;
-  }
-  thread->deferred |= kDeferredSignal;
-  thread->deferred_mask = context->mask;
+  thread->deferred |= nested ? kDeferredSignal | kDeferredNested : kDeferredSignal;
+  if (!nested) thread->deferred_mask = context->mask;
   context->mask = kAllBlocked;
 }
 
@@ -221,20 +241,66 @@ void deliver_deferred(Thread* thread, Context* context) {
   const Siginfo info = thread->deferred_info;
   thread->deferred = 0;
   if (deferred & kDeferredHold) step_hold(thread);
-  if (!(deferred & kDeferredSignal)) return;
+  if (!(deferred & (kDeferredSignal | kDeferredPending))) return;
   context->mask = thread->deferred_mask;
-  deliver(thread, context, info);
+  if (deferred & kDeferredSignal) deliver(thread, context, info);
+  deliver_pending(thread, context);
 }
 
 // Another thread makes a step: this one stands still until it is done. A syscall that was interrupted
-// for this is made again: the program must not see that it was.
+// for this is made again.
 void on_hold(Thread* thread, Context* context) {
-  const uint64_t ip = context->regs.rip;
-  const bool returned = ip == address_of(shmrec_syscall_plain_done) || ip == address_of(shmrec_syscall_post_done);
-  if (returned && context->regs.rax == static_cast<uint64_t>(-4 /* EINTR */))
-    context->regs.rip = address_of(ip == address_of(shmrec_syscall_post_done) ? shmrec_syscall_post : shmrec_syscall_plain);
+  undo_interruption(context);
   if (leave_agent(thread, context)) step_hold(thread);
   else step_hold_later(thread);
+}
+
+// Somebody sent one of the signals that we cannot block. Settled when this handler ends.
+void on_sent(Thread* thread, const Siginfo& info, const Context* context) {
+  const bool swapped = interrupted_call(context) && thread->call.swaps_mask;
+  pending_note(thread, info, swapped ? thread->call.mask : thread->virtual_mask);
+}
+
+// sigtimedwait was interrupted by what it waits for: it returns it, through the pointers it was given.
+void answer_wait(Thread* thread, Context* context) {
+  Siginfo info;
+  if (!interrupted_call(context) || !pending_take(thread, thread->call.waits_for, &info)) return;
+  context->regs.rax = static_cast<uint64_t>(info.signo);
+  if (context->regs.rsi && !safe_copy(reinterpret_cast<void*>(context->regs.rsi), &info, sizeof info))
+    context->regs.rax = static_cast<uint64_t>(-14 /* EFAULT */);
+}
+
+// Is the call that is about to be made one that waits for what is already here? It looked before it came.
+bool ends_at_once(const Thread* thread, const Context* context) {
+  const PendingSyscall& call = thread->call;
+  return at_call(context->regs.rip) &&
+         (pending_set(thread) & (call.waits_for | (call.swaps_mask ? ~call.mask : 0)));
+}
+
+// Which waiting signals the program is to get now, if it can be reached.
+uint64_t due_now(const Thread* thread, const Context* context) {
+  const bool swapped = interrupted_call(context) && thread->call.swaps_mask;
+  return pending_set(thread) & ~(swapped ? thread->call.mask : blocked_now(thread, context));
+}
+
+// The end of the outermost handler: what came while it ran, or while the agent's path that it
+// interrupted ran, is delivered if that is possible here. `sent`: the handler ran for a sent signal.
+void settle(Thread* thread, Context* context, bool sent) {
+  if (sent) answer_wait(thread, context);
+  const bool due = due_now(thread, context), unnoticed = sent && !due && interrupted_call(context);
+  if (unnoticed) undo_interruption(context);
+  if (unnoticed || ends_at_once(thread, context)) leave_agent(thread, context);
+  if (!thread->deferred && !due) {
+    thread->left_swapped = 0;
+    return;
+  }
+  constexpr uint64_t kMasked = kDeferredSignal | kDeferredPending;
+  const bool mask_kept = (thread->deferred & kMasked) && !(thread->deferred & kDeferredNested);
+  if (!mask_kept) thread->deferred_mask = context->mask;
+  thread->deferred &= ~uint64_t{kDeferredNested};
+  if (due) thread->deferred |= kDeferredPending;
+  if (leave_agent(thread, context)) return deliver_deferred(thread, context);
+  if (thread->deferred & kMasked) context->mask = kAllBlocked;  // the access here traps at its end
 }
 
 // ---- Faults ------------------------------------------------------------------------------------------------
@@ -344,6 +410,8 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   call.args[3] = regs.r10, call.args[4] = regs.r8, call.args[5] = regs.r9;
   call.pc = regs.rip - 2;
   call.post = nullptr;
+  call.swaps_mask = 0;
+  call.waits_for = 0;
   call.event = next_event(thread);
   thread->regs.rcx = regs.rip;
   thread->regs.r11 = regs.eflags;
@@ -359,19 +427,17 @@ void on_signal(int signal, Siginfo* info, Context* context) {
   Thread* thread = current_thread();
   Context* outer = thread->outer;
   if (!outer) thread->outer = context;
-  const bool kernel_made = info->code > 0;
+  const bool needed = kNeeded & bit(signal), made = info->code > 0;
+  const bool queued = signal == kSigsys && info->code == -1;
+  bool sent = false;
   if (signal == kSigsys && info->code == 2 /* SYS_USER_DISPATCH */) on_syscall(thread, info, context);
-  else if ((kNeeded & bit(signal)) && kernel_made && signal != kSigsys) on_fault(thread, info, context);
-  else if (signal == kSigsys && info->code == -1 && info->words[1] == kHoldValue) on_hold(thread, context);
+  else if (needed && made && signal != kSigsys) on_fault(thread, info, context);
+  else if (queued && info->words[1] == kHoldValue) on_hold(thread, context);
+  else if (queued && info->words[1] == kLookValue) sent = true;
+  else if ((sent = needed && !made)) on_sent(thread, *info, context);
   else deliver_or_defer(thread, context, *info);
   thread->outer = outer;
-  // One of the signals we cannot block was sent while we were in here.
-  if (outer || !thread->deferred) return;
-  const bool nested = thread->deferred & kDeferredNested;
-  if (nested) thread->deferred_mask = context->mask;
-  thread->deferred &= ~uint64_t{kDeferredNested};
-  if (leave_agent(thread, context)) return deliver_deferred(thread, context);
-  if (nested) context->mask = kAllBlocked;  // the access that begins here traps at its end
+  if (!outer) settle(thread, context, sent);
 }
 
 }  // namespace
@@ -388,9 +454,18 @@ void signals_start(Process* process) {
   for (int signal = 1; signal <= 64; ++signal) {
     if (bit(signal) & kUnblockable) continue;
     sys(__NR_rt_sigaction, signal, 0, &process->actions[signal], 8);
-    const uint64_t handler = process->actions[signal].handler;
-    if ((kOwned & bit(signal)) || handler > kIgnore) kernel_action(signal, ~0ull, process->actions[signal].flags);
+    const SignalAction& action = process->actions[signal];
+    if (kOwned & bit(signal)) own_action(signal, action);
+    else if (action.handler > kIgnore) kernel_action(signal, action.handler, action.flags);
   }
+}
+
+void signals_take_mask(Thread* thread) {
+  const uint64_t needed = kNeeded;
+  uint64_t mask = 0;
+  sys(__NR_rt_sigprocmask, 0, 0, &mask, 8);
+  thread->virtual_mask = mask & kNeeded;
+  sys(__NR_rt_sigprocmask, 1 /* SIG_UNBLOCK */, &needed, 0, 8);  // what is pending comes here
 }
 
 void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* why) {
@@ -417,96 +492,6 @@ Context* context_for_child(const Context& parent, uint64_t stack_top) {
   return context;
 }
 
-// ---- Signal syscalls ---------------------------------------------------------------------------------------------
-
-namespace {
-
-constexpr int64_t kEfault = -14, kEinval = -22, kEperm = -1, kEnomem = -12;
-
-Answer done(Thread* thread, int64_t result) {
-  thread->regs.rax = static_cast<uint64_t>(result);
-  return Answer::kDone;
-}
-
-Origin origin_of(const Thread* thread) {
-  return {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
-}
-
-bool get(Thread* thread, void* to, uint64_t from, uint64_t bytes) {
-  Fault fault;
-  return traced_read(thread, origin_of(thread), to, from, bytes, &fault);
-}
-bool put(Thread* thread, uint64_t to, const void* from, uint64_t bytes) {
-  Fault fault;
-  return traced_write(thread, origin_of(thread), to, from, bytes, &fault);
-}
-
-}  // namespace
-
-Answer do_sigaction(Thread* thread, void*) {
-  const int signal = static_cast<int>(arg(thread, 0));
-  SignalAction wanted, old;
-  if (arg(thread, 3) != 8 || signal < 1 || signal > 64) return done(thread, kEinval);
-  if (arg(thread, 1) && !get(thread, &wanted, arg(thread, 1), sizeof wanted)) return done(thread, kEfault);
-  if (arg(thread, 1) && (bit(signal) & kUnblockable)) return done(thread, kEinval);
-  Process* process = thread->process;
-  process->signal_lock.lock();
-  old = process->actions[signal];
-  int64_t result = 0;
-  if (arg(thread, 1)) {
-    wanted.mask &= ~kUnblockable;
-    if (!(kOwned & bit(signal))) result = kernel_action(signal, wanted.handler, wanted.flags);
-    if (!result) process->actions[signal] = wanted;
-  }
-  process->signal_lock.unlock();
-  if (!result && arg(thread, 2) && !put(thread, arg(thread, 2), &old, sizeof old)) result = kEfault;
-  return done(thread, result);
-}
-
-Answer do_sigprocmask(Thread* thread, void* raw) {
-  Context* context = static_cast<Context*>(raw);
-  const uint64_t old = (context->mask & ~kNeeded) | thread->virtual_mask;
-  uint64_t set = 0, mask = old;
-  if (arg(thread, 3) != 8) return done(thread, kEinval);
-  if (arg(thread, 1)) {
-    if (!get(thread, &set, arg(thread, 1), 8)) return done(thread, kEfault);
-    switch (arg(thread, 0)) {
-      case 0: mask |= set; break;   // SIG_BLOCK
-      case 1: mask &= ~set; break;  // SIG_UNBLOCK
-      case 2: mask = set; break;    // SIG_SETMASK
-      default: return done(thread, kEinval);
-    }
-  }
-  mask &= ~kUnblockable;
-  context->mask = mask & ~kNeeded;
-  thread->virtual_mask = mask & kNeeded;
-  if (arg(thread, 2) && !put(thread, arg(thread, 2), &old, 8)) return done(thread, kEfault);
-  return done(thread, 0);
-}
-
-Answer do_sigaltstack(Thread* thread, void*) {
-  struct {
-    uint64_t sp;
-    int32_t flags, pad;
-    uint64_t size;
-  } wanted, old = {thread->altstack.sp, thread->altstack.flags, 0, thread->altstack.size};
-  const bool running = on_stack(thread, thread->regs.rsp);
-  if (running) old.flags |= 1;  // SS_ONSTACK
-  if (arg(thread, 0)) {
-    if (!get(thread, &wanted, arg(thread, 0), sizeof wanted)) return done(thread, kEfault);
-    const int32_t mode = wanted.flags & ~kSsAutodisarm;
-    if (running) return done(thread, kEperm);
-    if (mode != 0 && mode != 1 && mode != kSsDisable) return done(thread, kEinval);
-    if (mode == kSsDisable) wanted.sp = wanted.size = 0;
-    else if (wanted.size < 2048) return done(thread, kEnomem);
-    thread->altstack.sp = wanted.sp;
-    thread->altstack.flags = mode == 1 ? wanted.flags & kSsAutodisarm : wanted.flags;
-    thread->altstack.size = wanted.size;
-  }
-  if (arg(thread, 1) && !put(thread, arg(thread, 1), &old, sizeof old)) return done(thread, kEfault);
-  return done(thread, 0);
-}
-
 Answer do_sigreturn(Thread* thread, void* raw) {
   Context* context = static_cast<Context*>(raw);
   Context saved;
@@ -524,8 +509,7 @@ Answer do_sigreturn(Thread* thread, void* raw) {
   constexpr uint64_t kUserFlags = 0x50DD5;
   saved.regs.eflags = (context->regs.eflags & ~kUserFlags) | (saved.regs.eflags & kUserFlags);
   context->regs = saved.regs;
-  context->mask = saved.mask & ~kNeeded & ~kUnblockable;
-  thread->virtual_mask = saved.mask & kNeeded;
+  set_program_mask(thread, context, saved.mask);
   thread->altstack.sp = saved.stack.sp;
   thread->altstack.flags = saved.stack.flags & ~1;
   thread->altstack.size = saved.stack.size;

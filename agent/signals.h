@@ -27,6 +27,12 @@ static_assert(sizeof(Context) == 304);
 
 // Takes over signal handling of the process: the program's present actions become virtual.
 void signals_start(Process* process);
+// The same for the mask that the calling thread has. REQUIRES: it is armed (thread.h).
+void signals_take_mask(Thread* thread);
+// Gives the kernel what a new image inherits: mask, ignored signals, pending ones. False: a signal has
+// to be handled first; nothing was changed.
+bool signals_before_exec(Thread* thread, const Context* context);
+void signals_after_failed_exec(Thread* thread);
 // The program ends or is beyond help: all traced memory gets its own protections back and nothing is
 // traced any more. The program goes on as if never recorded.
 void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* why);
@@ -37,5 +43,10 @@ Answer do_sigaction(Thread* thread, void* context);
 Answer do_sigprocmask(Thread* thread, void* context);
 Answer do_sigaltstack(Thread* thread, void* context);
 Answer do_sigreturn(Thread* thread, void* context);
+Answer do_sigpending(Thread* thread, void* context);
+Answer do_sigtimedwait(Thread* thread, void* context);
+Answer do_signalfd(Thread* thread, void* context);
+// A call during which another mask holds: rt_sigsuspend, ppoll, pselect6, epoll_pwait...
+Answer do_masked_wait(Thread* thread, void* context);
 
 }  // namespace shmrec::agent

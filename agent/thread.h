@@ -27,6 +27,7 @@ enum Deferred : uint64_t {
   kDeferredSignal = 1,  // deliver Thread::deferred_info
   kDeferredNested = 4,  // it came while a handler of ours ran: deferred_mask is not set yet
   kDeferredHold = 2,    // stand still: another thread makes a step (step.h)
+  kDeferredPending = 8, // deliver what of Thread::pending is not blocked
 };
 
 // What the kernel keeps per process about a signal, as the program set it.
@@ -35,18 +36,6 @@ struct SignalAction {
   uint64_t flags;
   uint64_t restorer;
   uint64_t mask;
-};
-
-// One process: shared by its threads. A vfork child shares the memory but has its own Process.
-struct Process {
-  uint32_t in_use;
-  uint32_t index;               // ProcessEntry index; 0: not entered yet (vfork child) or table full
-  uint32_t parent_index;        // of the process that made this one
-  int32_t pid;
-  shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
-  shmlog::ProcessEntry dummy;
-  SpinLock signal_lock;
-  SignalAction actions[65];
 };
 
 struct Siginfo {  // kernel siginfo_t, 128 bytes
@@ -60,6 +49,29 @@ struct Siginfo {  // kernel siginfo_t, 128 bytes
 };
 static_assert(sizeof(Siginfo) == 128);
 
+// Signals that wait to be taken by the program (pending.h).
+constexpr int kNeededSignals = 6;
+struct PendingSignals {
+  uint64_t set;  // which
+  struct {
+    uint32_t state;
+    Siginfo info;
+  } slots[kNeededSignals];
+};
+
+// One process: shared by its threads. A vfork child shares the memory but has its own Process.
+struct Process {
+  uint32_t in_use;
+  uint32_t index;               // ProcessEntry index; 0: not entered yet (vfork child) or table full
+  uint32_t parent_index;        // of the process that made this one
+  int32_t pid;
+  shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
+  shmlog::ProcessEntry dummy;
+  SpinLock signal_lock;
+  SignalAction actions[65];
+  PendingSignals pending;
+};
+
 constexpr uint64_t kThreadBlockBytes = 256 * 1024;
 constexpr uint64_t kBounceBytes = 20 * 1024;
 
@@ -72,7 +84,10 @@ struct PendingSyscall {
   uint64_t event;
   void* bounce;          // memory standing in for traced memory, or null
   uint64_t bounce_bytes; // > 0: mapped for this call, unmapped after it
-  uint64_t scratch[8];   // for the handler of this syscall
+  uint64_t scratch[16];  // for the handler of this syscall
+  uint32_t swaps_mask;   // 1: the kernel uses `mask` while it waits (ppoll, sigsuspend...)
+  uint64_t mask;         // that mask, as the program gave it
+  uint64_t waits_for;    // what sigtimedwait waits for of the signals the agent needs
 };
 
 struct Thread {
@@ -97,6 +112,8 @@ struct Thread {
   Siginfo deferred_info;
   uint64_t deferred_mask;   // the program's mask at that moment
   uint64_t virtual_mask;    // what the program blocks of the signals the agent needs
+  uint32_t left_swapped;    // 1: the call was interrupted and its call.mask holds until a handler runs
+  PendingSignals pending;   // what was sent of them meanwhile
   struct { uint64_t sp; int32_t flags; int32_t pad; uint64_t size; } altstack;  // the program's own
   Fault raise;              // fault to present to the program at the current site; signal 0: none
   Fault safe;               // last fault inside safe_copy

@@ -6,6 +6,8 @@
 //   NAME   the program itself crashes that way
 #include "victim.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -87,6 +89,78 @@ static void blocked_fault(void* unused) {
   *(volatile int*)8 = 1;
 }
 
+
+// The others, blocked and handled: the kernel kills all the same.
+static void handled(int signal) {
+  (void)signal;
+  words[12] = 99;
+}
+static void block_all(int handle) {
+  sigset_t mask;
+  sigfillset(&mask);
+  for (int number = 1; handle && number < 32; ++number) signal(number, handled);
+  sigprocmask(SIG_BLOCK, &mask, NULL);
+  words[11] = 12;
+}
+static void blocked_handled_fault(void* unused) {
+  (void)unused;
+  block_all(1);
+  *(volatile int*)8 = 1;
+}
+static void blocked_division(void* unused) {
+  block_all(1);
+  divide_by_shared(unused);
+}
+static void blocked_illegal(void* unused) {
+  block_all(1);
+  illegal(unused);
+}
+static void blocked_trap(void* unused) {
+  block_all(1);
+  breakpoint(unused);
+  words[12] = 98;
+}
+static void blocked_bus(void* unused) {
+  block_all(0);
+  bus_error(unused);
+}
+// In a handler, which blocks its own signal.
+static void faults_again(int signal) {
+  (void)signal;
+  words[13] = words[13] + 1;
+  *(volatile int*)8 = 1;
+}
+static void fault_in_handler(void* unused) {
+  (void)unused;
+  words[13] = 0;
+  signal(SIGSEGV, faults_again);
+  *(volatile int*)8 = 1;
+}
+// A filter's SIGSYS, not handled, and blocked.
+static void refuse(int blocked) {
+  struct sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {4, filter};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+  if (blocked) block_all(1);
+  words[14] = 14;
+  syscall(SYS_getppid);
+  words[14] = 97;
+}
+static void refused_call(void* unused) {
+  (void)unused;
+  refuse(0);
+}
+static void blocked_refused_call(void* unused) {
+  (void)unused;
+  refuse(1);
+}
+
 static const struct {
   const char* name;
   void (*body)(void*);
@@ -104,7 +178,15 @@ static const struct {
                 {"executes-data", executes_data, SIGSEGV},
                 {"stack-in-guard", stack_overflow_like, SIGSEGV},
                 {"sigterm", killed_by_itself, SIGTERM},
-                {"blocked-fault", blocked_fault, SIGSEGV}};
+                {"blocked-fault", blocked_fault, SIGSEGV},
+                {"blocked-handled-fault", blocked_handled_fault, SIGSEGV},
+                {"blocked-division", blocked_division, SIGFPE},
+                {"blocked-illegal", blocked_illegal, SIGILL},
+                {"blocked-trap", blocked_trap, SIGTRAP},
+                {"blocked-bus", blocked_bus, SIGBUS},
+                {"fault-in-handler", fault_in_handler, SIGSEGV},
+                {"refused-call", refused_call, SIGSYS},
+                {"blocked-refused-call", blocked_refused_call, SIGSYS}};
 
 int main(int argc, char** argv) {
   words = map_shared(3 * kPage);
@@ -128,6 +210,6 @@ int main(int argc, char** argv) {
   }
   if (argc > 1 && !cores) return 4;
   uint64_t sum = 0;
-  for (int i = 0; i < 12; ++i) sum = mix(sum, words[i]);
+  for (int i = 0; i < 15; ++i) sum = mix(sum, words[i]);
   say("%016llx\n", (unsigned long long)sum);
 }

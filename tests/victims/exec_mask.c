@@ -1,6 +1,9 @@
-// What a new image inherits: the signal mask, ignored signals, pending signals; handlers are gone. A
-// timer that is set before exec kills the new image.
+// What a new image inherits: the signal mask, ignored signals, pending signals; handlers are gone. Among
+// them the signals of faults, also through fork, posix_spawn with attributes, vfork, and an exec that
+// fails. A timer that is set before exec kills the new image.
 #include "victim.h"
+
+#include <spawn.h>
 
 #include <sys/time.h>
 
@@ -18,6 +21,10 @@ static void print_state(const char* when) {
   }
   say("\n");
 }
+
+static volatile int* shared;
+
+static void print_state_of_child(void* when) { print_state(when); }
 
 static void handler(int signal) { (void)signal; }
 
@@ -43,16 +50,97 @@ static void exec_with_timer(void* role) {
   exec_plainly(role);
 }
 
+static void fault_signals(sigset_t* set) {
+  const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT};
+  sigemptyset(set);
+  for (int i = 0; i < 7; ++i) sigaddset(set, signals[i]);
+}
+
+static void exec_with_faults_blocked(void* role) {
+  sigset_t mask;
+  fault_signals(&mask);
+  CHECK(sigprocmask(SIG_BLOCK, &mask, NULL) == 0);
+  CHECK(raise(SIGSEGV) == 0 && kill(getpid(), SIGSYS) == 0 && raise(SIGABRT) == 0);  // not SIGTRAP: docs/run.md
+  // One that fails changes nothing.
+  CHECK_ERRNO(execl("/no/such/program", "none", NULL), ENOENT);
+  print_state("after a failed exec");
+  wait_ok(child(print_state_of_child, "fork"));
+  exec_plainly(role);
+}
+
+// Not SIGTRAP: see docs/run.md.
+static void exec_with_faults_ignored(void* role) {
+  const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGABRT};
+  for (int i = 0; i < 6; ++i) CHECK(signal(signals[i], SIG_IGN) != SIG_ERR);
+  signal(SIGTRAP, handler);
+  CHECK_ERRNO(execl("/no/such/program", "none", NULL), ENOENT);
+  *shared += 1;  // faults still work
+  CHECK(raise(SIGSEGV) == 0 && raise(SIGABRT) == 0);
+  print_state("after a failed exec");
+  wait_ok(child(print_state_of_child, "fork"));
+  pid_t pid = vfork();
+  if (pid == 0) {
+    exec_plainly("vforked");
+    _exit(9);
+  }
+  wait_ok(pid);
+  exec_plainly(role);
+}
+
+static void spawn(const char* role, int blocked, int defaults) {
+  posix_spawnattr_t attributes;
+  sigset_t set;
+  fault_signals(&set);
+  CHECK(posix_spawnattr_init(&attributes) == 0);
+  CHECK(posix_spawnattr_setsigmask(&attributes, &set) == 0);
+  sigdelset(&set, SIGFPE);
+  CHECK(posix_spawnattr_setsigdefault(&attributes, &set) == 0);
+  CHECK(posix_spawnattr_setflags(&attributes, (blocked ? POSIX_SPAWN_SETSIGMASK : 0) |
+                                                  (defaults ? POSIX_SPAWN_SETSIGDEF : 0)) == 0);
+  char* arguments[] = {"exec_mask", (char*)role, NULL};
+  extern char** environ;
+  pid_t pid;
+  CHECK(posix_spawn(&pid, "/proc/self/exe", NULL, &attributes, arguments, environ) == 0);
+  wait_ok(pid);
+}
+
+static void spawning(void* unused) {
+  (void)unused;
+  signal(SIGSEGV, SIG_IGN);
+  signal(SIGFPE, SIG_IGN);
+  signal(SIGABRT, SIG_IGN);
+  signal(SIGBUS, handler);
+  spawn("spawned", 0, 0);
+  spawn("spawned, blocked", 1, 0);
+  spawn("spawned, defaults", 0, 1);
+  spawn("spawned, both", 1, 1);
+  print_state("spawner");
+}
+
+// A blocked fault signal that was sent before the exec comes when the new image unblocks it.
+static void unblock(void) {
+  sigset_t set;
+  fault_signals(&set);
+  signal(SIGABRT, SIG_IGN);
+  signal(SIGTRAP, SIG_IGN);
+  CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+  say("not reached\n");
+}
+
 int main(int argc, char** argv) {
   if (argc > 1) {
     print_state(argv[1]);
     if (strcmp(argv[1], "timer") == 0) pause();
+    if (strcmp(argv[1], "faults blocked") == 0) unblock();
     return 0;
   }
-  volatile int* shared = map_shared(kPage);  // exec with traced memory mapped
+  shared = map_shared(kPage);  // exec with traced memory mapped
   shared[0] = 1;
   print_state("first image");
   wait_ok(child(exec_plainly, "plain"));
   wait_ok(child(exec_with_mask, "masked"));
   CHECK_EQ(WTERMSIG(wait_status(child(exec_with_timer, "timer"))), SIGALRM);
+  CHECK_EQ(WTERMSIG(wait_status(child(exec_with_faults_blocked, "faults blocked"))), SIGSEGV);
+  wait_ok(child(exec_with_faults_ignored, "faults ignored"));
+  wait_ok(child(spawning, NULL));
 }
