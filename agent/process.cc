@@ -266,24 +266,6 @@ Answer do_exit(Thread* thread, void*) {
   return Answer::kNative;
 }
 
-Answer do_wait(Thread* thread, void* context) {
-  const Answer answer = kernel_access(thread, context);
-  if (answer != Answer::kNative) return answer;
-  thread->call.post = [](Thread* self) {
-    int32_t status = 0;
-    const int64_t pid = static_cast<int64_t>(self->regs.rax);
-    if (pid <= 0 || failed(pid) || !arg(self, 1)) return;
-    if (!safe_copy(&status, reinterpret_cast<void*>(arg(self, 1)), 4)) return;
-    const bool ended = (status & 0x7F) != 0x7F && (status & 0xFFFF) != 0xFFFF;
-    if (!ended) return;
-    JournalValues values;
-    values.a = static_cast<uint64_t>(pid);
-    values.b = static_cast<uint32_t>(status);
-    journal(self->process, JournalType::kChildExit, values);
-  };
-  return Answer::kPost;
-}
-
 // ---- Calls of libshmrec and odds -------------------------------------------------------------------------
 
 namespace {
