@@ -109,6 +109,8 @@ uint64_t extent_bytes(const Thread* thread, const PointerRule& rule, uint64_t ad
       return rule.base;
     case Extent::kArgument:
       return static_cast<int64_t>(count) < 0 ? 0 : rule.base + count * rule.unit;
+    case Extent::kPages:
+      return count / kPage + (count % kPage != 0);
     case Extent::kBits:
       return bit_set_bytes(static_cast<int32_t>(count));
     case Extent::kString:

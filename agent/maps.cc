@@ -257,57 +257,26 @@ Answer do_mremap(Thread* thread, void*) {
   return done(thread, at);
 }
 
-namespace {
-
-// Calls the syscall for each part of [begin, end): with the program's address where nothing is traced,
-// with the alias where it is. Stops at the first error.
-int64_t on_each_part(Thread* thread, uint64_t begin, uint64_t end) {
-  const uint64_t* a = thread->call.args;
-  const int64_t number = static_cast<int64_t>(thread->call.number);
-  int64_t result = 0;
-  for (uint64_t at = begin; at < end && !failed(result);) {
-    Region region;
-    const bool any = region_next(at, &region) && region.begin < end;
-    const bool inside = any && region.begin <= at;
-    const uint64_t stop = inside ? min(end, region.end) : any ? region.begin : end;
-    const uint64_t where = inside ? region.alias + (at - region.begin) : at;
-    result = syscall6(number, where, stop - at, a[2], a[3], a[4], a[5]);
-    at = stop;
-  }
-  return result;
-}
-
-// MADV_REMOVE empties the segment behind the pages: zeros, written by the kernel.
-void log_removal(Thread* thread, uint64_t begin, uint64_t end) {
-  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
-  memset(thread->bounce, 0, kPage);
-  Fault fault;
-  for (uint64_t at = begin; at < end; at += kPage)
-    if (region_overlaps(at, kPage)) traced_write(thread, origin, at, thread->bounce, kPage, &fault);
-}
-
-}  // namespace
-
-Answer do_madvise(Thread* thread, void*) {
-  const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
-  const uint64_t advice = arg(thread, 2);
-  if (begin % kPage || end < begin || !region_overlaps(begin, end - begin)) return done(thread, pass(thread));
-  if (advice == MADV_REMOVE) log_removal(thread, begin, end);
-  const int64_t result = on_each_part(thread, begin, end);
-  if (!failed(result) && (advice == MADV_DONTFORK || advice == MADV_DOFORK)) {
-    pass(thread);
-    Locked lock(regions_lock);
-    uint32_t not_forked = advice == MADV_DONTFORK;
-    region_update(begin, end, [](Region& piece, void* to) { piece.not_forked = *static_cast<uint32_t*>(to); },
-                  &not_forked);
+// The kernel maps the pages anew, with the protection that it sees, and forgets MADV_DONTFORK.
+Answer do_remap_file_pages(Thread* thread, void*) {
+  const uint64_t begin = page_down(arg(thread, 0)), bytes = page_down(arg(thread, 1));
+  Locked lock(regions_lock);
+  Region region;
+  const bool traced = region_find(begin, &region);
+  const int64_t result = pass(thread);
+  if (failed(result) || !traced || !bytes) return done(thread, result);
+  forget(thread->process, begin, begin + bytes);
+  region.begin = begin;
+  region.end = begin + bytes;
+  region.segment_offset = arg(thread, 3) * kPage;
+  region.not_forked = 0;
+  SegmentEntry& entry = segment_entry(region.segment);
+  entry.extent_bytes = max(entry.extent_bytes, region.segment_offset + bytes);
+  if (!trace(thread->process, region)) {
+    sys(__NR_mprotect, begin, bytes, region.protection);
+    coverage(thread->process, "a remapped segment is no longer traced: no room for an alias");
   }
   return done(thread, result);
-}
-
-Answer do_on_alias(Thread* thread, void*) {
-  const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
-  const bool whole = begin % kPage == 0 && end > begin && region_overlaps(begin, end - begin);
-  return done(thread, whole ? on_each_part(thread, begin, end) : pass(thread));
 }
 
 // ---- SysV --------------------------------------------------------------------------------------------------

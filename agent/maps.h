@@ -10,8 +10,11 @@ Answer do_mmap(Thread* thread, void* context);
 Answer do_munmap(Thread* thread, void* context);
 Answer do_mremap(Thread* thread, void* context);
 Answer do_mprotect(Thread* thread, void* context);
-Answer do_madvise(Thread* thread, void* context);
-Answer do_on_alias(Thread* thread, void* context);  // msync, mlock, munlock, mincore...
+Answer do_remap_file_pages(Thread* thread, void* context);
+Answer do_madvise(Thread* thread, void* context);  // this and the next three: ranges.cc
+Answer do_msync(Thread* thread, void* context);
+Answer do_mbind(Thread* thread, void* context);
+Answer do_mlock(Thread* thread, void* context);  // mlock2, munlock too
 Answer do_shmat(Thread* thread, void* context);
 Answer do_shmctl(Thread* thread, void* context);
 Answer do_shmdt(Thread* thread, void* context);

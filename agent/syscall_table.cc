@@ -115,7 +115,7 @@ constexpr SyscallRule kRows[] = {
     none(24, "sched_yield"),
     maps(none(25, "mremap")),
     maps(none(26, "msync")),
-    maps(call(27, "mincore", unknown_at(2))),
+    call(27, "mincore", out(2, special(Extent::kPages, 1), Written::kAlways)),
     maps(none(28, "madvise")),
     none(29, "shmget"),
     maps(none(30, "shmat")),

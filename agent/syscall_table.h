@@ -25,6 +25,7 @@ enum class Direction : uint8_t {
 enum class Extent : uint8_t {
   kFixed,       // base bytes
   kArgument,    // base + args[count] * unit bytes
+  kPages,       // a byte for each page of args[count] bytes
   kBits,        // a set of args[count] bits, in 8-byte words
   kString,      // up to and with a NUL, at most base bytes
   kLengthAt,    // as many bytes as the 32-bit word at args[count] says

@@ -40,7 +40,7 @@ def main():
     parser.add_argument("victim")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="shmrec-waits-") as top:
-        exits = child_exits(options.shmrec, record(options.shmrec, options.victim, top))
+        exits = child_exits(options.shmrec, record(options.shmrec, os.path.abspath(options.victim), top))
     statuses = [status for _, status in exits]
     if statuses != EXPECTED or len({pid for pid, _ in exits}) != len(exits):
         print("in the journal: %s\nexpected statuses: %s" % (exits, EXPECTED))

@@ -174,6 +174,8 @@ std::string extent_text(const PointerRule& rule) {
       return std::to_string(rule.base);
     case Extent::kArgument:
       return scaled(rule, count);
+    case Extent::kPages:
+      return "pages(" + count + ")";
     case Extent::kBits:
       return "bits(" + count + ")";
     case Extent::kString:
