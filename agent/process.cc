@@ -20,7 +20,7 @@ using namespace shmlog;
 
 namespace {
 
-constexpr int64_t kEnosys = -38, kEagain = -11, kEinval = -22, kEfault = -14;
+constexpr int64_t kEnosys = -38, kEintr = -4, kEagain = -11, kEinval = -22, kEfault = -14;
 constexpr uint64_t kSigchld = 17;
 
 Answer done(Thread* thread, int64_t result) {
@@ -194,6 +194,22 @@ bool copy_vector(Thread* thread, ExecCopies& copies, uint64_t* vector) {
   return true;
 }
 
+// The new image inherits the program's mask, not this handler's. -EINTR: a signal has to be handled
+// first (the kernel has no such error for execve; it comes from the wait for the launcher).
+int64_t exec_with_program_mask(Thread* thread, const Context* context, uint64_t* args) {
+  if (!signals_before_exec(thread, context)) return kEintr;
+  args[5] = 0;
+  int64_t result = shmrec_exec(args, thread->call.number);
+  if (result == kEnosys) {
+    coverage(thread->process, "a program executed after the launcher's death is not recorded",
+             DegradedReason::kLauncherGone);
+    args[5] = kExecUnrecorded;
+    result = shmrec_exec(args, thread->call.number);
+  }
+  signals_after_failed_exec(thread);
+  return result;
+}
+
 }  // namespace
 
 Answer do_exec(Thread* thread, void* raw) {
@@ -208,34 +224,22 @@ Answer do_exec(Thread* thread, void* raw) {
     copies.close();
     return done(thread, kEfault);
   }
-  // The new image inherits the program's mask, not this handler's. A signal that was waiting comes
-  // first; the call is made again after its handler.
-  Context* context = static_cast<Context*>(raw);
-  if (!signals_before_exec(thread, context)) {
-    copies.close();
-    context->regs.rip = thread->call.pc;
-    return Answer::kResume;
-  }
   // The launcher attaches to put the agent into the new image; a process that changed its user may not
   // be attached to until its exec, which resets this anyway.
   const int64_t dumpable = sys(__NR_prctl, PR_GET_DUMPABLE);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, 1);
   lane_release(thread);
   process_ends(thread->process, 0, true);
-  if (!at_form) a[5] = 0;
-  int64_t result = syscall6(static_cast<int64_t>(thread->call.number), a[0], a[1], a[2], a[3], a[4], 0);
-  if (result == kEnosys) {
-    coverage(thread->process, "a program executed after the launcher's death is not recorded",
-             DegradedReason::kLauncherGone);
-    result = syscall6(static_cast<int64_t>(thread->call.number), a[0], a[1], a[2], a[3], a[4], kExecUnrecorded);
-  }
-  signals_after_failed_exec(thread);
+  Context* context = static_cast<Context*>(raw);
+  const int64_t result = exec_with_program_mask(thread, context, a);
   ProcessEntry* entry = thread->process->entry;
   store(&entry->exit_known, 0u);
   store(&entry->state, static_cast<uint32_t>(EntryState::kLive));
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
   copies.close();
-  return done(thread, result);
+  if (result != kEintr) return done(thread, result);
+  context->regs.rip = thread->call.pc;  // once more, after the handler
+  return Answer::kResume;
 }
 
 // ---- exit -----------------------------------------------------------------------------------------------

@@ -224,6 +224,14 @@ void deliver_pending(Thread* thread, Context* context) {
   while (pending_take(thread, ~blocked_now(thread, context), &info)) deliver(thread, context, info);
 }
 
+// The kernel would make do_exec's call again after this handler: it ends instead, so that the program's
+// handler runs before it.
+void end_exec(Context* context) {
+  const uint64_t ip = context->regs.rip;
+  if (ip >= reinterpret_cast<uint64_t>(shmrec_exec) && ip <= address_of(shmrec_exec_call))
+    context->regs.rip = address_of(shmrec_exec_interrupted);
+}
+
 void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   if (leave_agent(thread, context)) return deliver(thread, context, info);
   // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in): on_signal
@@ -232,6 +240,7 @@ void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   thread->deferred_info = info;
   thread->deferred |= nested ? kDeferredSignal | kDeferredNested : kDeferredSignal;
   if (!nested) thread->deferred_mask = context->mask;
+  else end_exec(context);
   context->mask = kAllBlocked;
 }
 
@@ -255,8 +264,9 @@ void on_hold(Thread* thread, Context* context) {
   else step_hold_later(thread);
 }
 
-// Somebody sent one of the signals that we cannot block. Settled when this handler ends.
-void on_sent(Thread* thread, const Siginfo& info, const Context* context) {
+// Somebody sent one of the signals that we cannot block. Settled when the outermost handler ends.
+void on_sent(Thread* thread, const Siginfo& info, Context* context) {
+  if (thread->outer != context) end_exec(context);
   const bool swapped = interrupted_call(context) && thread->call.swaps_mask;
   pending_note(thread, info, swapped ? thread->call.mask : thread->virtual_mask);
 }

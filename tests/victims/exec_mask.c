@@ -44,6 +44,22 @@ static void exec_with_mask(void* role) {
   exec_plainly(role);
 }
 
+// Signals that come all the time, while an exec is being made: it never fails for that, and each handler
+// runs before it or not at all. A new image ignores SIGWINCH by default, and its timer is gone.
+static void exec_in_storm(void* flags) {
+  struct sigaction action = {.sa_handler = handler, .sa_flags = (int)(long)flags};
+  CHECK(sigaction(SIGWINCH, &action, NULL) == 0);
+  CHECK(sigaction(SIGTRAP, &action, NULL) == 0);
+  struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGWINCH};
+  timer_t timer;
+  struct itimerspec often = {{0, 150000}, {0, 150000}};
+  CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+  CHECK(timer_settime(timer, 0, &often, NULL) == 0);
+  for (int i = 0; i < 30; ++i) CHECK_ERRNO(execl("/no/such/program", "none", NULL), ENOENT);
+  exec_plainly(flags ? "storm with SA_RESTART" : "storm");
+  fail(__FILE__, __LINE__, "exec: errno %d", errno);
+}
+
 static void exec_with_timer(void* role) {
   struct itimerval timer = {{0, 0}, {0, 100000}};
   CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
@@ -143,4 +159,8 @@ int main(int argc, char** argv) {
   CHECK_EQ(WTERMSIG(wait_status(child(exec_with_faults_blocked, "faults blocked"))), SIGSEGV);
   wait_ok(child(exec_with_faults_ignored, "faults ignored"));
   wait_ok(child(spawning, NULL));
+  for (int i = 0; i < 10; ++i) {
+    wait_ok(child(exec_in_storm, NULL));
+    wait_ok(child(exec_in_storm, (void*)(long)SA_RESTART));
+  }
 }

@@ -162,6 +162,28 @@ function shmrec_clone
   call shmrec_clone_child
   ud2
 
+// ---- exec ----------------------------------------------------------------------------------------
+// int64 shmrec_exec(const uint64 args[6], number)
+// Makes the syscall unless something is deferred: -EINTR then. A signal that comes in here before the
+// kernel has decided, or while it waits for the launcher, is deferred and continues at
+// shmrec_exec_interrupted (signals.cc), so that none is lost with the old image.
+function shmrec_exec
+  mov %rsi, %rax
+  mov 40(%rdi), %r9
+  mov 32(%rdi), %r8
+  mov 24(%rdi), %r10
+  mov 16(%rdi), %rdx
+  mov 8(%rdi), %rsi
+  mov (%rdi), %rdi
+  cmpq $0, %gs:DEFERRED
+  jne shmrec_exec_interrupted
+function shmrec_exec_call
+  syscall
+  ret
+function shmrec_exec_interrupted
+  mov $-4, %rax
+  ret
+
 // ---- Syscalls of the program ---------------------------------------------------------------------
 // Entered by the SIGSYS handler with the program's registers (arguments perhaps changed).
 function shmrec_syscall_plain
