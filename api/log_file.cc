@@ -1,7 +1,6 @@
 #include "api/log_file.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -11,52 +10,20 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/unique_fd.h"
 #include "recording/shmlog_create.h"
 
 namespace shmrec::api {
 namespace {
 
 using shmlog::Header;
-using shmlog::ProcessEntry;
 
 constexpr int kTryAgain = -1;  // no errno: the name changed its meaning meanwhile
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 template <typename T>
 bool read_at(int fd, uint64_t offset, T& value) {
   return pread(fd, &value, sizeof(value), static_cast<off_t>(offset)) ==
          static_cast<ssize_t>(sizeof(value));
-}
-
-bool process_exists(int32_t pid) { return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM); }
-
-// A process that may yet write to the log: its creator, or one that is entered as live. The caller is
-// neither: it is not recorded, and a log that names its number was made by an earlier holder of it.
-bool somebody_records(int fd, const Header& header) {
-  const auto alive = [](int32_t pid) { return pid != getpid() && process_exists(pid); };
-  if (alive(static_cast<int32_t>(header.launcher_pid))) return true;
-  if (header.processes.entry_bytes != sizeof(ProcessEntry)) return false;
-  const uint32_t end = std::min(header.next_process, header.processes.count);
-  for (uint32_t index = 1; index < end; ++index) {
-    ProcessEntry entry;
-    if (!read_at(fd, header.processes.offset + uint64_t{index} * sizeof(entry), entry)) return false;
-    if (entry.state == static_cast<uint32_t>(shmlog::EntryState::kLive) && alive(entry.pid)) return true;
-  }
-  return false;
 }
 
 // REQUIRES: the flock of `fd` is held.
@@ -79,16 +46,18 @@ int check_header(int fd, Header& header) {
   return same_version && header.file_bytes == static_cast<uint64_t>(file.st_size) ? 0 : EPROTO;
 }
 
-int join_or_remove(const LogRequest& request, Descriptor& fd, LogFile& log) {
-  if (flock(fd.get(), LOCK_EX) != 0) return errno;
+// Everybody who records holds the lock shared, by the opening that is mapped: whoever gets it for
+// itself alone knows that nobody does. A log of another run is removed then, and joined otherwise.
+int join_or_remove(const LogRequest& request, UniqueFd& fd, LogFile& log) {
+  const bool alone = flock(fd.get(), LOCK_EX | LOCK_NB) == 0;
+  if (!alone && flock(fd.get(), LOCK_SH) != 0) return errno;
   if (!still_named(fd.get(), request.path)) return kTryAgain;
   Header header;
   if (const int error = check_header(fd.get(), header)) return error;
-  if (header.run_id != request.run_id && !somebody_records(fd.get(), header)) {
+  if (alone && header.run_id != request.run_id)
     return unlink(request.path.c_str()) == 0 ? kTryAgain : errno;
-  }
-  // The agent keeps no descriptor, so the lock must not depend on this one being closed.
-  flock(fd.get(), LOCK_UN);
+  if (alone && flock(fd.get(), LOCK_SH) != 0) return errno;
+  if (!still_named(fd.get(), request.path)) return kTryAgain;  // it was nobody's for a moment
   log = LogFile{fd.release(), header.file_bytes};
   return 0;
 }
@@ -109,7 +78,7 @@ int create(const LogRequest& request, LogFile& log) {
   errno = 0;
   const Result<int> created = recording::create_shmlog(partial, options);
   if (!created) return errno != 0 ? errno : EINVAL;
-  Descriptor fd(created.value());
+  UniqueFd fd(created.value());
   const int linked = link(partial.c_str(), request.path.c_str()) == 0 ? 0 : errno;
   unlink(partial.c_str());
   if (linked != 0) return linked == EEXIST ? kTryAgain : linked;
@@ -121,7 +90,7 @@ int create(const LogRequest& request, LogFile& log) {
 
 int open_log(const LogRequest& request, LogFile& log) {
   for (;;) {
-    Descriptor fd(open(request.path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+    UniqueFd fd(open(request.path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
     if (fd.get() < 0 && errno != ENOENT) return errno;
     const int result = fd.get() < 0 ? create(request, log) : join_or_remove(request, fd, log);
     if (result != kTryAgain) return result;

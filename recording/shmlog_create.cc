@@ -191,8 +191,8 @@ Result<int> create_shmlog(const std::string& path, const CreateOptions& options)
   const int fd = open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return system_error(path);
   // Held as long as any process has this opening of the file, or its mapping: the launcher and all that
-  // it records. Whoever can take the lock knows that all of them are gone.
-  flock(fd, LOCK_EX | LOCK_NB);
+  // it records. Whoever can take it exclusively knows that all of them are gone.
+  flock(fd, LOCK_SH);
   set_clock(header);
   if (const int error = fill(fd, header, options)) {
     close(fd);
