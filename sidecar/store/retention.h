@@ -1,0 +1,34 @@
+// Which bundles go, to stay within the limits: pure, so that every case can be tested.
+//
+// Invariants
+//  1. A bundle with `keep` (the first failure of a crash loop) never goes.
+//  2. Of the others the oldest go first. The order is that of arrival, not of the clock: after the
+//     clock was set back, the newest bundle is not the oldest.
+//  3. Nothing goes in vain: a limit that cannot be met is said to be, with what to do.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sidecar/store/stored_bundle.h"
+
+namespace shmrec::sidecar {
+
+// 0: no limit.
+struct RetentionLimits {
+  uint64_t count = 0;
+  uint64_t bytes = 0;  // of all bundles
+  uint64_t age_s = 0;
+  uint64_t free_bytes = 0;  // to be left on the volume
+};
+
+struct RetentionPlan {
+  std::vector<std::string> drop;  // in the order in which they are to go
+  std::string unmet;              // limits that remain exceeded, for a person; "": none
+};
+
+RetentionPlan plan_retention(std::vector<StoredBundle> bundles, const RetentionLimits& limits,
+                             const Moment& now, uint64_t free_bytes);
+
+}  // namespace shmrec::sidecar
