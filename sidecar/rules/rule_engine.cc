@@ -1,0 +1,138 @@
+#include "sidecar/rules/rule_engine.h"
+
+#include <algorithm>
+
+namespace shmrec::sidecar {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr size_t kMaxFailures = 1024;   // kinds remembered
+constexpr size_t kMaxReadiness = 1024;  // runs counted
+constexpr int64_t kMaxWindow = INT64_MAX / kSecond;
+
+int64_t nanoseconds(int64_t seconds) { return std::min(seconds, kMaxWindow) * kSecond; }
+
+// Whether `then` lies within the window that ends now.
+bool within(int64_t then, int64_t now, int64_t window_s) {
+  int64_t age = 0;
+  if (__builtin_sub_overflow(now, then, &age)) return false;
+  return age < nanoseconds(window_s);
+}
+
+void drop_old(std::deque<int64_t>& times, int64_t now, int64_t window_s) {
+  while (!times.empty() && !within(times.front(), now, window_s)) times.pop_front();
+}
+
+void take_back(std::deque<int64_t>& times, int64_t time) {
+  const auto found = std::find(times.begin(), times.end(), time);
+  if (found != times.end()) times.erase(found);
+}
+
+}  // namespace
+
+RuleEngine::RuleEngine(std::vector<Rule> rules, KeepOptions keep)
+    : rules_(std::move(rules)), keep_(keep) {
+  for (const Rule& rule : rules_) limited_[rule.name] = 0;
+}
+
+// A bundle's age is taken of the better clock (moment.h) and carried over to the monotonic one.
+void RuleEngine::restore(const std::vector<StoredBundle>& bundles, const Moment& now,
+                         int64_t monotonic_ns) {
+  now_ = monotonic_ns;
+  for (const StoredBundle& bundle : bundles) {
+    int64_t then = 0;
+    if (__builtin_sub_overflow(monotonic_ns, age_ns(bundle.made, now), &then)) continue;
+    fired_[bundle.info.rule].push_back(then);
+    kept_ += bundle.info.keep;
+    if (bundle.failure.empty()) continue;
+    int64_t& seen = failures_.try_emplace({bundle.command, bundle.container, bundle.failure}, then)
+                        .first->second;
+    seen = std::max(seen, then);
+  }
+  // Rules that are no more have no limit to keep.
+  std::erase_if(fired_, [&](const auto& entry) { return !limited_.contains(entry.first); });
+  for (auto& [rule, times] : fired_) std::sort(times.begin(), times.end());
+}
+
+std::optional<Decision> RuleEngine::on_event(const Event& event) {
+  now_ = std::max(now_, event.monotonic_ns);
+  const bool readiness = event.type == Event::Type::kReadiness;
+  const Rule* chosen = nullptr;
+  for (const Rule& rule : rules_) {
+    if (!matches(rule, event)) continue;
+    // Each rule that watches a URL counts, also behind one that decides.
+    const bool strikes = !readiness || readiness_strikes(rule, event);
+    if (strikes && chosen == nullptr) chosen = &rule;
+  }
+  if (chosen == nullptr) return std::nullopt;
+
+  const FailureKey key{event.command, event.container, failure_of(event)};
+  const bool first = is_first(key, now_);
+  if (!within_limit(*chosen, now_)) {
+    ++limited_[chosen->name];
+    // A loop goes on while it fails, bundles or not. But a first failure that the limit swallowed
+    // leaves its place to the next one.
+    if (!first) see(key, now_);
+    return std::nullopt;
+  }
+  Decision decision{.rule = chosen->name,
+                    .run = event.run,
+                    .reason = reason_of(event),
+                    .failure = std::get<2>(key),
+                    .keep = first && kept_ < keep_.most,
+                    .egress = chosen->egress,
+                    .hooks = chosen->hooks,
+                    .command = event.command,
+                    .container = event.container,
+                    .monotonic_ns = now_};
+  see(key, now_);
+  if (chosen->limit.count > 0) fired_[chosen->name].push_back(now_);
+  kept_ += decision.keep;
+  return decision;
+}
+
+void RuleEngine::withdraw(const Decision& decision) {
+  take_back(fired_[decision.rule], decision.monotonic_ns);
+  if (!decision.keep) return;
+  kept_ -= std::min<size_t>(kept_, 1);
+  failures_.erase({decision.command, decision.container, decision.failure});
+}
+
+// Counts failures in a row, and strikes once when they are enough: the next time only after the
+// workload was ready again.
+bool RuleEngine::readiness_strikes(const Rule& rule, const Event& event) {
+  const std::pair<std::string, std::string> key{rule.name, event.run};
+  if (event.succeeded) {
+    not_ready_.erase(key);
+    return false;
+  }
+  if (!not_ready_.contains(key) && not_ready_.size() >= kMaxReadiness) not_ready_.clear();
+  int& failures = not_ready_[key];
+  failures = std::min(failures + 1, rule.trigger.readiness->failures + 1);
+  return failures == rule.trigger.readiness->failures;
+}
+
+bool RuleEngine::within_limit(const Rule& rule, int64_t now) {
+  if (rule.limit.count == 0) return true;
+  std::deque<int64_t>& times = fired_[rule.name];
+  drop_old(times, now, rule.limit.window_s);
+  return times.size() < rule.limit.count;
+}
+
+bool RuleEngine::is_first(const FailureKey& key, int64_t now) {
+  if (std::get<2>(key).empty()) return false;
+  const auto seen = failures_.find(key);
+  return seen == failures_.end() || !within(seen->second, now, keep_.window_s);
+}
+
+void RuleEngine::see(const FailureKey& key, int64_t now) {
+  if (std::get<2>(key).empty()) return;
+  if (!failures_.contains(key) && failures_.size() >= kMaxFailures) {
+    failures_.erase(
+        std::min_element(failures_.begin(), failures_.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; }));
+  }
+  failures_[key] = now;
+}
+
+}  // namespace shmrec::sidecar

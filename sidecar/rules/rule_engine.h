@@ -1,0 +1,81 @@
+// Applies the rules to what happens: events in, decisions out.
+//
+// Time: events carry it, by a monotonic clock; one that seems to go backwards stands still.
+// Restart: all state but the readiness counts comes back from the store's list (restore).
+// Memory is bounded, whatever the workload makes happen.
+// Threads: one at a time.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "sidecar/rules/rules.h"
+#include "sidecar/store/stored_bundle.h"
+
+namespace shmrec::sidecar {
+
+// Make a bundle of the event's run.
+struct Decision {
+  std::string rule;
+  std::string run;
+  std::string reason;   // CreateBundleOptions::trigger
+  std::string failure;  // BundleFacts::failure
+  bool keep = false;    // the first failure of a crash loop
+  std::vector<std::string> egress, hooks;
+  std::string command, container;
+  int64_t monotonic_ns = 0;
+};
+
+struct KeepOptions {
+  // A failure is a first one if none like it (same command, container and kind) was seen for so
+  // long.
+  int64_t window_s = 24 * 3600;
+  // Kept bundles in the store; further firsts are made, but may go again. A workload that fails in
+  // ever new ways must not fill the store with what retention cannot drop.
+  size_t most = 16;
+};
+
+class RuleEngine {
+ public:
+  // REQUIRES: check_rules(rules) is ok.
+  explicit RuleEngine(std::vector<Rule> rules, KeepOptions keep = {});
+
+  const std::vector<Rule>& rules() const { return rules_; }
+
+  // Takes up what the bundles in the store say of the time before; before the first event.
+  void restore(const std::vector<StoredBundle>& bundles, const Moment& now, int64_t monotonic_ns);
+
+  // The bundle to be made, if any.
+  std::optional<Decision> on_event(const Event& event);
+  // How many kept bundles the store has now: after some were removed.
+  void set_kept(size_t bundles) { kept_ = bundles; }
+  // The bundle could not be made: as if it had not been decided.
+  void withdraw(const Decision& decision);
+
+  // By rule: how often its limit said no.
+  const std::map<std::string, uint64_t>& limited() const { return limited_; }
+
+ private:
+  using FailureKey = std::tuple<std::string, std::string, std::string>;  // command, container, kind
+
+  bool readiness_strikes(const Rule& rule, const Event& event);
+  bool within_limit(const Rule& rule, int64_t now);
+  bool is_first(const FailureKey& key, int64_t now);
+  void see(const FailureKey& key, int64_t now);
+
+  std::vector<Rule> rules_;
+  KeepOptions keep_;
+  int64_t now_ = INT64_MIN;
+  std::map<std::string, std::deque<int64_t>> fired_;  // by rule, oldest first
+  std::map<FailureKey, int64_t> failures_;            // when last seen
+  size_t kept_ = 0;
+  std::map<std::pair<std::string, std::string>, int> not_ready_;  // by rule and run: in a row
+  std::map<std::string, uint64_t> limited_;
+};
+
+}  // namespace shmrec::sidecar
