@@ -1,0 +1,245 @@
+// What clients cannot do to the artefact server: hold it, outnumber it, or slow others down.
+#include <signal.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/unit/http_fixture.h"
+
+namespace shmrec::sidecar {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kBigBytes = 50'000'000;
+const std::string kBigPath = "/v1/bundles/big/content";
+
+// Different everywhere, so that a piece in the wrong place shows.
+std::string big_content() {
+  std::string content(kBigBytes, '\0');
+  uint32_t state = 1;
+  for (size_t i = 0; i + 4 <= content.size(); i += 4) {
+    state = state * 1664525 + 1013904223;
+    std::memcpy(&content[i], &state, 4);
+  }
+  return content;
+}
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool eventually(const std::function<bool()>& condition) {
+  for (const auto start = Clock::now(); seconds_since(start) < 10;) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  return false;
+}
+
+bool downloads_right(const std::string& address, const std::string& content) {
+  return ask(address, head("GET", kBigPath)).body == content;
+}
+
+TEST_F(HttpTest, EightDownloadsAtOnceGiveTheRightBytes) {
+  const std::string content = big_content();
+  service_.add("big", content);
+  start();
+  std::atomic<int> right{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 8; i++)
+    clients.emplace_back([&] { right += downloads_right(server_->address(), content); });
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(right, 8);
+}
+
+// Takes about 20 kB a second, until the server ends it.
+size_t read_slowly(const std::string& address) {
+  Wire wire(address, 4096);
+  wire.send(head("GET", kBigPath));
+  size_t total = 0;
+  char piece[1024];
+  ssize_t got;
+  while ((got = wire.receive(piece, sizeof piece)) > 0) {
+    total += static_cast<size_t>(got);
+    std::this_thread::sleep_for(milliseconds(50));
+    if (total > 2'000'000) break;
+  }
+  return total;
+}
+
+TEST_F(HttpTest, ASlowReaderIsCutWhileAnotherDownloadsAtFullSpeed) {
+  const std::string content = big_content();
+  service_.add("big", content);
+  options_.limits.bytes_per_second = 10'000'000;
+  options_.limits.rate_window = milliseconds(300);
+  options_.limits.stall = milliseconds(1'000);
+  start();
+  size_t slowly = 0;
+  std::thread slow([&] { slowly = read_slowly(server_->address()); });
+  const auto start = Clock::now();
+  EXPECT_TRUE(downloads_right(server_->address(), content));
+  EXPECT_LT(seconds_since(start), 10);
+  EXPECT_TRUE(eventually([&] {
+    return metric("connections_cut_total", "slow") + metric("connections_cut_total", "stall") == 1;
+  }));
+  server_->stop();
+  slow.join();
+  EXPECT_LT(slowly, 2'000'000u);
+}
+
+// Each poll for room succeeds, so only the rate can cut it.
+TEST_F(HttpTest, AReaderBelowTheMinimumRateIsCutForItsRate) {
+  service_.add("big", big_content());
+  options_.listen = "unix:" + dir_.file("s");
+  options_.limits.bytes_per_second = 10'000'000;
+  options_.limits.rate_window = milliseconds(300);
+  start();
+  Wire wire(server_->address());
+  wire.send(head("GET", kBigPath));
+  std::string piece(65536, '\0');
+  for (int i = 0; i < 600 && wire.receive(piece.data(), piece.size()) > 0; i++)
+    std::this_thread::sleep_for(milliseconds(20));  // about 3 MB/s
+  EXPECT_EQ(metric("connections_cut_total", "slow"), 1);
+  EXPECT_EQ(metric("connections_cut_total", "stall"), 0);
+}
+
+TEST_F(HttpTest, AReaderThatStopsIsCut) {
+  service_.add("big", big_content());
+  options_.limits.stall = milliseconds(300);
+  start();
+  Wire wire(server_->address());
+  wire.send(head("GET", kBigPath));
+  EXPECT_TRUE(eventually([&] { return metric("connections_cut_total", "stall") == 1; }));
+}
+
+TEST_F(HttpTest, ADownloadHasADeadline) {
+  service_.add("big", big_content());
+  options_.limits.whole = milliseconds(300);
+  start();
+  Wire wire(server_->address(), 4096);
+  wire.send(head("GET", kBigPath));
+  EXPECT_TRUE(eventually([&] { return metric("connections_cut_total", "deadline") == 1; }));
+}
+
+TEST_F(HttpTest, ARequestByteByByteHasADeadline) {
+  options_.limits.request = milliseconds(500);
+  start();
+  Wire wire(server_->address());
+  const auto start = Clock::now();
+  const std::string request = head("GET", "/v1/info");
+  for (size_t i = 0; i < 20; i++) {
+    wire.send(request.substr(i, 1));
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  EXPECT_EQ(wire.read_response().status, 408);
+  EXPECT_TRUE(wire.at_end());
+  EXPECT_LT(seconds_since(start), 5);
+  Wire body(server_->address());
+  body.send(head("POST", "/v1/bundles", "Content-Type: application/json\r\nContent-Length: 9\r\n") +
+            "{");
+  EXPECT_EQ(body.read_response().status, 408);
+  EXPECT_TRUE(body.at_end());
+  EXPECT_EQ(metric("connections_cut_total", "request_timeout"), 2);
+}
+
+TEST_F(HttpTest, AnIdleConnectionEnds) {
+  options_.limits.idle = milliseconds(300);
+  start();
+  Wire silent(server_->address()), kept(server_->address());
+  kept.send(head("GET", "/v1/info"));
+  EXPECT_EQ(kept.read_response().status, 200);
+  EXPECT_TRUE(kept.at_end());
+  EXPECT_TRUE(silent.at_end());
+  EXPECT_TRUE(eventually([&] { return metric("connections_cut_total", "idle") == 2; }));
+}
+
+TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
+  options_.limits.connections = 2;
+  options_.limits.waiting = 1;
+  start();
+  // Two that hold the threads with half a request; four behind them, of which one is accepted.
+  std::vector<std::unique_ptr<Wire>> wires;
+  for (int i = 0; i < 6; i++) {
+    wires.push_back(std::make_unique<Wire>(server_->address()));
+    ASSERT_TRUE(wires.back()->connected());
+    wires.back()->send(i < 2 ? "GET /v1/info" : head("GET", "/v1/info", "Connection: close\r\n"));
+    if (i < 2) {
+      ASSERT_TRUE(eventually([&] { return metric("connections") == i + 1; }));
+    }
+  }
+  ASSERT_TRUE(eventually([&] { return metric("connections_total") == 3; }));
+  std::this_thread::sleep_for(milliseconds(200));
+  EXPECT_EQ(metric("connections_total"), 3);
+  EXPECT_EQ(metric("connections"), 2);
+  wires[0]->close();
+  for (int i = 2; i < 6; i++) EXPECT_EQ(wires[i]->read_response().status, 200) << i;
+  wires[1]->close();
+}
+
+TEST_F(HttpTest, AnIdleConnectionGivesWayToThoseWhoWait) {
+  options_.limits.connections = 1;
+  start();
+  Wire kept(server_->address());
+  kept.send(head("GET", "/v1/info"));
+  EXPECT_EQ(kept.read_response().status, 200);
+  const auto start = Clock::now();
+  EXPECT_EQ(ask(head("GET", "/v1/info")).status, 200);
+  EXPECT_LT(seconds_since(start), 3) << "sooner than the idle limit of 5 s";
+  EXPECT_TRUE(kept.at_end());
+}
+
+TEST_F(HttpTest, StoppingLetsARequestEndAndThenCuts) {
+  const std::string content = big_content();
+  service_.add("big", content);
+  options_.limits.stop_grace = milliseconds(1'500);
+  start();
+  Wire stuck(server_->address());  // reads nothing
+  stuck.send(head("GET", kBigPath));
+  Wire idle(server_->address()), reading(server_->address());
+  reading.send(head("GET", kBigPath));
+  ASSERT_EQ(reading.read_head().status, 200);
+  bool right = false;
+  std::thread reader([&] {
+    std::string got = std::move(reading.buffer()), piece(65536, '\0');
+    ssize_t bytes;
+    while (got.size() < kBigBytes && (bytes = reading.receive(piece.data(), piece.size())) > 0)
+      got.append(piece, 0, static_cast<size_t>(bytes));
+    right = got == content;
+  });
+  const auto start = Clock::now();
+  server_->stop();
+  EXPECT_LT(seconds_since(start), 5);
+  reader.join();
+  EXPECT_TRUE(right);
+  EXPECT_TRUE(idle.at_end());
+  EXPECT_FALSE(Wire(server_->address()).connected());
+}
+
+TEST_F(HttpTest, AFileThatBecameShorterIsNotCompletedWithAnythingElse) {
+  service_.add("big", big_content());
+  start();
+  std::filesystem::resize_file(dir_.file("big"), 1000);
+  const Response response = ask(head("GET", kBigPath));
+  EXPECT_EQ(response.status, 200);
+  EXPECT_FALSE(response.whole);
+  EXPECT_EQ(response.body.size(), 1000u);
+}
+
+TEST_F(HttpTest, TheProcessKeepsItsSigpipe) {
+  signal(SIGPIPE, SIG_DFL);
+  start();
+  EXPECT_EQ(signal(SIGPIPE, SIG_DFL), SIG_DFL);
+  service_.add("big", big_content());
+  for (int i = 0; i < 5; i++) {
+    Wire wire(server_->address());
+    wire.send(head("GET", kBigPath));
+    wire.read_head();
+  }  // closed in the middle: a SIGPIPE would end this test
+  EXPECT_TRUE(eventually([&] { return metric("connections") == 0; }));
+  EXPECT_EQ(metric("connections_cut_total", "gone"), 5);
+}
+
+}  // namespace
+}  // namespace shmrec::sidecar
