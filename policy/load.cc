@@ -53,6 +53,13 @@ std::string apply_spool(std::string_view, const std::string& value, Policy& poli
   return directory_problem(value);
 }
 
+std::string apply_wait(std::string_view, const std::string& value, Policy& policy) {
+  const std::optional<uint64_t> ms = parse_duration(value);
+  const std::string problem = wait_problem(ms, value);
+  if (problem.empty()) policy.sidecar.wait_ms = *ms;
+  return problem;
+}
+
 // Read elsewhere: the policy file's name here, the socket's by launcher and sidecar.
 std::string apply_nothing(std::string_view, const std::string&, Policy&) { return ""; }
 
@@ -63,6 +70,11 @@ constexpr Variable kVariables[] = {
     {kLimitWords[0].variable, apply_limit},
     {kLimitWords[1].variable, apply_limit},
     {kLimitWords[2].variable, apply_limit},
+    {"SHMREC_SIDECAR_WAIT", apply_wait},
+    {"SHMREC_SIDECAR_REQUIRED",
+     [](std::string_view, const std::string& value, Policy& policy) {
+       return assign(kBoolWords, value, policy.sidecar.required);
+     }},
     {"SHMREC_DEFAULT_MODE",
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kDefaultModeWords, value, policy.default_mode);

@@ -31,6 +31,17 @@ void read_size(Problems& problems, const Field& field, const LimitWord& limit, L
   }
 }
 
+void read_wait(Problems& problems, const Field& field, SidecarUse& sidecar) {
+  if (!is_type(problems, field, Type::kString, "a duration", "write for example 5s")) return;
+  const std::optional<uint64_t> ms = parse_duration(field.value.text);
+  const std::string problem = wait_problem(ms, field.value.text);
+  if (problem.empty()) {
+    sidecar.wait_ms = *ms;
+  } else {
+    problems.report(field.value.where, quoted(field.key.text) + ": " + problem);
+  }
+}
+
 // ---- match
 // ---------------------------------------------------------------------------------------
 
@@ -297,6 +308,12 @@ constexpr Key<Redaction> kRedactionKeys[] = {
     {"arguments", read_redaction<&Redaction::arguments>},
 };
 
+constexpr Key<SidecarUse> kSidecarKeys[] = {
+    {"wait", read_wait},
+    {"required", [](Problems& problems, const Field& field,
+                    SidecarUse& sidecar) { read_bool(problems, field, sidecar.required); }},
+};
+
 void read_limits(Problems& problems, const Field& field, Policy& policy) {
   read_submap(problems, field, kLimitKeys, policy.limits);
   const LimitWord* conflict = conflicting_limit(policy.limits);
@@ -325,6 +342,8 @@ constexpr Key<Policy> kPolicyKeys[] = {
      [](Problems& problems, const Field& field, Policy& policy) {
        read_submap(problems, field, kRedactionKeys, policy.redaction);
      }},
+    {"sidecar", [](Problems& problems, const Field& field,
+                   Policy& policy) { read_submap(problems, field, kSidecarKeys, policy.sidecar); }},
     {"failurePolicy",
      [](Problems& problems, const Field& field, Policy& policy) {
        assign_word(problems, field, kFailurePolicyWords, policy.failure_policy);
@@ -361,7 +380,7 @@ NameTable policy_keys() {
   return {{"policy", names_of(kPolicyKeys)},      {"segment", names_of(kSegmentKeys)},
           {"match", names_of(kMatchKeys)},        {"defaults", names_of(kDefaultsKeys)},
           {"limits", names_of(kLimitKeys)},       {"collect", names_of(kCollectKeys)},
-          {"redaction", names_of(kRedactionKeys)}};
+          {"redaction", names_of(kRedactionKeys)}, {"sidecar", names_of(kSidecarKeys)}};
 }
 
 NameTable policy_words() {

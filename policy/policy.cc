@@ -95,6 +95,11 @@ std::string collect_yaml(const Collect& collect) {
          line("environment", collect.environment) + line("launcherLog", collect.launcher_log);
 }
 
+std::string sidecar_yaml(const SidecarUse& sidecar) {
+  return "sidecar:\n  wait: " + format_duration(sidecar.wait_ms) +
+         "\n  required: " + (sidecar.required ? "true\n" : "false\n");
+}
+
 uint32_t kind_bits(const std::optional<SegmentKind>& kind) {
   if (kind) return 1u << static_cast<uint32_t>(*kind);
   uint32_t bits = 0;
@@ -139,7 +144,7 @@ std::vector<std::string> Redaction::default_arguments() {
 bool Policy::operator==(const Policy& other) const {
   return segments == other.segments && default_mode == other.default_mode &&
          default_order == other.default_order && limits == other.limits &&
-         collect == other.collect && redaction == other.redaction &&
+         collect == other.collect && redaction == other.redaction && sidecar == other.sidecar &&
          failure_policy == other.failure_policy && on_launcher_death == other.on_launcher_death &&
          spool_directory == other.spool_directory;
 }
@@ -153,6 +158,7 @@ std::string to_yaml(const Policy& policy) {
   out += collect_yaml(policy.collect);
   out += "redaction:\n  environment: " + yaml_list(policy.redaction.environment) +
          "\n  arguments: " + yaml_list(policy.redaction.arguments) + "\n";
+  out += sidecar_yaml(policy.sidecar);
   out +=
       "failurePolicy: " + std::string(word_of(kFailurePolicyWords, policy.failure_policy)) +
       "\nonLauncherDeath: " + std::string(word_of(kLauncherDeathWords, policy.on_launcher_death)) +

@@ -3,7 +3,7 @@
 // environment and compiled into the shmlog's rule table; nothing reads YAML after that.
 //
 // Ownership: plain values.
-// Units: sizes are bytes.
+// Units: sizes are bytes, durations milliseconds.
 // Trust: policy text is checked completely; every accepted Policy compiles (compile_rules) and
 // prints as YAML that reads back as the same Policy.
 #pragma once
@@ -74,6 +74,13 @@ struct Collect {
   bool operator==(const Collect&) const = default;
 };
 
+// The collector in another container that this run is left to, if there is one (docs/run.md).
+struct SidecarUse {
+  uint64_t wait_ms = 5000;  // how long the start waits for it, where one is to be expected
+  bool required = false;    // without it nothing is started
+  bool operator==(const SidecarUse&) const = default;
+};
+
 struct Redaction {
   std::vector<std::string> environment = default_environment();
   std::vector<std::string> arguments = default_arguments();
@@ -90,6 +97,7 @@ struct Policy {
   Limits limits;
   Collect collect;
   Redaction redaction;
+  SidecarUse sidecar;
   FailurePolicy failure_policy = FailurePolicy::kOpen;
   LauncherDeath on_launcher_death = LauncherDeath::kContinue;
   std::string spool_directory;  // absolute; empty only before load_policy chose one

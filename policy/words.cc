@@ -23,22 +23,42 @@ constexpr SizeUnit kUnits[] = {{"Ti", uint64_t{1} << 40},
                                {"", 1}};
 constexpr size_t kBinaryUnits = 4;
 
-}  // namespace
+struct DurationUnit {
+  std::string_view text;
+  uint64_t ms;
+};
+constexpr DurationUnit kDurationUnits[] = {{"m", 60'000}, {"s", 1000}, {"ms", 1}};
 
-std::optional<uint64_t> parse_size(std::string_view text) {
+// `count` of the unit `name`; nothing if there is none or it does not fit.
+template <typename Unit, size_t N>
+std::optional<uint64_t> in_units(uint64_t count, std::string_view name, const Unit (&units)[N],
+                                 uint64_t Unit::*factor) {
+  uint64_t value = 0;
+  for (const Unit& unit : units) {
+    if (unit.text != name) continue;
+    if (__builtin_mul_overflow(count, unit.*factor, &value)) return std::nullopt;
+    return value;
+  }
+  return std::nullopt;
+}
+
+// The number that `text` begins with; `text` becomes what follows it.
+std::optional<uint64_t> take_number(std::string_view& text) {
   uint64_t count = 0;
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, count);
   if (error != std::errc()) return std::nullopt;
-  std::string_view unit(rest, static_cast<size_t>(end - rest));
-  if (unit.ends_with('B')) unit.remove_suffix(1);
-  for (const SizeUnit& candidate : kUnits) {
-    uint64_t bytes = 0;
-    if (candidate.text != unit) continue;
-    if (__builtin_mul_overflow(count, candidate.bytes, &bytes)) return std::nullopt;
-    return bytes;
-  }
-  return std::nullopt;
+  text = std::string_view(rest, static_cast<size_t>(end - rest));
+  return count;
+}
+
+}  // namespace
+
+std::optional<uint64_t> parse_size(std::string_view text) {
+  const std::optional<uint64_t> count = take_number(text);
+  if (!count) return std::nullopt;
+  if (text.ends_with('B')) text.remove_suffix(1);
+  return in_units(*count, text, kUnits, &SizeUnit::bytes);
 }
 
 std::string format_size(uint64_t bytes) {
@@ -48,6 +68,28 @@ std::string format_size(uint64_t bytes) {
     }
   }
   return std::to_string(bytes);
+}
+
+std::optional<uint64_t> parse_duration(std::string_view text) {
+  const std::optional<uint64_t> count = take_number(text);
+  return count ? in_units(*count, text, kDurationUnits, &DurationUnit::ms) : std::nullopt;
+}
+
+std::string format_duration(uint64_t ms) {
+  if (ms == 0) return "0s";
+  for (const DurationUnit& unit : kDurationUnits)
+    if (ms % unit.ms == 0) return std::to_string(ms / unit.ms) + std::string(unit.text);
+  return "";
+}
+
+std::string wait_problem(std::optional<uint64_t> ms, std::string_view text) {
+  if (!ms) {
+    return quoted(text) +
+           " is no duration; expected a whole number with a unit (ms, s, m); write for example 5s";
+  }
+  if (*ms <= kMaxSidecarWaitMs) return "";
+  return quoted(text) + " is out of range; expected 0s to " + format_duration(kMaxSidecarWaitMs) +
+         "; write a duration in between";
 }
 
 std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,

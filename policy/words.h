@@ -1,4 +1,4 @@
-// The words and sizes that policy files and SHMREC_* variables are made of.
+// The words, sizes and durations that policy files and SHMREC_* variables are made of.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,8 @@ inline constexpr Word<FailurePolicy> kFailurePolicyWords[] = {{"open", FailurePo
                                                               {"closed", FailurePolicy::kClosed}};
 inline constexpr Word<LauncherDeath> kLauncherDeathWords[] = {
     {"continue", LauncherDeath::kContinue}, {"kill", LauncherDeath::kKill}};
+// Of variables; in a file they are YAML's own.
+inline constexpr Word<bool> kBoolWords[] = {{"true", true}, {"false", false}};
 
 template <typename T, size_t N>
 std::optional<T> find_word(const Word<T> (&words)[N], std::string_view text) {
@@ -88,6 +90,17 @@ std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
 // The limit that contradicts spoolSize, or nullptr.
 const LimitWord* conflicting_limit(const Limits& limits);
 std::string conflict_message(const LimitWord& limit, const Limits& limits);
+
+// "500ms", "5s", "1m": a whole number and a unit, as milliseconds. Nothing if it is something else or
+// does not fit.
+std::optional<uint64_t> parse_duration(std::string_view text);
+
+// The shortest exact form: "5s".
+std::string format_duration(uint64_t ms);
+
+// Why `text` is no time to wait for the sidecar, with the fix; "" if it is one.
+inline constexpr uint64_t kMaxSidecarWaitMs = 10 * 60 * 1000;
+std::string wait_problem(std::optional<uint64_t> ms, std::string_view text);
 
 // What is wrong with a spool directory's path, with the fix; "" if nothing is.
 std::string directory_problem(std::string_view path);

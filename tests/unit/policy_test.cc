@@ -270,7 +270,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistaken{"segmets: []\n",
                  "p.yaml:3:1: unknown key 'segmets' in policy (did you mean 'segments'?); expected "
-                 "apiVersion, kind, segments, defaults, limits, collect, redaction, failurePolicy, "
+                 "apiVersion, kind, segments, defaults, limits, collect, redaction, sidecar, failurePolicy, "
                  "onLauncherDeath or spoolDirectory; write segments"},
         Mistaken{"limits:\n  logSize: 64MiB\n  color: red\n",
                  "p.yaml:5:3: unknown key 'color' in limits; expected logSize, spoolSize or "
@@ -495,6 +495,22 @@ TEST(PolicySize, UnitsAreBinaryOrDecimal) {
   EXPECT_EQ(format_size(0), "0");
 }
 
+TEST(PolicyDuration, IsAWholeNumberWithAUnit) {
+  EXPECT_EQ(parse_duration("500ms"), 500u);
+  EXPECT_EQ(parse_duration("5s"), 5000u);
+  EXPECT_EQ(parse_duration("1m"), 60000u);
+  EXPECT_EQ(parse_duration("0s"), 0u);
+  for (const char* wrong : {"", "5", "s", "-1s", "+1s", " 1s", "1 s", "1.5s", "1h", "1S", "1m30s",
+                            "99999999999999999999s", "18446744073709551615m"}) {
+    EXPECT_EQ(parse_duration(wrong), std::nullopt) << wrong;
+  }
+  for (const uint64_t ms : {0u, 1u, 999u, 1000u, 1500u, 59000u, 60000u, 600000u})
+    EXPECT_EQ(parse_duration(format_duration(ms)), ms);
+  EXPECT_EQ(format_duration(90000), "90s");
+  EXPECT_EQ(parsed("sidecar: {wait: 250ms, required: true}\n").sidecar,
+            (SidecarUse{250, true}));
+}
+
 // ---- Layers
 // ----------------------------------------------------------------------------------------
 
@@ -557,7 +573,8 @@ TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   const Result<Policy> policy =
       load(file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore",
                   "SHMREC_ORDER=relaxed", "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b",
-                  "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_SOCKET=/s"});
+                  "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_SOCKET=/s",
+                  "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
   ASSERT_TRUE(policy.ok()) << policy.error().message;
   EXPECT_EQ(policy->failure_policy, FailurePolicy::kClosed);
   EXPECT_EQ(policy->default_mode, SegmentMode::kIgnore);
@@ -566,6 +583,7 @@ TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   EXPECT_EQ(policy->spool_directory, "/b");
   EXPECT_EQ(policy->limits.spool_bytes, uint64_t{1} << 30);
   EXPECT_EQ(policy->limits.recording_bytes, 2u << 20);
+  EXPECT_EQ(policy->sidecar, (SidecarUse{120000, true}));
 }
 
 TEST_F(PolicyLoad, WrongVariablesAreNamed) {
@@ -576,6 +594,14 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
       failure({"SHMREC_LOG_SIZE=big"}),
       "environment variable SHMREC_LOG_SIZE: 'big' is no size; expected a whole number with a "
       "unit (Ki, Mi, Gi, Ti, k, M, G, T); write for example 256MiB");
+  EXPECT_EQ(failure({"SHMREC_SIDECAR_WAIT=5"}),
+            "environment variable SHMREC_SIDECAR_WAIT: '5' is no duration; expected a whole number "
+            "with a unit (ms, s, m); write for example 5s");
+  EXPECT_EQ(failure({"SHMREC_SIDECAR_WAIT=11m"}),
+            "environment variable SHMREC_SIDECAR_WAIT: '11m' is out of range; expected 0s to 10m; "
+            "write a duration in between");
+  EXPECT_EQ(failure({"SHMREC_SIDECAR_REQUIRED=yes"}),
+            "environment variable SHMREC_SIDECAR_REQUIRED: 'yes'; expected true or false; set true");
   EXPECT_EQ(failure({"SHMREC_SPOOL=here"}).find("environment variable SHMREC_SPOOL: 'here'"), 0u);
   EXPECT_EQ(failure({"SHMREC_LOG_SIZE=5Gi"}),
             "environment variables SHMREC_LOG_SIZE and SHMREC_SPOOL_SIZE, over the policy: logSize "
@@ -879,6 +905,7 @@ const Json& full_document() {
     "limits": {"logSize": "64MiB", "spoolSize": 1073741824, "recordingSize": "64Mi"},
     "collect": {"binaries": true, "libraries": true, "environment": true, "launcherLog": true},
     "redaction": {"environment": ["*A*"], "arguments": ["*B*"]},
+    "sidecar": {"wait": "5s", "required": false},
     "failurePolicy": "open", "onLauncherDeath": "continue", "spoolDirectory": "/s"})");
   return document;
 }
@@ -905,6 +932,9 @@ std::vector<Json> probes() {
                               "1Gi",
                               "1Xi",
                               "-5",
+                              "5s",
+                              "500ms",
+                              "5h",
                               "true",
                               "shmrec/v1",
                               "Policy",
