@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,7 +64,8 @@ recording::CreateOptions log_options(const Policy& policy) {
 }
 
 Result<> fill_directory(Recording& recording, const Policy& policy, const RunOptions& options) {
-  const recording::CreateOptions log = log_options(policy);
+  recording::CreateOptions log = log_options(policy);
+  log.file_mode = recording.directory.file_mode();
   if (auto planned = recording::plan_layout(log, recording.layout); !planned) return planned.error();
   Result<int> file = recording::create_shmlog(recording.directory.log_path(), log);
   if (!file) return file.error();
@@ -83,6 +85,7 @@ Result<> prepare_injection(Recording& recording, std::span<const unsigned char> 
 
 Result<Recording> prepare(const Policy& policy, const RunOptions& options) {
   const std::string& spool = options.spool.empty() ? policy.spool_directory : options.spool;
+  if (const Result<> prepared = prepare_spool(spool); !prepared) return prepared.error();
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, options.command);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
@@ -132,8 +135,10 @@ class Run {
   void start_log() {
     try {
       spdlog::file_event_handlers handlers;
-      handlers.after_open = [](const spdlog::filename_t&, FILE* file) {
+      const mode_t mode = recording_->directory.file_mode();
+      handlers.after_open = [mode](const spdlog::filename_t&, FILE* file) {
         fcntl(fileno(file), F_SETFD, FD_CLOEXEC);
+        fchmod(fileno(file), mode);
       };
       log_ = spdlog::basic_logger_st("launcher", recording_->directory.path() / "launcher.log", false,
                                      handlers);

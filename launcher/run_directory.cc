@@ -112,9 +112,42 @@ Result<> check_owner(const std::string& spool) {
   return Unit{};
 }
 
-Result<> write_file(const fs::path& path, const std::string& text) {
-  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+// What others may do with what is made during its life. The command starts with the caller's umask.
+class Umask {
+ public:
+  explicit Umask(mode_t mask) : old_(umask(mask)) {}
+  ~Umask() { umask(old_); }
+  Umask(const Umask&) = delete;
+
+ private:
+  mode_t old_;
+};
+constexpr mode_t kOwnerAlone = 077, kOwnerAndGroup = 007;
+
+// A directory in one with this bit gets its group and the bit too: inode_init_owner(), and so it goes
+// on without the rights that chmod would need to set it.
+bool shares_with_group(const fs::path& directory) {
+  struct stat status;
+  return stat(directory.c_str(), &status) == 0 && (status.st_mode & S_ISGID);
+}
+
+fs::path nearest_existing(fs::path path) {
+  std::error_code ignored;
+  while (!fs::exists(path, ignored) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
+Result<UniqueFd> open_for_writing(const fs::path& path, int flags, mode_t mode) {
+  UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, mode));
   if (!file) return system_error(path.string());
+  fchmod(file.get(), mode);  // whatever the umask; fails for a file of another owner, which has its own
+  return file;
+}
+
+Result<> write_file(const fs::path& path, const std::string& text, mode_t mode) {
+  const Result<UniqueFd> opened = open_for_writing(path, O_TRUNC, mode);
+  if (!opened) return opened.error();
+  const UniqueFd& file = *opened;
   for (size_t done = 0; done < text.size();) {
     const ssize_t bytes = write(file.get(), text.data() + done, text.size() - done);
     if (bytes < 0) return system_error(path.string());
@@ -136,23 +169,29 @@ std::string wall_clock() {
   return text;
 }
 
+Result<> prepare_spool(const std::string& spool) {
+  const fs::path path = fs::absolute(spool);
+  const Umask mask(shares_with_group(nearest_existing(path)) ? kOwnerAndGroup : kOwnerAlone);
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) return Error{spool + ": " + error.message(), false};
+  return check_owner(spool);
+}
+
 Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::string& spool,
                                           const std::vector<std::string>& command) {
   RunDirectory run;
   run.policy_ = &policy;
-  std::error_code error;
-  const mode_t old_mask = umask(077);
-  fs::create_directories(spool, error);
-  umask(old_mask);
-  if (error) return Error{spool + ": " + error.message(), false};
-  if (const Result<> owner = check_owner(spool); !owner) return owner.error();
+  const bool shared = shares_with_group(spool);
+  run.file_mode_ = shared ? 0660 : 0600;
   if (const Result<> room = check_room(policy, spool); !room) return room.error();
   run.path_ = fs::absolute(spool) / (run_name(command[0]) + utc("-%Y%m%dT%H%M%SZ-") +
                                      std::to_string(getpid()));
-  if (mkdir(run.path_.c_str(), 0700) != 0) return system_error(run.path_.string());
-  const fs::path events = run.path_ / "events.jsonl";
-  run.events_.reset(open(events.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!run.events_) return system_error(events.string());
+  const Umask mask(shared ? kOwnerAndGroup : kOwnerAlone);
+  if (mkdir(run.path_.c_str(), 0777) != 0) return system_error(run.path_.string());
+  Result<UniqueFd> events = open_for_writing(run.path_ / "events.jsonl", O_APPEND, run.file_mode_);
+  if (!events) return events.error();
+  run.events_ = std::move(*events);
   return run;
 }
 
@@ -178,7 +217,8 @@ Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::strin
                              {"startTime", wall_clock()},
                              {"policy", to_yaml(*policy_)},
                              {"launcherPid", getpid()}},
-                            2));
+                            2),
+                    file_mode_);
 }
 
 void RunDirectory::write_exec(pid_t pid, const ExecInfo& exec, bool recorded) {
@@ -214,7 +254,8 @@ void RunDirectory::write_gap(const std::string& what, const std::string& why) {
 
 Result<> RunDirectory::write_end(int status, int exit_code) {
   return write_file(path_ / "end.json",
-                    to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2));
+                    to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2),
+                    file_mode_);
 }
 
 void RunDirectory::remove() {

@@ -7,7 +7,10 @@
 //
 // Invariants
 //  1. Arguments and environment are redacted before they are written.
-//  2. A line of events.jsonl is written by one write(2): death leaves at most the last one cut.
+//  2. A spool with the setgid bit is shared with its group, as a pod's volume is with fsGroup: the
+//     group may do with run directories and files what their owner may. In any other, the owner
+//     alone may.
+//  3. A line of events.jsonl is written by one write(2): death leaves at most the last one cut.
 #pragma once
 
 #include <cstdint>
@@ -28,15 +31,19 @@ struct Gap {
   auto operator<=>(const Gap&) const = default;
 };
 
+// Makes the spool if need be. Fails if it is a default one that is not this user's.
+Result<> prepare_spool(const std::string& spool);
+
 class RunDirectory {
  public:
-  // Makes the spool if need be, and in it NAME-TIME-PID. `policy` must outlive the object.
+  // Makes NAME-TIME-PID. `policy` must outlive the object. REQUIRES: prepare_spool(spool).
   static Result<RunDirectory> create(const Policy& policy, const std::string& spool,
                                      const std::vector<std::string>& command);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path log_path() const { return path_ / "run.shmlog"; }
   const std::vector<Gap>& gaps() const { return gaps_; }
+  mode_t file_mode() const { return file_mode_; }  // of all files in it
 
   Result<> write_start(uint64_t run_id, const std::vector<std::string>& command);
   void write_exec(pid_t pid, const ExecInfo& exec, bool recorded);
@@ -52,6 +59,7 @@ class RunDirectory {
 
   const Policy* policy_ = nullptr;
   std::filesystem::path path_;
+  mode_t file_mode_ = 0600;
   UniqueFd events_;
   std::vector<Gap> gaps_;
   std::set<Gap> known_gaps_;

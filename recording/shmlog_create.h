@@ -10,6 +10,8 @@
 // Dependencies: libc only, because libshmrec links this into the recorded program.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -31,9 +33,10 @@ struct CreateOptions {
   uint64_t run_id = 0;
   uint32_t launcher_pid = 0;
   std::string build;  // cut to 31 bytes
+  mode_t file_mode = 0600;  // whatever the umask
 };
 
-// A new file at `path`, mode 0600; an existing one is an error. Returns its descriptor.
+// A new file at `path`; an existing one is an error. Returns its descriptor.
 Result<int> create_shmlog(const std::string& path, const CreateOptions& options);
 
 // Sets `header` to what create_shmlog would write, clock fields zero. Fails if log_bytes is out of
