@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 namespace shmrec::launcher {
 namespace {
@@ -82,6 +83,16 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
   if (!bundle.empty())
     text += "shmrec: bundle " + bundle + "\nshmrec: look at it with: shmrec ls " + bundle + "\n";
   return text;
+}
+
+std::string sidecar_text(const std::string& run_directory, const std::string& socket, bool present) {
+  const std::string run = std::filesystem::path(run_directory).filename().string();
+  if (!present)
+    return "shmrec: run " + run + " is left to the sidecar, which is not there right now; it finds " +
+           run_directory + " when it is back; or: shmrec bundle create " + run_directory + "\n";
+  return "shmrec: run " + run + " is left to the sidecar, which keeps bundles by its rules\n" +
+         "shmrec: ask for its bundle with: shmrec trigger --wait --socket " + socket + " --run " + run +
+         "\n";
 }
 
 void print_report(const Summary& summary, const std::vector<Gap>& gaps, const std::string& bundle) {

@@ -26,4 +26,8 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
                         const std::string& bundle);
 void print_report(const Summary& summary, const std::vector<Gap>& gaps, const std::string& bundle);
 
+// Who has a run that was left to the sidecar, and how to get its bundle. `present`: whether it was
+// there at the end.
+std::string sidecar_text(const std::string& run_directory, const std::string& socket, bool present);
+
 }  // namespace shmrec::launcher

@@ -14,9 +14,11 @@
 #include "launcher/privileges.h"
 #include "launcher/report.h"
 #include "launcher/run_directory.h"
+#include "launcher/sidecar_client.h"
 #include "launcher/spawn.h"
 #include "launcher/supervisor.h"
 #include "policy/policy.h"
+#include "policy/words.h"
 #include "recording/bundle.h"
 #include "recording/shmlog_create.h"
 
@@ -83,9 +85,7 @@ Result<> prepare_injection(Recording& recording, std::span<const unsigned char> 
   return Unit{};
 }
 
-Result<Recording> prepare(const Policy& policy, const RunOptions& options) {
-  const std::string& spool = options.spool.empty() ? policy.spool_directory : options.spool;
-  if (const Result<> prepared = prepare_spool(spool); !prepared) return prepared.error();
+Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool) {
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, options.command);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
@@ -99,7 +99,10 @@ Result<Recording> prepare(const Policy& policy, const RunOptions& options) {
 // One run, from a policy to an exit code.
 class Run {
  public:
-  Run(const RunOptions& options, const Policy& policy) : options_(options), policy_(policy) {}
+  Run(const RunOptions& options, const Policy& policy)
+      : options_(options),
+        policy_(policy),
+        spool_(options.spool.empty() ? policy.spool_directory : options.spool) {}
 
   int execute() {
     if (!start_recording()) return kExitLauncherFailed;
@@ -125,11 +128,47 @@ class Run {
   }
 
   bool start_recording() {
-    Result<Recording> recording = prepare(policy_, options_);
-    if (!recording) return tolerate(recording.error().message);
+    if (const Result<> prepared = prepare_spool(spool_); !prepared)
+      return tolerate(prepared.error().message);
+    if (!meet_sidecar()) return false;
+    Result<Recording> recording = prepare(policy_, options_, spool_);
+    if (!recording) {
+      sidecar_.reset();
+      return tolerate(recording.error().message);
+    }
     recording_.emplace(std::move(*recording));
     start_log();
+    tell_sidecar();
     return true;
+  }
+
+  // Without an answer the run is recorded and bundled here, or refused: as the policy says. True: go on.
+  bool meet_sidecar() {
+    const SidecarPlace place = find_sidecar(spool_, policy_.sidecar);
+    if (!place.expected) return true;
+    sidecar_.emplace(place.socket);
+    const Result<> met = sidecar_->wait(policy_.sidecar.wait_ms);
+    if (met) return true;
+    sidecar_trouble_ = "no sidecar answered at " + place.socket + " within " +
+                       format_duration(policy_.sidecar.wait_ms) + ": " + met.error().message;
+    sidecar_.reset();
+    if (policy_.sidecar.required)
+      say("not started, because the policy requires the sidecar: ", sidecar_trouble_);
+    else
+      say("recording without the sidecar: ", sidecar_trouble_);
+    return !policy_.sidecar.required;
+  }
+
+  void tell_sidecar() {
+    if (!sidecar_trouble_.empty()) {
+      log("recording without the sidecar: {}", sidecar_trouble_);
+      recording_->directory.write_gap("collection by the sidecar", sidecar_trouble_);
+    }
+    if (!sidecar_) return;
+    sidecar_->note = [this](const std::string& text) { log("{}", text); };
+    log("the sidecar at {} collects this run, instance {}", sidecar_->socket_path(),
+        sidecar_->instance());
+    sidecar_->announce(recording_->directory.path().filename().string(), "");
   }
 
   void start_log() {
@@ -191,6 +230,7 @@ class Run {
     options.killable = child_->listener.killable;
     options.refuse_unrecorded = closed();
     options.wait_for_all = options_.wait_all;
+    if (sidecar_) options.sidecar = &*sidecar_;
     if (recording_) {
       options.log_fd = recording_->log.get();
       options.injection = recording_->injection;
@@ -243,11 +283,22 @@ class Run {
       mark_closed();
     if (const Result<> end = directory.write_end(status_, exit_code_); !end) say(end.error().message);
     summary_ = summarize(recording_->log.get(), recording_->layout);
+    if (sidecar_) return leave_to_sidecar();
     const bool wanted = !options_.on_failure || exit_code_ != 0;
     const bool bundled = wanted && make_bundle();
     if (!options_.quiet) print_report(summary_, directory.gaps(), bundle_);
     if ((bundled || !wanted) && !options_.keep_spool) directory.remove();
     else if (options_.keep_spool && !options_.quiet) say("run directory: ", directory.path().string());
+  }
+
+  void leave_to_sidecar() {
+    if (!options_.output.empty())
+      say("-o ", options_.output, " is not used: the sidecar makes the bundle");
+    if (options_.quiet) return;
+    print_report(summary_, recording_->directory.gaps(), "");
+    fputs(sidecar_text(recording_->directory.path(), sidecar_->socket_path(), sidecar_->connected())
+              .c_str(),
+          stderr);
   }
 
   void mark_closed() {
@@ -280,6 +331,7 @@ class Run {
   }
 
   void discard_recording() {
+    sidecar_.reset();
     log_.reset();
     if (recording_) recording_->directory.remove();
     recording_.reset();
@@ -287,6 +339,9 @@ class Run {
 
   const RunOptions& options_;
   const Policy& policy_;
+  const std::string spool_;
+  std::optional<SidecarClient> sidecar_;  // has answered, and collects the run
+  std::string sidecar_trouble_;           // why it does not, where it was expected to
   std::optional<Recording> recording_;
   std::optional<Child> child_;
   std::optional<Supervisor> supervisor_;

@@ -8,30 +8,24 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 
+#include "launcher/clock.h"
 #include "launcher/notifier.h"
+#include "launcher/sidecar_client.h"
 
 namespace shmrec::launcher {
 namespace {
 
 // How long the rest of the workload may take to end after the command before it counts as left over.
 constexpr int64_t kGraceMs = 100;
-constexpr int64_t kForeverMs = INT64_MAX;
 
 // Left to their defaults: faults of the launcher itself, and what cannot or need not be forwarded.
 constexpr int kNotSupervised[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL, SIGTRAP, SIGABRT,
                                   SIGSYS,  SIGTTIN, SIGTTOU, SIGKILL, SIGSTOP};
-
-int64_t now_ms() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
-}
 
 std::string name_of(pid_t pid) {
   std::string name;
@@ -83,12 +77,15 @@ Supervisor::Supervisor(SupervisorOptions options, SupervisorEvents events)
 
 int Supervisor::run() {
   while (!finished()) {
-    pollfd entries[] = {{signals_.get(), POLLIN, 0}, {options_.listener.get(), POLLIN, 0}};
-    if (poll(entries, 2, poll_timeout()) < 0 && errno != EINTR) break;
+    pollfd entries[] = {{signals_.get(), POLLIN, 0},
+                        {options_.listener.get(), POLLIN, 0},
+                        {options_.sidecar ? options_.sidecar->fd() : -1, POLLIN, 0}};
+    if (poll(entries, std::size(entries), poll_timeout()) < 0 && errno != EINTR) break;
     // Statuses first: a process may have been stopped before it could cause the next notification.
     if (entries[0].revents) on_signals();
     if (entries[1].revents & POLLIN) on_notification();
     else if (entries[1].revents) end_of_listener();
+    if (options_.sidecar) options_.sidecar->serve(entries[2].revents != 0);
   }
   return command_status_;
 }
@@ -101,8 +98,11 @@ bool Supervisor::finished() {
 }
 
 int Supervisor::poll_timeout() const {
-  if (!command_ended_ || deadline_ms_ == kForeverMs) return -1;
-  return static_cast<int>(std::clamp<int64_t>(deadline_ms_ - now_ms(), 1, kGraceMs));
+  constexpr int64_t kLongestMs = 60'000;  // of what poll's int can hold
+  const int64_t due = std::min(command_ended_ ? deadline_ms_ : kForeverMs,
+                               options_.sidecar ? options_.sidecar->due_ms() : kForeverMs);
+  if (due == kForeverMs) return -1;
+  return static_cast<int>(std::clamp<int64_t>(due - now_ms(), 1, kLongestMs));
 }
 
 void Supervisor::end_of_command(int status) {

@@ -24,6 +24,8 @@
 
 namespace shmrec::launcher {
 
+class SidecarClient;
+
 // What the loop tells its owner. All are called from run().
 struct SupervisorEvents {
   std::function<void(const ExecReport&)> exec;  // an exec succeeded
@@ -38,6 +40,7 @@ struct SupervisorOptions {
   int log_fd = -1;            // given to agents; stays the caller's
   std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
   bool refuse_unrecorded = false;               // failurePolicy: closed
+  SidecarClient* sidecar = nullptr;             // served beside all else; stays the caller's
   bool wait_for_all = false;  // go on until no process of the workload is left
 };
 
