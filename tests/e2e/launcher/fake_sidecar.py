@@ -55,7 +55,7 @@ def answer_to(request):
         asked += 1
         if extra.get("state") == "failed":
             return {"ok": True, "state": "failed", "error": "the store is full"}
-        if asked < 3:
+        if asked < 3 or extra.get("state") == "running":
             return {"ok": True, "state": "running"}
         return {"ok": True, "state": "succeeded", "bundle": "x.shmrec.tar.zst"}
     return {"ok": False, "error": "unknown type"}
