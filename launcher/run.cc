@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "launcher/filter.h"
+#include "launcher/oom.h"
 #include "launcher/privileges.h"
 #include "launcher/report.h"
 #include "launcher/run_directory.h"
@@ -248,11 +249,20 @@ class Run {
       return {[](const ExecReport&) {}, [](pid_t, int) {},
               [](const std::string&, const std::string&) {}};
     return {[this](const ExecReport& report) { on_exec(report); },
-            [this](pid_t pid, int status) { recording_->directory.write_exit(pid, status); },
+            [this](pid_t pid, int status) { on_exit(pid, status); },
             [this](const std::string& what, const std::string& why) {
               log("not recorded: {}: {}", what, why);
               recording_->directory.write_gap(what, why);
             }};
+  }
+
+  void on_exit(pid_t pid, int status) {
+    recording_->directory.write_exit(pid, status);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return;
+    const uint64_t killed = oom_.rise();
+    if (killed == 0) return;
+    log("out of memory: {} killed, by {}", killed, oom_.path());
+    recording_->directory.write_oom(killed);
   }
 
   void on_exec(const ExecReport& report) {
@@ -342,6 +352,7 @@ class Run {
   const std::string spool_;
   std::optional<SidecarClient> sidecar_;  // has answered, and collects the run
   std::string sidecar_trouble_;           // why it does not, where it was expected to
+  OomCounter oom_;
   std::optional<Recording> recording_;
   std::optional<Child> child_;
   std::optional<Supervisor> supervisor_;

@@ -252,6 +252,10 @@ void RunDirectory::write_gap(const std::string& what, const std::string& why) {
   append(to_text({{"time", wall_clock()}, {"type", "coverage"}, {"what", what}, {"why", why}}, -1));
 }
 
+void RunDirectory::write_oom(uint64_t count) {
+  append(to_text({{"time", wall_clock()}, {"type", "oom"}, {"count", count}}, -1));
+}
+
 Result<> RunDirectory::write_end(int status, int exit_code) {
   return write_file(path_ / "end.json",
                     to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2),

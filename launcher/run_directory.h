@@ -49,6 +49,7 @@ class RunDirectory {
   void write_exec(pid_t pid, const ExecInfo& exec, bool recorded);
   void write_exit(pid_t pid, int status);
   void write_gap(const std::string& what, const std::string& why);  // each pair once
+  void write_oom(uint64_t count);  // processes that the kernel killed for want of memory
   Result<> write_end(int status, int exit_code);
 
   void remove();

@@ -9,11 +9,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #include "agent/agent_abi.h"
 #include "launcher/exec_info.h"
 #include "launcher/filter.h"
 #include "launcher/inject.h"
+#include "launcher/oom.h"
 #include "launcher/report.h"
 
 namespace shmrec::launcher {
@@ -250,6 +253,69 @@ TEST(Report, SaysWhatWasLostAndWhereTheBundleIs) {
 TEST(Report, CutsALongListOfGaps) {
   const std::vector<Gap> gaps(8, Gap{"x", "y"});
   EXPECT_NE(report_text({}, gaps, "").find("not recorded: 3 more"), std::string::npos);
+}
+
+// ---- OomCounter ----------------------------------------------------------------------------------
+
+class Oom : public testing::Test {
+ protected:
+  Oom() {
+    char name[] = "/tmp/launcher_test.XXXXXX";
+    root_ = mkdtemp(name);
+  }
+  ~Oom() override { std::filesystem::remove_all(root_); }
+
+  void write(const std::string& name, const std::string& text) {
+    const std::filesystem::path path = root_ + name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path) << text;
+  }
+  OomCounter counter() { return OomCounter(root_ + "/membership", root_); }
+
+  std::string root_;
+};
+
+constexpr const char* kV1 = "5:devices:/a\n4:cpu,memory:/a\n0::/\n";
+
+TEST_F(Oom, CountsWhatRoseSinceTheStart) {
+  write("/membership", "0::/pod/app\n");
+  write("/pod/app/memory.events", "low 0\nhigh 1\nmax 2\noom 5\noom_kill 3\noom_group_kill 0\n");
+  OomCounter events = counter();
+  EXPECT_EQ(events.path(), root_ + "/pod/app/memory.events");
+  EXPECT_EQ(events.rise(), 0u);
+  write("/pod/app/memory.events", "oom 9\noom_kill 5\n");
+  EXPECT_EQ(events.rise(), 2u);
+  EXPECT_EQ(events.rise(), 0u);
+}
+
+TEST_F(Oom, IsFoundInBothVersionsAndWhereTheGroupIsMountedAtTheRoot) {
+  write("/membership", kV1);
+  write("/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n");
+  EXPECT_EQ(counter().path(), root_ + "/memory/memory.oom_control");
+  write("/memory/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n");
+  EXPECT_EQ(counter().path(), root_ + "/memory/a/memory.oom_control");
+  write("/membership", "0::/host/path\n");
+  write("/memory.events", "oom_kill 1\n");
+  EXPECT_EQ(counter().path(), root_ + "/memory.events");
+}
+
+TEST_F(Oom, WithoutACounterNothingRises) {
+  EXPECT_EQ(counter().path(), "");  // no membership
+  write("/membership", kV1);
+  write("/memory/a/memory.oom_control", "under_oom 0\n");  // before Linux 4.13
+  OomCounter none = counter();
+  EXPECT_EQ(none.path(), "");
+  EXPECT_EQ(none.rise(), 0u);
+}
+
+TEST_F(Oom, ACounterThatIsGoneOrSmallerIsNoRise) {
+  write("/membership", "0::/\n");
+  write("/memory.events", "oom_kill 4\n");
+  OomCounter events = counter();
+  write("/memory.events", "oom_kill 1\n");
+  EXPECT_EQ(events.rise(), 0u);
+  std::filesystem::remove(root_ + "/memory.events");
+  EXPECT_EQ(events.rise(), 0u);
 }
 
 }  // namespace
