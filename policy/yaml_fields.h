@@ -79,7 +79,7 @@ void read_map(Problems& problems, const YamlNode& map, std::string_view object,
     if (known == std::end(keys)) {
       report_unknown_key(problems, *entry.key, object, names_of(keys));
     } else if (!seen.insert(name).second) {
-      problems.report(entry.key->where, "key " + quoted(name) + " is given twice in " +
+      problems.report(entry.key->where, "key " + shmrec::quoted(name) + " is given twice in " +
                                             std::string(object) + "; expected it once; remove one");
     } else {
       known->read(problems, Field{*entry.key, *entry.value}, out);
@@ -125,7 +125,8 @@ std::optional<T> read_word(Problems& problems, const Field& field, const Word<T>
   const std::optional<T> value = find_word(words, field.value.text);
   if (value) return value;
   const std::string nearest = nearest_name(field.value.text, texts);
-  problems.report(field.value.where, quoted(field.key.text) + " is " + quoted(field.value.text) +
+  problems.report(field.value.where, shmrec::quoted(field.key.text) + " is " +
+                                         shmrec::quoted(field.value.text) +
                                          did_you_mean(field.value.text, texts) + "; expected " +
                                          one_of(texts) + "; write " +
                                          (nearest.empty() ? texts[0] : nearest));

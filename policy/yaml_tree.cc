@@ -248,15 +248,20 @@ void refuse_text(std::string_view text) {
                   "the file has more than " + std::to_string(kMaxPolicyBytes) +
                       " bytes; expected a policy; make it smaller"};
   }
-  const size_t bad = first_bad_byte(text);
-  if (bad < text.size()) {
-    throw Refusal{position_in(text, bad),
+  if (const std::optional<Position> bad = find_non_text(text)) {
+    throw Refusal{*bad,
                   "a byte that is not text; expected UTF-8 without control "
                   "characters; remove it"};
   }
 }
 
 }  // namespace
+
+std::optional<Position> find_non_text(std::string_view text) {
+  const size_t bad = first_bad_byte(text);
+  if (bad == text.size()) return std::nullopt;
+  return position_in(text, bad);
+}
 
 std::string at_position(std::string_view file, Position where, const std::string& text) {
   return std::string(file) + ":" + std::to_string(where.line) + ":" + std::to_string(where.column) +

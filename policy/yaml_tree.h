@@ -7,6 +7,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,9 @@ struct YamlDocument {
   std::deque<YamlNode> nodes;
   const YamlNode* root = nullptr;
 };
+
+// The first place in `text` that is not UTF-8, or a control character other than tab and line ends.
+std::optional<Position> find_non_text(std::string_view text);
 
 // "FILE:LINE:COL: TEXT".
 std::string at_position(std::string_view file, Position where, const std::string& text);
