@@ -17,13 +17,6 @@
 
 namespace shmrec::sidecar {
 
-// State of a run directory in the spool.
-enum class RunState {
-  kRecording,  // a launcher or a recorded process lives
-  kEnded,      // in order: end.json is there
-  kLost,       // all are gone, and the launcher did not say how it ended (SIGKILL, out of memory)
-};
-
 // One recording of a run, that is, one process image. From the untrusted log: text is made printable.
 struct ProcessInfo {
   std::string run;        // name of the run directory

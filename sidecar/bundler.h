@@ -1,0 +1,85 @@
+// Makes bundles of runs, one after another, on a thread of its own: reads the spool, writes the store,
+// hands on to egress, keeps the retention limits.
+//
+// Owner: borrows spool, store and queue. Threads: every function from any thread.
+// Invariants
+//  1. A job ends exactly once: done() is called with its outcome, from the bundler's thread.
+//  2. Bounded: at most kMaxJobs wait, and kMaxRequests of people; the last kMaxOperations are remembered.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "recording/spool.h"
+#include "sidecar/egress/queue.h"
+#include "sidecar/rules/rule_engine.h"
+#include "sidecar/service.h"
+#include "sidecar/store/store.h"
+
+namespace shmrec::sidecar {
+
+struct BundleJob {
+  Decision decision;
+  bool final = false;    // of a run that is over
+  std::string operation; // "" : nobody asked
+  std::chrono::steady_clock::time_point not_before;
+};
+
+class Bundler {
+ public:
+  static constexpr size_t kMaxJobs = 64, kMaxRequests = 4, kMaxOperations = 256;
+  using Done = std::function<void(const BundleJob& job, const Result<StoredBundle>& outcome)>;
+
+  Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue, RetentionLimits retention,
+          Done done);
+  ~Bundler();  // stop()
+
+  // False: too many wait.
+  bool add(BundleJob job);
+  // Takes back the jobs of a run that have not begun and that nobody asked for.
+  std::vector<BundleJob> take_back(const std::string& run);
+  // The operation of a request, or nothing: busy.
+  std::optional<Operation> add_request(BundleJob job);
+  std::optional<Operation> operation(const std::string& id) const;
+
+  size_t waiting() const;
+  // Makes what waits without further delay; returns when all is made or the time is over.
+  void finish(std::chrono::milliseconds limit);
+  void stop();  // lets the job under way end
+
+  std::string last_problem() const;  // "" after a success
+  std::vector<Metric> metrics() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void work();
+  std::list<BundleJob>::iterator next_due();
+  Result<StoredBundle> make(const BundleJob& job);
+  void conclude(const BundleJob& job, const Result<StoredBundle>& outcome);
+  Operation& remember(const std::string& id);
+
+  const recording::Spool& spool_;
+  Store& store_;
+  egress::Queue& queue_;
+  const RetentionLimits retention_;
+  const Done done_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<BundleJob> jobs_;
+  std::deque<Operation> operations_;
+  uint64_t made_ = 0, failed_ = 0;
+  uint64_t next_operation_ = 1;
+  std::string problem_;
+  bool busy_ = false, hurry_ = false, stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace shmrec::sidecar

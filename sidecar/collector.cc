@@ -1,0 +1,413 @@
+#include "sidecar/collector.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace shmrec::sidecar {
+namespace {
+
+using recording::RunFact;
+using recording::RunState;
+
+constexpr std::chrono::milliseconds kLookEvery{1000}, kLookAtMost{100};
+// A process that crashes often takes its run along: one bundle of the whole is better than two.
+constexpr std::chrono::seconds kSettleTime{2};
+constexpr std::chrono::seconds kFirstPause{5}, kLongestPause{300};
+constexpr std::chrono::seconds kFinish{15}, kDrain{5};
+constexpr int64_t kStuckNs = int64_t{30} * 1000000000;
+
+int64_t monotonic_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
+}
+
+const char* name_of(RunState state) {
+  constexpr const char* kNames[] = {"recording", "ended", "lost"};
+  return kNames[static_cast<int>(state)];
+}
+
+}  // namespace
+
+Collector::Collector(const Config& config, std::string instance, const recording::Spool& spool,
+                     Store& store, egress::Queue& queue)
+    : config_(config),
+      instance_(std::move(instance)),
+      started_(rfc3339(Moment::now().wall_ns)),
+      spool_(spool),
+      store_(store),
+      queue_(queue),
+      engine_(config.rules),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      inotify_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
+      readiness_(std::make_unique<Readiness>(config.rules)) {
+  engine_.restore(store.list(), Moment::now(), monotonic_ns());
+  bundler_ = std::make_unique<Bundler>(
+      spool, store, queue, config.retention,
+      [this](const BundleJob& job, const Result<StoredBundle>& outcome) { on_made(job, outcome); });
+}
+
+Collector::~Collector() { bundler_->stop(); }
+
+void Collector::stop() {
+  stop_ = true;
+  look();
+}
+
+void Collector::look() { eventfd_write(wake_.get(), 1); }
+
+// ---- The loop ------------------------------------------------------------------------------------
+
+void Collector::run() {
+  if (inotify_) inotify_add_watch(inotify_.get(), spool_.directory().c_str(), IN_CREATE | IN_MOVED_TO);
+  while (!stop_) {
+    look_at_all();
+    wait();
+  }
+  look_at_all();  // what happened while we were told to stop
+  bundler_->finish(kFinish);
+  look_at_all();
+  if (!queue_.drain(kDrain)) spdlog::warn("bundles still to be sent stay in the store");
+}
+
+// Until something changes, or for a second; not more often than every tenth of one.
+void Collector::wait() {
+  const timespec pause{0, std::chrono::nanoseconds(kLookAtMost).count()};
+  nanosleep(&pause, nullptr);
+  pollfd wanted[] = {{wake_.get(), POLLIN, 0}, {inotify_.get(), POLLIN, 0}};
+  poll(wanted, std::size(wanted), static_cast<int>((kLookEvery - kLookAtMost).count()));
+  eventfd_t count;
+  eventfd_read(wake_.get(), &count);
+  alignas(inotify_event) char events[4096];
+  while (inotify_ && read(inotify_.get(), events, sizeof events) > 0) {
+  }
+}
+
+void Collector::look_at_all() {
+  const auto listing = spool_.list();
+  const std::lock_guard lock(mutex_);
+  problem_ = listing ? "" : listing.error().message;
+  last_look_ns_ = monotonic_ns();
+  if (!listing) return;
+  forget_vanished(listing->names);
+  spool_bytes_ = 0;
+  for (const std::string& name : listing->names) look_at(name, runs_[name]);
+  look_at_files();
+  look_at_readiness();
+}
+
+void Collector::forget_vanished(const std::vector<std::string>& names) {
+  std::erase_if(runs_, [&](const auto& entry) {
+    return !std::binary_search(names.begin(), names.end(), entry.first) && entry.second.jobs == 0;
+  });
+}
+
+void Collector::look_at(const std::string& name, Run& run) {
+  if (run.identity.name.empty() || !run.identity.problem.empty()) {
+    const bool is_new = run.identity.name.empty();
+    if (const auto identity = spool_.identify(name)) run.identity = *identity;
+    run.identity.name = name;
+    if (is_new) {
+      spdlog::info("run {}: {}", name, run.identity.command_line);
+      for (const StoredBundle& bundle : store_.list())
+        if (bundle.info.run == name) run.known_until_ns = std::max(run.known_until_ns, bundle.made.wall_ns);
+      const std::string directory = spool_.directory() + "/" + name;
+      if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO);
+    }
+  }
+  const auto status = spool_.status(name);
+  if (!status) return;  // it has just gone, or cannot be read: the next look tells
+  run.status = *status;
+  spool_bytes_ += status->bytes;
+  const bool over = status->state != RunState::kRecording;
+  if (!run.follower && status->has_log && !run.settled) {
+    const auto directory = spool_.open_run(name);
+    if (!directory) return;
+    if (auto follower = recording::RunFollower::open(*directory)) run.follower.emplace(std::move(*follower));
+  }
+  bool behind = false;
+  if (run.follower) {
+    if (const auto facts = run.follower->poll(over))
+      for (const RunFact& fact : *facts) tell(run, fact);
+    behind = run.follower->behind();
+  }
+  if (over && !run.settled && !behind) settle(run);
+  if (!run.settled || run.jobs > 0) return;
+  if (run.retry) {
+    if (Clock::now() < run.retry_at) return;
+    if (bundler_->add({*run.retry, true, "", {}})) {
+      ++run.jobs;
+      run.retry.reset();
+    }
+    return;
+  }
+  run.follower.reset();  // it would hold the log's blocks
+  if (const Result<> removed = spool_.remove(name); !removed)
+    spdlog::error("{}: not removed: {}", name, removed.error().message);
+}
+
+// ---- What happened -------------------------------------------------------------------------------
+
+Event Collector::event_of(const Run& run, Event::Type type) const {
+  Event event;
+  event.type = type;
+  event.monotonic_ns = monotonic_ns();
+  event.run = run.identity.name;
+  event.command = run.identity.command_line;
+  event.executable = run.identity.executable;
+  event.container = run.identity.container;
+  return event;
+}
+
+void Collector::tell(Run& run, const RunFact& fact) {
+  if (fact.time_ns != 0 && fact.time_ns <= run.known_until_ns) return;
+  if (fact.type == RunFact::Type::kMark) {
+    Event event = event_of(run, Event::Type::kMark);
+    event.text = fact.text;
+    return decide(run, event, false);
+  }
+  const bool ends = fact.type == RunFact::Type::kProcessEnded || fact.type == RunFact::Type::kSignal;
+  if (!ends || fact.replaced || run.failed[fact.process]) return;
+  if (fact.signal == 0 && fact.wait_status == 0) return;
+  run.failed[fact.process] = true;
+  Event event = event_of(run, fact.signal != 0 ? Event::Type::kSignal : Event::Type::kExit);
+  event.of_process = true;
+  event.number = fact.signal != 0 ? fact.signal : WEXITSTATUS(fact.wait_status);
+  for (const recording::FollowedProcess& process : run.follower->log().processes())
+    if (process.process == fact.process && !process.executable.empty()) event.executable = process.executable;
+  decide(run, event, false);
+}
+
+void Collector::settle(Run& run) {
+  run.settled = true;
+  ++settled_[name_of(run.status.state)];
+  const recording::RunStatus& status = run.status;
+  Event event = event_of(run, Event::Type::kLost);
+  if (status.signal) {
+    event.type = Event::Type::kSignal;
+    event.number = *status.signal;
+  } else if (status.exit_code) {
+    event.type = Event::Type::kExit;
+    event.number = *status.exit_code;
+  }
+  spdlog::info("run {} is over: {}", run.identity.name, reason_of(event));
+  if (!is_made_already(run, event)) decide(run, event, true);
+}
+
+// Made before a restart, which came before the run's directory could be removed.
+bool Collector::is_made_already(const Run& run, const Event& event) const {
+  const std::string reason = reason_of(event);
+  const auto stored = store_.list();
+  return std::any_of(stored.begin(), stored.end(), [&](const StoredBundle& bundle) {
+    return bundle.info.run == run.identity.name && bundle.info.trigger == reason;
+  });
+}
+
+void Collector::decide(Run& run, const Event& event, bool final) {
+  const std::optional<Decision> decision = engine_.on_event(event);
+  if (!decision) return;
+  if (final) {
+    for (const BundleJob& job : bundler_->take_back(run.identity.name)) {
+      engine_.withdraw(job.decision);
+      --run.jobs;
+    }
+  }
+  const auto delay = final || !event.of_process ? std::chrono::seconds(0) : kSettleTime;
+  if (bundler_->add({*decision, final, "", Clock::now() + delay})) {
+    ++run.jobs;
+  } else if (final) {
+    run.retry = decision;
+    run.retry_at = Clock::now() + kFirstPause;
+  } else {
+    engine_.withdraw(*decision);
+    spdlog::warn("{}: no bundle for {}: too many wait", run.identity.name, decision->reason);
+  }
+}
+
+void Collector::on_made(const BundleJob& job, const Result<StoredBundle>& outcome) {
+  const std::lock_guard lock(mutex_);
+  const auto found = runs_.find(job.decision.run);
+  if (!outcome) engine_.withdraw(job.decision);
+  if (found != runs_.end()) {
+    Run& run = found->second;
+    --run.jobs;
+    if (!outcome && job.final) {  // the evidence stays where it is, until there is room
+      run.pause = std::min<Clock::duration>(run.pause == Clock::duration{} ? kFirstPause : run.pause * 2,
+                                            kLongestPause);
+      run.retry = job.decision;
+      run.retry_at = Clock::now() + run.pause;
+    }
+  }
+  const auto stored = store_.list();
+  engine_.set_kept(static_cast<size_t>(std::count_if(
+      stored.begin(), stored.end(), [](const StoredBundle& bundle) { return bundle.info.keep; })));
+  look();
+}
+
+void Collector::look_at_files() {
+  for (const Rule& rule : config_.rules) {
+    if (rule.trigger.file.empty()) continue;
+    struct stat found {};
+    if (stat(rule.trigger.file.c_str(), &found) != 0) found = {};
+    const std::pair<int64_t, uint64_t> now{
+        int64_t{found.st_mtim.tv_sec} * 1000000000 + found.st_mtim.tv_nsec, found.st_ino};
+    const auto [known, is_new] = files_.try_emplace(rule.trigger.file, now);
+    if (is_new || known->second == now) continue;
+    known->second = now;
+    if (found.st_ino == 0) continue;  // it was removed: no touch
+    for (auto& [name, run] : runs_) {
+      if (run.settled) continue;
+      Event event = event_of(run, Event::Type::kFileTouched);
+      event.text = rule.trigger.file;
+      decide(run, event, false);
+    }
+  }
+}
+
+void Collector::look_at_readiness() {
+  for (const Readiness::Answer& answer : readiness_->take()) {
+    for (auto& [name, run] : runs_) {
+      if (run.settled) continue;
+      Event event = event_of(run, Event::Type::kReadiness);
+      event.text = answer.url;
+      event.succeeded = answer.ready;
+      decide(run, event, false);
+    }
+  }
+}
+
+std::string Collector::run_to_join() const { return config_.join ? newest_recording() : ""; }
+
+std::string Collector::newest_recording() const {
+  const std::lock_guard lock(mutex_);
+  std::string newest, time;
+  for (const auto& [name, run] : runs_) {
+    const bool joinable = run.status.state == RunState::kRecording && run.status.has_log && !run.settled;
+    if (!joinable || run.identity.start_time < time) continue;
+    newest = name;
+    time = run.identity.start_time;
+  }
+  return newest;
+}
+
+// ---- Service -------------------------------------------------------------------------------------
+
+Info Collector::info() const {
+  Info info;
+  info.version = SHMREC_VERSION;
+  info.instance = instance_;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  info.hostname = host;
+  info.started = started_;
+  info.spool = spool_.directory();
+  info.store = store_.directory();
+  info.store_bytes = store_.bytes();
+  info.store_limit = config_.retention.bytes;
+  const std::lock_guard lock(mutex_);
+  info.spool_bytes = spool_bytes_;
+  return info;
+}
+
+Health Collector::health() const {
+  Health health;
+  const int64_t since = monotonic_ns() - last_look_ns_;
+  health.live = last_look_ns_ != 0 && since < kStuckNs;
+  {
+    const std::lock_guard lock(mutex_);
+    health.reason = problem_;
+  }
+  if (health.reason.empty()) health.reason = bundler_->last_problem();
+  if (!health.live) health.reason = "the spool has not been looked at for " +
+                                    std::to_string(since / 1000000000) + " s";
+  health.ready = health.live && health.reason.empty();
+  return health;
+}
+
+std::vector<ProcessInfo> Collector::processes() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ProcessInfo> all;
+  for (const auto& [name, run] : runs_) {
+    if (!run.follower) continue;
+    const bool over = run.status.state != RunState::kRecording;
+    for (const recording::FollowedProcess& process : run.follower->log().processes()) {
+      ProcessInfo info;
+      info.run = name;
+      info.id = process.id;
+      info.name = process.name;
+      info.executable = process.executable;
+      info.container = run.identity.container;
+      info.pid = process.pid;
+      info.state = process_state(process, over);
+      if (process.end == recording::FollowedProcess::End::kExited)
+        info.exit_code = WEXITSTATUS(process.wait_status);
+      if (process.end == recording::FollowedProcess::End::kKilled)
+        info.signal = WTERMSIG(process.wait_status);
+      info.accesses = process.accesses;
+      all.push_back(std::move(info));
+    }
+  }
+  return all;
+}
+
+std::vector<BundleInfo> Collector::bundles() const {
+  std::vector<BundleInfo> all;
+  for (const StoredBundle& bundle : store_.list()) all.push_back(bundle.info);
+  return all;
+}
+
+Result<OpenedFile> Collector::open_bundle(const std::string& name) const {
+  return store_.open_bundle(name);
+}
+
+Result<> Collector::remove_bundle(const std::string& name) { return store_.remove(name); }
+
+Result<std::optional<Operation>> Collector::start_bundle(const BundleRequest& request) {
+  const std::string name = request.run.empty() ? newest_recording() : request.run;
+  const std::lock_guard lock(mutex_);
+  const auto found = runs_.find(name);
+  if (found == runs_.end() || found->second.settled)
+    return Error{request.run.empty() ? "nothing is being recorded"
+                                     : request.run + ": no such run is being recorded; see /v1/processes"};
+  Run& run = found->second;
+  Event event = event_of(run, Event::Type::kRequest);
+  event.text = request.trigger;
+  std::optional<Decision> decision = engine_.on_event(event);
+  if (!decision) return std::optional<Operation>();
+  const std::optional<Operation> operation = bundler_->add_request({*decision, false, "", Clock::now()});
+  if (operation) ++run.jobs;
+  else engine_.withdraw(*decision);
+  return operation;
+}
+
+std::optional<Operation> Collector::operation(const std::string& id) const {
+  return bundler_->operation(id);
+}
+
+std::vector<Metric> Collector::metrics() const {
+  std::vector<Metric> all = bundler_->metrics();
+  for (Metric& metric : queue_.metrics()) all.push_back(std::move(metric));
+  all.push_back({"shmrec_launchers", "Launchers connected.", false, "", {{"", double(launchers_())}}});
+  all.push_back({"shmrec_store_bytes", "Bytes of stored bundles.", false, "", {{"", double(store_.bytes())}}});
+  all.push_back({"shmrec_store_bundles", "Stored bundles.", false, "", {{"", double(store_.list().size())}}});
+  const std::lock_guard lock(mutex_);
+  std::map<std::string, double> states{{"recording", 0}, {"ended", 0}, {"lost", 0}};
+  for (const auto& [name, run] : runs_) ++states[name_of(run.status.state)];
+  all.push_back({"shmrec_runs", "Runs in the spool.", false, "state", {states.begin(), states.end()}});
+  all.push_back({"shmrec_spool_bytes", "Bytes of runs in the spool.", false, "", {{"", double(spool_bytes_)}}});
+  all.push_back({"shmrec_runs_settled_total", "Runs that are over.", true, "state",
+                 {settled_.begin(), settled_.end()}});
+  double limited = 0;
+  for (const auto& [rule, count] : engine_.limited()) limited += static_cast<double>(count);
+  all.push_back({"shmrec_bundles_limited_total", "Bundles that a rule's limit forbade.", true, "", {{"", limited}}});
+  return all;
+}
+
+}  // namespace shmrec::sidecar

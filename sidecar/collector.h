@@ -1,0 +1,111 @@
+// The collector: looks at the spool, decides by the rules, has bundles made, and removes runs that are
+// dealt with.
+//
+// One look takes each run's state from the spool (files and a lock: no PID is shared with the
+// workload) and the facts that are new in its log. A run that is over is settled once: its last event
+// goes to the rules; when its bundles are made, or none was wanted, its directory goes. So a directory
+// that is there at the start has not been dealt with, and looking again is right after any death.
+//
+// Owner: borrows spool, store and queue; owns the bundler.
+// Threads: run() on one; all else from any.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "recording/run_follower.h"
+#include "recording/spool.h"
+#include "sidecar/bundler.h"
+#include "sidecar/config.h"
+#include "sidecar/readiness.h"
+#include "sidecar/service.h"
+
+namespace shmrec::sidecar {
+
+class Collector : public Service {
+ public:
+  Collector(const Config& config, std::string instance, const recording::Spool& spool, Store& store,
+            egress::Queue& queue);
+  ~Collector() override;
+
+  // Until stop(). Then makes what is due, as far as the grace period allows.
+  void run();
+  // Both may be called from a signal handler.
+  void stop();
+  void look();  // soon: something has changed
+
+  // The run that a launcher starting now should join, "" for one of its own.
+  std::string run_to_join() const;
+  // Counted into metrics().
+  void set_launchers(std::function<size_t()> launchers) { launchers_ = std::move(launchers); }
+
+  Info info() const override;
+  Health health() const override;
+  std::vector<ProcessInfo> processes() const override;
+  std::vector<BundleInfo> bundles() const override;
+  Result<OpenedFile> open_bundle(const std::string& name) const override;
+  Result<> remove_bundle(const std::string& name) override;
+  Result<std::optional<Operation>> start_bundle(const BundleRequest& request) override;
+  std::optional<Operation> operation(const std::string& id) const override;
+  std::vector<Metric> metrics() const override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Run {
+    recording::RunIdentity identity;
+    recording::RunStatus status;
+    std::optional<recording::RunFollower> follower;
+    int64_t known_until_ns = 0;  // a bundle of before our start holds what happened until then
+    bool settled = false;
+    size_t jobs = 0;             // bundles to be made of it
+    Clock::time_point retry_at;  // settled, but its last bundle could not be made
+    std::optional<Decision> retry;
+    Clock::duration pause{};
+    std::map<uint32_t, bool> failed;  // processes whose end is told
+  };
+
+  void wait();
+  void take_looks();
+  void watch_spool();
+  void look_at_all();
+  void look_at(const std::string& name, Run& run);
+  void tell(Run& run, const recording::RunFact& fact);
+  void settle(Run& run);
+  Event event_of(const Run& run, Event::Type type) const;
+  void decide(Run& run, const Event& event, bool final);
+  void look_at_files();
+  void look_at_readiness();
+  void on_made(const BundleJob& job, const Result<StoredBundle>& outcome);
+  std::string newest_recording() const;
+  bool is_made_already(const Run& run, const Event& event) const;
+  void forget_vanished(const std::vector<std::string>& names);
+
+  const Config config_;
+  const std::string instance_, started_;
+  const recording::Spool& spool_;
+  Store& store_;
+  egress::Queue& queue_;
+  std::function<size_t()> launchers_ = [] { return size_t{0}; };
+
+  mutable std::mutex mutex_;  // guards what follows, up to the blank line
+  std::map<std::string, Run> runs_;
+  RuleEngine engine_;
+  std::map<std::string, std::pair<int64_t, uint64_t>> files_;  // of triggers: time, inode
+  std::string problem_;                                        // of the last look
+  uint64_t spool_bytes_ = 0;
+  std::map<std::string, uint64_t> settled_;  // by how runs ended
+
+  UniqueFd wake_, inotify_;
+  std::atomic<bool> stop_ = false;
+  std::atomic<int64_t> last_look_ns_ = 0;
+  std::unique_ptr<Readiness> readiness_;
+  std::unique_ptr<Bundler> bundler_;
+};
+
+}  // namespace shmrec::sidecar

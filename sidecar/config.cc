@@ -1,0 +1,427 @@
+#include "sidecar/config.h"
+
+#include <string.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "policy/glob.h"
+#include "policy/yaml_fields.h"
+
+namespace shmrec::sidecar {
+namespace {
+
+using Type = YamlNode::Type;
+
+constexpr std::string_view kKind = "Sidecar";
+constexpr size_t kMaxConfigBytes = 256 * 1024;
+constexpr size_t kMaxRules = 64;
+constexpr size_t kMaxDestinations = 16;
+constexpr size_t kMaxText = 4096;
+
+// ---- Values
+
+template <typename T, std::string T::*kMember>
+void read_text(Problems& problems, const Field& field, T& out) {
+  if (std::optional<std::string> text = read_string(problems, field, kMaxText)) out.*kMember = *text;
+}
+
+void read_path(Problems& problems, const Field& field, std::string& out) {
+  const std::optional<std::string> path = read_string(problems, field, kMaxText);
+  if (!path) return;
+  out = *path;
+  if (path->starts_with('/')) return;
+  problems.report(field.value.where, shmrec::quoted(field.key.text) + " is " + shmrec::quoted(*path) +
+                                         "; expected an absolute path; begin it with '/'");
+}
+template <typename T, std::string T::*kMember>
+void read_path_of(Problems& problems, const Field& field, T& out) {
+  read_path(problems, field, out.*kMember);
+}
+
+// An address, or "none".
+template <std::string Config::*kMember>
+void read_listen(Problems& problems, const Field& field, Config& config) {
+  const std::optional<std::string> text = read_string(problems, field, kMaxText);
+  if (text) config.*kMember = *text == "none" ? "" : *text;
+}
+
+template <typename T, std::string T::*kMember>
+void read_glob_of(Problems& problems, const Field& field, T& out) {
+  if (std::optional<std::string> glob = read_glob(problems, field, kMaxGlobBytes)) out.*kMember = *glob;
+}
+
+std::optional<uint64_t> read_bytes(Problems& problems, const Field& field) {
+  std::optional<uint64_t> bytes;
+  if (field.value.type == Type::kInteger) {
+    const std::optional<int64_t> value = integer_of(field.value);
+    if (value && *value >= 0) bytes = static_cast<uint64_t>(*value);
+  } else if (field.value.type == Type::kString) {
+    bytes = parse_size(field.value.text);
+  }
+  if (!bytes) report_type(problems, field, "a size", "write for example 512MiB, or 0 for no limit");
+  return bytes;
+}
+
+std::optional<uint64_t> read_milliseconds(Problems& problems, const Field& field) {
+  std::optional<uint64_t> ms;
+  if (field.value.type == Type::kString) ms = parse_duration(field.value.text);
+  if (!ms) report_type(problems, field, "a duration", "write for example 500ms, 30s, 10m or 24h");
+  return ms;
+}
+
+std::optional<int64_t> read_number(Problems& problems, const Field& field, int64_t least, int64_t most) {
+  std::optional<int64_t> number;
+  if (field.value.type == Type::kInteger) number = integer_of(field.value);
+  if (number && *number >= least && *number <= most) return number;
+  report_type(problems, field,
+              "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
+              "write for example " + std::to_string(least));
+  return std::nullopt;
+}
+
+void read_texts(Problems& problems, const Field& field, std::vector<std::string>& out) {
+  read_list(problems, field, kMaxListItems, [&](const Field& item) {
+    if (std::optional<std::string> text = read_string(problems, item, kMaxText)) out.push_back(*text);
+  });
+}
+
+// ---- Rules
+
+constexpr Key<Filter> kFilterKeys[] = {
+    {"command", read_glob_of<Filter, &Filter::command>},
+    {"executable", read_glob_of<Filter, &Filter::executable>},
+    {"container", read_glob_of<Filter, &Filter::container>},
+};
+
+void read_exit_status(Problems& problems, const Field& field, Trigger& trigger) {
+  if (field.value.type == Type::kString && field.value.text == "nonzero") {
+    trigger.exit_nonzero = true;
+  } else if (field.value.type == Type::kSequence) {
+    read_list(problems, field, kMaxListItems, [&](const Field& item) {
+      if (const auto number = read_number(problems, item, 0, 255))
+        trigger.exit_statuses.push_back(static_cast<int>(*number));
+    });
+  } else {
+    report_type(problems, field, "nonzero or a list of exit statuses", "write nonzero or [1, 2]");
+  }
+}
+
+std::optional<int> signal_of(std::string_view name) {
+  if (name.starts_with("SIG")) name.remove_prefix(3);
+  for (int number = 1; number < 65; ++number) {
+    const char* known = sigabbrev_np(number);
+    if (known != nullptr && name == known) return number;
+  }
+  return std::nullopt;
+}
+
+void read_signal(Problems& problems, const Field& field, Trigger& trigger) {
+  if (field.value.type == Type::kString && field.value.text == "any") {
+    trigger.any_signal = true;
+    return;
+  }
+  if (field.value.type != Type::kSequence)
+    return report_type(problems, field, "any or a list of signals", "write any or [SIGSEGV, SIGABRT]");
+  read_list(problems, field, kMaxListItems, [&](const Field& item) {
+    std::optional<int> number;
+    if (item.value.type == Type::kString) {
+      number = signal_of(item.value.text);
+    } else if (item.value.type == Type::kInteger) {
+      const std::optional<int64_t> value = integer_of(item.value);
+      if (value && *value >= 1 && *value <= 64) number = static_cast<int>(*value);
+    }
+    if (number) trigger.signals.push_back(*number);
+    else report_type(problems, item, "a signal", "write its name as kill -l does, for example SIGSEGV");
+  });
+}
+
+constexpr Key<ReadinessProbe> kReadinessKeys[] = {
+    {"url", read_text<ReadinessProbe, &ReadinessProbe::url>},
+    {"failures",
+     [](Problems& problems, const Field& field, ReadinessProbe& probe) {
+       if (const auto number = read_number(problems, field, 1, 1000))
+         probe.failures = static_cast<int>(*number);
+     }},
+    {"period",
+     [](Problems& problems, const Field& field, ReadinessProbe& probe) {
+       if (const auto ms = read_milliseconds(problems, field))
+         probe.period_s = static_cast<int64_t>(std::max<uint64_t>(*ms / 1000, 1));
+     }},
+};
+
+template <bool Trigger::*kMember>
+void read_flag(Problems& problems, const Field& field, Trigger& trigger) {
+  read_bool(problems, field, trigger.*kMember);
+}
+
+constexpr Key<Trigger> kTriggerKeys[] = {
+    {"exitStatus", read_exit_status},
+    {"signal", read_signal},
+    {"processes", read_flag<&Trigger::any_process>},
+    {"lost", read_flag<&Trigger::lost>},
+    {"outOfMemory", read_flag<&Trigger::out_of_memory>},
+    {"mark", read_glob_of<Trigger, &Trigger::mark>},
+    {"file", read_path_of<Trigger, &Trigger::file>},
+    {"readiness",
+     [](Problems& problems, const Field& field, Trigger& trigger) {
+       read_submap(problems, field, kReadinessKeys, trigger.readiness.emplace());
+     }},
+    {"request", read_flag<&Trigger::request>},
+};
+
+constexpr Key<RateLimit> kLimitKeys[] = {
+    {"count",
+     [](Problems& problems, const Field& field, RateLimit& limit) {
+       if (const auto number = read_number(problems, field, 1, 100000))
+         limit.count = static_cast<uint32_t>(*number);
+     }},
+    {"per",
+     [](Problems& problems, const Field& field, RateLimit& limit) {
+       if (const auto ms = read_milliseconds(problems, field))
+         limit.window_s = static_cast<int64_t>(std::max<uint64_t>(*ms / 1000, 1));
+     }},
+};
+
+constexpr Key<Rule> kRuleKeys[] = {
+    {"name", read_text<Rule, &Rule::name>},
+    {"filter", [](Problems& problems, const Field& field,
+                  Rule& rule) { read_submap(problems, field, kFilterKeys, rule.filter); }},
+    {"trigger", [](Problems& problems, const Field& field,
+                   Rule& rule) { read_submap(problems, field, kTriggerKeys, rule.trigger); }},
+    {"egress", [](Problems& problems, const Field& field,
+                  Rule& rule) { read_texts(problems, field, rule.egress); }},
+    {"limit", [](Problems& problems, const Field& field,
+                 Rule& rule) { read_submap(problems, field, kLimitKeys, rule.limit); }},
+};
+
+void read_rules(Problems& problems, const Field& field, Config& config) {
+  config.rules.clear();
+  read_list(problems, field, kMaxRules, [&](const Field& item) {
+    Rule rule;
+    if (!is_type(problems, item, Type::kMap, "rules", "write '- name: ...'")) return;
+    read_map(problems, item.value, "rule", kRuleKeys, rule);
+    config.rules.push_back(std::move(rule));
+    if (const Result<> good = check_rules(config.rules); !good)
+      problems.report(item.value.where, good.error().message);
+  });
+}
+
+// ---- Destinations
+
+constexpr Key<egress::PutOptions> kPutKeys[] = {
+    {"urlFile",
+     [](Problems& problems, const Field& field, egress::PutOptions& put) {
+       std::string path;
+       read_path(problems, field, path);
+       put.url_file = path;
+     }},
+    {"caFile",
+     [](Problems& problems, const Field& field, egress::PutOptions& put) {
+       std::string path;
+       read_path(problems, field, path);
+       put.ca_file = path;
+     }},
+    {"headers", [](Problems& problems, const Field& field,
+                   egress::PutOptions& put) { read_texts(problems, field, put.headers); }},
+    {"resumable", [](Problems& problems, const Field& field,
+                     egress::PutOptions& put) { read_bool(problems, field, put.resumable); }},
+    {"rate",
+     [](Problems& problems, const Field& field, egress::PutOptions& put) {
+       put.max_rate_bytes = read_bytes(problems, field).value_or(0);
+     }},
+};
+
+constexpr Key<egress::ExecOptions> kExecKeys[] = {
+    {"command", [](Problems& problems, const Field& field,
+                   egress::ExecOptions& exec) { read_texts(problems, field, exec.command); }},
+    {"environment", [](Problems& problems, const Field& field,
+                       egress::ExecOptions& exec) { read_texts(problems, field, exec.environment); }},
+    {"timeout",
+     [](Problems& problems, const Field& field, egress::ExecOptions& exec) {
+       if (const auto ms = read_milliseconds(problems, field)) exec.limit = std::chrono::milliseconds(*ms);
+     }},
+};
+
+constexpr Key<DestinationConfig> kDestinationKeys[] = {
+    {"name", read_text<DestinationConfig, &DestinationConfig::name>},
+    {"directory", read_path_of<DestinationConfig, &DestinationConfig::directory>},
+    {"put", [](Problems& problems, const Field& field,
+               DestinationConfig& to) { read_submap(problems, field, kPutKeys, to.put.emplace()); }},
+    {"exec", [](Problems& problems, const Field& field,
+                DestinationConfig& to) { read_submap(problems, field, kExecKeys, to.exec.emplace()); }},
+    {"terminationMessage", read_path_of<DestinationConfig, &DestinationConfig::termination_message>},
+};
+
+void check_destination(Problems& problems, const Field& item, const DestinationConfig& to,
+                       const std::vector<DestinationConfig>& earlier) {
+  const int ways = !to.directory.empty() + to.put.has_value() + to.exec.has_value() +
+                   !to.termination_message.empty();
+  if (ways != 1)
+    problems.report(item.value.where, "a destination with " + std::to_string(ways) +
+                                          " ways; expected exactly one of directory, put, exec and "
+                                          "terminationMessage; write one destination for each");
+  if (to.name.empty())
+    problems.report(item.value.where, "a destination without 'name'; expected one; rules name it");
+  for (const DestinationConfig& other : earlier)
+    if (!to.name.empty() && other.name == to.name)
+      problems.report(item.value.where, "a second destination has the name " + shmrec::quoted(to.name) +
+                                            "; expected different names; rename one");
+}
+
+void read_destinations(Problems& problems, const Field& field, Config& config) {
+  read_list(problems, field, kMaxDestinations, [&](const Field& item) {
+    if (!is_type(problems, item, Type::kMap, "destinations", "write '- name: ...'")) return;
+    DestinationConfig to;
+    read_map(problems, item.value, "destination", kDestinationKeys, to);
+    check_destination(problems, item, to, config.destinations);
+    config.destinations.push_back(std::move(to));
+  });
+}
+
+// ---- The other objects
+
+constexpr Key<Config> kHttpKeys[] = {
+    {"listen", read_listen<&Config::artefact_listen>},
+    {"tokenFile", read_path_of<Config, &Config::token_file>},
+    {"noAuth", [](Problems& problems, const Field& field,
+                  Config& config) { read_bool(problems, field, config.no_auth); }},
+};
+constexpr Key<Config> kHealthKeys[] = {{"listen", read_listen<&Config::health_listen>}};
+
+template <uint64_t RetentionLimits::*kMember>
+void read_retention_bytes(Problems& problems, const Field& field, RetentionLimits& limits) {
+  limits.*kMember = read_bytes(problems, field).value_or(limits.*kMember);
+}
+constexpr Key<RetentionLimits> kRetentionKeys[] = {
+    {"count",
+     [](Problems& problems, const Field& field, RetentionLimits& limits) {
+       if (const auto number = read_number(problems, field, 0, 1000000))
+         limits.count = static_cast<uint64_t>(*number);
+     }},
+    {"bytes", read_retention_bytes<&RetentionLimits::bytes>},
+    {"free", read_retention_bytes<&RetentionLimits::free_bytes>},
+    {"age",
+     [](Problems& problems, const Field& field, RetentionLimits& limits) {
+       if (const auto ms = read_milliseconds(problems, field)) limits.age_s = *ms / 1000;
+     }},
+};
+
+template <const std::string_view& kExpected>
+constexpr auto read_constant_of = read_constant<Config, kExpected>;
+
+constexpr Key<Config> kConfigKeys[] = {
+    {"apiVersion", read_constant_of<kApiVersion>},
+    {"kind", read_constant_of<kKind>},
+    {"spool", read_path_of<Config, &Config::spool>},
+    {"store", read_path_of<Config, &Config::store>},
+    {"http", [](Problems& problems, const Field& field,
+                Config& config) { read_submap(problems, field, kHttpKeys, config); }},
+    {"health", [](Problems& problems, const Field& field,
+                  Config& config) { read_submap(problems, field, kHealthKeys, config); }},
+    {"retention", [](Problems& problems, const Field& field,
+                     Config& config) { read_submap(problems, field, kRetentionKeys, config.retention); }},
+    {"destinations", read_destinations},
+    {"rules", read_rules},
+    {"join", [](Problems& problems, const Field& field,
+                Config& config) { read_bool(problems, field, config.join); }},
+};
+
+void check_egress(Problems& problems, const YamlNode& root, const Config& config) {
+  for (const Rule& rule : config.rules)
+    for (const std::string& name : rule.egress) {
+      const bool known = std::any_of(config.destinations.begin(), config.destinations.end(),
+                                     [&](const DestinationConfig& to) { return to.name == name; });
+      if (!known)
+        problems.report(key_position(root, "rules"),
+                        "rule " + shmrec::quoted(rule.name) + " sends to " + shmrec::quoted(name) +
+                            ", which is no destination; expected a name from 'destinations'; add it there");
+    }
+}
+
+std::string variable(const char* const* environment, std::string_view name) {
+  for (; environment != nullptr && *environment != nullptr; ++environment) {
+    const std::string_view entry = *environment;
+    if (entry.starts_with(name) && entry.substr(name.size()).starts_with('='))
+      return std::string(entry.substr(name.size() + 1));
+  }
+  return "";
+}
+
+Result<> apply_environment(const char* const* environment, Config& config) {
+  struct {
+    const char* name;
+    std::string* value;
+  } const variables[] = {{"SHMREC_SPOOL", &config.spool},
+                         {"SHMREC_STORE", &config.store},
+                         {"SHMREC_TOKEN_FILE", &config.token_file}};
+  for (const auto& known : variables) {
+    const std::string value = variable(environment, known.name);
+    if (value.empty()) continue;
+    if (!value.starts_with('/'))
+      return Error{std::string("environment variable ") + known.name + " is " + shmrec::quoted(value) +
+                   "; expected an absolute path; begin it with '/'"};
+    *known.value = value;
+  }
+  return Unit{};
+}
+
+Result<std::string> read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error{path + ": " + strerror(errno)};
+  std::string text(kMaxConfigBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() > kMaxConfigBytes)
+    return Error{path + ": larger than " + std::to_string(kMaxConfigBytes) + " bytes"};
+  return text;
+}
+
+}  // namespace
+
+std::vector<Rule> Config::default_rules() {
+  Rule crashes;
+  crashes.name = "crashes";
+  crashes.trigger.any_signal = true;
+  crashes.trigger.any_process = true;
+  crashes.trigger.lost = true;
+  crashes.trigger.out_of_memory = true;
+  crashes.limit = {10, 3600};
+  Rule failures;
+  failures.name = "failures";
+  failures.trigger.exit_nonzero = true;
+  failures.limit = {10, 3600};
+  Rule requests;
+  requests.name = "requests";
+  requests.trigger.request = true;
+  return {crashes, failures, requests};
+}
+
+Result<Config> parse_config(std::string_view text, std::string_view file) {
+  const Result<YamlDocument> document = parse_yaml(text, file);
+  if (!document) return document.error();
+  const YamlNode& root = *document->root;
+  Problems problems(file);
+  Config config;
+  if (check_header(problems, root, kKind)) {
+    read_map(problems, root, "sidecar configuration", kConfigKeys, config);
+    check_egress(problems, root, config);
+  }
+  if (problems.any()) return Error{problems.text()};
+  return config;
+}
+
+Result<Config> load_config(const std::optional<std::string>& path, const char* const* environment) {
+  const std::string file = path.value_or(variable(environment, "SHMREC_SIDECAR_CONFIG"));
+  Result<Config> config = Config{};
+  if (!file.empty()) {
+    const Result<std::string> text = read_file(file);
+    if (!text) return text.error();
+    config = parse_config(*text, file);
+  }
+  if (!config) return config;
+  if (const Result<> applied = apply_environment(environment, *config); !applied) return applied.error();
+  return config;
+}
+
+}  // namespace shmrec::sidecar

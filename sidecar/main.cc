@@ -1,0 +1,212 @@
+// shmrec-sidecar: collects what launchers record into a shared spool (docs/sidecar.md).
+#include <fcntl.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <thread>
+
+#include "sidecar/client.h"
+#include "sidecar/collector.h"
+#include "sidecar/control.h"
+#include "sidecar/destinations.h"
+#include "sidecar/http/artefact_server.h"
+#include "sidecar/http/health_server.h"
+#include "sidecar/store/owner.h"
+
+namespace shmrec::sidecar {
+namespace {
+
+int report(const Error& error) {
+  std::fprintf(stderr, "shmrec-sidecar: %s\n", error.message.c_str());
+  return error.bad_input ? 2 : 1;
+}
+
+std::string random_name() {
+  uint64_t number = 0;
+  if (getrandom(&number, sizeof number, 0) != sizeof number) number = static_cast<uint64_t>(time(nullptr));
+  char text[20];
+  std::snprintf(text, sizeof text, "%016lx", static_cast<unsigned long>(number));
+  return text;
+}
+
+// One sidecar from its configuration to its end. Members are stopped in the reverse of their order.
+class Sidecar {
+ public:
+  explicit Sidecar(Config config) : config_(std::move(config)), instance_(random_name()) {}
+
+  Result<> open() {
+    std::error_code error;
+    std::filesystem::create_directories(config_.spool, error);
+    if (error) return Error{config_.spool + ": " + error.message(), false};
+    Result<recording::Spool> spool = recording::Spool::open(config_.spool);
+    if (!spool) return spool.error();
+    spool_.emplace(std::move(*spool));
+    const UniqueFd directory(::open(config_.spool.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory) return system_error(config_.spool);
+    auto owner = OwnerLock::take(directory.get(), config_.spool, "spool");
+    if (!owner) return owner.error();
+    owner_.emplace(std::move(*owner));
+    auto store = Store::open(config_.store);
+    if (!store) return store.error();
+    store_ = std::move(*store);
+    auto destinations = open_destinations(config_.destinations);
+    if (!destinations) return destinations.error();
+    auto queue = egress::Queue::open({.store = config_.store, .log = log_to_spdlog()}, std::move(*destinations));
+    if (!queue) return queue.error();
+    queue_ = std::move(*queue);
+    collector_ = std::make_unique<Collector>(config_, instance_, *spool_, *store_, *queue_);
+    return open_servers();
+  }
+
+  // Until a signal of `set`, which is blocked in every thread.
+  void run(const sigset_t& set) {
+    std::thread waiter([&] {
+      int number = 0;
+      sigwait(&set, &number);
+      spdlog::info("{}: making what is due, then the end", sigdescr_np(number));
+      collector_->stop();
+    });
+    collector_->run();
+    waiter.join();
+  }
+
+ private:
+  Result<> open_servers() {
+    auto control = ControlServer::open(
+        {config_.spool + "/sidecar.sock", instance_,
+         [this](const std::string&) { return collector_->run_to_join(); }, [this] { collector_->look(); }},
+        *collector_);
+    if (!control) return control.error();
+    control_ = std::move(*control);
+    collector_->set_launchers([this] { return control_->launchers(); });
+    if (!config_.artefact_listen.empty()) {
+      auto server = ArtefactServer::start(
+          *collector_, {config_.artefact_listen, config_.token_file, config_.no_auth, {}});
+      if (!server) return server.error();
+      artefacts_ = std::move(*server);
+      spdlog::info("bundles at {}", artefacts_->address());
+    }
+    if (!config_.health_listen.empty()) {
+      HealthOptions options;
+      options.listen = config_.health_listen;
+      if (artefacts_) options.more_metrics = [this] { return artefacts_->metrics(); };
+      auto server = HealthServer::start(*collector_, options);
+      if (!server) return server.error();
+      health_ = std::move(*server);
+    }
+    return Unit{};
+  }
+
+  const Config config_;
+  const std::string instance_;
+  std::optional<recording::Spool> spool_;
+  std::optional<OwnerLock> owner_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<egress::Queue> queue_;
+  std::unique_ptr<Collector> collector_;
+  std::unique_ptr<ControlServer> control_;
+  std::unique_ptr<ArtefactServer> artefacts_;
+  std::unique_ptr<HealthServer> health_;
+};
+
+struct Arguments {
+  std::optional<std::string> config;
+  std::string spool, store, listen, token_file, health_listen;
+  bool no_auth = false;
+  std::string address = "127.0.0.1:7071";  // of the health server to ask
+  std::string method = "GET", path, body;
+};
+
+Result<Config> configure(const Arguments& arguments) {
+  Result<Config> config = load_config(arguments.config, environ);
+  if (!config) return config;
+  const std::pair<const std::string*, std::string*> given[] = {
+      {&arguments.spool, &config->spool},
+      {&arguments.store, &config->store},
+      {&arguments.listen, &config->artefact_listen},
+      {&arguments.token_file, &config->token_file},
+      {&arguments.health_listen, &config->health_listen}};
+  for (const auto& [value, member] : given)
+    if (!value->empty()) *member = *value == "none" ? "" : *value;
+  config->no_auth |= arguments.no_auth;
+  return config;
+}
+
+int serve(const Arguments& arguments) {
+  Result<Config> config = configure(arguments);
+  if (!config) return report(config.error());
+  spdlog::set_default_logger(spdlog::stderr_color_mt("sidecar"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %^%l%$ %v", spdlog::pattern_time_type::utc);
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t set;
+  sigemptyset(&set);
+  for (int number : {SIGTERM, SIGINT}) sigaddset(&set, number);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  Sidecar sidecar(std::move(*config));
+  if (const Result<> opened = sidecar.open(); !opened) return report(opened.error());
+  sidecar.run(set);
+  return 0;
+}
+
+int check(const Arguments& arguments) {
+  const Result<Config> config = configure(arguments);
+  if (!config) return report(config.error());
+  std::printf("%s: ok, %zu rules, %zu destinations\n", arguments.config.value_or("defaults").c_str(),
+              config->rules.size(), config->destinations.size());
+  return 0;
+}
+
+int request(const Arguments& arguments) {
+  const Result<Config> config = configure(arguments);
+  if (!config) return report(config.error());
+  const Result<int> status =
+      send_request(*config, {arguments.method, arguments.path, arguments.body}, stdout, stderr);
+  if (!status) return report(status.error());
+  return *status < 400 ? 0 : 1;
+}
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  app.add_option("-c,--config", arguments.config, "Configuration file (docs/sidecar.md)");
+  app.add_option("--spool", arguments.spool, "Directory that launchers record into ($SHMREC_SPOOL)");
+  app.add_option("--store", arguments.store, "Directory of finished bundles ($SHMREC_STORE)");
+  app.add_option("--listen", arguments.listen, "Artefact server: HOST:PORT, unix:/PATH or none");
+  app.add_option("--token-file", arguments.token_file, "Bearer token of the artefact server");
+  app.add_flag("--no-auth", arguments.no_auth, "Serve artefacts to whoever reaches the address");
+  app.add_option("--health-listen", arguments.health_listen, "Health server: HOST:PORT or none");
+}
+
+int main_of(int argc, char** argv) {
+  CLI::App app{"Collects recordings of shared memory from a spool, keeps bundles, hands them out.",
+               "shmrec-sidecar"};
+  app.set_version_flag("--version", SHMREC_VERSION);
+  app.require_subcommand(0, 1);
+  app.footer("Exit code: 0 done, 1 failed, 2 bad usage or configuration.");
+  Arguments arguments;
+  add_options(app, arguments);
+  CLI::App* health = app.add_subcommand("health", "Ask a sidecar whether it lives; for exec probes");
+  health->add_option("ADDRESS", arguments.address, "Its health server")->capture_default_str();
+  CLI::App* checked = app.add_subcommand("check", "Check the configuration and end");
+  CLI::App* asked = app.add_subcommand(
+      "request", "Ask the artefact server of the sidecar beside this process, with its token");
+  asked->add_option("PATH", arguments.path, "For example /v1/bundles")->required();
+  asked->add_option("-X,--method", arguments.method, "GET, POST or DELETE")->capture_default_str();
+  asked->add_option("-d,--data", arguments.body, "JSON to send");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (*health) return health_probe(arguments.address);
+  if (*checked) return check(arguments);
+  if (*asked) return request(arguments);
+  return serve(arguments);
+}
+
+}  // namespace
+}  // namespace shmrec::sidecar
+
+int main(int argc, char** argv) { return shmrec::sidecar::main_of(argc, argv); }

@@ -1,0 +1,427 @@
+#!/usr/bin/env python3
+"""The sidecar beside launchers on one spool: what it collects, when, and what it survives.
+
+usage: sidecar_test.py BIN_DIRECTORY [NAME]...
+Each test has a spool, a store and a sidecar of its own. A failed one keeps its files and says where.
+Exit status: 0 all passed, 1 some failed, 77 those named cannot run here.
+"""
+
+import glob
+import http.client
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BIN = os.path.abspath(sys.argv[1])
+TOKEN = "an-unguessable-token"
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def wait_for(what, condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.02)
+    raise Failed("after %d s still no %s" % (seconds, what))
+
+
+class Setting:
+    """A directory with spool, store, configuration, and the programs run in it."""
+
+    def __init__(self, config=""):
+        self.top = tempfile.mkdtemp(prefix="shmrec-sidecar-")
+        self.spool, self.store = os.path.join(self.top, "spool"), os.path.join(self.top, "store")
+        self.sockets = os.path.join(self.top, "http.sock"), os.path.join(self.top, "health.sock")
+        os.mkdir(self.spool)
+        with open(os.path.join(self.top, "token"), "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(TOKEN + "\n")
+        self.config = os.path.join(self.top, "sidecar.yaml")
+        with open(self.config, "w") as file:
+            file.write("""apiVersion: shmrec/v1
+kind: Sidecar
+spool: %s
+store: %s
+http: {listen: 'unix:%s', tokenFile: %s/token}
+health: {listen: 'unix:%s'}
+%s""" % (self.spool, self.store, self.sockets[0], self.top, self.sockets[1],
+         config.replace("@TOP@", self.top)))
+        self.environment = dict(os.environ, SHMREC_SPOOL=self.spool, SHMREC_LOG_SIZE="16MiB")
+        self.log = open(os.path.join(self.top, "sidecar.log"), "ab")
+        self.processes = []
+        self.sidecar = None
+
+    def start_sidecar(self):
+        self.sidecar = subprocess.Popen([BIN + "/shmrec-sidecar", "-c", self.config],
+                                        stdout=self.log, stderr=self.log)
+        self.processes.append(self.sidecar)
+        wait_for("answer to /readyz", self.is_ready)
+        return self
+
+    def is_ready(self):
+        if self.sidecar.poll() is not None:
+            raise Failed("the sidecar ended with %d" % self.sidecar.returncode)
+        try:
+            return self.ask("GET", "/readyz", socket=1)[0] == 200
+        except OSError:
+            return False
+
+    def kill_sidecar(self, number=signal.SIGKILL):
+        self.sidecar.send_signal(number)
+        return self.sidecar.wait(timeout=40)
+
+    def run(self, *command, wait=True):
+        output = open(os.path.join(self.top, "output"), "ab")
+        process = subprocess.Popen([BIN + "/shmrec", "run", "--", *command], cwd=self.top, stdout=output,
+                                   stderr=output, env=self.environment, start_new_session=True)
+        self.processes.append(process)
+        if wait:
+            process.wait(timeout=60)
+        return process
+
+    def shmrec(self, *arguments):
+        result = subprocess.run([BIN + "/shmrec", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                timeout=60, env=self.environment, cwd=self.top)
+        if result.returncode != 0:
+            raise Failed("shmrec %s: %d\n%s" % (" ".join(arguments), result.returncode, result.stdout.decode()))
+        return result.stdout.decode()
+
+    def ask(self, method, path, body=None, socket=0, token=TOKEN):
+        import socket as sockets
+        connection = http.client.HTTPConnection("localhost", timeout=30)
+        connection.sock = sockets.socket(sockets.AF_UNIX)
+        connection.sock.settimeout(30)
+        connection.sock.connect(self.sockets[socket])
+        headers = {"Authorization": "Bearer " + token}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, data, dict(answer.getheaders())
+
+    def bundles(self):
+        return sorted(glob.glob(self.store + "/*.shmrec.tar.zst"))
+
+    def listed(self):
+        status, data, _ = self.ask("GET", "/v1/bundles")
+        if status != 200:
+            raise Failed("GET /v1/bundles: %d %s" % (status, data))
+        listed = json.loads(data)
+        return listed["bundles"] if isinstance(listed, dict) else listed
+
+    def runs(self):
+        return [path for path in glob.glob(self.spool + "/*") if os.path.isdir(path)]
+
+    def one_bundle(self, reason, seconds=30):
+        """Waits until the spool is empty; there must be one bundle, made for `reason`, and sound."""
+        wait_for("bundle", self.bundles, seconds)
+        wait_for("empty spool", lambda: not self.runs(), seconds)
+        triggers = [bundle["trigger"] for bundle in self.listed()]
+        if len(triggers) != 1 or reason not in triggers[0]:
+            raise Failed("expected one bundle for %r, but there are %s" % (reason, triggers))
+        self.shmrec("bundle", "verify", self.bundles()[0])
+        return self.bundles()[0]
+
+    def settle(self):
+        """Nothing is left in the spool."""
+        wait_for("empty spool", lambda: not self.runs())
+
+    def close(self, keep):
+        for process in self.processes:
+            for kill in (lambda: os.killpg(process.pid, signal.SIGKILL), process.kill):
+                try:
+                    kill()
+                except OSError:
+                    pass
+            process.wait()
+        self.log.close()
+        if not keep:
+            shutil.rmtree(self.top, ignore_errors=True)
+
+
+def pid_of(setting, text):
+    """The recorded process whose command line holds `text`."""
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            line = open(path).read()
+            if text in line and "shmrec" not in line.split("\0")[0] and setting.top in os.readlink(
+                    os.path.dirname(path) + "/cwd"):
+                return int(path.split("/")[2])
+        except OSError:
+            pass
+    return None
+
+
+# ---- What is collected ---------------------------------------------------------------------------
+
+def test_failure_is_found(setting):
+    setting.start_sidecar()
+    status = setting.run(BIN + "/shmem_producer_consumer").wait()
+    if status != 1:
+        raise Failed("exit status %d, alone it is 1" % status)
+    bundle = setting.one_bundle("exit 1")
+    address = [line.split(" at ")[1].split()[0] for line in open(setting.top + "/output") if " held 100." in line][0]
+    blame = setting.shmrec("blame", bundle, "--recording", "consumer", address)
+    if "shmem_producer_consumer.c:124" not in blame:
+        raise Failed("blame does not find line 124:\n" + blame)
+
+
+def test_success_leaves_nothing(setting):
+    setting.start_sidecar()
+    setting.run("true")
+    setting.settle()
+    if setting.bundles():
+        raise Failed("a bundle of a success")
+
+
+def test_signal(setting):
+    setting.start_sidecar()
+    setting.run("sh", "-c", "kill -SEGV $$")
+    setting.one_bundle("signal 11 (SIGSEGV)")
+
+
+def test_all_killed(setting):
+    setting.start_sidecar()
+    run = setting.run("sleep", "100", wait=False)
+    sleeper = wait_for("process", lambda: pid_of(setting, "sleep"))
+    for pid in (run.pid, sleeper):
+        os.kill(pid, signal.SIGKILL)
+    setting.one_bundle("")
+    if "SIGKILL" not in setting.listed()[0]["trigger"] and "lost" not in setting.listed()[0]["trigger"]:
+        raise Failed("trigger: %s" % setting.listed()[0]["trigger"])
+
+
+def test_crash_in_a_run_that_goes_on(setting):
+    setting.start_sidecar()
+    run = setting.run("sh", "-c", "sh -c 'kill -ABRT $$'; exec sleep 60", wait=False)
+    wait_for("bundle", setting.bundles)
+    if "signal 6" not in setting.listed()[0]["trigger"] or not setting.runs():
+        raise Failed("%s, runs %s" % (setting.listed(), setting.runs()))
+    setting.shmrec("bundle", "verify", setting.bundles()[0])
+    run.terminate()
+    setting.settle()
+
+
+def test_requests(setting):
+    setting.start_sidecar()
+    run = setting.run("sleep", "60", wait=False)
+    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    status, data, headers = setting.ask("POST", "/v1/bundles", {"trigger": "I want it"})
+    if status != 202:
+        raise Failed("POST: %d %s" % (status, data))
+    operation = wait_for("end of the operation",
+                         lambda: json.loads(setting.ask("GET", headers["Location"])[1]).get("bundle"))
+    status, data, _ = setting.ask("GET", "/v1/bundles/%s/content" % operation)
+    with open(setting.top + "/downloaded.shmrec.tar.zst", "wb") as file:
+        file.write(data)
+    setting.shmrec("bundle", "verify", setting.top + "/downloaded.shmrec.tar.zst")
+    if "I want it" not in setting.shmrec("bundle", "show", setting.top + "/downloaded.shmrec.tar.zst"):
+        raise Failed("the bundle does not say why it was made")
+    setting.shmrec("trigger", "--wait", "asked on the socket")
+    if len(setting.bundles()) != 2:
+        raise Failed("bundles: %s" % setting.bundles())
+    if setting.ask("GET", "/v1/bundles", token="wrong")[0] != 401:
+        raise Failed("a wrong token is let in")
+    if setting.ask("DELETE", "/v1/bundles/" + operation)[0] != 204 or len(setting.bundles()) != 1:
+        raise Failed("not deleted")
+    run.terminate()
+    setting.settle()
+
+
+def test_request_from_within(setting):
+    setting.start_sidecar()
+    run = setting.run("sleep", "60", wait=False)
+    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    listed = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config, "request", "/v1/processes"],
+                            stdout=subprocess.PIPE, timeout=30)
+    if listed.returncode != 0 or b"sleep" not in listed.stdout:
+        raise Failed("request: %d %s" % (listed.returncode, listed.stdout))
+    missing = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config, "request", "/v1/nothing"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+    if missing.returncode != 1 or missing.stdout or b"404" not in missing.stderr:
+        raise Failed("request of nothing: %s" % (missing,))
+    run.terminate()
+
+
+# ---- Rules and ways out --------------------------------------------------------------------------
+
+OTHER_RULES = """
+rules:
+- {name: touched, trigger: {file: '@TOP@/please'}}
+- {name: broken, trigger: {readiness: {url: 'http://127.0.0.1:%d/', failures: 2, period: 1s}}}
+"""
+
+
+def test_file_and_readiness(setting):
+    class Unwell(http.server.BaseHTTPRequestHandler):
+        status = 200
+
+        def do_GET(self):
+            self.send_response(Unwell.status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unwell)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with open(setting.config, "a") as file:
+        file.write((OTHER_RULES % server.server_address[1]).replace("@TOP@", setting.top))
+    setting.start_sidecar()
+    run = setting.run("sleep", "60", wait=False)
+    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    time.sleep(2.5)
+    if setting.bundles():
+        raise Failed("a bundle, and nothing has happened: %s" % setting.listed())
+    open(setting.top + "/please", "w").close()
+    wait_for("bundle of the touched file", lambda: len(setting.bundles()) == 1)
+    Unwell.status = 503
+    wait_for("bundle of the failed readiness", lambda: len(setting.bundles()) == 2)
+    if sorted(bundle["rule"] for bundle in setting.listed()) != ["broken", "touched"]:
+        raise Failed("%s" % setting.listed())
+    server.shutdown()
+    run.terminate()
+    setting.settle()
+
+
+def test_ways_out(setting):
+    os.mkdir(setting.top + "/elsewhere")
+    open(setting.top + "/termination", "w").close()
+    setting.start_sidecar()
+    setting.run("sh", "-c", "exit 3")
+    bundle = setting.one_bundle("exit 3")
+    wait_for("copy", lambda: os.path.exists(setting.top + "/elsewhere/" + os.path.basename(bundle)))
+    setting.shmrec("bundle", "verify", setting.top + "/elsewhere/" + os.path.basename(bundle))
+    wait_for("line", lambda: os.path.basename(bundle) in open(setting.top + "/termination").read())
+    wait_for("hook", lambda: os.path.exists(setting.top + "/hooked"))
+
+
+test_ways_out.config = """
+destinations:
+- {name: elsewhere, directory: '@TOP@/elsewhere'}
+- {name: line, terminationMessage: '@TOP@/termination'}
+- {name: hook, exec: {command: [/bin/sh, -c, 'echo $SHMREC_TRIGGER > @TOP@/hooked']}}
+"""
+
+
+# ---- What it survives ----------------------------------------------------------------------------
+
+def test_sidecar_comes_late(setting):
+    setting.environment["SHMREC_SIDECAR_WAIT"] = "20s"
+    setting.environment["SHMREC_SOCKET"] = setting.spool + "/sidecar.sock"
+    run = setting.run("sh", "-c", "exit 5", wait=False)
+    time.sleep(0.5)
+    setting.start_sidecar()
+    if run.wait(timeout=30) != 5:
+        raise Failed("exit status %d" % run.returncode)
+    setting.one_bundle("exit 5")
+
+
+def test_sidecar_is_killed_and_comes_again(setting):
+    setting.start_sidecar()
+    run = setting.run("sh", "-c", "sleep 2; exit 6", wait=False)
+    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    setting.kill_sidecar()
+    if run.wait(timeout=30) != 6:
+        raise Failed("exit status %d" % run.returncode)
+    if len(setting.runs()) != 1:
+        raise Failed("the run is not kept")
+    setting.start_sidecar()
+    setting.one_bundle("exit 6")
+
+
+def test_sidecar_is_told_to_end_at_once(setting):
+    setting.start_sidecar()
+    setting.run("sh", "-c", "exit 7")
+    status = setting.kill_sidecar(signal.SIGTERM)
+    if status != 0:
+        raise Failed("the sidecar ended with %d" % status)
+    if len(setting.bundles()) != 1 or setting.runs():
+        raise Failed("%s, %s" % (setting.bundles(), setting.runs()))
+
+
+def test_second_sidecar(setting):
+    setting.start_sidecar()
+    second = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, timeout=30)
+    if second.returncode == 0 or b"another" not in second.stdout:
+        raise Failed("%d: %s" % (second.returncode, second.stdout.decode()))
+    setting.run("sh", "-c", "exit 8")
+    setting.one_bundle("exit 8")
+
+
+def test_full_disk(setting):
+    if os.getuid() != 0:
+        raise Skipped("mounting needs root")
+    os.mkdir(setting.store)
+    if subprocess.call(["mount", "-t", "tmpfs", "-o", "size=64k", "none", setting.store]) != 0:
+        raise Skipped("mounting is not possible here")
+    try:
+        setting.start_sidecar()
+        setting.run(BIN + "/shmem_producer_consumer")
+        wait_for("complaint", lambda: b"No space left" in open(setting.top + "/sidecar.log", "rb").read())
+        if not setting.runs():
+            raise Failed("the run is gone, and there is no bundle")
+        subprocess.check_call(["mount", "-o", "remount,size=64m", setting.store])
+        setting.one_bundle("exit 1", 60)
+        setting.kill_sidecar(signal.SIGTERM)
+    finally:
+        if setting.sidecar and setting.sidecar.poll() is None:
+            setting.kill_sidecar()
+        subprocess.call(["umount", setting.store])
+
+
+def test_bad_configuration(setting):
+    with open(setting.config, "a") as file:
+        file.write("rules:\n- {name: a, trigger: {signal: [SIGNOTHING]}}\nretentoin: {}\n")
+    result = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, timeout=30)
+    text = result.stdout.decode()
+    if result.returncode != 2 or "sidecar.yaml:8:32:" not in text or "write retention" not in text:
+        raise Failed("%d\n%s" % (result.returncode, text))
+
+
+def run_test(name, function):
+    setting = Setting(getattr(function, "config", ""))
+    try:
+        function(setting)
+        setting.close(False)
+        print("%-45s passed" % name, flush=True)
+        return 0
+    except Skipped as why:
+        setting.close(False)
+        print("%-45s skipped: %s" % (name, why), flush=True)
+        return 77
+    except (Failed, OSError, ValueError, KeyError, IndexError, subprocess.SubprocessError) as wrong:
+        setting.close(True)
+        print("%-45s FAILED: %s\nfiles: %s" % (name, wrong, setting.top), flush=True)
+        return 1
+
+
+def main():
+    tests = {name[5:]: function for name, function in globals().items() if name.startswith("test_")}
+    wanted = sys.argv[2:] or list(tests)
+    results = [run_test(name, tests[name]) for name in wanted]
+    return 1 if 1 in results else 77 if set(results) == {77} else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
