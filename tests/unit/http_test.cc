@@ -144,15 +144,13 @@ TEST_F(HttpTest, BodiesThatAreNoRequestAreRefusedWithWhatWasExpected) {
     SCOPED_TRACE(body);
     const Response response = ask(post(body));
     expect_problem(response, 400);
-    EXPECT_NE(response.body.find("expected") + response.body.find("must be"), std::string::npos);
+    EXPECT_NE(response.body.find("must be a JSON object"), std::string::npos);
   }
   expect_problem(ask(post(R"({"trigger": ")" + std::string(300, 'a') + "\"}")), 400);
   expect_problem(ask(post(R"({"run": "unknown"})")), 400);
   expect_problem(ask(post("{}", "text/plain")), 415);
-  expect_problem(ask(post("{}", "application/json; charset=utf-8")).status == 202
-                     ? ask(post("{}", "application/jsonx"))
-                     : Response{},
-                 415);
+  expect_problem(ask(post("{}", "application/jsonx")), 415);
+  EXPECT_EQ(ask(post("{}", "application/json; charset=utf-8")).status, 202);
   expect_problem(ask(head("POST", "/v1/bundles",
                           "Content-Type: application/json\r\nContent-Encoding: gzip\r\n"
                           "Content-Length: 2\r\n") +
