@@ -29,7 +29,7 @@ constexpr size_t kMaxText = 512;    // of an executable or a mark
 constexpr size_t kMaxHoles = 1024;  // units waited for
 constexpr int kPatience = 30;       // polls that a unit is waited for: its writer died in it
 constexpr uint32_t kUnit = shmlog::kJournalUnitBytes;
-constexpr size_t kEventsPart = 1 << 20;         // bytes of events.jsonl a poll reads
+constexpr size_t kEventsPart = 256 << 10;       // bytes of events.jsonl a poll reads
 constexpr size_t kMaxExitLine = 4096;           // longer lines are execs
 constexpr uint32_t kExited = 1, kReplaced = 2;  // ProcessEntry::exit_known
 
