@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"dump", cmd_dump, "print a log or a bundle's manifest item by item"},
     {"bundle", cmd_bundle, "make, list, show, verify and extract bundles"},
     {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},
+    {"inject", cmd_inject, "add the sidecar to Kubernetes manifests"},
     {"policy", cmd_policy, "check a policy file, show the policy in force"},
     {"install", cmd_install, "copy this program to a volume, for containers of other images"},
     {"trigger", cmd_trigger, "ask the sidecar for a bundle"},
