@@ -66,7 +66,7 @@ int cmd_inject(int argc, char** argv) {
       "containers under shmrec run. Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, "
       "Jobs, CronJobs and lists of them are changed, the rest passes.",
       "shmrec inject"};
-  std::string path;
+  std::string path, mode = "native";
   inject::Options options;
   options.image = "localhost/shmrec-sidecar:" SHMREC_VERSION;
   options.version = SHMREC_VERSION;
@@ -82,10 +82,10 @@ int cmd_inject(int argc, char** argv) {
   app.add_option("--image", options.image, "Image of the sidecar")
       ->type_name("IMAGE")
       ->capture_default_str();
-  app.add_option("--mode", options.mode, "native: Kubernetes 1.29 or later; classic: before")
+  app.add_option("--mode", mode, "native: Kubernetes 1.29 or later; classic: before")
       ->type_name("native|classic")
-      ->transform(CLI::Transformer(std::map<std::string, inject::Mode>{
-          {"native", inject::Mode::kNative}, {"classic", inject::Mode::kClassic}}));
+      ->capture_default_str()
+      ->check(CLI::IsMember({"native", "classic"}).description(""));
   app.add_option("--policy-configmap", options.policy_configmap,
                  "ConfigMap whose key policy.yaml says what is recorded")
       ->type_name("NAME");
@@ -95,6 +95,7 @@ int cmd_inject(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (mode == "classic") options.mode = inject::Mode::kClassic;
   return run(path, options, explain);
 }
 
