@@ -65,7 +65,8 @@ bool Injector::is_injected(const PodTemplate& pod) {
       metadata ? metadata->object(problems_, "annotations") : std::nullopt;
   if (!annotations || !annotations->has_value(kInjectedAnnotation)) return false;
   const std::string version(annotations->text(kVersionAnnotation));
-  if (version != options_.version) {
+  // Absent where Kustomize added the sidecar.
+  if (!version.empty() && version != options_.version) {
     tell(pod, "was injected by shmrec " + shmrec::quoted(version) +
                   " and is left so; inject into the original to renew it");
   }
@@ -74,13 +75,17 @@ bool Injector::is_injected(const PodTemplate& pod) {
 
 std::vector<Object> Injector::chosen_containers(const PodTemplate& pod) {
   std::vector<Object> out;
-  for (const Object& container : pod.spec.objects(problems_, "containers")) {
-    const std::string_view name = container.text("name");
+  const SourceNode* containers = pod.spec.list(problems_, "containers");
+  if (containers == nullptr) return out;
+  for (const SourceNode* container : containers->items) {
+    const std::string_view name = scalar(*container, "name");
     seen_.emplace(name);
     const bool chosen = options_.containers.empty() ||
                         std::find(options_.containers.begin(), options_.containers.end(), name) !=
                             options_.containers.end();
-    if (chosen) out.push_back(container);
+    if (!chosen) continue;
+    const std::string path = pod.spec.path_of("containers") + "[" + std::string(name) + "]";
+    if (const auto object = Object::open(problems_, *container, path)) out.push_back(*object);
   }
   return out;
 }
@@ -99,10 +104,12 @@ void Injector::check_names(const YamlSource& source) {
 
 void Injector::refuse_names(const Object& object, std::string_view list, std::string_view key,
                             const std::vector<std::string_view>& ours) {
-  for (const Object& item : object.objects(problems_, list)) {
-    const std::string_view name = item.text(key);
+  const SourceNode* items = object.list(problems_, list);
+  if (items == nullptr) return;
+  for (const SourceNode* item : items->items) {
+    const std::string_view name = scalar(*item, key);
     if (std::find(ours.begin(), ours.end(), name) == ours.end()) continue;
-    problems_.report(item.entry(key)->value->where,
+    problems_.report(item->where,
                      object.path_of(list) + " has " + shmrec::quoted(name) +
                          " already; expected that inject adds it; remove or rename it");
   }
@@ -138,12 +145,14 @@ bool Injector::check_conflicts(const PodTemplate& pod, const std::vector<Object>
 
 // The user that all recorded containers run as: their recordings are for their user alone.
 std::string Injector::user_of_sidecar(const PodTemplate& pod, const std::vector<Object>& chosen) {
-  const std::optional<Object> of_pod = pod.spec.object(problems_, "securityContext");
+  const auto user_of = [](const Object& object) -> std::string_view {
+    const SourceNode* context = find_value(object.node(), "securityContext");
+    return context != nullptr ? scalar(*context, "runAsUser") : "";
+  };
   std::set<std::string> users;
   for (const Object& container : chosen) {
-    const std::optional<Object> own = container.object(problems_, "securityContext");
-    const bool by_itself = own && own->has_value("runAsUser");
-    users.emplace(by_itself ? own->text("runAsUser") : of_pod ? of_pod->text("runAsUser") : "");
+    const std::string_view own = user_of(container);
+    users.emplace(own.empty() ? user_of(pod.spec) : own);
   }
   const std::string user = users.size() == 1 ? *users.begin() : "";
   const bool number = !user.empty() && user.size() < 10 &&

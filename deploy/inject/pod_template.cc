@@ -34,11 +34,6 @@ bool is_api(std::string_view version, std::string_view api) {
   return api.ends_with('/') ? version.starts_with(api) : version == api;
 }
 
-std::string_view scalar(const SourceNode& map, std::string_view name) {
-  const SourceNode* value = find_value(map, name);
-  return value != nullptr && value->type == Type::kScalar ? std::string_view(value->text) : "";
-}
-
 const char* describe(const SourceNode& node) {
   constexpr const char* kNames[] = {"nothing", "a value", "a list", "a map"};
   return kNames[static_cast<int>(node.type)];
@@ -88,6 +83,11 @@ void find_in(Problems& problems, const SourceNode& node, std::vector<PodTemplate
 }
 
 }  // namespace
+
+std::string_view scalar(const SourceNode& map, std::string_view name) {
+  const SourceNode* value = find_value(map, name);
+  return value != nullptr && value->type == Type::kScalar ? std::string_view(value->text) : "";
+}
 
 std::optional<Object> Object::open(Problems& problems, const SourceNode& node, std::string path) {
   const std::string what = path.empty() ? "the object" : path;
@@ -147,18 +147,6 @@ const SourceNode* Object::list(Problems& problems, std::string_view field) const
     return nullptr;
   }
   return report_shared(problems, value, path_of(field)) ? nullptr : &value;
-}
-
-std::vector<Object> Object::objects(Problems& problems, std::string_view field) const {
-  std::vector<Object> out;
-  const SourceNode* items = list(problems, field);
-  if (items == nullptr) return out;
-  for (const SourceNode* item : items->items) {
-    const std::string name = item->type == Type::kMap ? std::string(scalar(*item, "name")) : "";
-    std::optional<Object> object = open(problems, *item, path_of(field) + "[" + name + "]");
-    if (object) out.push_back(*object);
-  }
-  return out;
 }
 
 std::vector<PodTemplate> find_pods(Problems& problems, const SourceNode& document) {

@@ -14,7 +14,10 @@
 
 namespace shmrec::inject {
 
-// A map of which fields are read or changed. Reports what would make that wrong: another type, a
+// The text of `map`'s scalar `name`, or "". Of a node that is no map too.
+std::string_view scalar(const SourceNode& map, std::string_view name);
+
+// A map of which fields are to be changed. Reports what would make that wrong: another type, a
 // key given twice, merge keys, and being shared by an alias, so that a change would show in other
 // places.
 class Object {
@@ -34,8 +37,6 @@ class Object {
   std::optional<Object> object(Problems& problems, std::string_view field) const;
   // The list at `field`; nullptr as above.
   const SourceNode* list(Problems& problems, std::string_view field) const;
-  // The maps in the list at `field`, each with its name in its path.
-  std::vector<Object> objects(Problems& problems, std::string_view field) const;
 
  private:
   Object(const SourceNode& node, std::string path) : node_(&node), path_(std::move(path)) {}

@@ -47,7 +47,7 @@ struct YamlSource {
 
 inline constexpr size_t kMaxSourceBytes = size_t{4} << 20;
 inline constexpr size_t kMaxSourceDepth = 64;
-inline constexpr size_t kMaxSourceNodes = 400'000;  // aliases expanded
+inline constexpr size_t kMaxSourceNodes = 200'000;  // aliases expanded
 
 // `file` is the text's name in messages.
 Result<YamlSource> read_source(std::string_view text, std::string_view file);

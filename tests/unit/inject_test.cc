@@ -227,9 +227,23 @@ TEST(Inject, RefusesToChangeWhatAnAliasShares) {
   EXPECT_THAT(refused(pods), HasSubstr("alias"));
 }
 
+TEST(Inject, WhatItOnlyReadsMayBeShared) {
+  const std::string text = with(kPod, "{runAsUser: 1000}", "&user {runAsUser: 1000}") +
+                           "    securityContext: *user\n    env: [&e {name: E}]\n"
+                           "  - &o {name: other, command: [b], env: [*e], volumeMounts: []}\n"
+                           "  initContainers: [*o]\n";
+  Options one = options();
+  one.containers = {"app"};
+  const Injection injection = injected(text, one);
+  EXPECT_TRUE(injection.notes.empty());
+  EXPECT_THAT(injection.yaml, HasSubstr("env: [{\"name\": \"SHMREC_SPOOL\", \"value\": "
+                                        "\"/var/spool/shmrec\"}, &e {name: E}]"));
+  EXPECT_THAT(refused(text), HasSubstr("spec.containers[other] is to be changed"));
+}
+
 TEST(Inject, RefusesItsOwnNames) {
   EXPECT_THAT(refused(std::string(kPod) + "  volumes: [{name: shmrec-spool}]\n"),
-              HasSubstr("f.yaml:11:20: spec.volumes has 'shmrec-spool' already"));
+              HasSubstr("f.yaml:11:13: spec.volumes has 'shmrec-spool' already"));
   EXPECT_THAT(refused(with(kPod, "[a]", "[/shmrec/shmrec, run, a]")),
               HasSubstr("under shmrec already"));
   EXPECT_THAT(refused(std::string(kPod) + "    env: [{name: SHMREC_SPOOL}]\n"),
