@@ -192,6 +192,9 @@ class Expected(unittest.TestCase):
                     continue
                 for each in ("shmrec-install", "shmrec-sidecar"):
                     ours = dict(container(spec, each))
+                    if "env" in ours:
+                        ours["env"] = [variable for variable in ours["env"]
+                                       if variable["name"] != "SHMREC_SIDECAR_CONFIG"]
                     ours["volumeMounts"] = [mount for mount in ours["volumeMounts"]
                                             if mount["name"] != "shmrec-config"]
                     self.assertEqual(ours, container(injected, each))

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""deploy/kubectl-shmrec against a server that answers as the sidecar does, by a kubectl that runs `exec`
+and `port-forward` on this machine. usage: plugin_test.py SHMREC"""
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+PLUGIN = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "kubectl-shmrec"
+TOKEN = "secret-token"
+
+# kubectl [ACCESS] exec POD -c CONTAINER -- PROGRAM..., and port-forward POD :PORT. Both write down how
+# they were called.
+KUBECTL = """#!/bin/bash
+printf '%s\\n' "$*" >>"$CALLS"
+while [ "$1" != exec ] && [ "$1" != port-forward ]; do shift; done
+if [ "$1" = exec ]; then
+  [ "$2" = web-1 ] && [ "$3" = -c ] && [ "$5" = -- ] || exit 9
+  PATH=$PROGRAMS:$PATH
+  exec "${@:6}"
+fi
+echo "Forwarding from 127.0.0.1:$SERVER_PORT -> ${3#:}"
+exec sleep 60
+"""
+# shmrec-sidecar request [-X METHOD] [-d BODY] PATH
+SIDECAR = """#!/bin/bash
+[ "$1" = request ] && [ "$2" = -X ] || exit 9
+method=$3; shift 3; data=()
+if [ "$1" = -d ]; then data=(--data-binary "$2"); shift 2; fi
+exec curl -sS --fail-with-body -X "$method" -H "Authorization: Bearer $SERVER_TOKEN" "${data[@]}" \\
+  "http://127.0.0.1:$SERVER_PORT$1"
+"""
+
+
+class Sidecar(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body, **headers):
+        data = body if isinstance(body, bytes) else (json.dumps(body, indent=2) + "\n").encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        state = self.server.state
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(401, {"title": "Unauthorized", "detail": "no token"})
+        if self.path == "/v1/bundles":
+            return self.answer(200, {"bundles": [{"name": name, "trigger": "a \"name\": \"b\""}
+                                                 for name in state["bundles"]]})
+        if self.path.startswith("/v1/operations/"):
+            state["asked"] += 1
+            if state["asked"] < 3:
+                return self.answer(200, {"id": "7f", "state": "running", "started": "t"})
+            return self.answer(200, state["operation"])
+        name = self.path.removeprefix("/v1/bundles/").removesuffix("/content")
+        if name in state["bundles"]:
+            return self.answer(200, state["bundles"][name])
+        if self.path in ("/v1/info", "/v1/processes"):
+            return self.answer(200, {"path": self.path})
+        self.answer(404, {"title": "Not Found", "detail": "There is no such bundle."})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.state["posted"] = body
+        if self.server.state["busy"]:
+            return self.answer(429, {"title": "Too Many Requests", "detail": "Another bundle is made."})
+        self.answer(202, {"id": "7f", "state": "running", "started": "t"}, Location="/v1/operations/7f")
+
+
+class Plugin(unittest.TestCase):
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        for name, text in (("kubectl", KUBECTL), ("shmrec-sidecar", SIDECAR)):
+            (self.directory / name).write_text(text)
+            (self.directory / name).chmod(0o755)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sidecar)
+        self.state = self.server.state = {
+            "bundles": {}, "asked": 0, "busy": False,
+            "operation": {"id": "7f", "state": "succeeded", "bundle": "new.shmrec.tar.zst"}}
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.server_close)
+        self.addCleanup(self.server.shutdown)
+        self.out = self.directory / "out"
+        self.out.mkdir()
+
+    def plugin(self, *arguments, **environment):
+        return subprocess.run(
+            [PLUGIN, *arguments], capture_output=True, text=True, timeout=60, cwd=self.out,
+            env={**os.environ, "KUBECTL": str(self.directory / "kubectl"), "SHMREC": "/no/shmrec",
+                 "CALLS": str(self.directory / "calls"), "PROGRAMS": str(self.directory),
+                 "SERVER_PORT": str(self.server.server_port), "SERVER_TOKEN": TOKEN,
+                 "SHMREC_POLL_SECONDS": "0.01", **environment})
+
+    def calls(self):
+        return (self.directory / "calls").read_text()
+
+    WAYS = ([], ["--port", "7070"])
+
+    def test_status_and_bundles_show_what_the_sidecar_says(self):
+        for way in self.WAYS:
+            done = self.plugin("status", "web-1", *way, SHMREC_TOKEN=TOKEN)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn('"path": "/v1/info"', done.stdout)
+            self.assertIn('"path": "/v1/processes"', done.stdout)
+            self.assertIn('"bundles": []', self.plugin("bundles", "web-1", *way, SHMREC_TOKEN=TOKEN).stdout)
+
+    def test_pull_takes_the_newest_byte_for_byte(self):
+        data = bytes(range(256)) * 5000 + b"\r\n\0"
+        self.state["bundles"] = {"old.shmrec.tar.zst": b"old", "new-1.shmrec.tar.zst": data}
+        for way in self.WAYS:
+            done = self.plugin("pull", "web-1", *way, SHMREC_TOKEN=TOKEN)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "new-1.shmrec.tar.zst\n", ""))
+            self.assertEqual((self.out / "new-1.shmrec.tar.zst").read_bytes(), data)
+            (self.out / "new-1.shmrec.tar.zst").unlink()
+        done = self.plugin("pull", "web-1", "old.shmrec.tar.zst", "-o", "here")
+        self.assertEqual((done.stdout, (self.out / "here").read_bytes()), ("here\n", b"old"))
+
+    def test_pull_leaves_nothing_behind_when_it_fails(self):
+        for way in self.WAYS:
+            done = self.plugin("pull", "web-1", "none.shmrec.tar.zst", *way, SHMREC_TOKEN=TOKEN)
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(list(self.out.iterdir()), [])
+        self.assertIn("There is no such bundle.", done.stderr)
+        self.assertIn("web-1 has no bundle", self.plugin("pull", "web-1").stderr)
+
+    def test_pull_takes_no_path_from_the_sidecar(self):
+        for name in ("../evil", "/etc/evil", ".hidden", "-o"):
+            self.state["bundles"] = {name: b"x"}
+            done = self.plugin("pull", "web-1")
+            self.assertEqual((done.returncode, list(self.out.iterdir())), (2, []), done.stderr)
+
+    def test_pull_verifies_where_shmrec_is(self):
+        self.state["bundles"] = {"b.shmrec.tar.zst": b"no bundle"}
+        done = self.plugin("pull", "web-1", SHMREC=SHMREC)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("not whole", done.stderr)
+        self.assertFalse((self.out / "b.shmrec.tar.zst").exists())
+
+    def test_trigger_waits_for_the_bundle(self):
+        for way in self.WAYS:
+            self.state["asked"] = 0
+            done = self.plugin("trigger", "web-1", "-r", "run-1", 'looks "wrong"', *way, SHMREC_TOKEN=TOKEN)
+            self.assertEqual((done.returncode, done.stdout), (0, "new.shmrec.tar.zst\n"), done.stderr)
+            self.assertEqual(self.state["posted"], {"run": "run-1", "trigger": 'looks "wrong"'})
+            self.assertEqual(self.state["asked"], 3)
+
+    def test_trigger_says_why_there_is_no_bundle(self):
+        self.state["operation"] = {"id": "7f", "state": "failed", "error": "disk full"}
+        done = self.plugin("trigger", "web-1")
+        self.assertEqual((done.returncode, done.stderr), (1, "kubectl-shmrec: disk full\n"))
+        self.state["busy"] = True
+        done = self.plugin("trigger", "web-1", "--port", SHMREC_TOKEN=TOKEN)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Another bundle is made.", done.stderr)
+
+    def test_access_options_go_to_kubectl_and_the_token_does_not(self):
+        self.plugin("bundles", "-n", "prod", "--context=c", "web-1", "-c", "side")
+        self.assertEqual(self.calls(), "-n prod --context=c exec web-1 -c side -- "
+                                       "shmrec-sidecar request -X GET /v1/bundles\n")
+        self.plugin("bundles", "web-1", "--port", "99", SHMREC_TOKEN=TOKEN)
+        self.assertIn("port-forward web-1 :99\n", self.calls())
+        self.assertNotIn(TOKEN, self.calls())
+
+    def test_a_wrong_token_is_refused(self):
+        done = self.plugin("bundles", "web-1", "--port", SHMREC_TOKEN="x")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Unauthorized", done.stderr)
+        done = self.plugin("bundles", "web-1", "--port")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("SHMREC_TOKEN", done.stderr)
+
+    def test_bad_usage(self):
+        for arguments in ([], ["x"], ["status"], ["pull", "p", "--what"], ["pull", "p", "-o"]):
+            self.assertEqual(self.plugin(*arguments).returncode, 2, arguments)
+        self.assertEqual(self.plugin("--help").returncode, 0)
+
+    def test_inject_is_that_of_shmrec(self):
+        done = self.plugin("inject", "-f", "/dev/null", "--explain", SHMREC=SHMREC)
+        self.assertEqual((done.returncode, done.stdout.splitlines()[0]), (0, "nothing is added"))
+
+
+if __name__ == "__main__":
+    SHMREC = sys.argv.pop(1)
+    if shutil.which("curl") is None:
+        print("skipped: needs curl")
+        sys.exit(77)
+    unittest.main()
