@@ -27,7 +27,8 @@ struct DurationUnit {
   std::string_view text;
   uint64_t ms;
 };
-constexpr DurationUnit kDurationUnits[] = {{"m", 60'000}, {"s", 1000}, {"ms", 1}};
+constexpr DurationUnit kDurationUnits[] = {
+    {"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}};
 
 // `count` of the unit `name`; nothing if there is none or it does not fit.
 template <typename Unit, size_t N>
@@ -85,7 +86,7 @@ std::string format_duration(uint64_t ms) {
 std::string wait_problem(std::optional<uint64_t> ms, std::string_view text) {
   if (!ms) {
     return quoted(text) +
-           " is no duration; expected a whole number with a unit (ms, s, m); write for example 5s";
+           " is no duration; expected a whole number with a unit (ms, s, m, h, d); write for example 5s";
   }
   if (*ms <= kMaxSidecarWaitMs) return "";
   return quoted(text) + " is out of range; expected 0s to " + format_duration(kMaxSidecarWaitMs) +

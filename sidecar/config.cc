@@ -202,6 +202,7 @@ void read_rules(Problems& problems, const Field& field, Config& config) {
     if (!is_type(problems, item, Type::kMap, "rules", "write '- name: ...'")) return;
     read_map(problems, item.value, "rule", kRuleKeys, rule);
     config.rules.push_back(std::move(rule));
+    if (problems.any()) return;  // the rule may be wrong because of that
     if (const Result<> good = check_rules(config.rules); !good)
       problems.report(item.value.where, good.error().message);
   });
@@ -352,17 +353,24 @@ Result<> apply_environment(const char* const* environment, Config& config) {
   struct {
     const char* name;
     std::string* value;
-  } const variables[] = {{"SHMREC_SPOOL", &config.spool},
-                         {"SHMREC_STORE", &config.store},
-                         {"SHMREC_TOKEN_FILE", &config.token_file}};
+    bool is_path;
+  } const variables[] = {{"SHMREC_SPOOL", &config.spool, true},
+                         {"SHMREC_STORE", &config.store, true},
+                         {"SHMREC_TOKEN_FILE", &config.token_file, true},
+                         {"SHMREC_LISTEN", &config.artefact_listen, false}};
   for (const auto& known : variables) {
     const std::string value = variable(environment, known.name);
     if (value.empty()) continue;
-    if (!value.starts_with('/'))
+    if (known.is_path && !value.starts_with('/'))
       return Error{std::string("environment variable ") + known.name + " is " + shmrec::quoted(value) +
                    "; expected an absolute path; begin it with '/'"};
-    *known.value = value;
+    *known.value = known.is_path || value != "none" ? value : "";
   }
+  const std::string no_auth = variable(environment, "SHMREC_NO_AUTH");
+  if (!no_auth.empty() && no_auth != "0" && no_auth != "1")
+    return Error{"environment variable SHMREC_NO_AUTH is " + shmrec::quoted(no_auth) +
+                 "; expected 1 or 0; unset it to keep the configuration's http.noAuth"};
+  if (!no_auth.empty()) config.no_auth = no_auth == "1";
   return Unit{};
 }
 

@@ -499,8 +499,10 @@ TEST(PolicyDuration, IsAWholeNumberWithAUnit) {
   EXPECT_EQ(parse_duration("500ms"), 500u);
   EXPECT_EQ(parse_duration("5s"), 5000u);
   EXPECT_EQ(parse_duration("1m"), 60000u);
+  EXPECT_EQ(parse_duration("2h"), 7200000u);
+  EXPECT_EQ(parse_duration("7d"), 604800000u);
   EXPECT_EQ(parse_duration("0s"), 0u);
-  for (const char* wrong : {"", "5", "s", "-1s", "+1s", " 1s", "1 s", "1.5s", "1h", "1S", "1m30s",
+  for (const char* wrong : {"", "5", "s", "-1s", "+1s", " 1s", "1 s", "1.5s", "1w", "1S", "1m30s",
                             "99999999999999999999s", "18446744073709551615m"}) {
     EXPECT_EQ(parse_duration(wrong), std::nullopt) << wrong;
   }
@@ -596,7 +598,7 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
       "unit (Ki, Mi, Gi, Ti, k, M, G, T); write for example 256MiB");
   EXPECT_EQ(failure({"SHMREC_SIDECAR_WAIT=5"}),
             "environment variable SHMREC_SIDECAR_WAIT: '5' is no duration; expected a whole number "
-            "with a unit (ms, s, m); write for example 5s");
+            "with a unit (ms, s, m, h, d); write for example 5s");
   EXPECT_EQ(failure({"SHMREC_SIDECAR_WAIT=11m"}),
             "environment variable SHMREC_SIDECAR_WAIT: '11m' is out of range; expected 0s to 10m; "
             "write a duration in between");

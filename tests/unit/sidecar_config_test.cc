@@ -1,0 +1,89 @@
+// The sidecar's configuration: what is documented is accepted, what is wrong is named with its place.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "sidecar/config.h"
+
+namespace shmrec::sidecar {
+namespace {
+
+std::string text_of(const std::string& path) {
+  std::ifstream file(std::string(SHMREC_SOURCE_DIR) + "/" + path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+const std::string kHead = "apiVersion: shmrec/v1\nkind: Sidecar\n";
+
+Result<Config> parsed(const std::string& rest) { return parse_config(kHead + rest, "s.yaml"); }
+
+std::string mistake(const std::string& rest) {
+  const Result<Config> config = parsed(rest);
+  return config ? "accepted" : config.error().message;
+}
+
+TEST(SidecarConfig, TheDocumentedExampleIsAccepted) {
+  const std::string document = text_of("docs/sidecar.md");
+  const size_t begin = document.find("```yaml\n") + 8;
+  const Result<Config> config = parse_config(document.substr(begin, document.find("```", begin) - begin), "d");
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  ASSERT_EQ(config->rules.size(), 3u);
+  EXPECT_TRUE(config->rules[0].trigger.any_process);
+  EXPECT_EQ(config->rules[0].limit.window_s, 3600);
+  EXPECT_EQ(config->rules[1].filter.command, "server *");
+  EXPECT_EQ(config->retention.age_s, 30u * 86400);
+  EXPECT_EQ(config->destinations[1].termination_message, "/dev/termination-log");
+}
+
+TEST(SidecarConfig, TheDeployedExampleIsAccepted) {
+  const Result<Config> config = parse_config(text_of("deploy/sidecar.yaml"), "d");
+  EXPECT_TRUE(config.ok()) << config.error().message;
+}
+
+TEST(SidecarConfig, NothingGivenIsTheDefaults) {
+  const Result<Config> config = parsed("");
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->rules.size(), Config::default_rules().size());
+  EXPECT_EQ(config->artefact_listen, "127.0.0.1:7070");
+  EXPECT_TRUE(config->join);
+}
+
+TEST(SidecarConfig, SignalsAreNamesOrNumbers) {
+  const Result<Config> config = parsed("rules:\n- {name: a, trigger: {signal: [SIGSEGV, ABRT, 7]}}\n");
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->rules[0].trigger.signals, (std::vector<int>{11, 6, 7}));
+}
+
+TEST(SidecarConfig, MistakesAreNamedWithPlaceAndFix) {
+  EXPECT_EQ(mistake("retentoin: {}\n").substr(0, 60),
+            std::string("s.yaml:3:1: unknown key 'retentoin' in sidecar configuration, did you mean "
+                        "'retention'?").substr(0, 60));
+  EXPECT_NE(mistake("rules:\n- {name: a, trigger: {signal: [SIGNOTHING]}}\n").find("s.yaml:4:32: "),
+            std::string::npos);
+  EXPECT_NE(mistake("rules:\n- {name: a, trigger: {request: true}, egress: [nowhere]}\n")
+                .find("which is no destination"),
+            std::string::npos);
+  EXPECT_NE(mistake("destinations:\n- {name: a, directory: /a, terminationMessage: /b}\n")
+                .find("s.yaml:4:3: a destination with 2 ways"),
+            std::string::npos);
+  EXPECT_NE(mistake("store: relative\n").find("expected an absolute path"), std::string::npos);
+  EXPECT_NE(mistake("rules: 7\n").find("s.yaml:3:8: 'rules' is a number"), std::string::npos);
+  EXPECT_NE(mistake("retention: {count: -1}\n").find("a whole number from 0"), std::string::npos);
+}
+
+TEST(SidecarConfig, TheEnvironmentOverrides) {
+  const char* const environment[] = {"SHMREC_SPOOL=/a", "SHMREC_LISTEN=none", "SHMREC_NO_AUTH=1", nullptr};
+  const Result<Config> config = load_config(std::nullopt, environment);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->spool, "/a");
+  EXPECT_EQ(config->artefact_listen, "");
+  EXPECT_TRUE(config->no_auth);
+  const char* const wrong[] = {"SHMREC_NO_AUTH=yes", nullptr};
+  EXPECT_FALSE(load_config(std::nullopt, wrong).ok());
+}
+
+}  // namespace
+}  // namespace shmrec::sidecar
