@@ -57,7 +57,7 @@ struct BootInfo {
   int32_t log_fd;           // kApi: open descriptor of the shmlog, stays the caller's; kInjected: -1
   uint32_t start_kind;      // shmlog::StartKind
   uint32_t launcher_uid;
-  uint32_t reserved0;
+  uint32_t launcher;        // its number in the log: shmlog::LaneEntry::launcher; 0: none
 };
 
 // ---- Calls: fcntl(-1, kCallCommand, op, argument, length) --------------------------------------------

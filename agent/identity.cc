@@ -130,7 +130,28 @@ uint64_t birth_time(const struct statx& status) {
   return static_cast<uint64_t>(status.stx_btime.tv_sec) * 1000000000 + status.stx_btime.tv_nsec;
 }
 
+// What tells apart objects of one inode number that are not the same.
+uint64_t generation_of(const MapLine& line, const SegmentIdentity& identity) {
+  // Shared memory identifiers, which are the inode numbers, begin at 0 in each IPC namespace.
+  if (identity.kind == SegmentKind::kSysV) return namespace_inode("/proc/self/ns/ipc");
+  struct statx status;
+  const bool known =
+      has_generation(identity) &&
+      !failed(sys(__NR_statx, -100 /* AT_FDCWD */, line.path, 0, STATX_INO | STATX_BTIME, &status)) &&
+      status.stx_ino == line.inode;
+  return known ? birth_time(status) : 0;
+}
+
 }  // namespace
+
+uint64_t namespace_inode(const char* path) {
+  char link[64];
+  uint64_t inode = 0;
+  const int64_t size = sys(__NR_readlink, path, link, sizeof link);  // "pid:[4026531836]"
+  for (int64_t i = 0; i < size; ++i)
+    if (link[i] >= '0' && link[i] <= '9') inode = inode * 10 + static_cast<uint64_t>(link[i] - '0');
+  return inode;
+}
 
 bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* context) {
   LineReader reader("/proc/self/maps");
@@ -159,11 +180,8 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
         wanted.identity->inode = line.inode;
         classify(wanted.identity, line.path);
         wanted.found = line.inode != 0;
-        struct statx status;
-        if (has_generation(*wanted.identity) &&
-            !failed(sys(__NR_statx, -100 /* AT_FDCWD */, line.path, 0, STATX_INO | STATX_BTIME, &status)) &&
-            status.stx_ino == line.inode)
-          wanted.identity->generation = birth_time(status);
+        wanted.identity->generation = generation_of(line, *wanted.identity);
+        if (wanted.identity->kind == SegmentKind::kSysV) wanted.identity->device = 0;  // as in do_shmat
         return false;
       },
       &search);

@@ -18,4 +18,7 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity);
 // The identity of what descriptor `fd` maps. False: not something with an identity (a device).
 bool identify_descriptor(int fd, SegmentIdentity* identity);
 
+// The inode that a link like /proc/self/ns/pid names; 0 if it cannot be read.
+uint64_t namespace_inode(const char* path);
+
 }  // namespace shmrec::agent

@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "agent/agent_abi.h"
+#include "agent/identity.h"
 #include "agent/stripes.h"
 #include "policy/match.h"
 
@@ -18,6 +19,7 @@ constexpr uint32_t kClockEvery = 64;  // records between two clock records
 
 bool attached = false;
 uint64_t own_pid_namespace = 0;
+uint32_t own_launcher = 0;
 
 uint8_t* file_base() { return reinterpret_cast<uint8_t*>(kLogBase); }
 
@@ -26,7 +28,14 @@ bool area_ok(const Area& area, uint64_t bytes, uint32_t entry_bytes) {
          static_cast<uint64_t>(area.count) * entry_bytes <= bytes - area.offset;
 }
 
+// A child of fork may be in another namespace than its parent.
+void find_pid_namespace() {
+  if (const uint64_t found = namespace_inode("/proc/self/ns/pid")) own_pid_namespace = found;
+}
+
 }  // namespace
+
+uint64_t pid_namespace() { return own_pid_namespace; }
 
 LaneEntry& lane_at(uint32_t lane) { return log_area<LaneEntry>(log_header().lanes)[lane]; }
 
@@ -36,7 +45,7 @@ void count_loss(Loss loss, uint64_t by) {
   if (attached) fetch_add(&log_header().losses[static_cast<uint32_t>(loss)], by);
 }
 
-int64_t log_attach(int fd, uint64_t bytes) {
+int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher) {
   const int64_t at = sys(__NR_mmap, kLogBase, bytes, PROT_READ | PROT_WRITE,
                          MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
   if (at != static_cast<int64_t>(kLogBase)) return failed(at) ? at : -17;
@@ -56,10 +65,8 @@ int64_t log_attach(int fd, uint64_t bytes) {
     return -22;
   }
   attached = true;
-  char link[64];
-  const int64_t size = sys(__NR_readlink, "/proc/self/ns/pid", link, sizeof link - 1);
-  for (int64_t i = 0; i < size; ++i)
-    if (link[i] >= '0' && link[i] <= '9') own_pid_namespace = own_pid_namespace * 10 + (link[i] - '0');
+  own_launcher = launcher;
+  find_pid_namespace();
   return 0;
 }
 
@@ -67,8 +74,9 @@ int64_t log_attach(int fd, uint64_t bytes) {
 
 bool lane_dead(const LaneEntry& lane) {
   if (load(&lane.state) == static_cast<uint32_t>(EntryState::kEnded)) return true;
-  const uint64_t name_space = load(&lane.pid_namespace);
-  if (name_space != own_pid_namespace) return false;  // its pid means nothing here; stripes.cc takes its stripes in time
+  if (load(&lane.launcher) == kLauncherGone) return true;
+  // Its pid means nothing here; stripes.cc takes its stripes in time.
+  if (load(&lane.pid_namespace) != own_pid_namespace) return false;
   const int32_t pid = load(&lane.pid), tid = load(&lane.tid);
   if (pid <= 0 || sys(__NR_tgkill, pid, tid, 0) == -3) return true;
   const int64_t pidfd = sys(__NR_pidfd_open, pid, 0);  // a zombie still takes signals
@@ -130,7 +138,8 @@ bool lane_take(Thread* thread) {
   lane.process = thread->process->index;
   lane.pid = thread->process->pid;
   lane.tid = thread->tid;
-  lane.pid_namespace = own_pid_namespace;
+  lane.pid_namespace = static_cast<uint32_t>(own_pid_namespace);
+  lane.launcher = own_launcher;
   store(&lane.state, static_cast<uint32_t>(EntryState::kLive));
   thread->lane = index;
   thread->lane_entry = &lane;
@@ -358,6 +367,7 @@ void process_renamed(Process* process) { read_comm(process->entry->name, sizeof 
 void process_enter(Process* process, uint32_t parent, StartKind kind) {
   Header& header = log_header();
   process->pid = static_cast<int32_t>(sys(__NR_getpid));
+  if (kind != StartKind::kVfork) find_pid_namespace();  // its memory is its parent's
   const uint32_t index = load(&header.next_process) < header.processes.count
                              ? fetch_add(&header.next_process, 1u)
                              : header.processes.count;
@@ -370,6 +380,7 @@ void process_enter(Process* process, uint32_t parent, StartKind kind) {
   random_id(entry);
   entry.pid = process->pid;
   entry.parent_pid = static_cast<int32_t>(sys(__NR_getppid));
+  entry.pid_namespace = own_pid_namespace;
   entry.parent = parent;
   entry.start_kind = static_cast<uint32_t>(kind);
   entry.start_tsc = rdtsc();
@@ -432,17 +443,24 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   entry.order = rules[entry.rule - 1].order;
 }
 
-// Held for the time of entering one segment. The holder writes its pid; a dead holder is replaced.
+// Whether the holder of the tables is dead. One of another namespace never is: its pid means nothing here.
+bool table_holder_dead(uint32_t word) {
+  const uint32_t pid = word & ((1u << kTableLockPidBits) - 1);
+  if (word != table_lock_word(own_pid_namespace, pid)) return false;
+  LaneEntry probe = {};
+  probe.pid = probe.tid = static_cast<int32_t>(pid);
+  probe.pid_namespace = static_cast<uint32_t>(own_pid_namespace);
+  return lane_dead(probe);
+}
+
+// Held for the time of entering one segment. A dead holder is replaced, and one that does not move.
 void tables_lock() {
   Header& header = log_header();
-  const uint32_t self = static_cast<uint32_t>(sys(__NR_getpid));
+  const uint32_t self = table_lock_word(own_pid_namespace, static_cast<uint32_t>(sys(__NR_getpid)));
   for (uint32_t tries = 1; !compare_exchange(&header.table_lock, 0u, self); ++tries) {
     sys(__NR_sched_yield);
     const uint32_t holder = load(&header.table_lock);
-    LaneEntry probe = {};
-    probe.pid = probe.tid = static_cast<int32_t>(holder);
-    probe.pid_namespace = own_pid_namespace;
-    if (holder && tries % 64 == 0 && (lane_dead(probe) || tries > 100000))
+    if (holder && tries % 64 == 0 && (table_holder_dead(holder) || tries > 100000))
       compare_exchange(&header.table_lock, holder, 0u);
   }
 }

@@ -7,8 +7,10 @@
 
 namespace shmrec::agent {
 
-// Maps the log at kLogBase from `fd`. 0 or -errno; checks magic, version and areas.
-int64_t log_attach(int fd, uint64_t bytes);
+// Maps the log at kLogBase from `fd`. 0 or -errno; checks magic, version and areas. `launcher`: number
+// of the one that started this process, or 0.
+int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher);
+uint64_t pid_namespace();  // of this process, 0 if unknown
 shmlog::Header& log_header();
 template <typename T>
 T* log_area(const shmlog::Area& area) {

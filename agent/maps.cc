@@ -297,8 +297,10 @@ static_assert(sizeof(SysvStatus) == 112);
 bool traced_sysv(uint64_t id) {
   const Header& header = log_header();
   const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
+  const uint64_t ipc_namespace = namespace_inode("/proc/self/ns/ipc");
   for (uint32_t i = min(load(&header.next_segment), header.segments.count); i-- > 1;)
-    if (entries[i].kind == static_cast<uint32_t>(SegmentKind::kSysV) && entries[i].inode == id)
+    if (entries[i].kind == static_cast<uint32_t>(SegmentKind::kSysV) && entries[i].inode == id &&
+        entries[i].generation == ipc_namespace)
       return entries[i].mode == static_cast<uint32_t>(SegmentMode::kTrace);
   return false;
 }
@@ -340,6 +342,7 @@ Answer do_shmat(Thread* thread, void*) {
   forget(thread->process, address, address + bytes);
   identity.kind = SegmentKind::kSysV;
   identity.inode = arg(thread, 0);
+  identity.generation = namespace_inode("/proc/self/ns/ipc");
   identity.sysv_key = status.key;
   Text name = {identity.name, sizeof identity.name};
   name.add("SYSV").add_hex(static_cast<uint32_t>(status.key));

@@ -32,10 +32,10 @@ bool map_code() {
 }
 
 int64_t attach(const BootInfo& boot) {
-  if (boot.mode == static_cast<uint32_t>(BootMode::kApi)) return log_attach(boot.log_fd, boot.log_bytes);
+  if (boot.mode == static_cast<uint32_t>(BootMode::kApi)) return log_attach(boot.log_fd, boot.log_bytes, boot.launcher);
   const int64_t fd = sys(__NR_fcntl, -1, kCallCommand, kCallHello);
   if (failed(fd)) return fd;
-  const int64_t result = log_attach(static_cast<int>(fd), boot.log_bytes);
+  const int64_t result = log_attach(static_cast<int>(fd), boot.log_bytes, boot.launcher);
   sys(__NR_close, fd);
   return result;
 }
@@ -47,6 +47,7 @@ uint32_t predecessor() {
   const int32_t pid = static_cast<int32_t>(sys(__NR_getpid)), parent = static_cast<int32_t>(sys(__NR_getppid));
   uint32_t by_parent = 0;
   for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;) {
+    if (entries[i].pid_namespace != pid_namespace()) continue;  // of another container
     if (entries[i].pid == pid && entries[i].exit_known == 2) return i;
     if (entries[i].pid == parent && !by_parent) by_parent = i;
   }

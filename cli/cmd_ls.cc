@@ -30,7 +30,8 @@ int cmd_ls(int argc, char** argv) {
     return files.error().bad_input ? 2 : 1;
   }
   const recording::Timeline timeline = (*files)->timeline();
-  const recording::Listing listing = recording::make_listing(timeline);
+  recording::Listing listing = recording::make_listing(timeline);
+  listing.launchers = (*files)->launchers();
   using nlohmann::detail::error_handler_t;
   const std::string text =
       json ? recording::listing_json(listing).dump(2, ' ', false, error_handler_t::replace) + "\n"

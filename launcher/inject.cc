@@ -198,6 +198,7 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   boot.log_fd = -1;
   boot.start_kind = static_cast<uint32_t>(shmlog::StartKind::kExec);
   boot.launcher_uid = geteuid();
+  boot.launcher = settings_.launcher;
   iovec local[kMaxSegments + 1];
   iovec remote[std::size(local)];
   size_t count = 0;

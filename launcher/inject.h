@@ -66,6 +66,7 @@ class Injector {
     AgentImage image;
     uint64_t log_bytes = 0;
     bool kill_unrecorded = false;  // failurePolicy: closed
+    uint32_t launcher = 0;         // recording::MemberLock::number()
   };
   explicit Injector(Settings settings);
 

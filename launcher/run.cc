@@ -1,6 +1,7 @@
 #include "launcher/run.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include "policy/words.h"
 #include "recording/bundle.h"
 #include "recording/shmlog_create.h"
+#include "recording/shmlog_join.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -48,6 +50,7 @@ struct Recording {
   RunDirectory directory;
   UniqueFd log;
   shmlog::Header layout{};
+  uint32_t launcher = 0;  // its number in the log
   FilterProgram filter;
   std::optional<Injector::Settings> injection;
 };
@@ -66,14 +69,19 @@ recording::CreateOptions log_options(const Policy& policy) {
   return options;
 }
 
-Result<> fill_directory(Recording& recording, const Policy& policy, const RunOptions& options) {
-  recording::CreateOptions log = log_options(policy);
-  log.file_mode = recording.directory.file_mode();
-  if (auto planned = recording::plan_layout(log, recording.layout); !planned) return planned.error();
-  Result<int> file = recording::create_shmlog(recording.directory.log_path(), log);
+Result<> make_log(Recording& recording, recording::CreateOptions options) {
+  options.file_mode = recording.directory.file_mode();
+  if (auto planned = recording::plan_layout(options, recording.layout); !planned) return planned.error();
+  Result<int> file = recording::create_shmlog(recording.directory.log_path(), options);
   if (!file) return file.error();
   recording.log.reset(*file);
-  return recording.directory.write_start(log.run_id, options.command);
+  return Unit{};
+}
+
+// A name that the sidecar gave, as one of a directory in the spool.
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.size() <= NAME_MAX && name[0] != '.' &&
+         name.find_first_of(std::string_view("/\0", 2)) == std::string::npos;
 }
 
 Result<> prepare_injection(Recording& recording, std::span<const unsigned char> bytes) {
@@ -83,18 +91,45 @@ Result<> prepare_injection(Recording& recording, std::span<const unsigned char> 
   Result<AgentImage> image = AgentImage::open(bytes);
   if (!image) return image.error();
   recording.injection = Injector::Settings{*image, recording.layout.file_bytes};
+  recording.launcher = recording::lock_launcher(recording.log.get());
+  recording.injection->launcher = recording.launcher;
   return Unit{};
 }
 
-Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool) {
-  Result<RunDirectory> directory = RunDirectory::create(policy, spool, options.command);
-  if (!directory) return directory.error();
-  Recording recording{std::move(*directory)};
-  Result<> filled = fill_directory(recording, policy, options);
+// What is the same for a run of its own and for a joined one.
+Result<Recording> complete(Recording recording, uint64_t run_id, const RunOptions& options) {
+  Result<> filled = recording.directory.write_start(run_id, options.command);
   if (filled) filled = prepare_injection(recording, options.agent_image);
   if (filled) return recording;
   recording.directory.remove();
   return filled.error();
+}
+
+Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool) {
+  Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command);
+  if (!directory) return directory.error();
+  Recording recording{std::move(*directory)};
+  const recording::CreateOptions log = log_options(policy);
+  if (const Result<> made = make_log(recording, log); !made) {
+    recording.directory.remove();
+    return made.error();
+  }
+  return complete(std::move(recording), log.run_id, options);
+}
+
+// Records into the log of the run `join` of another container, so that both have one order.
+Result<Recording> prepare_joined(const Policy& policy, const RunOptions& options,
+                                 const std::string& spool, const std::string& join) {
+  if (!is_plain_name(join)) return Error{"it is no name of a run", false};
+  const std::string path = spool + "/" + join + "/run.shmlog";
+  Result<recording::JoinedLog> log = recording::join_shmlog(path, log_options(policy));
+  if (!log) return log.error();
+  Result<RunDirectory> directory = RunDirectory::create(policy, spool, join, options.command);
+  if (!directory) return directory.error();
+  Recording recording{std::move(*directory)};
+  recording.log = std::move(log->fd);
+  recording.layout = log->layout;
+  return complete(std::move(recording), log->layout.run_id, options);
 }
 
 // One run, from a policy to an exit code.
@@ -132,7 +167,7 @@ class Run {
     if (const Result<> prepared = prepare_spool(spool_); !prepared)
       return tolerate(prepared.error().message);
     if (!meet_sidecar()) return false;
-    Result<Recording> recording = prepare(policy_, options_, spool_);
+    Result<Recording> recording = join_or_prepare();
     if (!recording) {
       sidecar_.reset();
       return tolerate(recording.error().message);
@@ -141,6 +176,15 @@ class Run {
     start_log();
     tell_sidecar();
     return true;
+  }
+
+  Result<Recording> join_or_prepare() {
+    const std::string join = sidecar_ ? sidecar_->join() : "";
+    if (join.empty()) return prepare(policy_, options_, spool_);
+    Result<Recording> joined = prepare_joined(policy_, options_, spool_, join);
+    if (joined) return joined;
+    join_trouble_ = joined.error().message;
+    return prepare(policy_, options_, spool_);
   }
 
   // Without an answer the run is recorded and bundled here, or refused: as the policy says. True: go on.
@@ -169,7 +213,14 @@ class Run {
     sidecar_->note = [this](const std::string& text) { log("{}", text); };
     log("the sidecar at {} collects this run, instance {}", sidecar_->socket_path(),
         sidecar_->instance());
-    sidecar_->announce(recording_->directory.path().filename().string(), "");
+    if (!join_trouble_.empty()) {
+      log("not joined to run {}: {}", sidecar_->join(), join_trouble_);
+      recording_->directory.write_gap("the order with the other containers of the pod",
+                                      "their log could not be joined: " + join_trouble_);
+    }
+    const RunDirectory& directory = recording_->directory;
+    if (!directory.member().empty()) log("joined to run {} as {}", directory.run(), directory.member());
+    sidecar_->announce(directory.run(), directory.member());
   }
 
   void start_log() {
@@ -231,7 +282,10 @@ class Run {
     options.killable = child_->listener.killable;
     options.refuse_unrecorded = closed();
     options.wait_for_all = options_.wait_all;
-    if (sidecar_) options.sidecar = &*sidecar_;
+    if (sidecar_) {
+      options.sidecar = &*sidecar_;
+      options.every_second = [this] { sweep(); };
+    }
     if (recording_) {
       options.log_fd = recording_->log.get();
       options.injection = recording_->injection;
@@ -283,15 +337,22 @@ class Run {
     if (supervisor_->others_left()) supervisor_->leave_keeper();
   }
 
+  // Others may have joined, and may be gone.
+  void sweep() {
+    if (const uint32_t lanes =
+            recording::sweep_lanes(recording_->log.get(), recording_->layout, recording_->launcher))
+      log("{} threads of a launcher that is gone with all its processes", lanes);
+  }
+
   void finish_recording() {
     RunDirectory& directory = recording_->directory;
-    if (supervisor_->others_left())
+    const bool others = supervisor_->others_left();
+    if (others)
       directory.write_gap("processes that outlived the command",
                           "they still ran when the bundle was made; what they did later is missing "
                           "(shmrec run --wait-all waits for them)");
-    else
-      mark_closed();
     if (const Result<> end = directory.write_end(status_, exit_code_); !end) say(end.error().message);
+    if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);
     if (sidecar_) return leave_to_sidecar();
     const bool wanted = !options_.on_failure || exit_code_ != 0;
@@ -306,16 +367,9 @@ class Run {
       say("-o ", options_.output, " is not used: the sidecar makes the bundle");
     if (options_.quiet) return;
     print_report(summary_, recording_->directory.gaps(), "");
-    fputs(sidecar_text(recording_->directory.path(), sidecar_->socket_path(), sidecar_->connected())
+    fputs(sidecar_text(spool_ + "/" + recording_->directory.run(), sidecar_->socket_path(), sidecar_->connected())
               .c_str(),
           stderr);
-  }
-
-  void mark_closed() {
-    const uint32_t closed = 1;
-    if (pwrite(recording_->log.get(), &closed, sizeof closed, offsetof(shmlog::Header, closed)) !=
-        sizeof closed)
-      log("the log could not be closed: {}", strerror(errno));
   }
 
   bool make_bundle() {
@@ -351,6 +405,7 @@ class Run {
   const Policy& policy_;
   const std::string spool_;
   std::optional<SidecarClient> sidecar_;  // has answered, and collects the run
+  std::string join_trouble_;              // why the run that it named was not joined
   std::string sidecar_trouble_;           // why it does not, where it was expected to
   OomCounter oom_;
   std::optional<Recording> recording_;

@@ -7,6 +7,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include <fstream>
 #include <iterator>
@@ -57,6 +58,12 @@ std::string read_all(const char* path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// 0 if it cannot be seen.
+uint64_t namespace_inode(const char* path) {
+  struct stat status;
+  return stat(path, &status) == 0 ? status.st_ino : 0;
+}
+
 // What can be seen from inside of the container that this may be. Null outside.
 ordered_json container_facts() {
   constexpr struct {
@@ -91,7 +98,8 @@ uint64_t bytes_in(const fs::path& spool) {
   return bytes;
 }
 
-Result<> check_room(const Policy& policy, const std::string& spool) {
+Result<> check_room(const Policy& policy, const std::string& spool, bool joined) {
+  if (joined) return Unit{};  // its log is there already
   const uint64_t used = bytes_in(spool), limit = policy.limits.spool_bytes;
   if (used <= limit && policy.limits.log_bytes <= limit - used) return Unit{};
   return Error{spool + ": earlier runs take " + std::to_string(used >> 20) + " MiB, and this one's log " +
@@ -178,21 +186,59 @@ Result<> prepare_spool(const std::string& spool) {
   return check_owner(spool);
 }
 
+namespace {
+
+// Where run directories go: the spool, or the members of a run in it.
+Result<fs::path> place_of(const std::string& spool, const std::string& join) {
+  if (join.empty()) return fs::absolute(spool);
+  const fs::path members = fs::absolute(spool) / join / "members";
+  struct stat status;
+  if (mkdir(members.c_str(), 0777) != 0 && errno != EEXIST) return system_error(members.string());
+  if (lstat(members.c_str(), &status) != 0) return system_error(members.string());
+  if (!S_ISDIR(status.st_mode)) return Error{members.string() + ": not a directory", false};
+  return members;
+}
+
+// Containers that share a spool may start the same command, with the same process number, in one
+// second: the later one takes the next.
+Result<fs::path> make_directory(const fs::path& place, const std::string& name) {
+  constexpr int kTries = 3;
+  for (int i = 1;; ++i) {
+    const fs::path path = place / (name + utc("-%Y%m%dT%H%M%SZ-") + std::to_string(getpid()));
+    if (mkdir(path.c_str(), 0777) == 0) return path;
+    if (errno != EEXIST || i == kTries) return system_error(path.string());
+    const timespec second{1, 0};
+    nanosleep(&second, nullptr);
+  }
+}
+
+}  // namespace
+
 Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::string& spool,
+                                          const std::string& join,
                                           const std::vector<std::string>& command) {
   RunDirectory run;
   run.policy_ = &policy;
-  const bool shared = shares_with_group(spool);
+  run.joined_ = join;
+  const bool shared = shares_with_group(fs::path(spool) / join);
   run.file_mode_ = shared ? 0660 : 0600;
-  if (const Result<> room = check_room(policy, spool); !room) return room.error();
-  run.path_ = fs::absolute(spool) / (run_name(command[0]) + utc("-%Y%m%dT%H%M%SZ-") +
-                                     std::to_string(getpid()));
+  if (const Result<> room = check_room(policy, spool, !join.empty()); !room) return room.error();
   const Umask mask(shared ? kOwnerAndGroup : kOwnerAlone);
-  if (mkdir(run.path_.c_str(), 0777) != 0) return system_error(run.path_.string());
+  const Result<fs::path> place = place_of(spool, join);
+  if (!place) return place.error();
+  Result<fs::path> path = make_directory(*place, run_name(command[0]));
+  if (!path) return path.error();
+  run.path_ = std::move(*path);
   Result<UniqueFd> events = open_for_writing(run.path_ / "events.jsonl", O_APPEND, run.file_mode_);
   if (!events) return events.error();
   run.events_ = std::move(*events);
   return run;
+}
+
+std::string RunDirectory::run() const { return joined_.empty() ? path_.filename().string() : joined_; }
+
+std::string RunDirectory::member() const {
+  return joined_.empty() ? "" : path_.filename().string();
 }
 
 Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::string>& command) {
@@ -216,7 +262,8 @@ Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::strin
                              {"container", container_facts()},
                              {"startTime", wall_clock()},
                              {"policy", to_yaml(*policy_)},
-                             {"launcherPid", getpid()}},
+                             {"launcherPid", getpid()},
+                             {"pidNamespace", namespace_inode("/proc/self/ns/pid")}},
                             2),
                     file_mode_);
 }
@@ -242,7 +289,8 @@ const std::vector<std::string>& RunDirectory::redacted_environment(
 }
 
 void RunDirectory::write_exit(pid_t pid, int status) {
-  append(to_text({{"time", wall_clock()}, {"type", "exit"}, {"pid", pid}, {"status", status}}, -1));
+  append(to_text({{"time", wall_clock()}, {"type", "exit"}, {"pid", pid}, {"status", status},
+                  {"tsc", __rdtsc()}}, -1));
 }
 
 void RunDirectory::write_gap(const std::string& what, const std::string& why) {

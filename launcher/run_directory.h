@@ -36,11 +36,15 @@ Result<> prepare_spool(const std::string& spool);
 
 class RunDirectory {
  public:
-  // Makes NAME-TIME-PID. `policy` must outlive the object. REQUIRES: prepare_spool(spool).
+  // Makes NAME-TIME-PID in the spool, or in the members of the run `join` there. `policy` must outlive
+  // the object. REQUIRES: prepare_spool(spool).
   static Result<RunDirectory> create(const Policy& policy, const std::string& spool,
-                                     const std::vector<std::string>& command);
+                                     const std::string& join, const std::vector<std::string>& command);
 
   const std::filesystem::path& path() const { return path_; }
+  std::string run() const;     // name in the spool
+  std::string member() const;  // name in the joined run, "" if it is a run of its own
+  // Of a run of its own.
   std::filesystem::path log_path() const { return path_ / "run.shmlog"; }
   const std::vector<Gap>& gaps() const { return gaps_; }
   mode_t file_mode() const { return file_mode_; }  // of all files in it
@@ -60,6 +64,7 @@ class RunDirectory {
 
   const Policy* policy_ = nullptr;
   std::filesystem::path path_;
+  std::string joined_;
   mode_t file_mode_ = 0600;
   UniqueFd events_;
   std::vector<Gap> gaps_;

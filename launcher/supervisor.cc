@@ -86,6 +86,7 @@ int Supervisor::run() {
     if (entries[1].revents & POLLIN) on_notification();
     else if (entries[1].revents) end_of_listener();
     if (options_.sidecar) options_.sidecar->serve(entries[2].revents != 0);
+    tick();
   }
   return command_status_;
 }
@@ -99,10 +100,18 @@ bool Supervisor::finished() {
 
 int Supervisor::poll_timeout() const {
   constexpr int64_t kLongestMs = 60'000;  // of what poll's int can hold
-  const int64_t due = std::min(command_ended_ ? deadline_ms_ : kForeverMs,
-                               options_.sidecar ? options_.sidecar->due_ms() : kForeverMs);
+  const int64_t due = std::min({command_ended_ ? deadline_ms_ : kForeverMs,
+                                options_.sidecar ? options_.sidecar->due_ms() : kForeverMs,
+                                options_.every_second ? tick_ms_ : kForeverMs});
   if (due == kForeverMs) return -1;
   return static_cast<int>(std::clamp<int64_t>(due - now_ms(), 1, kLongestMs));
+}
+
+void Supervisor::tick() {
+  constexpr int64_t kTickMs = 1000;
+  if (!options_.every_second || now_ms() < tick_ms_) return;
+  tick_ms_ = now_ms() + kTickMs;
+  options_.every_second();
 }
 
 void Supervisor::end_of_command(int status) {

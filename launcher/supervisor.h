@@ -41,6 +41,7 @@ struct SupervisorOptions {
   std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
   bool refuse_unrecorded = false;               // failurePolicy: closed
   SidecarClient* sidecar = nullptr;             // served beside all else; stays the caller's
+  std::function<void()> every_second;           // none: nothing is to be done
   bool wait_for_all = false;  // go on until no process of the workload is left
 };
 
@@ -64,6 +65,7 @@ class Supervisor {
  private:
   bool finished();
   int poll_timeout() const;
+  void tick();
   void end_of_command(int status);
   void end_of_listener();
   void on_notification();
@@ -83,6 +85,7 @@ class Supervisor {
   bool command_ended_ = false;
   bool no_children_ = false;
   int command_status_ = 0;
+  int64_t tick_ms_ = 0;      // when every_second is due
   int64_t deadline_ms_ = 0;  // when to stop waiting for stragglers, once the command has ended
 };
 

@@ -38,8 +38,9 @@ ssize_t pread_all(int fd, void* into, size_t bytes, uint64_t offset) {
   return static_cast<ssize_t>(done);
 }
 
-Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes, Links links) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY |
+                                     (links == Links::kRefuse ? O_NOFOLLOW : 0)));
   struct stat status;
   if (!fd || fstat(fd.get(), &status) != 0) return system_error(path);
   if (!S_ISREG(status.st_mode)) return Error{path.string() + ": not a regular file"};

@@ -37,8 +37,11 @@ bool write_all(int fd, const char* data, size_t bytes);
 ssize_t pread_all(int fd, void* into, size_t bytes, uint64_t offset);
 
 // Opens a regular file for reading, never a device or a pipe (which could block or never end).
-// `bytes` is its size at that time.
-Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes);
+// `bytes` is its size at that time. kRefuse: a name that is a symbolic link is an error, for names
+// that somebody else may have put there.
+enum class Links { kFollow, kRefuse };
+Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes,
+                              Links links = Links::kFollow);
 
 // The whole of a small text file; more than `limit` bytes is an error.
 Result<std::string> read_text(const std::filesystem::path& path, uint64_t limit);

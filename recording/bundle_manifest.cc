@@ -164,14 +164,28 @@ ordered_json start_time_of(const ManifestInput& input) {
   return rfc3339(input.log->header().start_realtime_ns);
 }
 
-ordered_json exit_of_run(const RunFacts& facts) {
-  const auto status = facts.end.find("status");
-  if (status == facts.end.end() || !status->is_number_integer()) {
+ordered_json exit_of_run(const json& end) {
+  const auto status = end.find("status");
+  if (status == end.end() || !status->is_number_integer()) {
     return {{"known", false}, {"why", "no end.json: killed, or still running"}};
   }
   ordered_json exit = {{"known", true}};
   exit.update(wait_status(status->get<int>()));
   return exit;
+}
+
+ordered_json members_of(const RunFacts& facts) {
+  ordered_json rows = ordered_json::array();
+  for (const RunMember& member : facts.members) {
+    rows.push_back({{"name", member.name},
+                    {"command", copied(member.run, "command")},
+                    {"executable", copied(member.run, "executable")},
+                    {"startTime", copied(member.run, "startTime")},
+                    {"endTime", copied(member.end, "endTime")},
+                    {"exit", exit_of_run(member.end)},
+                    {"container", copied(member.run, "container")}});
+  }
+  return rows;
 }
 
 }  // namespace
@@ -184,7 +198,7 @@ std::string to_text(const ordered_json& document) {
 
 std::string make_manifest(const ManifestInput& input) {
   const json& run = input.facts.run;
-  ordered_json document = {{"format", kBundleFormat},
+  ordered_json document = {{"format", input.facts.members.empty() ? kBundleFormat : kBundleFormatWithMembers},
                            {"version", SHMREC_VERSION},
                            {"runId", run_id_of(input)},
                            {"name", input.name},
@@ -194,7 +208,7 @@ std::string make_manifest(const ManifestInput& input) {
                            {"cwd", copied(run, "cwd")},
                            {"startTime", start_time_of(input)},
                            {"endTime", copied(input.facts.end, "endTime")},
-                           {"exit", exit_of_run(input.facts)},
+                           {"exit", exit_of_run(input.facts.end)},
                            {"host",
                             {{"hostname", copied(run, "hostname")},
                              {"kernel", copied(run, "kernel")},
@@ -204,6 +218,7 @@ std::string make_manifest(const ManifestInput& input) {
                            {"complete", completeness(input.coverage)},
                            {"redacted", input.facts.redacted},
                            {"log", log_document(input)}};
+  if (!input.facts.members.empty()) document["members"] = members_of(input.facts);
   document["processes"] =
       input.log == nullptr ? ordered_json::array() : processes_of(*input.log, input.facts);
   document["policy"] = copied(run, "policy");
@@ -234,7 +249,8 @@ namespace {
 constexpr const char* kFixedNames[] = {"run.json",    "end.json",    "events.jsonl", "launcher.log",
                                        kCoverageName, kBinariesName, kLogName};
 
-bool known_name(const std::string& name) {
+bool known_name(const std::string& name, bool with_members) {
+  if (with_members && is_member_file(name)) return true;
   for (const char* fixed : kFixedNames) {
     if (name == fixed) return true;
   }
@@ -281,9 +297,10 @@ class ManifestParser {
       return bad("not a JSON object with a format");
     }
     read_string(document_, "version", version);
-    if (format != kBundleFormat) {
+    with_members_ = format == kBundleFormatWithMembers;
+    if (format != kBundleFormat && !with_members_) {
       return bad("format " + shown(format) + ", made by shmrec " + shown(version) + "; expected " +
-                 kBundleFormat + "; open it with that version of shmrec");
+                 kBundleFormat + " or " + kBundleFormatWithMembers + "; open it with that version of shmrec");
     }
     return read_string(document_, "runId", manifest_.run_id) ? Result<>(Unit{}) : bad("no runId");
   }
@@ -298,7 +315,7 @@ class ManifestParser {
           !read_unsigned(row, "bytes", file.bytes)) {
         return bad("a file without name or size");
       }
-      if (!known_name(file.name))
+      if (!known_name(file.name, with_members_))
         return bad("file " + shown(file.name) + " has no place in a bundle");
       if (!seen.insert(file.name).second)
         return bad("file " + shown(file.name) + " is listed twice");
@@ -346,6 +363,7 @@ class ManifestParser {
 
   const json& document_;
   std::string bundle_;
+  bool with_members_ = false;
   Manifest manifest_;
 };
 

@@ -1,7 +1,10 @@
 #include "recording/bundle_run.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 namespace shmrec::recording {
 namespace {
@@ -25,6 +28,11 @@ std::optional<int> int_member(const json& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_number_integer()) return std::nullopt;
   return found->get<int>();
+}
+
+uint64_t unsigned_member(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
 }
 
 // Adds the name that a redacted value belongs to: what is before "="; `before`, the array element
@@ -94,16 +102,20 @@ class Lines {
 
 class FactsReader {
  public:
-  FactsReader(const std::filesystem::path& dir, RunFacts& facts) : dir_(dir), facts_(facts) {}
+  // `prefix`: of the names in the bundle and in `problems`.
+  FactsReader(std::filesystem::path dir, std::string prefix, RunFacts& facts)
+      : dir_(std::move(dir)), prefix_(std::move(prefix)), facts_(facts) {}
 
   // nullptr if the file is not there; `missing` says what that means.
   const RunFile* open(const char* name, const char* missing, bool expected) {
-    RunFile file{name};
-    Result<UniqueFd> fd = open_regular(dir_ / name, file.bytes);
+    RunFile file{prefix_ + name};
+    Result<UniqueFd> fd = open_regular(dir_ / name, file.bytes, Links::kRefuse);
     if (!fd) {
       std::error_code ignored;
-      const bool there = std::filesystem::exists(dir_ / name, ignored);
-      problem(name, there ? fd.error().message : missing, expected && !there);
+      const bool there = std::filesystem::exists(
+          std::filesystem::symlink_status(dir_ / name, ignored));
+      problem(name, there ? "cannot be read: no regular file, or no permission" : missing,
+              expected && !there);
       return nullptr;
     }
     file.fd = std::move(*fd);
@@ -122,7 +134,9 @@ class FactsReader {
     return json::object();
   }
 
-  void read_events() {
+  // `run`: run.json, which says what the numbers in it count in.
+  void read_events(const json& run) {
+    pid_namespace_ = pid_namespace_of(run);
     const RunFile* file = open("events.jsonl", "missing: no exec, exit or coverage lines", false);
     if (file == nullptr) return;
     Lines lines(file->fd.get(), file->bytes);
@@ -146,7 +160,8 @@ class FactsReader {
 
   void take_exit(const json& event) {
     const auto pid = int_member(event, "pid"), status = int_member(event, "status");
-    if (pid && status) facts_.exits[*pid] = *status;
+    if (!pid || !status) return;
+    facts_.exits.push_back({{*pid, pid_namespace_, unsigned_member(event, "tsc")}, *status});
   }
 
   void take_gap(std::string what, std::string why) {
@@ -161,11 +176,13 @@ class FactsReader {
   }
 
   void problem(std::string file, std::string why, bool expected) {
-    facts_.problems.push_back({std::move(file), std::move(why), expected});
+    facts_.problems.push_back({prefix_ + file, std::move(why), expected});
   }
 
-  const std::filesystem::path& dir_;
+  const std::filesystem::path dir_;
+  const std::string prefix_;
   RunFacts& facts_;
+  uint64_t pid_namespace_ = 0;
   std::map<std::pair<std::string, std::string>, size_t> gap_index_;
 };
 
@@ -173,17 +190,94 @@ class FactsReader {
 
 std::string RunFacts::run_text(const char* key) const { return text_member(run, key); }
 
+uint64_t pid_namespace_of(const json& run) { return unsigned_member(run, "pidNamespace"); }
+
+namespace {
+
+constexpr const char* kFileNames[] = {"run.json", "end.json", "events.jsonl", "launcher.log"};
+constexpr const char* kMembers = "members";
+constexpr size_t kMaxMembers = 256;
+
+bool is_member_name(const std::string& name) {
+  return !name.empty() && name.size() <= 200 && name[0] != '.' &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return isalnum(static_cast<unsigned char>(c)) || strchr("._+-", c) != nullptr;
+         });
+}
+
+// Reads run.json, end.json and events.jsonl of one launcher.
+std::pair<json, json> read_launcher(const std::filesystem::path& dir, const std::string& prefix,
+                                    bool with_launcher_log, RunFacts& facts) {
+  FactsReader reader(dir, prefix, facts);
+  json run = reader.read_object("run.json", "missing: command, host and policy are unknown", false);
+  json end = reader.read_object(
+      "end.json", "missing: the run goes on, or its launcher was killed before it could end it", true);
+  reader.read_events(run);
+  if (with_launcher_log) reader.open("launcher.log", "missing", false);
+  collect_redacted(run, facts.redacted);
+  return {std::move(run), std::move(end)};
+}
+
+UniqueFd open_directory(const std::filesystem::path& path) {
+  return UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+// The directory itself, whatever its name is made to mean meanwhile.
+std::filesystem::path path_of(const UniqueFd& directory) {
+  return "/proc/self/fd/" + std::to_string(directory.get());
+}
+
+std::vector<std::string> member_names(const std::filesystem::path& members, RunFacts& facts) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(members, error), last; !error && entry != last;
+       entry.increment(error)) {
+    std::string name = entry->path().filename();
+    if (is_member_name(name)) names.push_back(std::move(name));
+    else facts.problems.push_back({kMembers, "holds something of a name that no launcher gives"});
+  }
+  std::sort(names.begin(), names.end());
+  if (names.size() > kMaxMembers) {
+    facts.problems.push_back({kMembers, "more than " + std::to_string(kMaxMembers) +
+                                            " launchers: those of the last are left out"});
+    names.resize(kMaxMembers);
+  }
+  return names;
+}
+
+void read_members(const std::filesystem::path& run_dir, bool with_launcher_log, RunFacts& facts) {
+  const UniqueFd members = open_directory(run_dir / kMembers);
+  if (!members) return;
+  for (const std::string& name : member_names(path_of(members), facts)) {
+    const UniqueFd directory = open_directory(path_of(members) / name);
+    const std::string in_bundle = std::string(kMembers) + "/" + name;
+    if (!directory) {
+      facts.problems.push_back({in_bundle, "cannot be read: no directory, or no permission"});
+      continue;
+    }
+    auto [run, end] = read_launcher(path_of(directory), in_bundle + "/", with_launcher_log, facts);
+    facts.members.push_back({name, std::move(run), std::move(end)});
+  }
+}
+
+}  // namespace
+
+bool is_member_file(const std::string& name) {
+  const std::string prefix = std::string(kMembers) + "/";
+  const size_t slash = name.find('/', prefix.size());
+  if (!name.starts_with(prefix) || slash == std::string::npos) return false;
+  const std::string file = name.substr(slash + 1);
+  return is_member_name(name.substr(prefix.size(), slash - prefix.size())) &&
+         std::any_of(std::begin(kFileNames), std::end(kFileNames),
+                     [&](const char* known) { return file == known; });
+}
+
 RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log) {
   RunFacts facts;
-  FactsReader reader(run_dir, facts);
-  facts.run =
-      reader.read_object("run.json", "missing: command, host and policy are unknown", false);
-  facts.end = reader.read_object(
-      "end.json", "missing: the run goes on, or its launcher was killed before it could end it",
-      true);
-  reader.read_events();
-  if (with_launcher_log) reader.open("launcher.log", "missing", false);
-  collect_redacted(facts.run, facts.redacted);
+  auto [run, end] = read_launcher(run_dir, "", with_launcher_log, facts);
+  facts.run = std::move(run);
+  facts.end = std::move(end);
+  read_members(run_dir, with_launcher_log, facts);
   return facts;
 }
 

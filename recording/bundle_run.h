@@ -1,12 +1,13 @@
-// What a run directory says beside its log: run.json, end.json and a digest of events.jsonl.
+// What a run directory says beside its log: run.json, end.json and a digest of events.jsonl, its own and
+// those of its members, the launchers of other containers that record into the same log.
 //
+// The directory may be a workload's to write: no link in it is followed.
 // Any of the files may be missing, cut off or damaged: what cannot be used is noted in `problems`.
 // The files are opened once and read up to the size they had then; they may be growing.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -15,6 +16,7 @@
 
 #include "base/result.h"
 #include "recording/bundle_files.h"
+#include "recording/pid_lookup.h"
 
 namespace shmrec::recording {
 
@@ -33,12 +35,26 @@ struct ReportedGap {  // a coverage line of events.jsonl
   uint64_t count = 0;
 };
 
+struct ReportedExit {  // an exit line of events.jsonl
+  PidSeen seen;
+  int wait_status = 0;
+};
+
+// Another launcher of the run.
+struct RunMember {
+  std::string name;    // its directory in members/
+  nlohmann::json run;  // its run.json and end.json: objects, empty if there is none
+  nlohmann::json end;
+};
+
 struct RunFacts {
-  std::vector<RunFile>
-      files;                 // those that are there of: run.json end.json events.jsonl launcher.log
+  // Those that are there of: run.json end.json events.jsonl launcher.log, and of the same in
+  // members/NAME, by name.
+  std::vector<RunFile> files;
   nlohmann::json run;        // an object; empty if there is none
   nlohmann::json end;        // likewise
-  std::map<int, int> exits;  // pid -> wait status, the newest
+  std::vector<RunMember> members;  // by name
+  std::vector<ReportedExit> exits;  // as they were written
   std::vector<ReportedGap> gaps;
   std::set<std::string> redacted;  // names whose values were left out
   struct Problem {
@@ -51,6 +67,12 @@ struct RunFacts {
   // A member of run.json as text; "" if missing or of another type.
   std::string run_text(const char* key) const;
 };
+
+// Whether a bundle may hold a file of this name for a member: members/NAME/run.json and its like.
+bool is_member_file(const std::string& name);
+
+// The PID namespace that a run.json says, 0 if none.
+uint64_t pid_namespace_of(const nlohmann::json& run);
 
 RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log);
 

@@ -118,13 +118,6 @@ class CoverageList {
   std::set<std::pair<uint32_t, uint64_t>> told_;  // process, reason
 };
 
-// A pid may have had several recordings: exec starts a new one. The last one is who ended.
-std::map<int, uint32_t> newest_by_pid(const ShmlogReader& log) {
-  std::map<int, uint32_t> newest;
-  for (const auto& process : log.processes()) newest[process.entry.pid] = process.index;
-  return newest;
-}
-
 }  // namespace
 
 const char* degraded_words(uint64_t reason) {
@@ -142,17 +135,17 @@ std::string recording_id(const ShmlogReader& log, uint32_t process) {
 std::map<uint32_t, ProcessEnd> process_ends(const ShmlogReader& log, const RunFacts& facts) {
   using Source = ProcessEnd::Source;
   std::map<uint32_t, ProcessEnd> ends;
-  const std::map<int, uint32_t> newest = newest_by_pid(log);
+  const PidLookup by_pid(log);
   for (const JournalItem& item : log.journal()) {
     if (item.entry.type != static_cast<uint16_t>(JournalType::kChildExit)) continue;
-    const auto child = newest.find(static_cast<int>(item.entry.a));
-    if (child != newest.end()) {
-      ends[child->second] = {Source::kParent, static_cast<int>(item.entry.b)};
-    }
+    const shmlog::ProcessEntry* parent = log.process(item.entry.process);
+    const uint32_t child = by_pid.find({static_cast<int32_t>(item.entry.a),
+                                        parent ? parent->pid_namespace : 0, item.entry.tsc});
+    if (child != 0) ends[child] = {Source::kParent, static_cast<int>(item.entry.b)};
   }
-  for (const auto& [pid, status] : facts.exits) {
-    const auto process = newest.find(pid);
-    if (process != newest.end()) ends[process->second] = {Source::kLauncher, status};
+  for (const ReportedExit& exit : facts.exits) {
+    const uint32_t process = by_pid.find(exit.seen);
+    if (process != 0) ends[process] = {Source::kLauncher, exit.wait_status};
   }
   for (const auto& process : log.processes()) {
     if (process.entry.exit_known == 0) continue;

@@ -77,7 +77,23 @@ std::string columns(const std::vector<std::vector<std::string>>& rows, const std
   return text;
 }
 
-std::string recordings_text(const Timeline& timeline) {
+std::string label_of(const LauncherListing& launcher) {
+  return launcher.container.empty() ? launcher.command : launcher.container;
+}
+
+// Whose processes count in this PID namespace, if that is one launcher's alone.
+std::string container_of(const Listing& listing, const Recording& recording) {
+  std::string found;
+  for (const LauncherListing& launcher : listing.launchers) {
+    if (launcher.pid_namespace == 0 || launcher.pid_namespace != recording.pid_namespace) continue;
+    if (!found.empty() && found != label_of(launcher)) return "";
+    found = label_of(launcher);
+  }
+  return found;
+}
+
+std::string recordings_text(const Listing& listing) {
+  const Timeline& timeline = *listing.timeline;
   std::vector<std::vector<std::string>> rows = {
       {"ID", "PID", "Name", "Started", "Ended", "Events", "Accesses", "Note"}};
   for (const Recording& recording : timeline.recordings()) {
@@ -87,8 +103,20 @@ std::string recordings_text(const Timeline& timeline) {
          start_text(timeline, recording), end_of_recording(recording),
          with_separators(recording.events), with_separators(recording.accesses),
          degraded ? "degraded: " + degraded_name(static_cast<uint32_t>(recording.degraded)) : ""});
+    if (!listing.launchers.empty())
+      rows.back().insert(rows.back().begin() + 2, container_of(listing, recording));
   }
+  if (!listing.launchers.empty()) rows[0].insert(rows[0].begin() + 2, "Container");
   return "Recordings\n" + columns(rows, "  ");
+}
+
+std::string launchers_text(const Listing& listing) {
+  if (listing.launchers.empty()) return "";
+  std::vector<std::vector<std::string>> rows = {{"Container", "Command", "Ended", "Directory"}};
+  for (const LauncherListing& launcher : listing.launchers)
+    rows.push_back({launcher.container, launcher.command, launcher.end,
+                    launcher.name.empty() ? "." : "members/" + launcher.name});
+  return "\nLaunchers\n" + columns(rows, "  ");
 }
 
 std::string segment_text(const SegmentListing& segment) {
@@ -144,6 +172,7 @@ json recording_json(const Timeline& timeline, const Recording& recording) {
               {"process", recording.process},
               {"pid", recording.pid},
               {"parentPid", recording.parent_pid},
+              {"pidNamespace", recording.pid_namespace},
               {"name", recording.name},
               {"executable", recording.executable},
               {"started", start_kind_name(static_cast<uint32_t>(recording.start_kind))},
@@ -222,7 +251,7 @@ Listing make_listing(const Timeline& timeline) {
 }
 
 std::string listing_text(const Listing& listing) {
-  std::string text = recordings_text(*listing.timeline) + "\nSegments\n";
+  std::string text = recordings_text(listing) + launchers_text(listing) + "\nSegments\n";
   for (const SegmentListing& segment : listing.segments) text += segment_text(segment);
   if (listing.segments.empty()) text += "  none was mapped\n";
   text += list_text("Lost",
@@ -238,8 +267,16 @@ json listing_json(const Listing& listing) {
     recordings.push_back(recording_json(*listing.timeline, recording));
   }
   for (const SegmentListing& segment : listing.segments) segments.push_back(segment_json(segment));
+  json launchers = json::array();
+  for (const LauncherListing& launcher : listing.launchers)
+    launchers.push_back({{"directory", launcher.name},
+                         {"container", launcher.container},
+                         {"command", launcher.command},
+                         {"ended", launcher.end},
+                         {"pidNamespace", launcher.pid_namespace}});
   return {{"format", "shmrec-ls/1"},
           {"recordings", recordings},
+          {"launchers", launchers},
           {"segments", segments},
           {"losses", listing.losses},
           {"coverage", listing.coverage}};

@@ -1,10 +1,14 @@
 #include "recording/run_files.h"
 
+#include <sys/wait.h>
+
 #include <algorithm>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "recording/bundle.h"
+#include "recording/bundle_run.h"
+#include "recording/names.h"
+#include "recording/text.h"
 
 namespace shmrec::recording {
 namespace {
@@ -41,18 +45,48 @@ Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path) {
 
 Timeline RunFiles::timeline() const {
   Timeline timeline(*log_);
-  std::ifstream events(directory_ / "events.jsonl");
-  for (std::string line; !directory_.empty() && std::getline(events, line);) {
-    const nlohmann::json event =
-        nlohmann::json::parse(line, nullptr, false);  // the last line may be torn
-    if (!event.is_object() || event.value("type", nlohmann::json()) != "exit") continue;
-    const auto pid = event.find("pid");
-    const auto status = event.find("status");
-    if (pid == event.end() || status == event.end()) continue;
-    if (!pid->is_number_integer() || !status->is_number_integer()) continue;
-    timeline.note_exit(pid->get<int32_t>(), status->get<int>());
-  }
+  if (directory_.empty()) return timeline;
+  for (const ReportedExit& exit : read_run_facts(directory_, false).exits)
+    timeline.note_exit(exit.seen, exit.wait_status);
   return timeline;
+}
+
+namespace {
+
+std::string text_of(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+LauncherListing launcher_of(const std::string& name, const nlohmann::json& run,
+                            const nlohmann::json& end) {
+  LauncherListing launcher;
+  launcher.name = name;
+  launcher.command = base_name(text_of(run, "executable"));
+  launcher.pid_namespace = pid_namespace_of(run);
+  const auto container = run.find("container");
+  if (container != run.end() && container->is_object())
+    launcher.container = text_of(*container, "containerName");
+  const auto status = end.find("status");
+  launcher.end = "running or killed";
+  if (status == end.end() || !status->is_number_integer()) return launcher;
+  const int value = status->get<int>();
+  launcher.end = WIFSIGNALED(value) ? signal_name(WTERMSIG(value))
+                                    : "exit " + std::to_string(WEXITSTATUS(value));
+  return launcher;
+}
+
+}  // namespace
+
+std::vector<LauncherListing> RunFiles::launchers() const {
+  std::vector<LauncherListing> launchers;
+  if (directory_.empty()) return launchers;
+  const RunFacts facts = read_run_facts(directory_, false);
+  if (facts.members.empty()) return launchers;
+  launchers.push_back(launcher_of("", facts.run, facts.end));
+  for (const RunMember& member : facts.members)
+    launchers.push_back(launcher_of(member.name, member.run, member.end));
+  return launchers;
 }
 
 std::string RunFiles::binary(const std::string& path) const {

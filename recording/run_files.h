@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "recording/listing.h"
 #include "recording/shmlog_reader.h"
 #include "recording/timeline.h"
 
@@ -25,6 +27,8 @@ class RunFiles {
   const std::string& given_path() const { return given_path_; }
   // The log's timeline, with the ends of processes that only the launcher saw (SIGKILL).
   Timeline timeline() const;
+  // The launchers that recorded into the log, the first one first; empty if it was one alone.
+  std::vector<LauncherListing> launchers() const;
   // Directory with run.json and its neighbours; empty for a log alone.
   const std::filesystem::path& directory() const { return directory_; }
   // The file to read for a program or library of the recorded system: its copy in the bundle, else

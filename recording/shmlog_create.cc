@@ -192,8 +192,9 @@ Result<int> create_shmlog(const std::string& path, const CreateOptions& options)
   if (fd < 0) return system_error(path);
   if (options.file_mode != 0600) fchmod(fd, options.file_mode);
   // Held as long as any process has this opening of the file, or its mapping: the launcher and all that
-  // it records. Whoever can take it exclusively knows that all of them are gone.
-  flock(fd, LOCK_SH);
+  // it records, and others that join (shmlog_join.h). Whoever can take it exclusively knows that all of
+  // them are gone.
+  flock(fd, LOCK_SH | LOCK_NB);
   set_clock(header);
   if (const int error = fill(fd, header, options)) {
     close(fd);

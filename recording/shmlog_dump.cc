@@ -76,6 +76,7 @@ Item process_item(uint32_t index, const shmlog::ProcessEntry& entry) {
                {"state", entry_state_name(entry.state)},
                {"pid", entry.pid},
                {"parentPid", entry.parent_pid},
+               {"pidNamespace", entry.pid_namespace},
                {"parent", entry.parent},
                {"started", start_kind_name(entry.start_kind)},
                {"startTsc", entry.start_tsc},

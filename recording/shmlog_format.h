@@ -82,13 +82,21 @@ struct Header {
   uint32_t next_lane;
   uint32_t next_segment;
   uint32_t next_usage;
-  uint32_t table_lock;                    // lane index of the holder + 1, or 0; see LaneEntry for death
+  uint32_t table_lock;                    // 0, or the holder: table_lock_word()
   uint32_t robust_held;                   // number of robust futexes held in traced memory by all lanes
   uint32_t closed;                        // 1: the launcher finished the run in order
   uint32_t launcher_pid;
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
 };
 static_assert(sizeof(Header) <= 4096);
+
+// pid in bits 0..21 (the kernel gives no larger ones), the low bits of its PID namespace above: enough
+// not to take the living of another container for the dead of one's own.
+inline constexpr uint32_t kTableLockPidBits = 22;
+inline constexpr uint32_t table_lock_word(uint64_t pid_namespace, uint32_t pid) {
+  return static_cast<uint32_t>(pid_namespace) << kTableLockPidBits |
+         (pid & ((1u << kTableLockPidBits) - 1));
+}
 
 // ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped -----
 
@@ -136,7 +144,8 @@ struct ProcessEntry {
   uint64_t end_tsc;
   uint64_t events;       // events so far; the event number of the newest access
   uint64_t accesses;     // records written
-  char name[48];         // comm: the executable's base name, or what the main thread set; NUL padded
+  char name[40];         // comm: the executable's base name, or what the main thread set; NUL padded
+  uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown: what `pid` and `parent_pid` count in
 };
 static_assert(sizeof(ProcessEntry) == 120);
 
@@ -156,14 +165,21 @@ enum class DegradedReason : uint32_t {
 inline constexpr uint32_t kRobustSlots = 12;
 
 // One thread of a recorded process, from its first traced access to its end. Entries are reused
-// after the thread is known dead and its stripes are recovered. Liveness: tgkill(pid, tid, 0) gives
-// ESRCH, or the pidfd of pid polls readable.
+// after the thread is known dead and its stripes are recovered. Liveness: `launcher` is kLauncherGone,
+// or, for those in the same PID namespace, tgkill(pid, tid, 0) gives ESRCH or the pidfd of pid polls
+// readable. Containers that share a log do not see each other's processes: a launcher there finds that
+// another is gone with all that it started, by the lock of kLauncherLocks, and says so in their lanes.
+inline constexpr uint32_t kLauncherGone = UINT32_MAX;
+// A launcher holds an open-file-description lock on the byte kLauncherLocks + its number of the log. The
+// byte is beyond all content; processes that map this opening of the file keep the lock.
+inline constexpr uint64_t kLauncherLocks = uint64_t{1} << 62;
 struct LaneEntry {
   uint32_t state;        // EntryState
   uint32_t process;
   int32_t pid;
   int32_t tid;
-  uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown
+  alignas(8) uint32_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown
+  uint32_t launcher;     // number of the launcher, 0 if none, kLauncherGone; changed with pid_namespace
   uint32_t chunk;        // current chunk index + 1, 0 if none
   uint32_t reserved0;
   // The access in flight: file offset of its record (0: none) and what it needs for recovery.
@@ -185,7 +201,7 @@ struct SegmentEntry {
   uint32_t kind;         // SegmentKind
   uint64_t device;
   uint64_t inode;
-  uint64_t generation;   // birth time in ns where the file system tells, else 0
+  uint64_t generation;   // birth time in ns where the file system tells; SysV: its IPC namespace; else 0
   uint64_t extent_bytes; // end of the furthest mapping seen
   uint32_t mode;         // SegmentMode in force
   uint32_t order;        // Order in force

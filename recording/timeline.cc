@@ -89,7 +89,7 @@ std::string recording_id(uint32_t high, uint32_t low) {
   return text;
 }
 
-Timeline::Timeline(const ShmlogReader& reader) : reader_(reader) {
+Timeline::Timeline(const ShmlogReader& reader) : reader_(reader), by_pid_(reader) {
   for (const auto& numbered : reader.processes()) add_recording(numbered);
   std::stable_sort(
       recordings_.begin(), recordings_.end(),
@@ -98,17 +98,18 @@ Timeline::Timeline(const ShmlogReader& reader) : reader_(reader) {
   add_steps();
   for (const JournalItem& item : reader.journal()) {
     if (static_cast<JournalType>(item.entry.type) != JournalType::kChildExit) continue;
-    note_exit(static_cast<int32_t>(item.entry.a), static_cast<int>(item.entry.b));
+    const shmlog::ProcessEntry* parent = reader.process(item.entry.process);
+    note_exit({static_cast<int32_t>(item.entry.a), parent ? parent->pid_namespace : 0, item.entry.tsc},
+              static_cast<int>(item.entry.b));
   }
 }
 
-void Timeline::note_exit(int32_t pid, int wait_status) {
-  const auto newest =
-      std::find_if(recordings_.rbegin(), recordings_.rend(),
-                   [&](const Recording& recording) { return recording.pid == pid; });
-  if (newest == recordings_.rend()) return;
-  const bool known = newest->signal || newest->exit_code || newest->became_another;
-  if (!known) set_wait_status(*newest, wait_status);
+void Timeline::note_exit(const PidSeen& seen, int wait_status) {
+  const auto found = by_process_.find(by_pid_.find(seen));
+  if (found == by_process_.end()) return;
+  Recording& recording = recordings_[found->second];
+  const bool known = recording.signal || recording.exit_code || recording.became_another;
+  if (!known) set_wait_status(recording, wait_status);
 }
 
 void Timeline::add_recording(const Numbered<shmlog::ProcessEntry>& numbered) {
@@ -119,6 +120,7 @@ void Timeline::add_recording(const Numbered<shmlog::ProcessEntry>& numbered) {
   recording.name = fixed_text(entry.name);
   recording.pid = entry.pid;
   recording.parent_pid = entry.parent_pid;
+  recording.pid_namespace = entry.pid_namespace;
   recording.parent = entry.parent;
   recording.start_kind = static_cast<StartKind>(entry.start_kind);
   recording.degraded = static_cast<shmlog::DegradedReason>(entry.degraded);

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "recording/pid_lookup.h"
 #include "recording/shmlog_reader.h"
 
 namespace shmrec::recording {
@@ -48,6 +49,7 @@ struct Recording {
   std::string executable;  // path, "" if the journal does not tell
   int32_t pid = 0;
   int32_t parent_pid = 0;
+  uint64_t pid_namespace = 0;  // that both count in, 0: unknown
   uint32_t parent = 0;  // process entry, 0: unknown
   shmlog::StartKind start_kind = shmlog::StartKind::kExec;
   std::optional<int> signal;     // that ended it
@@ -81,9 +83,9 @@ class Timeline {
   // All pieces of segments it ever had mapped, inherited ones first.
   std::vector<Mapping> segments_mapped(const Recording& recording) const;
 
-  // Somebody saw the process `pid` end with a wait status: its newest recording gets it, unless
-  // that said itself how it ends.
-  void note_exit(int32_t pid, int wait_status);
+  // Somebody saw a process end with a wait status: its newest recording gets it, unless that said
+  // itself how it ends.
+  void note_exit(const PidSeen& seen, int wait_status);
 
   // Coverage lines of the journal: what was not recorded, and why.
   std::vector<std::string> coverage() const;
@@ -103,6 +105,7 @@ class Timeline {
   std::vector<Recording> recordings_;
   std::map<uint32_t, size_t> by_process_;
   std::map<uint32_t, std::vector<Step>> steps_;
+  PidLookup by_pid_;
 };
 
 }  // namespace shmrec::recording

@@ -857,7 +857,7 @@ TEST_F(HostileBundleTest, ManifestsThatLie) {
     renew_sums();
     expect_refused(message);
   };
-  with([](json& m) { m["format"] = "shmrec-bundle/2"; }, "expected shmrec-bundle/1");
+  with([](json& m) { m["format"] = "shmrec-bundle/9"; }, "expected shmrec-bundle/1");
   with([](json& m) { m = json::array(); }, "not a JSON object");
   with([](json& m) { m.erase("runId"); }, "no runId");
   with([](json& m) { m.erase("files"); }, "no list of files");

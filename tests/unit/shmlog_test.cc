@@ -502,12 +502,36 @@ TEST(Timeline, AParentTellsHowAKilledChildEnded) {
   const auto log = open_bytes(bytes);
   Timeline timeline(*log);
   EXPECT_EQ(timeline.by_process(run.consumer)->signal, 9);
-  timeline.note_exit(137, 0);
+  timeline.note_exit({137}, 0);
   EXPECT_EQ(timeline.by_process(run.consumer)->signal, 9) << "the first word stands";
   EXPECT_FALSE(timeline.by_process(run.producer)->ended);
-  timeline.note_exit(133, 0x300);
+  timeline.note_exit({133}, 0x300);
   EXPECT_EQ(timeline.by_process(run.producer)->exit_code, 3);
-  timeline.note_exit(4711, 0);
+  timeline.note_exit({4711}, 0);
+}
+
+// Two containers that share a log, each with a process 137; and one that came later with that number.
+TEST(Timeline, EqualNumbersOfTwoContainersAreNotMixedUp) {
+  ProducerConsumer run;
+  run.log.process(run.producer).pid = 137;
+  const auto in = [&](uint32_t process, uint64_t name_space, uint64_t start) {
+    run.log.process(process).pid_namespace = name_space;
+    run.log.process(process).start_tsc = start;
+    run.log.process(process).exit_known = 0;
+  };
+  in(run.consumer, 4026532001, 2000);
+  in(run.producer, 4026532002, 3000);
+  const std::vector<uint8_t> bytes = run.log.build();
+  const auto log = open_bytes(bytes);
+  Timeline timeline(*log);
+  timeline.note_exit({137, 4026532001, 9000}, 9);
+  EXPECT_EQ(timeline.by_process(run.consumer)->signal, 9);
+  EXPECT_FALSE(timeline.by_process(run.producer)->ended);
+  timeline.note_exit({137, 4026532003, 9000}, 0x700);  // of a third, which was not recorded
+  timeline.note_exit({137, 4026532002, 2999}, 0x700);  // of an earlier process with that number
+  EXPECT_FALSE(timeline.by_process(run.producer)->ended);
+  timeline.note_exit({137, 4026532002, 3000}, 0x700);
+  EXPECT_EQ(timeline.by_process(run.producer)->exit_code, 7);
 }
 
 // ---- The worked example of the format document
