@@ -78,6 +78,7 @@ struct Arguments {
   std::vector<std::string> names;
   bool no_binaries = false;
   bool no_libraries = false;
+  bool foreign = false;
   bool json = false;
 };
 
@@ -88,6 +89,7 @@ int create(const Arguments& arguments) {
   options.trigger = arguments.trigger;
   options.collect_binaries = !arguments.no_binaries;
   options.collect_libraries = !arguments.no_libraries;
+  options.foreign = arguments.foreign;
   options.progress = line.callback();
   const auto path = recording::create_bundle(arguments.path, options);
   if (!path) return report(path.error());
@@ -166,6 +168,8 @@ CLI::App* add_create(CLI::App& app, Arguments& arguments) {
       ->capture_default_str();
   create->add_flag("--no-binaries", arguments.no_binaries, "Leave out the recorded executables");
   create->add_flag("--no-libraries", arguments.no_libraries, "Leave out the libraries they used");
+  create->add_flag("--foreign", arguments.foreign,
+                   "Collected in another container: take binaries from the run directory only");
   create->add_flag("--json", arguments.json, "Print a JSON document");
   return create;
 }

@@ -33,6 +33,10 @@ struct CreateBundleOptions {
   // Largest sum of the files inside, 0: any. The log and the texts always go in; binaries are left
   // out (and said to be) once they would exceed it.
   uint64_t max_bytes = 0;
+  // The run was recorded in another container: paths of the log mean nothing here, so binaries come
+  // from the run directory alone (kept_binaries.h), 1 GiB of them at most if max_bytes is 0; and
+  // whoever writes there may be hostile, so texts have limits and the log is copied first.
+  bool foreign = false;
   Progress progress;
 };
 
@@ -56,8 +60,8 @@ class OpenedBundle {
   ~OpenedBundle();
 
   bool is_run_directory() const { return !temporary_; }
-  // The file that was mapped as `module_path` in the recorded processes: the bundle's copy, or the
-  // file itself for a run directory. Nothing if it was not kept.
+  // The file that was mapped as `module_path` in the recorded processes: the bundle's copy, or for a
+  // run directory the launcher's copy, else the file itself. Nothing if it was not kept.
   std::optional<std::filesystem::path> binary(const std::string& module_path) const;
 
  private:

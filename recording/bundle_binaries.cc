@@ -1,7 +1,5 @@
 #include "recording/bundle_binaries.h"
 
-#include <elfutils/libdwelf.h>
-#include <libelf.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -9,14 +7,14 @@
 #include <map>
 #include <set>
 
-#include "recording/sha256.h"
+#include "recording/elf_id.h"
 
 namespace shmrec::recording {
 namespace {
 
 constexpr size_t kMaxFiles = 500;  // each is held open; well below the usual limit of 1024
 constexpr size_t kMaxBaseName = 96;
-constexpr size_t kMinIdDigits = 8, kMaxIdDigits = 128;
+constexpr uint64_t kMostChecked = 4;  // times the limit of what is taken
 constexpr std::string_view kFolder = "binaries/";
 constexpr std::string_view kDeleted = " (deleted)";
 
@@ -24,7 +22,6 @@ bool plain(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
          std::strchr("._+-", c) != nullptr;
 }
-bool hex_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 
 std::string base_name(const std::string& path) {
   std::string name = path.substr(path.rfind('/') + 1).substr(0, kMaxBaseName);
@@ -63,41 +60,8 @@ std::vector<Module> modules_of(const ShmlogReader& log) {
   return modules;
 }
 
-bool is_elf(int fd) {
-  char magic[SELFMAG];
-  return pread_all(fd, magic, sizeof(magic), 0) == SELFMAG &&
-         std::memcmp(magic, ELFMAG, SELFMAG) == 0;
-}
-
-std::string build_id(int fd) {
-  elf_version(EV_CURRENT);
-  Elf* elf = elf_begin(fd, ELF_C_READ, nullptr);
-  const void* bytes = nullptr;
-  const ssize_t length = elf == nullptr ? -1 : dwelf_elf_gnu_build_id(elf, &bytes);
-  std::string id;
-  for (ssize_t i = 0; i < length; ++i) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    const uint8_t byte = static_cast<const uint8_t*>(bytes)[i];
-    id += kDigits[byte >> 4];
-    id += kDigits[byte & 15];
-  }
-  elf_end(elf);
-  return id.size() >= kMinIdDigits && id.size() <= kMaxIdDigits ? id : "";
-}
-
-std::string content_id(int fd) {
-  Sha256 sum;
-  std::vector<char> buffer(1 << 18);
-  ssize_t got;
-  for (uint64_t at = 0; (got = pread_all(fd, buffer.data(), buffer.size(), at)) > 0;) {
-    sum.update(buffer.data(), static_cast<size_t>(got));
-    at += static_cast<uint64_t>(got);
-  }
-  return to_hex(sum.finish());
-}
-
 // The file if it is the module's, else an Error whose message says why not.
-Result<BinaryFile> open_module(const Module& module) {
+Result<BinaryFile> open_by_path(const Module& module) {
   if (module.path[0] != '/') return Error{"its path is not absolute"};
   if (module.path.ends_with(kDeleted)) return Error{"deleted while it was mapped"};
   BinaryFile file;
@@ -116,7 +80,7 @@ Result<BinaryFile> open_module(const Module& module) {
 
 class Collector {
  public:
-  explicit Collector(const CollectChoice& choice) : choice_(choice) {}
+  Collector(const CollectChoice& choice, const KeptBinaries& kept) : choice_(choice), kept_(kept) {}
 
   void take(Module& module) {
     const bool wanted = module.executable ? choice_.binaries : choice_.libraries;
@@ -125,7 +89,7 @@ class Collector {
       module.why = module.executable ? "collect.binaries is off" : "collect.libraries is off";
       return;
     }
-    Result<BinaryFile> file = open_module(module);
+    Result<BinaryFile> file = open(module);
     if (!file) {
       module.why = file.error().message;
       return;
@@ -150,15 +114,37 @@ class Collector {
   }
 
  private:
+  // The launcher's copy, which is what was mapped whatever became of the path since.
+  Result<BinaryFile> open(const Module& module) {
+    const KeptBinary* kept = kept_.find(module.path, module.inode);
+    Result<BinaryFile> copy =
+        kept == nullptr ? Error{kept_.present() ? "the launcher did not keep it"
+                                                : "the run directory has no binaries/ of it"}
+                        : open_kept(*kept);
+    return copy || choice_.foreign ? std::move(copy) : open_by_path(module);
+  }
+
+  Result<BinaryFile> open_kept(const KeptBinary& kept) {
+    if (kept.file.empty()) return Error{kept.missing.empty() ? "not kept" : kept.missing};
+    const uint64_t limit = choice_.max_bytes == 0 ? UINT64_MAX : choice_.max_bytes;
+    // Many lines may name one large file, and each would be read.
+    checked_bytes_ += std::min(kept.bytes, limit);
+    if (checked_bytes_ / kMostChecked > limit) return Error{"too many copies to check"};
+    Result<UniqueFd> fd = kept_.open_checked(kept, limit);
+    if (!fd) return fd.error();
+    return BinaryFile{"", kept.bytes, std::move(*fd)};
+  }
+
   // Another file with the same build-id and name (stripped differently, or a copy) goes by content.
   void name_file(const Module& module, BinaryFile& file) {
     const std::string base = "/" + base_name(module.path);
-    const std::string id = module.build_id.empty() ? content_id(file.fd.get()) : module.build_id;
+    const std::string id =
+        module.build_id.empty() ? content_id(file.fd.get(), file.bytes) : module.build_id;
     file.name = std::string(kFolder) + id + base;
     const auto taken = files_.find(file.name);
     if (taken == files_.end()) return;
-    const std::string content = content_id(file.fd.get());
-    if (content != content_id(taken->second.fd.get()))
+    const std::string content = content_id(file.fd.get(), file.bytes);
+    if (content != content_id(taken->second.fd.get(), taken->second.bytes))
       file.name = std::string(kFolder) + content + base;
   }
 
@@ -171,16 +157,19 @@ class Collector {
     return module.why.empty();
   }
 
-  CollectChoice choice_;
+  const CollectChoice choice_;
+  const KeptBinaries& kept_;
   uint64_t bytes_ = 0;
+  uint64_t checked_bytes_ = 0;
   std::map<std::string, BinaryFile> files_;
 };
 
 }  // namespace
 
-BinaryCollection collect_binaries(const ShmlogReader& log, const CollectChoice& choice) {
+BinaryCollection collect_binaries(const ShmlogReader& log, const KeptBinaries& kept,
+                                  const CollectChoice& choice) {
   BinaryCollection collection{{}, modules_of(log)};
-  Collector collector(choice);
+  Collector collector(choice, kept);
   // Executables first: they are what a person looks at when the limit does not let all in.
   for (const bool executables : {true, false}) {
     for (Module& module : collection.modules) {
@@ -197,8 +186,7 @@ bool is_binary_name(const std::string& name) {
   if (slash == std::string::npos) return false;
   const std::string id = name.substr(kFolder.size(), slash - kFolder.size());
   const std::string base = name.substr(slash + 1);
-  return id.size() >= kMinIdDigits && id.size() <= kMaxIdDigits &&
-         std::all_of(id.begin(), id.end(), hex_digit) && base == base_name(base);
+  return is_id(id) && base == base_name(base);
 }
 
 }  // namespace shmrec::recording

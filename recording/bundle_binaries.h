@@ -1,9 +1,10 @@
 // Which of the files that were mapped as code go into a bundle, and under which names.
 //
-// A module is taken if the file that its path names now is the one that was mapped (same inode) and
-// is an ELF file: the journal is writable by the recorded program, which must not be able to have
-// any file of its choice exported. Files are kept by build-id, or by SHA-256 if they have none;
-// equal files are kept once.
+// The copy that the launcher kept in the run directory comes first (kept_binaries.h). Without one,
+// and if the run was recorded here, a module is taken by its path if the file of that name is now
+// the one that was mapped (same inode) and is an ELF file: the journal is writable by the recorded
+// program, which must not be able to have any file of its choice exported. Files are kept by
+// build-id, or by SHA-256 if they have none; equal files are kept once.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "recording/bundle_files.h"
+#include "recording/kept_binaries.h"
 #include "recording/shmlog_reader.h"
 
 namespace shmrec::recording {
@@ -19,6 +21,7 @@ struct CollectChoice {
   bool binaries = true;
   bool libraries = true;
   uint64_t max_bytes = 0;  // of all taken files together; 0: any
+  bool foreign = false;    // recorded elsewhere: paths mean nothing
 };
 
 struct BinaryFile {
@@ -42,7 +45,8 @@ struct BinaryCollection {
   std::vector<Module> modules;    // by path
 };
 
-BinaryCollection collect_binaries(const ShmlogReader& log, const CollectChoice& choice);
+BinaryCollection collect_binaries(const ShmlogReader& log, const KeptBinaries& kept,
+                                  const CollectChoice& choice);
 
 // Whether `name` is one that collect_binaries makes.
 bool is_binary_name(const std::string& name);

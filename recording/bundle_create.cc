@@ -36,8 +36,8 @@ Result<fs::path> choose_path(const fs::path& run_dir, const fs::path& output) {
 
 class BundleWriter {
  public:
-  BundleWriter(ArchiveWriter& archive, const BundlePlan& plan, const Progress& progress)
-      : archive_(archive), plan_(plan), progress_(progress) {}
+  BundleWriter(ArchiveWriter& archive, const BundlePlan& plan, const CreateBundleOptions& options)
+      : archive_(archive), plan_(plan), options_(options) {}
 
   Result<> write_all_files() {
     for (const PlannedFile& file : plan_.files) {
@@ -71,6 +71,11 @@ class BundleWriter {
     const ssize_t got = pread_all(file.fd, buffer_.data(), bytes, at);
     if (got < 0) return system_error(file.name);
     if (static_cast<size_t>(got) != bytes) {
+      // Its length is in the manifest already. A stranger must not be able to prevent a bundle.
+      if (options_.foreign) {
+        std::fill(buffer_.begin() + got, buffer_.end(), '\0');
+        return static_cast<const char*>(buffer_.data());
+      }
       return Error{file.name + ": became shorter while it was read; try again", false};
     }
     return static_cast<const char*>(buffer_.data());
@@ -83,12 +88,12 @@ class BundleWriter {
 
   void tell(uint64_t bytes) {
     done_ += bytes;
-    if (progress_) progress_(done_, plan_.total_bytes);
+    if (options_.progress) options_.progress(done_, plan_.total_bytes);
   }
 
   ArchiveWriter& archive_;
   const BundlePlan& plan_;
-  const Progress& progress_;
+  const CreateBundleOptions& options_;
   std::vector<char> buffer_ = std::vector<char>(kBlockBytes);
   std::string sums_;
   uint64_t done_ = 0;
@@ -104,7 +109,7 @@ Result<fs::path> create_bundle(const fs::path& run_dir, const CreateBundleOption
   const fs::path parent = path->parent_path();
   auto plan = plan_bundle(run_dir, options, parent.empty() ? fs::path(".") : parent);
   if (!plan) return plan.error();
-  const Result<> written = BundleWriter(**archive, **plan, options.progress).write_all_files();
+  const Result<> written = BundleWriter(**archive, **plan, options).write_all_files();
   if (!written) return written.error();
   const Result<> committed = (*archive)->commit();
   if (!committed) return committed.error();

@@ -38,13 +38,40 @@ ssize_t pread_all(int fd, void* into, size_t bytes, uint64_t offset) {
   return static_cast<ssize_t>(done);
 }
 
-Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes, Links links) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY |
-                                     (links == Links::kRefuse ? O_NOFOLLOW : 0)));
+namespace {
+
+constexpr int kOpenForReading = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+Result<UniqueFd> only_regular(UniqueFd fd, const std::string& shown, uint64_t& bytes) {
   struct stat status;
-  if (!fd || fstat(fd.get(), &status) != 0) return system_error(path);
-  if (!S_ISREG(status.st_mode)) return Error{path.string() + ": not a regular file"};
+  if (!fd || fstat(fd.get(), &status) != 0) return system_error(shown);
+  if (!S_ISREG(status.st_mode)) {
+    errno = EINVAL;
+    return Error{shown + ": not a regular file"};
+  }
   bytes = static_cast<uint64_t>(status.st_size);
+  return fd;
+}
+
+}  // namespace
+
+Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes) {
+  return only_regular(UniqueFd(open(path.c_str(), kOpenForReading)), path, bytes);
+}
+
+Result<UniqueFd> open_regular_at(int directory, const char* name, const std::string& shown,
+                                 uint64_t& bytes) {
+  UniqueFd fd(openat(directory, name, kOpenForReading | O_NOFOLLOW));
+  if (!fd && errno == ELOOP) return Error{shown + ": a symbolic link; not followed"};
+  return only_regular(std::move(fd), shown, bytes);
+}
+
+Result<UniqueFd> open_directory(const std::filesystem::path& path, bool follow) {
+  // A slash at the end would follow a link in spite of O_NOFOLLOW.
+  const std::filesystem::path plain = path.has_filename() ? path : path.parent_path();
+  const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW);
+  UniqueFd fd(open(plain.c_str(), flags));
+  if (!fd) return system_error(path);
   return fd;
 }
 

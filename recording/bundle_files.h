@@ -37,11 +37,17 @@ bool write_all(int fd, const char* data, size_t bytes);
 ssize_t pread_all(int fd, void* into, size_t bytes, uint64_t offset);
 
 // Opens a regular file for reading, never a device or a pipe (which could block or never end).
-// `bytes` is its size at that time. kRefuse: a name that is a symbolic link is an error, for names
-// that somebody else may have put there.
-enum class Links { kFollow, kRefuse };
-Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes,
-                              Links links = Links::kFollow);
+// `bytes` is its size at that time.
+Result<UniqueFd> open_regular(const std::filesystem::path& path, uint64_t& bytes);
+
+// The same for `name` in `directory`, never through a symbolic link: the directory's owner need not
+// be trusted. `shown` stands for the path in messages. A name that is not there is an Error that
+// leaves ENOENT in errno.
+Result<UniqueFd> open_regular_at(int directory, const char* name, const std::string& shown,
+                                 uint64_t& bytes);
+
+// A directory, to open files in. `follow`: its last name may be a symbolic link.
+Result<UniqueFd> open_directory(const std::filesystem::path& path, bool follow);
 
 // The whole of a small text file; more than `limit` bytes is an error.
 Result<std::string> read_text(const std::filesystem::path& path, uint64_t limit);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -19,6 +20,11 @@ using shmlog::ChunkHeader;
 using shmlog::ChunkState;
 using shmlog::Header;
 using shmlog::kChunkBytes;
+
+constexpr const char* kLogName = "run.shmlog";
+constexpr uint64_t kMaxForeignBytes = uint64_t{64} << 30;  // more is no bundle that opens
+constexpr uint64_t kMaxUnsoundBytes = uint64_t{256} << 20;
+constexpr size_t kMaxExtents = 1024;  // of a log that is mapped; the kernel allows 65530 mappings
 
 // Where the chunks are, as far as the file has them whole.
 struct Chunks {
@@ -122,9 +128,11 @@ class Snapshot {
   }
 
   bool copy_chunk(uint64_t at) {
+    // What cannot be read any more, the file having become shorter, is zeros: not in use.
     ChunkHeader before{}, after{};
-    if (!read_chunk_header(from_, at, before)) return false;
-    if (!copy(at, kChunkBytes) || !read_chunk_header(from_, at, after)) return false;
+    read_chunk_header(from_, at, before);
+    if (!copy(at, kChunkBytes)) return false;
+    read_chunk_header(from_, at, after);
     const auto claimed = static_cast<uint32_t>(ChunkState::kClaimed);
     if (before.ticket == after.ticket && (after.state & 0xFF) != claimed) return true;
     const ChunkHeader unused{};
@@ -147,24 +155,34 @@ Result<UniqueFd> unnamed_file(const std::filesystem::path& scratch) {
 
 }  // namespace
 
-Result<LogImage> take_log(const std::filesystem::path& shmlog,
+Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
                           const std::filesystem::path& scratch) {
   LogImage image;
-  Result<UniqueFd> fd = open_regular(shmlog, image.present_bytes);
+  Result<UniqueFd> fd = open_regular_at(run_dir, kLogName, shown, image.present_bytes);
   if (!fd) return fd.error();
+  if (foreign && image.present_bytes > kMaxForeignBytes) {
+    return Error{shown + ": " + human_bytes(image.present_bytes) + " long; expected at most " +
+                 human_bytes(kMaxForeignBytes) + " of a run that another container recorded"};
+  }
   Header header{};
-  if (pread_all(fd->get(), &header, sizeof(header), 0) < 0) return system_error(shmlog);
+  if (pread_all(fd->get(), &header, sizeof(header), 0) < 0) return system_error(shown);
   const Chunks chunks = find_chunks(header, image.present_bytes);
+  // Without chunks it is taken byte for byte. No launcher leaves such a log, and never a large one.
+  if (foreign && chunks.count == 0 && image.present_bytes > kMaxUnsoundBytes) {
+    return Error{shown + ": " + human_bytes(image.present_bytes) +
+                 " long and not a shared-memory log; not taken"};
+  }
   image.stored_bytes = used_end(fd->get(), chunks, image.present_bytes);
-  image.may_change = chunks.count == 0 || header.closed != 1 || any_process_live(fd->get(), header);
-  if (!image.may_change) {
+  image.copied = foreign || chunks.count == 0 || header.closed != 1 ||
+                 any_process_live(fd->get(), header);
+  if (!image.copied) {
     image.fd = std::move(*fd);
     return image;
   }
   Result<UniqueFd> copy = unnamed_file(scratch);
   if (!copy) return copy.error();
   if (!Snapshot(fd->get(), copy->get()).take(chunks, image.stored_bytes)) {
-    return system_error(shmlog.string() + ": cannot copy it to " + scratch.string());
+    return system_error(shown + ": cannot copy it to " + scratch.string());
   }
   image.fd = std::move(*copy);
   return image;
@@ -183,15 +201,32 @@ Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std:
   view->data_ =
       mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (view->data_ == MAP_FAILED) return system_error(name);
-  if (image.stored_bytes > 0 && mmap(view->data_, image.stored_bytes, PROT_READ,
-                                     MAP_SHARED | MAP_FIXED, image.fd.get(), 0) == MAP_FAILED) {
-    return system_error(name);
-  }
+  if (!view->map_data(image.fd.get(), image.stored_bytes)) return system_error(name);
   auto reader = ShmlogReader::from_memory(
       {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name);
   if (!reader) return reader.error();
   view->reader_ = std::move(*reader);
   return view;
+}
+
+bool LogView::map_data(int fd, uint64_t bytes) {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t at = 0;
+  for (size_t count = 1; at < bytes; ++count) {
+    const off_t data = lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // nothing but a hole is left
+    const uint64_t begin = data < 0 ? at : static_cast<uint64_t>(data) & ~(page - 1);
+    // A file system that cannot tell has no holes; one mapping holds what is left in the end.
+    const off_t hole = data < 0 || count == kMaxExtents ? -1 : lseek(fd, data, SEEK_HOLE);
+    const uint64_t end = hole < 0 ? bytes : std::min(bytes, static_cast<uint64_t>(hole));
+    if (begin >= end) break;
+    if (mmap(static_cast<char*>(data_) + begin, end - begin, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+             static_cast<off_t>(begin)) == MAP_FAILED) {
+      return false;
+    }
+    at = (end + page - 1) & ~(page - 1);
+  }
+  return true;
 }
 
 }  // namespace shmrec::recording

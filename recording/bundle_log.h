@@ -4,6 +4,9 @@
 // A log that may still be written is first copied beside the bundle, from its end to its start:
 // chunks, then the journal, then the tables, then the header, so that whatever a copied record
 // needs is in what is copied after it. A chunk that is claimed anew while it is copied is left out.
+//
+// A stranger's log is always copied: its owner could make it shorter while it is mapped. It must lie
+// in the directory itself, and not be larger than a bundle can be.
 #pragma once
 
 #include <cstdint>
@@ -21,15 +24,15 @@ struct LogImage {
   UniqueFd fd;
   uint64_t stored_bytes = 0;   // what goes into the bundle
   uint64_t present_bytes = 0;  // size of the file in the run directory; the rest of it is zeros
-  bool may_change = false;     // the run is not known to have ended: a copy was taken
+  bool copied = false;         // the run is not known to have ended, or its writer not trusted
 };
 
 // `scratch`: a directory where an unnamed temporary file may be made; holes take no space.
-Result<LogImage> take_log(const std::filesystem::path& shmlog,
+Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
                           const std::filesystem::path& scratch);
 
-// An image opened for reading. What is not stored reads as zeros from anonymous memory: reading
-// holes of a file on tmpfs through a mapping would take up memory.
+// An image opened for reading. Holes, and what is not stored, read as zeros from anonymous memory:
+// reading holes of a file on tmpfs through a mapping would take up memory.
 class LogView {
  public:
   // `image` may go away, its file is mapped. `name` stands for the path in messages.
@@ -41,6 +44,7 @@ class LogView {
 
  private:
   LogView();
+  bool map_data(int fd, uint64_t bytes);
   void* data_;
   uint64_t bytes_ = 0;
   std::unique_ptr<ShmlogReader> reader_;

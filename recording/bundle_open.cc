@@ -14,6 +14,7 @@
 #include "recording/bundle_manifest.h"
 #include "recording/bundle_plan.h"
 #include "recording/bundle_reader.h"
+#include "recording/kept_binaries.h"
 
 namespace shmrec::recording {
 namespace {
@@ -186,6 +187,17 @@ nlohmann::json parse_file(const fs::path& path) {
               : nlohmann::json(nlohmann::json::value_t::discarded);
 }
 
+// A run directory's own copy.
+std::optional<fs::path> kept_binary(const fs::path& dir, const std::string& module_path) {
+  const Result<UniqueFd> run = open_directory(dir, true);
+  if (!run) return std::nullopt;
+  const KeptBinaries kept = KeptBinaries::open(run->get());
+  const KeptBinary* line = kept.find(module_path, 0);
+  if (line == nullptr || line->file.empty() || !kept.open_checked(*line, UINT64_MAX))
+    return std::nullopt;
+  return dir / kKeptFolder / line->file;
+}
+
 }  // namespace
 
 // ---- OpenedBundle -------------------------------------------------------------------------------
@@ -208,6 +220,7 @@ std::optional<fs::path> OpenedBundle::binary(const std::string& module_path) con
   std::error_code ignored;
   const nlohmann::json document = parse_file(dir / kBinariesName);
   if (document.is_discarded()) {
+    if (auto kept = kept_binary(dir, module_path)) return kept;
     const bool there = fs::is_regular_file(module_path, ignored);
     return there ? std::optional<fs::path>(module_path) : std::nullopt;
   }

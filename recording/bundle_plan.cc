@@ -1,5 +1,8 @@
 #include "recording/bundle_plan.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <ctime>
 
@@ -50,11 +53,24 @@ class Planner {
   BundlePlan& plan_;
 };
 
-uint64_t bytes_for_binaries(const BundlePlan& plan, uint64_t max_bytes) {
-  if (max_bytes == 0) return 0;
+constexpr uint64_t kForeignBinaryBytes = uint64_t{1} << 30;  // as limits.recordingSize by default
+
+// 0: any.
+uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& options) {
+  const uint64_t max_bytes = options.max_bytes;
+  if (max_bytes == 0) return options.foreign ? kForeignBinaryBytes : 0;
   uint64_t taken = plan.image.stored_bytes;
   for (const RunFile& file : plan.facts.files) taken += file.bytes;
   return max_bytes > taken ? max_bytes - taken : 1;  // 0 would be "any"
+}
+
+// Held from here on: what is in it is opened relative to it, whatever becomes of its path.
+Result<UniqueFd> open_run_directory(const std::filesystem::path& path, bool foreign) {
+  Result<UniqueFd> dir = open_directory(path, !foreign);
+  if (dir && faccessat(dir->get(), kLogName, F_OK, AT_SYMLINK_NOFOLLOW) == 0) return dir;
+  if (!dir && foreign) return dir;
+  return Error{path.string() + ": not a run directory: no " + kLogName +
+               " in it; expected a directory that shmrec run made in its spool"};
 }
 
 }  // namespace
@@ -72,15 +88,12 @@ std::string run_name(const std::filesystem::path& run_dir) {
 Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run_dir,
                                                 const CreateBundleOptions& options,
                                                 const std::filesystem::path& scratch) {
-  const std::filesystem::path log_path = run_dir / kLogName;
-  std::error_code ignored;
-  if (!std::filesystem::exists(log_path, ignored)) {
-    return Error{run_dir.string() + ": not a run directory: no " + kLogName +
-                 " in it; expected a directory that shmrec run made in its spool"};
-  }
+  const Result<UniqueFd> dir = open_run_directory(run_dir, options.foreign);
+  if (!dir) return dir.error();
   auto plan = std::make_unique<BundlePlan>();
-  plan->facts = read_run_facts(run_dir, options.collect_launcher_log);
-  Result<LogImage> image = take_log(log_path, scratch);
+  plan->facts = read_run_facts(dir->get(), options.collect_launcher_log, options.foreign);
+  Result<LogImage> image =
+      take_log(dir->get(), (run_dir / kLogName).string(), options.foreign, scratch);
   if (!image) return image.error();
   plan->image = std::move(*image);
 
@@ -93,8 +106,13 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   }
   const ShmlogReader* reader = plan->log ? &plan->log->reader() : nullptr;
   if (reader != nullptr) {
-    plan->binaries = collect_binaries(*reader, {options.collect_binaries, options.collect_libraries,
-                                                bytes_for_binaries(*plan, options.max_bytes)});
+    const KeptBinaries kept = KeptBinaries::open(dir->get());
+    if (!kept.problem().empty())
+      plan->facts.problems.push_back({kKeptFolder, kept.problem(), false});
+    plan->binaries =
+        collect_binaries(*reader, kept,
+                         {options.collect_binaries, options.collect_libraries,
+                          bytes_for_binaries(*plan, options), options.foreign});
   }
   const std::vector<CoverageItem> coverage =
       list_coverage(reader, log_error, plan->facts, plan->binaries);

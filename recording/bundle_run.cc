@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <map>
 
@@ -14,6 +15,22 @@ using nlohmann::json;
 constexpr uint64_t kMaxTextBytes = uint64_t{16} << 20;
 constexpr size_t kMaxLineBytes = size_t{4} << 20;
 constexpr size_t kMaxGaps = 10000;
+constexpr size_t kMaxRedacted = 10000;
+constexpr size_t kMaxExits = 1 << 20;
+
+constexpr uint64_t kMaxForeignTexts = uint64_t{512} << 20;
+
+// What of a text is taken from a stranger's directory: parsing takes many times as much memory, and
+// the bundle's reader no more than this either.
+constexpr struct {
+  std::string_view name;
+  uint64_t bytes;
+} kForeignLimits[] = {
+    {"run.json", uint64_t{4} << 20},
+    {"end.json", uint64_t{64} << 10},
+    {"events.jsonl", uint64_t{256} << 20},
+    {"launcher.log", uint64_t{64} << 20},
+};
 
 bool is_object(const json& value) { return !value.is_discarded() && value.is_object(); }
 
@@ -40,7 +57,7 @@ uint64_t unsigned_member(const json& object, const char* key) {
 void note_redacted(const std::string& text, const std::string& before,
                    std::set<std::string>& names) {
   const size_t mark = text.find(kRedactedMark);
-  if (mark == std::string::npos) return;
+  if (mark == std::string::npos || names.size() >= kMaxRedacted) return;
   const size_t equals = text.find('=');
   if (equals < mark) {
     names.insert(text.substr(0, equals));
@@ -103,22 +120,20 @@ class Lines {
 class FactsReader {
  public:
   // `prefix`: of the names in the bundle and in `problems`.
-  FactsReader(std::filesystem::path dir, std::string prefix, RunFacts& facts)
-      : dir_(std::move(dir)), prefix_(std::move(prefix)), facts_(facts) {}
+  FactsReader(int dir, std::string prefix, bool foreign, RunFacts& facts)
+      : dir_(dir), prefix_(std::move(prefix)), foreign_(foreign), facts_(facts) {}
 
   // nullptr if the file is not there; `missing` says what that means.
   const RunFile* open(const char* name, const char* missing, bool expected) {
     RunFile file{prefix_ + name};
-    Result<UniqueFd> fd = open_regular(dir_ / name, file.bytes, Links::kRefuse);
+    Result<UniqueFd> fd = open_regular_at(dir_, name, name, file.bytes);
     if (!fd) {
-      std::error_code ignored;
-      const bool there = std::filesystem::exists(
-          std::filesystem::symlink_status(dir_ / name, ignored));
-      problem(name, there ? "cannot be read: no regular file, or no permission" : missing,
-              expected && !there);
+      const bool there = errno != ENOENT;
+      problem(name, there ? fd.error().message : missing, expected && !there);
       return nullptr;
     }
     file.fd = std::move(*fd);
+    if (foreign_) limit(name, file);
     facts_.files.push_back(std::move(file));
     return &facts_.files.back();
   }
@@ -151,6 +166,21 @@ class FactsReader {
   }
 
  private:
+  void limit(std::string_view name, RunFile& file) {
+    // Of all launchers together: there may be many.
+    uint64_t room = kMaxForeignTexts;
+    for (const RunFile& other : facts_.files) room -= std::min(room, other.bytes);
+    for (const auto& row : kForeignLimits) {
+      const uint64_t most = std::min(row.bytes, room);
+      if (row.name != name || file.bytes <= most) continue;
+      problem(std::string(name),
+              human_bytes(file.bytes) + " long; only the first " + human_bytes(most) +
+                  " were taken",
+              false);
+      file.bytes = most;
+    }
+  }
+
   void take(const json& event) {
     const std::string type = text_member(event, "type");
     if (type == "exec") collect_redacted(event, facts_.redacted);
@@ -160,7 +190,7 @@ class FactsReader {
 
   void take_exit(const json& event) {
     const auto pid = int_member(event, "pid"), status = int_member(event, "status");
-    if (!pid || !status) return;
+    if (!pid || !status || facts_.exits.size() >= kMaxExits) return;
     facts_.exits.push_back({{*pid, pid_namespace_, unsigned_member(event, "tsc")}, *status});
   }
 
@@ -179,8 +209,9 @@ class FactsReader {
     facts_.problems.push_back({prefix_ + file, std::move(why), expected});
   }
 
-  const std::filesystem::path dir_;
+  const int dir_;
   const std::string prefix_;
+  const bool foreign_;
   RunFacts& facts_;
   uint64_t pid_namespace_ = 0;
   std::map<std::pair<std::string, std::string>, size_t> gap_index_;
@@ -205,21 +236,26 @@ bool is_member_name(const std::string& name) {
          });
 }
 
+struct Reading {
+  bool launcher_log = true;
+  bool foreign = false;
+};
+
 // Reads run.json, end.json and events.jsonl of one launcher.
-std::pair<json, json> read_launcher(const std::filesystem::path& dir, const std::string& prefix,
-                                    bool with_launcher_log, RunFacts& facts) {
-  FactsReader reader(dir, prefix, facts);
+std::pair<json, json> read_launcher(int dir, const std::string& prefix, const Reading& reading,
+                                    RunFacts& facts) {
+  FactsReader reader(dir, prefix, reading.foreign, facts);
   json run = reader.read_object("run.json", "missing: command, host and policy are unknown", false);
   json end = reader.read_object(
       "end.json", "missing: the run goes on, or its launcher was killed before it could end it", true);
   reader.read_events(run);
-  if (with_launcher_log) reader.open("launcher.log", "missing", false);
+  if (reading.launcher_log) reader.open("launcher.log", "missing", false);
   collect_redacted(run, facts.redacted);
   return {std::move(run), std::move(end)};
 }
 
-UniqueFd open_directory(const std::filesystem::path& path) {
-  return UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+UniqueFd open_directory_at(int directory, const char* name) {
+  return UniqueFd(openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
 // The directory itself, whatever its name is made to mean meanwhile.
@@ -245,17 +281,17 @@ std::vector<std::string> member_names(const std::filesystem::path& members, RunF
   return names;
 }
 
-void read_members(const std::filesystem::path& run_dir, bool with_launcher_log, RunFacts& facts) {
-  const UniqueFd members = open_directory(run_dir / kMembers);
+void read_members(int run_dir, const Reading& reading, RunFacts& facts) {
+  const UniqueFd members = open_directory_at(run_dir, kMembers);
   if (!members) return;
   for (const std::string& name : member_names(path_of(members), facts)) {
-    const UniqueFd directory = open_directory(path_of(members) / name);
+    const UniqueFd directory = open_directory_at(members.get(), name.c_str());
     const std::string in_bundle = std::string(kMembers) + "/" + name;
     if (!directory) {
       facts.problems.push_back({in_bundle, "cannot be read: no directory, or no permission"});
       continue;
     }
-    auto [run, end] = read_launcher(path_of(directory), in_bundle + "/", with_launcher_log, facts);
+    auto [run, end] = read_launcher(directory.get(), in_bundle + "/", reading, facts);
     facts.members.push_back({name, std::move(run), std::move(end)});
   }
 }
@@ -272,12 +308,18 @@ bool is_member_file(const std::string& name) {
                      [&](const char* known) { return file == known; });
 }
 
-RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log) {
+RunFacts read_run_facts(const std::filesystem::path& run_dir) {
+  const Result<UniqueFd> dir = open_directory(run_dir, true);
+  return dir ? read_run_facts(dir->get(), false, false) : RunFacts();
+}
+
+RunFacts read_run_facts(int run_dir, bool with_launcher_log, bool foreign) {
   RunFacts facts;
-  auto [run, end] = read_launcher(run_dir, "", with_launcher_log, facts);
+  const Reading reading{with_launcher_log, foreign};
+  auto [run, end] = read_launcher(run_dir, "", reading, facts);
   facts.run = std::move(run);
   facts.end = std::move(end);
-  read_members(run_dir, with_launcher_log, facts);
+  read_members(run_dir, reading, facts);
   return facts;
 }
 

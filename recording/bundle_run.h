@@ -3,7 +3,8 @@
 //
 // The directory may be a workload's to write: no link in it is followed.
 // Any of the files may be missing, cut off or damaged: what cannot be used is noted in `problems`.
-// The files are opened once and read up to the size they had then; they may be growing.
+// The files are opened once and read up to the size they had then; they may be growing. They are
+// regular files in the directory itself, whoever may write there; links are not followed.
 #pragma once
 
 #include <cstdint>
@@ -74,6 +75,10 @@ bool is_member_file(const std::string& name);
 // The PID namespace that a run.json says, 0 if none.
 uint64_t pid_namespace_of(const nlohmann::json& run);
 
-RunFacts read_run_facts(const std::filesystem::path& run_dir, bool with_launcher_log);
+// `foreign`: whoever writes the directory is not the one who reads it, so texts have limits; what is
+// behind them is left out and noted.
+RunFacts read_run_facts(int run_dir, bool with_launcher_log, bool foreign);
+// Of one's own, without launcher.log. Nothing of a directory that cannot be opened.
+RunFacts read_run_facts(const std::filesystem::path& run_dir);
 
 }  // namespace shmrec::recording

@@ -46,7 +46,7 @@ Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path) {
 Timeline RunFiles::timeline() const {
   Timeline timeline(*log_);
   if (directory_.empty()) return timeline;
-  for (const ReportedExit& exit : read_run_facts(directory_, false).exits)
+  for (const ReportedExit& exit : read_run_facts(directory_).exits)
     timeline.note_exit(exit.seen, exit.wait_status);
   return timeline;
 }
@@ -81,7 +81,7 @@ LauncherListing launcher_of(const std::string& name, const nlohmann::json& run,
 std::vector<LauncherListing> RunFiles::launchers() const {
   std::vector<LauncherListing> launchers;
   if (directory_.empty()) return launchers;
-  const RunFacts facts = read_run_facts(directory_, false);
+  const RunFacts facts = read_run_facts(directory_);
   if (facts.members.empty()) return launchers;
   launchers.push_back(launcher_of("", facts.run, facts.end));
   for (const RunMember& member : facts.members)

@@ -22,6 +22,7 @@ using shmlog::RecordState;
 namespace {
 
 constexpr uint32_t kEndOfChunk = shmlog::kChunkBytes;
+constexpr uint32_t kMaxRules = 1 << 16;  // far more than a policy has; in a hole they take no disk
 constexpr uint64_t kMaxOffset = uint64_t{1} << 62;  // keeps offset + length from wrapping
 
 // Copies `bytes` once: later checks see the copy, whatever a live writer does meanwhile.
@@ -252,7 +253,7 @@ void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
 
 void ShmlogReader::load_tables() {
   const uint32_t rules =
-      usable_entries<shmlog::PolicyRule>(header_.rules, UINT32_MAX, "policy rules");
+      usable_entries<shmlog::PolicyRule>(header_.rules, kMaxRules, "policy rules");
   for (uint32_t i = 0; i < rules; ++i) {
     const uint64_t at = header_.rules.offset + uint64_t{i} * header_.rules.entry_bytes;
     rules_.push_back(recording::load<shmlog::PolicyRule>(&bytes_[at]));

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -24,6 +25,8 @@
 
 #include "recording/bundle_reader.h"
 #include "recording/coverage.h"
+#include "recording/elf_id.h"
+#include "recording/kept_binaries.h"
 #include "recording/sha256.h"
 #include "recording/shmlog_create.h"
 #include "recording/shmlog_reader.h"
@@ -607,6 +610,260 @@ TEST_F(BundleBinariesTest, AreLeftOutByChoiceOrLimit) {
   EXPECT_EQ(kept({.max_bytes = log + fs::file_size(self_) * 3 / 2}), Roles{"executable"});
   EXPECT_EQ(kept({.max_bytes = 1}), Roles{});
   EXPECT_FALSE(document(path_, "coverage.json")["complete"].get<bool>());
+}
+
+// ---- A run directory of strangers ---------------------------------------------------------------
+
+class ForeignRunTest : public BundleTest {
+ protected:
+  ForeignRunTest() : run_(root_) {
+    spew(root_ / "secret", R"({"hostname":"top-secret-token"})" "\n");
+    fs::create_directories(run_.path() / "binaries");
+  }
+
+  fs::path make() {
+    const fs::path path = create(run_.path(), {.foreign = true});
+    EXPECT_TRUE(verify_bundle(path)) << verify_bundle(path).error().message;
+    return path;
+  }
+  // The whole archive, unpacked to memory, to look for what must not be in it.
+  std::string everything(const fs::path& bundle) {
+    std::string all;
+    const auto files = list_bundle(bundle);
+    for (const BundleFile& file : *files) all += *read_bundle_file(bundle, file.name);
+    return all;
+  }
+  // Puts a copy of this program into binaries/ as a launcher does; returns its line.
+  KeptBinary keep(const fs::path& path, uint64_t inode) {
+    const std::string content = slurp("/proc/self/exe");
+    KeptBinary kept{.path = path, .inode = inode, .sha256 = sha256_hex(content)};
+    const UniqueFd fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    kept.build_id = build_id(fd.get());
+    kept.file = kept.build_id.empty() ? kept.sha256 : kept.build_id;
+    kept.bytes = content.size();
+    spew(folder() / kept.file, content);
+    return kept;
+  }
+  void write_index(const std::vector<KeptBinary>& lines) {
+    std::ofstream index(folder() / "index.jsonl", std::ios::binary | std::ios::app);
+    for (const KeptBinary& line : lines) index << to_line(line);
+  }
+  json module(const fs::path& bundle, const std::string& path) {
+    const json document = this->document(bundle, "binaries.json");
+    for (const json& row : document["modules"])
+      if (row["path"] == path) return row;
+    return {};
+  }
+  fs::path folder() const { return run_.path() / "binaries"; }
+
+  RunDirectory run_;
+};
+
+TEST_F(ForeignRunTest, LinksToFilesOfTheReaderAreNotFollowed) {
+  for (const char* name : {"run.json", "end.json", "events.jsonl", "launcher.log"}) {
+    fs::remove(run_.path() / name);
+    fs::create_symlink(root_ / "secret", run_.path() / name);
+  }
+  for (const bool foreign : {true, false}) {
+    const fs::path path = create(run_.path(), {.foreign = foreign});
+    EXPECT_TRUE(verify_bundle(path)) << verify_bundle(path).error().message;
+    EXPECT_EQ(everything(path).find("top-secret"), std::string::npos);
+    const json coverage = document(path, "coverage.json");
+    for (const char* name : {"run.json", "end.json", "events.jsonl", "launcher.log"}) {
+      ASSERT_EQ(items_about(coverage, name).size(), 1u) << name;
+      EXPECT_NE(items_about(coverage, name)[0]["why"].get<std::string>().find("link"),
+                std::string::npos);
+    }
+  }
+}
+
+TEST_F(ForeignRunTest, PipesDevicesAndDirectoriesAreNotOpenedAsFiles) {
+  const auto replace = [&](const char* name) {
+    fs::remove(run_.path() / name);
+    return run_.path() / name;
+  };
+  ASSERT_EQ(mkfifo(replace("run.json").c_str(), 0600), 0);
+  fs::create_directories(replace("events.jsonl") / "below");
+  if (mknod(replace("launcher.log").c_str(), S_IFCHR | 0600, makedev(1, 5)) != 0)  // /dev/zero
+    fs::create_symlink("/dev/zero", run_.path() / "launcher.log");
+  const json coverage = document(make(), "coverage.json");
+  for (const char* name : {"run.json", "events.jsonl", "launcher.log"})
+    EXPECT_EQ(items_about(coverage, name).size(), 1u) << name;
+}
+
+TEST_F(ForeignRunTest, ALogThatIsNoRegularFileIsAnError) {
+  const fs::path log = run_.path() / "run.shmlog", aside = root_ / "aside";
+  fs::rename(log, aside);
+  const std::function<void()> kinds[] = {
+      [&] { EXPECT_EQ(mkfifo(log.c_str(), 0600), 0); },
+      [&] { fs::create_symlink(aside, log); },
+      [&] { fs::create_directory(log); },
+  };
+  for (const auto& make_one : kinds) {
+    make_one();
+    for (const bool foreign : {true, false})
+      EXPECT_FALSE(create_bundle(run_.path(), {.output = out_, .foreign = foreign}));
+    fs::remove(log);
+  }
+  EXPECT_TRUE(names_in(out_).empty());
+}
+
+TEST_F(ForeignRunTest, TheRunDirectoryItselfIsNoLink) {
+  fs::create_symlink(run_.path(), root_ / "link");
+  EXPECT_TRUE(create_bundle(root_ / "link", {.output = out_}));
+  EXPECT_FALSE(create_bundle(root_ / "link", {.output = out_, .foreign = true}));
+  EXPECT_FALSE(create_bundle(root_ / "link" / "", {.output = out_, .foreign = true}));
+}
+
+TEST_F(ForeignRunTest, SizesHaveLimits) {
+  fs::resize_file(run_.path() / "run.json", uint64_t{1} << 40);  // sparse
+  fs::resize_file(run_.path() / "launcher.log", uint64_t{1} << 40);
+  const fs::path path = make();
+  EXPECT_EQ(items_about(document(path, "coverage.json"), "launcher.log").size(), 1u);
+  run_.cut_log(uint64_t{1} << 40);
+  EXPECT_FALSE(create_bundle(run_.path(), {.output = out_, .foreign = true}));
+  run_.cut_log(0);
+  run_.cut_log(uint64_t{1} << 30);  // no header any more: nothing that a launcher makes
+  EXPECT_FALSE(create_bundle(run_.path(), {.output = out_, .foreign = true}));
+}
+
+TEST_F(ForeignRunTest, FilesThatBecomeShorterMeanwhileStopNothing) {
+  spew(run_.path() / "launcher.log", std::string(1 << 20, 'x'));
+  for (const bool foreign : {true, false}) {
+    spew(run_.path() / "launcher.log", std::string(1 << 20, 'x'));
+    CreateBundleOptions options{.output = out_, .foreign = foreign};
+    bool cut = false;
+    options.progress = [&](uint64_t, uint64_t) {
+      if (std::exchange(cut, true)) return;
+      fs::resize_file(run_.path() / "launcher.log", 10);
+      if (foreign) fs::resize_file(run_.path() / "run.shmlog", 4096);
+    };
+    const auto path = create_bundle(run_.path(), options);
+    EXPECT_EQ(path.ok(), foreign);
+    if (path) EXPECT_TRUE(verify_bundle(*path));
+    if (path) EXPECT_EQ(read_bundle_file(*path, "launcher.log")->size(), size_t{1} << 20);
+  }
+}
+
+TEST_F(ForeignRunTest, PathsOfTheReaderAreNeverTaken) {
+  const fs::path self = fs::read_symlink("/proc/self/exe");
+  run_.add_module(self, inode_of(self));
+  const fs::path path = make();
+  EXPECT_TRUE(module(path, self).contains("missing")) << module(path, self).dump();
+  EXPECT_EQ(items_about(document(path, "coverage.json"), self).size(), 1u);
+}
+
+TEST_F(ForeignRunTest, BinariesOfTheRunDirectoryAreTaken) {
+  const std::string gone = "/elsewhere/bin/program", lost = "/elsewhere/lib/lost.so";
+  run_.add_journal(JournalType::kProcessStart, 1, gone);
+  run_.add_module(gone, 4711);
+  run_.add_module(lost, 4712);
+  KeptBinary missing{.path = lost, .inode = 4712};
+  missing.missing = "No space left on device";
+  write_index({keep(gone, 4711), missing});
+  for (const bool foreign : {true, false}) {
+    const fs::path path = create(run_.path(), {.foreign = foreign});
+    const json row = module(path, gone);
+    ASSERT_TRUE(row.contains("file")) << row.dump();
+    EXPECT_EQ(row["role"], "executable");
+    EXPECT_EQ(row["file"], "binaries/" + row["buildId"].get<std::string>() + "/program");
+    EXPECT_EQ(*read_bundle_file(path, row["file"]), slurp("/proc/self/exe"));
+    if (foreign) EXPECT_EQ(module(path, lost)["missing"], "No space left on device");
+    Result<OpenedBundle> opened = open_bundle(path);
+    ASSERT_TRUE(opened);
+    EXPECT_TRUE(opened->binary(gone));
+  }
+  EXPECT_EQ(open_bundle(run_.path())->binary(gone)->parent_path(), folder());
+}
+
+TEST_F(ForeignRunTest, AFileOfAnotherInodeIsNotTheOneThatWasMapped) {
+  run_.add_module("/elsewhere/lib.so", 4712);
+  write_index({keep("/elsewhere/lib.so", 4711)});
+  EXPECT_TRUE(module(make(), "/elsewhere/lib.so").contains("missing"));
+}
+
+TEST_F(ForeignRunTest, HostileBinariesAreRefused) {
+  const std::string path = "/elsewhere/lib.so";
+  run_.add_module(path, 4711);
+  const KeptBinary good = keep(path, 4711);
+  const std::string self = slurp("/proc/self/exe");
+  const auto with = [&](const std::function<void(KeptBinary&)>& change) {
+    KeptBinary line = good;
+    change(line);
+    return line;
+  };
+  const std::string other_id(40, 'a'), sum_of_half = sha256_hex(self.substr(0, self.size() / 2));
+  const struct {
+    const char* what;
+    KeptBinary line;
+    std::function<void()> prepare;
+  } kCases[] = {
+      {"a path out of the folder", with([](KeptBinary& k) { k.file = "../run.json"; }), [] {}},
+      {"an absolute path", with([&](KeptBinary& k) { k.file = root_ / "secret"; }), [] {}},
+      {"a name that is neither of its IDs", with([&](KeptBinary& k) { k.file = other_id; }),
+       [&] { spew(folder() / other_id, self); }},
+      {"another build-id", with([&](KeptBinary& k) { k.file = k.build_id = other_id; }),
+       [&] { spew(folder() / other_id, self); }},
+      {"another sum", with([&](KeptBinary& k) { k.sha256 = std::string(64, 'b'); }), [] {}},
+      {"another length", with([](KeptBinary& k) { k.bytes += 1; }), [] {}},
+      {"a link", with([&](KeptBinary& k) { k.file = k.sha256 = std::string(64, 'c'); }),
+       [&] { fs::create_symlink("/proc/self/exe", folder() / std::string(64, 'c')); }},
+      {"a pipe", with([&](KeptBinary& k) { k.file = k.sha256 = std::string(64, 'd'); }),
+       [&] { mkfifo((folder() / std::string(64, 'd')).c_str(), 0600); }},
+      {"a directory", with([&](KeptBinary& k) { k.file = k.sha256 = std::string(64, 'e'); }),
+       [&] { fs::create_directory(folder() / std::string(64, 'e')); }},
+      {"a huge file", with([&](KeptBinary& k) {
+         k.file = k.sha256 = std::string(64, 'f');
+         k.bytes = uint64_t{1} << 40;
+       }),
+       [&] {
+         spew(folder() / std::string(64, 'f'), self);
+         fs::resize_file(folder() / std::string(64, 'f'), uint64_t{1} << 40);
+       }},
+      {"no ELF file", with([&](KeptBinary& k) {
+         k.build_id = "", k.bytes = 6, k.file = k.sha256 = sha256_hex("secret");
+       }),
+       [&] { spew(folder() / sha256_hex("secret"), "secret"); }},
+  };
+  for (const auto& hostile : kCases) {
+    hostile.prepare();
+    fs::remove(folder() / "index.jsonl");
+    write_index({hostile.line});
+    const json row = module(make(), path);
+    EXPECT_TRUE(row.contains("missing")) << hostile.what << ": " << row.dump();
+  }
+  // A truncated ELF file with the right sum is one, though nobody will find much in it.
+  KeptBinary half = with([&](KeptBinary& k) {
+    k.bytes = self.size() / 2, k.file = k.sha256 = sum_of_half;
+  });
+  spew(folder() / sum_of_half, self.substr(0, self.size() / 2));
+  fs::remove(folder() / "index.jsonl");
+  write_index({half});
+  EXPECT_TRUE(module(make(), path).contains("file"));
+}
+
+TEST_F(ForeignRunTest, AnyIndexIsTolerated) {
+  run_.add_module("/elsewhere/lib.so", 4711);
+  const KeptBinary good = keep("/elsewhere/lib.so", 4711);
+  spew(folder() / "index.jsonl",
+       "\n[]\n{}\n{\"path\":7}\nnoise\n" + std::string(100000, '[') + "\n" + std::string(50, '\0') +
+           "\n" + to_line(good) + "{\"path\":\"cut");
+  EXPECT_TRUE(module(make(), "/elsewhere/lib.so").contains("file"));
+  fs::remove(folder() / "index.jsonl");
+  fs::create_symlink(root_ / "secret", folder() / "index.jsonl");
+  EXPECT_TRUE(module(make(), "/elsewhere/lib.so").contains("missing"));
+  fs::remove_all(folder());
+  fs::create_symlink(root_, folder());
+  const fs::path path = make();
+  EXPECT_TRUE(module(path, "/elsewhere/lib.so").contains("missing"));
+  EXPECT_EQ(items_about(document(path, "coverage.json"), "binaries").size(), 1u);
+}
+
+TEST_F(ForeignRunTest, BinariesStayBelowTheLimit) {
+  run_.add_module("/elsewhere/lib.so", 4711);
+  write_index({keep("/elsewhere/lib.so", 4711)});
+  const fs::path path = create(run_.path(), {.max_bytes = 1, .foreign = true});
+  EXPECT_TRUE(module(path, "/elsewhere/lib.so").contains("missing"));
 }
 
 // ---- Failure while writing ----------------------------------------------------------------------
