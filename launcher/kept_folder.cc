@@ -28,6 +28,13 @@ constexpr int kMaxTemporaries = 1000;
 // Who may read files in the folder may enter it.
 mode_t folder_mode(mode_t file_mode) { return file_mode | (file_mode & 0444u) >> 2; }
 
+// A shared spool hands its group on by the setgid bit, which chmod would take away. A folder that
+// another launcher made need not be ours to change.
+void share(int folder, mode_t file_mode) {
+  struct stat status;
+  if (fstat(folder, &status) == 0) fchmod(folder, folder_mode(file_mode) | (status.st_mode & S_ISGID));
+}
+
 bool unchanged(const struct stat& before, int file) {
   struct stat now;
   return fstat(file, &now) == 0 && now.st_size == before.st_size &&
@@ -46,7 +53,7 @@ Result<KeptFolder> KeptFolder::create(const std::filesystem::path& run_directory
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return system_error(path.string());
   kept.folder_.reset(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!kept.folder_) return system_error(path.string());
-  fchmod(kept.folder_.get(), folder_mode(file_mode));  // another launcher's need not be ours to change
+  share(kept.folder_.get(), file_mode);
   kept.index_.reset(openat(kept.folder_.get(), recording::kKeptIndexName,
                            O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
                            0600));

@@ -354,12 +354,13 @@ TEST_F(BinaryKeeperTest, EndsInTimeWithoutBeingAsked) {
 
 TEST_F(BinaryKeeperTest, GivesFilesTheModeThatItIsTold) {
   add_module(copy_of_self("lib.so"));
+  ASSERT_EQ(chmod(run_.c_str(), 02770), 0);
   BinaryKeeperOptions options;
   options.file_mode = 0660;
   start(options)->finish();
   struct stat status;
   ASSERT_EQ(stat((run_ / "binaries").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0770u);
+  EXPECT_EQ(status.st_mode & 07777, 02770u);
   for (const auto& entry : fs::directory_iterator(run_ / "binaries")) {
     ASSERT_EQ(stat(entry.path().c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777, 0660u) << entry.path();
