@@ -39,6 +39,12 @@ constexpr std::chrono::milliseconds kStopLimit{2000};
 
 // ---- Opening what a process mapped --------------------------------------------------------------
 
+// 0 if it cannot be seen.
+uint64_t own_pid_namespace() {
+  struct stat status;
+  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+}
+
 std::string in_proc(pid_t pid, const char* name) {
   return "/proc/" + std::to_string(pid) + "/" + name;
 }
@@ -165,7 +171,7 @@ struct BinaryKeeper::Work {
     // What was started and never seen mapped (no /proc): by its path alone.
     const std::set<std::string> started = executables;
     for (const std::string& path : started)
-      if (!mapped.contains(path)) take({path, 0, 0, true});
+      if (!mapped.contains(path)) take({.path = path, .executable = true});
     const std::lock_guard lock(mutex);
     done = true;
     changed.notify_all();
@@ -175,9 +181,14 @@ struct BinaryKeeper::Work {
     const auto modules = follower.poll(log.get(), last);
     if (!modules) return;
     for (const MappedModule& module : *modules)
-      if (module.executable) executables.insert(module.path);
+      if (module.executable && is_ours(module)) executables.insert(module.path);
     for (const MappedModule& module : *modules)
-      if (!module.executable) take(module);
+      if (!module.executable && is_ours(module)) take(module);
+  }
+
+  // Another container's launcher keeps what its processes map; their paths mean nothing here.
+  bool is_ours(const MappedModule& module) const {
+    return pid_namespace == 0 || module.pid_namespace == 0 || module.pid_namespace == pid_namespace;
   }
 
   bool wanted(const std::string& path) const {
@@ -220,6 +231,7 @@ struct BinaryKeeper::Work {
   const BinaryKeeperOptions options;
   KeptFolder folder;
   const UniqueFd log;
+  const uint64_t pid_namespace = own_pid_namespace();
   std::set<std::string> executables, mapped;
   std::set<std::pair<std::string, uint64_t>> seen;
   std::thread thread;

@@ -4,6 +4,9 @@
 // The run's journal says what is mapped; a thread of its own looks at it a few times a second and
 // copies what is new to binaries/, through a temporary name. finish() copies what is still missing.
 //
+// Where several containers record into one log, each launcher keeps what its own processes map: in
+// its PID namespace, or one that it does not see. All write into the one run's binaries/.
+//
 // Invariants
 //  1. The workload is not disturbed: nothing is traced, no lock is shared with the supervisor, the
 //     thread is the least urgent one of the machine, takes no signals, and leaves room in the spool.
@@ -28,7 +31,7 @@
 namespace shmrec::launcher {
 
 struct BinaryKeeperOptions {
-  std::filesystem::path run_directory;
+  std::filesystem::path run_directory;  // of the run, not of a member of it
   int log = -1;              // the run's log; a copy of the descriptor is taken
   mode_t file_mode = 0600;   // of the files; the folder can be entered by whoever may read them
   bool executables = true;   // the recorded processes' own

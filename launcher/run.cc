@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher/binary_keeper.h"
 #include "launcher/filter.h"
 #include "launcher/oom.h"
 #include "launcher/privileges.h"
@@ -259,7 +260,31 @@ class Run {
     log("command is pid {}", child_->pid());
     const Result<std::string> kept = drop_capabilities();
     log("{}", kept ? *kept : kept.error().message);
+    start_keeper();
     return true;
+  }
+
+  // The sidecar has another root: it cannot open programs by their paths. After drop_capabilities(),
+  // so that the keeper's thread has none, and after the fork.
+  void start_keeper() {
+    if (!sidecar_ || !recording_ || !(policy_.collect.binaries || policy_.collect.libraries)) return;
+    BinaryKeeperOptions options;
+    options.run_directory = spool_ + "/" + recording_->directory.run();
+    options.log = recording_->log.get();
+    options.file_mode = recording_->directory.file_mode();
+    options.executables = policy_.collect.binaries;
+    options.libraries = policy_.collect.libraries;
+    options.max_bytes = policy_.limits.recording_bytes;
+    Result<std::unique_ptr<BinaryKeeper>> keeper = BinaryKeeper::start(options);
+    if (keeper) keeper_ = std::move(*keeper);
+    else recording_->directory.write_gap("binaries", keeper.error().message);
+  }
+
+  void finish_keeper() {
+    if (!keeper_) return;
+    const BinaryKeeper::Summary kept = keeper_->finish();
+    log("kept {} binaries of {} bytes; lost {} {}", kept.files, kept.bytes, kept.lost, kept.why);
+    keeper_.reset();
   }
 
   bool tolerate_no_listener() {
@@ -351,6 +376,7 @@ class Run {
       directory.write_gap("processes that outlived the command",
                           "they still ran when the bundle was made; what they did later is missing "
                           "(shmrec run --wait-all waits for them)");
+    finish_keeper();
     if (const Result<> end = directory.write_end(status_, exit_code_); !end) say(end.error().message);
     if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);
@@ -395,6 +421,7 @@ class Run {
   }
 
   void discard_recording() {
+    keeper_.reset();
     sidecar_.reset();
     log_.reset();
     if (recording_) recording_->directory.remove();
@@ -409,6 +436,7 @@ class Run {
   std::string sidecar_trouble_;           // why it does not, where it was expected to
   OomCounter oom_;
   std::optional<Recording> recording_;
+  std::unique_ptr<BinaryKeeper> keeper_;
   std::optional<Child> child_;
   std::optional<Supervisor> supervisor_;
   std::shared_ptr<spdlog::logger> log_;

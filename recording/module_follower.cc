@@ -92,17 +92,22 @@ uint32_t ModuleFollower::take_entry(int log, uint64_t unit,
   const size_t text = std::min<size_t>({entry.text_bytes, sizeof read.text, there});
   if ((start || type == JournalType::kModule) && text > 0 && read.text[0] == '/' &&
       std::memchr(read.text, '\0', text) == nullptr) {
-    modules.push_back({std::string(read.text, text), start ? 0 : entry.d,
-                       pid_of(log, entry.process), start});
+    MappedModule module{.path = std::string(read.text, text),
+                        .inode = start ? 0 : entry.d,
+                        .executable = start};
+    find_process(log, entry.process, module);
+    modules.push_back(std::move(module));
   }
   return entry.units;
 }
 
-int32_t ModuleFollower::pid_of(int log, uint32_t process) const {
-  if (process == 0 || process >= processes_.count) return 0;
+void ModuleFollower::find_process(int log, uint32_t process, MappedModule& module) const {
+  if (process == 0 || process >= processes_.count) return;
   shmlog::ProcessEntry entry;
   const uint64_t at = processes_.offset + uint64_t{process} * processes_.entry_bytes;
-  return pread_all(log, &entry, sizeof entry, at) == sizeof entry ? entry.pid : 0;
+  if (pread_all(log, &entry, sizeof entry, at) != sizeof entry) return;
+  module.pid = entry.pid;
+  module.pid_namespace = entry.pid_namespace;
 }
 
 }  // namespace shmrec::recording

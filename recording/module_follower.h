@@ -20,6 +20,7 @@ struct MappedModule {
   std::string path;
   uint64_t inode = 0;       // 0: it is what a process was started from, not a mapping
   int32_t pid = 0;          // in its own PID namespace; 0: unknown
+  uint64_t pid_namespace = 0;  // 0: unknown
   bool executable = false;  // what the process was started from
 };
 
@@ -34,7 +35,7 @@ class ModuleFollower {
  private:
   Result<> take_layout(int log);
   uint32_t take_entry(int log, uint64_t unit, std::vector<MappedModule>& modules) const;
-  int32_t pid_of(int log, uint32_t process) const;
+  void find_process(int log, uint32_t process, MappedModule& module) const;
 
   shmlog::Area journal_{}, processes_{};
   bool has_layout_ = false;

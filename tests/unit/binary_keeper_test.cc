@@ -101,11 +101,12 @@ class BinaryKeeperTest : public testing::Test {
   }
   ~BinaryKeeperTest() override { fs::remove_all(root_); }
 
-  uint32_t add_process(pid_t pid) {
+  uint32_t add_process(pid_t pid, uint64_t pid_namespace = 0) {
     const uint32_t index = header_.next_process++;
     shmlog::ProcessEntry entry{};
     entry.state = static_cast<uint32_t>(shmlog::EntryState::kLive);
     entry.pid = pid;
+    entry.pid_namespace = pid_namespace;
     put(&entry, sizeof entry, header_.processes.offset + index * sizeof entry);
     put(&header_, sizeof header_, 0);
     return index;
@@ -294,6 +295,19 @@ TEST_F(BinaryKeeperTest, FindsFilesInTheRootOfTheProcess) {
   waitpid(pid, nullptr, 0);
   close(ready[0]), close(ready[1]);
   if (answer != 'y') GTEST_SKIP() << "may not chroot";
+}
+
+TEST_F(BinaryKeeperTest, LeavesToOtherContainersWhatTheyMap) {
+  const uint64_t here = inode_of("/proc/self/ns/pid");
+  const fs::path ours = copy_of_self("ours"), theirs = copy_of_self("theirs");
+  std::ofstream(theirs, std::ios::app) << "another";
+  add_module(ours, add_process(getpid(), here));
+  add_module(theirs, add_process(getpid(), here + 1));
+  const BinaryKeeper::Summary summary = start()->finish();
+  EXPECT_EQ(summary.files, 1u);
+  EXPECT_EQ(summary.lost, 0u);
+  EXPECT_EQ(refused(ours, ours), "");
+  EXPECT_EQ(refused(theirs, theirs), "no line");
 }
 
 TEST_F(BinaryKeeperTest, KeepsOnlyWhatIsWanted) {

@@ -31,7 +31,8 @@ start answer
 check "with a sidecar" recorded "$(CONTAINER_NAME=web run "$victim")"
 check "...no bundle is made here" 0 "$(bundles)"
 name=$(ls spool)
-check "...the run stays, ended in order" "end.json
+check "...the run stays, ended in order" "binaries
+end.json
 events.jsonl
 launcher.log
 run.json
