@@ -126,7 +126,7 @@ Result<StoredBundle> Bundler::make(const BundleJob& job) {
   recording::CreateBundleOptions options;
   options.output = store_.incoming();
   options.trigger = decision.reason;
-  // FOREIGN
+  options.foreign = true;
   const auto made = recording::create_bundle(spool_.directory() + "/" + decision.run, options);
   if (!made) return made.error();
   BundleFacts facts;

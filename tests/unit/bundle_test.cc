@@ -740,8 +740,10 @@ TEST_F(ForeignRunTest, FilesThatBecomeShorterMeanwhileStopNothing) {
     };
     const auto path = create_bundle(run_.path(), options);
     EXPECT_EQ(path.ok(), foreign);
-    if (path) EXPECT_TRUE(verify_bundle(*path));
-    if (path) EXPECT_EQ(read_bundle_file(*path, "launcher.log")->size(), size_t{1} << 20);
+    if (path) {
+      EXPECT_TRUE(verify_bundle(*path));
+      EXPECT_EQ(read_bundle_file(*path, "launcher.log")->size(), size_t{1} << 20);
+    }
   }
 }
 
@@ -768,7 +770,9 @@ TEST_F(ForeignRunTest, BinariesOfTheRunDirectoryAreTaken) {
     EXPECT_EQ(row["role"], "executable");
     EXPECT_EQ(row["file"], "binaries/" + row["buildId"].get<std::string>() + "/program");
     EXPECT_EQ(*read_bundle_file(path, row["file"]), slurp("/proc/self/exe"));
-    if (foreign) EXPECT_EQ(module(path, lost)["missing"], "No space left on device");
+    if (foreign) {
+      EXPECT_EQ(module(path, lost)["missing"], "No space left on device");
+    }
     Result<OpenedBundle> opened = open_bundle(path);
     ASSERT_TRUE(opened);
     EXPECT_TRUE(opened->binary(gone));
