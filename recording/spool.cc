@@ -75,6 +75,23 @@ bool is_old(const struct stat& status) {
   return age > kCreationSeconds || age < -kCreationSeconds;
 }
 
+RunIdentity identity_in(int directory) {
+  RunIdentity identity;
+  const auto text = read_small(directory, "run.json", kMaxRunJsonBytes);
+  if (text) {
+    identity = parse_identity(*text);
+  } else {
+    identity.problem = "run.json: " + std::string(strerror(errno));
+  }
+  return identity;
+}
+
+// What end.json in the directory says; false if it is not there, or not whole.
+bool end_in(int directory, RunStatus& status) {
+  const auto end = read_small(directory, "end.json", kMaxEndJsonBytes);
+  return end && parse_end(*end, status);
+}
+
 // Whether nobody holds the log any more. The magic is written last at creation: before that the
 // question is not asked, for the lock that asks could be in the way of the launcher's own. A
 // launcher that died in between leaves such a log behind, which then is old. Nothing, with errno
@@ -254,13 +271,7 @@ Result<shmrec::UniqueFd> Spool::open_run(const std::string& name) const {
 Result<RunIdentity> Spool::identify(const std::string& name) const {
   const Result<Fd> run = open_run(name);
   if (!run) return run.error();
-  RunIdentity identity;
-  const auto text = read_small(run->get(), "run.json", kMaxRunJsonBytes);
-  if (text) {
-    identity = parse_identity(*text);
-  } else {
-    identity.problem = "run.json: " + std::string(strerror(errno));
-  }
+  RunIdentity identity = identity_in(run->get());
   identity.name = name;
   return identity;
 }
@@ -272,8 +283,7 @@ Result<RunStatus> Spool::status(const std::string& name) const {
   // The lock first: the launcher writes end.json before it lets go.
   const std::optional<bool> over = run_is_over(run->get(), status);
   if (!over) return system_error(directory_ + "/" + name + "/run.shmlog");
-  const auto end = read_small(run->get(), "end.json", kMaxEndJsonBytes);
-  const bool told = end && parse_end(*end, status);
+  const bool told = end_in(run->get(), status);
   if (*over) status.state = told ? RunState::kEnded : RunState::kLost;
   status.launcher_gone = *over || told;
   size_t entries = kMaxWalked;
@@ -281,11 +291,36 @@ Result<RunStatus> Spool::status(const std::string& name) const {
   return status;
 }
 
+Result<std::vector<RunMember>> Spool::members(const std::string& name) const {
+  const Result<Fd> run = open_run(name);
+  if (!run) return run.error();
+  std::vector<RunMember> all;
+  const Fd directory(openat(run->get(), "members", kOpenDirectory));
+  const Directory stream = directory ? read_directory(directory.get()) : nullptr;
+  while (const dirent* entry = stream ? readdir(stream.get()) : nullptr) {
+    if (!valid_name(entry->d_name)) continue;
+    const Fd member(openat(directory.get(), entry->d_name, kOpenDirectory));
+    if (!member) continue;
+    if (all.size() == kMaxMembers) break;
+    all.push_back({identity_in(member.get()), std::nullopt});
+    all.back().identity.name = entry->d_name;
+    RunStatus status;
+    if (end_in(member.get(), status)) all.back().end = status;
+  }
+  std::sort(all.begin(), all.end(), [](const RunMember& a, const RunMember& b) {
+    return a.identity.name < b.identity.name;
+  });
+  return all;
+}
+
 Result<> Spool::remove(const std::string& name) const {
   if (!valid_name(name)) return unknown_run(directory_, name, EINVAL);
   const Fd run(openat(fd_.get(), name.c_str(), kOpenDirectory));
   if (!run && errno == ENOENT) return Unit{};
   if (!run) return unknown_run(directory_, name, errno);
+  const Fd log = open_untrusted(run.get(), "run.shmlog");
+  if (log && flock(log.get(), LOCK_EX | LOCK_NB) != 0)
+    return Error{directory_ + "/" + name + ": somebody records into it", false};
   const bool removed = empty_directory(run.get(), 0) &&
                        (unlinkat(fd_.get(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT);
   if (removed) return Unit{};

@@ -57,9 +57,16 @@ struct RunStatus {
   uint64_t bytes = 0;              // blocks on disk
 };
 
+// A launcher that joined the run of another (docs/spool.md).
+struct RunMember {
+  RunIdentity identity;  // `name`: of its directory in members/
+  std::optional<RunStatus> end;  // once its end.json is there
+};
+
 class Spool {
  public:
   static constexpr size_t kMaxRuns = 4096;
+  static constexpr size_t kMaxMembers = 256;
 
   static Result<Spool> open(const std::string& directory);
 
@@ -70,9 +77,12 @@ class Spool {
   Result<SpoolListing> list() const;
   Result<RunIdentity> identify(const std::string& name) const;
   Result<RunStatus> status(const std::string& name) const;
+  // Those that joined, by name; none if the run is one launcher's own.
+  Result<std::vector<RunMember>> members(const std::string& name) const;
   // The run's directory, for run_follower.h.
   Result<shmrec::UniqueFd> open_run(const std::string& name) const;
-  // Removes the run directory and all in it. One that is gone already is no error.
+  // Removes the run directory and all in it, holding its log's lock, so that nobody joins it meanwhile.
+  // One that is gone already is no error; one that somebody records into is.
   Result<> remove(const std::string& name) const;
 
  private:

@@ -138,6 +138,8 @@ void Collector::look_at(const std::string& name, Run& run) {
       for (const RunFact& fact : *facts) tell(run, fact);
     behind = run.follower->behind();
   }
+  if (!over) run.settled = false;  // somebody joined it at the last moment
+  if (!behind) tell_ends(run, over);
   if (over && !run.settled && !behind) settle(run);
   if (!run.settled || run.jobs > 0) return;
   if (run.retry) {
@@ -185,20 +187,40 @@ void Collector::tell(Run& run, const RunFact& fact) {
   decide(run, event, false);
 }
 
+// Each launcher's end is an event of its own: the run goes on while another's processes do. One that
+// is over without a word was lost.
+void Collector::tell_ends(Run& run, bool over) {
+  const auto members = spool_.members(run.identity.name);
+  if (run.status.wait_status || over)
+    tell_end(run, run.identity, run.status.wait_status ? &run.status : nullptr, over);
+  if (!members) return;
+  for (const recording::RunMember& member : *members)
+    if (member.end || over) tell_end(run, member.identity, member.end ? &*member.end : nullptr, over);
+}
+
+void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
+                         const recording::RunStatus* end, bool over) {
+  const std::string member = &launcher == &run.identity ? "" : launcher.name;
+  if (!run.told.insert(member).second) return;
+  Event event = event_of(run, Event::Type::kLost);
+  event.command = launcher.command_line;
+  event.executable = launcher.executable;
+  event.container = launcher.container;
+  if (end != nullptr && end->signal) {
+    event.type = Event::Type::kSignal;
+    event.number = *end->signal;
+  } else if (end != nullptr && end->exit_code) {
+    event.type = Event::Type::kExit;
+    event.number = *end->exit_code;
+  }
+  spdlog::info("run {}: {} ended: {}", run.identity.name, launcher.command_line, reason_of(event));
+  if (!is_made_already(run, event)) decide(run, event, over);
+}
+
 void Collector::settle(Run& run) {
   run.settled = true;
   ++settled_[name_of(run.status.state)];
-  const recording::RunStatus& status = run.status;
-  Event event = event_of(run, Event::Type::kLost);
-  if (status.signal) {
-    event.type = Event::Type::kSignal;
-    event.number = *status.signal;
-  } else if (status.exit_code) {
-    event.type = Event::Type::kExit;
-    event.number = *status.exit_code;
-  }
-  spdlog::info("run {} is over: {}", run.identity.name, reason_of(event));
-  if (!is_made_already(run, event)) decide(run, event, true);
+  spdlog::info("run {} is over", run.identity.name);
 }
 
 // Made before a restart, which came before the run's directory could be removed.

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,7 +68,8 @@ class Collector : public Service {
     Clock::time_point retry_at;  // settled, but its last bundle could not be made
     std::optional<Decision> retry;
     Clock::duration pause{};
-    std::map<uint32_t, bool> failed;  // processes whose end is told
+    std::map<uint32_t, bool> failed;     // processes whose end is told
+    std::set<std::string> told;          // launchers whose end is: "" the first, members by name
   };
 
   void wait();
@@ -76,6 +78,9 @@ class Collector : public Service {
   void look_at_all();
   void look_at(const std::string& name, Run& run);
   void tell(Run& run, const recording::RunFact& fact);
+  void tell_ends(Run& run, bool over);
+  void tell_end(Run& run, const recording::RunIdentity& launcher,
+                const recording::RunStatus* end, bool over);
   void settle(Run& run);
   Event event_of(const Run& run, Event::Type type) const;
   void decide(Run& run, const Event& event, bool final);

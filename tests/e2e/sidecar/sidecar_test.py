@@ -261,6 +261,24 @@ def test_request_from_within(setting):
     run.terminate()
 
 
+def test_two_launchers_in_one_run(setting):
+    """As two containers of a pod: one log, and the end of each is seen while the other goes on."""
+    setting.start_sidecar()
+    first = setting.run("sleep", "60", wait=False)
+    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    second = setting.run("sh", "-c", "sleep 1; exit 9", wait=False)
+    second.wait(timeout=30)
+    wait_for("bundle", setting.bundles)
+    if len(setting.runs()) != 1 or "exit 9" not in setting.listed()[0]["trigger"]:
+        raise Failed("%s, runs %s" % (setting.listed(), setting.runs()))
+    listing = setting.shmrec("ls", setting.bundles()[0])
+    if "sleep" not in listing or "sh" not in listing:
+        raise Failed("not both in the bundle:\n" + listing)
+    setting.shmrec("bundle", "verify", setting.bundles()[0])
+    first.terminate()
+    setting.settle()
+
+
 # ---- Rules and ways out --------------------------------------------------------------------------
 
 OTHER_RULES = """
