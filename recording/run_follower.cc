@@ -361,10 +361,13 @@ std::vector<EventsFollower::Exit> EventsFollower::poll(int events) {
   return exits;
 }
 
-void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) const {
-  if (line.find("\"exit\"") == std::string_view::npos) return;  // most are execs
-  const std::optional<FlatJson> event = flatten_json(line);
-  if (!event || event->text("type") != "exit") return;
+void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) {
+  const bool wanted = line.find("\"exit\"") != std::string_view::npos ||
+                      line.find("\"oom\"") != std::string_view::npos;
+  const std::optional<FlatJson> event = wanted ? flatten_json(line) : std::nullopt;  // most are execs
+  if (!event) return;
+  if (event->text("type") == "oom") ++out_of_memory_;
+  if (event->text("type") != "exit") return;
   const auto pid = event->number("pid"), status = event->number("status");
   if (pid && status && *pid > 0 && *pid <= INT32_MAX)
     exits.push_back({static_cast<int32_t>(*pid), static_cast<int>(*status & 0xFFFF)});
@@ -385,10 +388,12 @@ Result<std::vector<RunFact>> RunFollower::poll(bool run_over) {
   // Before the log: what the launcher saw is then never told of a process not met yet.
   if (!events_fd_) events_fd_ = open_untrusted(run_fd_.get(), "events.jsonl");
   std::vector<EventsFollower::Exit> exits;
+  const uint64_t out_of_memory = events_.out_of_memory();
   if (events_fd_) exits = events_.poll(events_fd_.get());
   Result<std::vector<RunFact>> facts = log_.poll(log_fd_.get(), run_over && !events_.behind());
   if (!facts) return facts;
   for (const EventsFollower::Exit& exit : exits) log_.note_exit(exit.pid, exit.wait_status, *facts);
+  if (events_.out_of_memory() > out_of_memory) facts->push_back({.type = RunFact::Type::kOutOfMemory});
   return facts;
 }
 

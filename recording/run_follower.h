@@ -32,6 +32,7 @@ struct RunFact {
     kSignal,          // signal: a fatal one is about to kill
     kChildExit,       // pid, wait_status: somebody reaped a child that need not be recorded
     kMark,            // text: name
+    kOutOfMemory,     // the launcher saw the kernel kill a child for want of memory
   };
   Type type = Type::kMark;
   uint32_t process = 0;  // entry of the process table, 0: unknown
@@ -122,7 +123,7 @@ class LogFollower {
   std::deque<std::string> mark_names_;
 };
 
-// The launcher's part: the exits in events.jsonl.
+// The launcher's part: the exits in events.jsonl, and how often it saw memory run out.
 class EventsFollower {
  public:
   struct Exit {
@@ -131,13 +132,15 @@ class EventsFollower {
   };
   std::vector<Exit> poll(int events);
   bool behind() const { return behind_; }
+  uint64_t out_of_memory() const { return out_of_memory_; }  // lines so far
 
  private:
-  void take_line(std::string_view line, std::vector<Exit>& exits) const;
+  void take_line(std::string_view line, std::vector<Exit>& exits);
   uint64_t at_ = 0;
   std::string rest_;         // of a line that is not whole
   bool skips_line_ = false;  // it is too long to be an exit
   bool behind_ = false;
+  uint64_t out_of_memory_ = 0;
 };
 
 // Both, for a run directory.

@@ -175,6 +175,8 @@ void Collector::tell(Run& run, const RunFact& fact) {
     event.text = fact.text;
     return decide(run, event, false);
   }
+  if (fact.type == RunFact::Type::kOutOfMemory)
+    return decide(run, event_of(run, Event::Type::kOutOfMemory), false);
   const bool ends = fact.type == RunFact::Type::kProcessEnded || fact.type == RunFact::Type::kSignal;
   if (!ends || fact.replaced || run.failed[fact.process]) return;
   if (fact.signal == 0 && fact.wait_status == 0) return;

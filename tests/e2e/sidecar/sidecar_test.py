@@ -281,6 +281,21 @@ def test_two_launchers_in_one_run(setting):
 
 # ---- Rules and ways out --------------------------------------------------------------------------
 
+def test_out_of_memory(setting):
+    setting.start_sidecar()
+    run = setting.run("sleep", "60", wait=False)
+    wait_for("run", setting.runs)
+    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    # The line that the launcher writes when its cgroup's counter rises (launcher.oom_test).
+    with open(setting.runs()[0] + "/events.jsonl", "a") as events:
+        events.write('{"time":"2026-01-01T00:00:00Z","type":"oom","count":1}\n')
+    wait_for("bundle", setting.bundles)
+    if "memory" not in setting.listed()[0]["trigger"]:
+        raise Failed("%s" % setting.listed())
+    run.terminate()
+    setting.settle()
+
+
 OTHER_RULES = """
 rules:
 - {name: touched, trigger: {file: '@TOP@/please'}}
