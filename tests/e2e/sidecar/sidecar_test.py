@@ -296,6 +296,25 @@ def test_out_of_memory(setting):
     setting.settle()
 
 
+def test_mark(setting):
+    with open(setting.config, "a") as file:
+        file.write("rules:\n- {name: marked, trigger: {mark: 'phase-*'}}\n")
+    setting.start_sidecar()
+    program = ("import ctypes, sys, time\n"
+               "library = ctypes.CDLL(sys.argv[1])\n"
+               "library.shmrec_event(b'other')\n"
+               "time.sleep(2)\n"
+               "library.shmrec_event(b'phase-2')\n"
+               "time.sleep(60)")
+    library = glob.glob(os.path.dirname(BIN) + "/lib/libshmrec.so*")[0]
+    run = setting.run(sys.executable, "-c", program, library, wait=False)
+    wait_for("bundle", setting.bundles)
+    if "phase-2" not in setting.listed()[0]["trigger"] or len(setting.listed()) != 1:
+        raise Failed("%s" % setting.listed())
+    run.terminate()
+    setting.settle()
+
+
 OTHER_RULES = """
 rules:
 - {name: touched, trigger: {file: '@TOP@/please'}}
@@ -420,6 +439,37 @@ def test_full_disk(setting):
         if setting.sidecar and setting.sidecar.poll() is None:
             setting.kill_sidecar()
         subprocess.call(["umount", setting.store])
+
+
+def test_read_only_volume(setting):
+    if os.getuid() != 0:
+        raise Skipped("mounting needs root")
+    for name, path in ("store", setting.store), ("spool", setting.spool):
+        os.makedirs(path, exist_ok=True)
+        if subprocess.call(["mount", "-t", "tmpfs", "-o", "ro", "none", path]) != 0:
+            raise Skipped("mounting is not possible here")
+        try:
+            result = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config], stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, timeout=30)
+        finally:
+            subprocess.call(["umount", path])
+        text = result.stdout.decode()
+        if result.returncode != 1 or path not in text or "Read-only file system" not in text:
+            raise Failed("%s read-only: %d\n%s" % (name, result.returncode, text))
+
+
+def test_missing_token(setting):
+    os.unlink(setting.top + "/token")
+    setting.start_sidecar()
+    status, data, _ = setting.ask("GET", "/v1/bundles")
+    if status != 503 or b"token" not in data:
+        raise Failed("%d %s" % (status, data))
+    setting.run("sh", "-c", "exit 4")
+    wait_for("bundle, token or not", setting.bundles)
+    with open(setting.top + "/token", "w") as file:
+        file.write(TOKEN)
+    if setting.ask("GET", "/v1/bundles")[0] != 200:
+        raise Failed("the token that came later does not count")
 
 
 def test_bad_configuration(setting):
