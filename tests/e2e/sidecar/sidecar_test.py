@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 
-BIN = os.path.abspath(sys.argv[1])
+BIN = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ""
 TOKEN = "an-unguessable-token"
 
 
