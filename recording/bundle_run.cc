@@ -19,6 +19,10 @@ constexpr size_t kMaxRedacted = 10000;
 constexpr size_t kMaxExits = 1 << 20;
 
 constexpr uint64_t kMaxForeignTexts = uint64_t{512} << 20;
+// All run.json together: their trees stay in memory until the bundle is written, and a tree takes up to
+// thirty times its text.
+constexpr uint64_t kMaxForeignRuns = uint64_t{4} << 20;
+constexpr int kMaxNesting = 64;  // the launcher writes four levels
 
 // What of a text is taken from a stranger's directory: parsing takes many times as much memory, and
 // the bundle's reader no more than this either.
@@ -34,7 +38,26 @@ constexpr struct {
 
 bool is_object(const json& value) { return !value.is_discarded() && value.is_object(); }
 
-json parse(std::string_view text) { return json::parse(text.begin(), text.end(), nullptr, false); }
+// The parser itself bears any depth; copying and printing its tree recurse, a stack frame for each level.
+bool nested_too_deep(std::string_view text) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\') ++i;
+    if (c == '"') quoted = !quoted;
+    if (quoted) continue;
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (depth > kMaxNesting) return true;
+  }
+  return false;
+}
+
+json parse(std::string_view text) {
+  if (nested_too_deep(text)) return json(json::value_t::discarded);
+  return json::parse(text.begin(), text.end(), nullptr, false);
+}
 
 std::string text_member(const json& object, const char* key) {
   const auto found = object.find(key);
@@ -168,8 +191,12 @@ class FactsReader {
  private:
   void limit(std::string_view name, RunFile& file) {
     // Of all launchers together: there may be many.
-    uint64_t room = kMaxForeignTexts;
-    for (const RunFile& other : facts_.files) room -= std::min(room, other.bytes);
+    uint64_t room = kMaxForeignTexts, runs = kMaxForeignRuns;
+    for (const RunFile& other : facts_.files) {
+      room -= std::min(room, other.bytes);
+      if (other.name.ends_with("run.json")) runs -= std::min(runs, other.bytes);
+    }
+    if (name == "run.json") room = std::min(room, runs);
     for (const auto& row : kForeignLimits) {
       const uint64_t most = std::min(row.bytes, room);
       if (row.name != name || file.bytes <= most) continue;

@@ -727,6 +727,34 @@ TEST_F(ForeignRunTest, SizesHaveLimits) {
   EXPECT_FALSE(create_bundle(run_.path(), {.output = out_, .foreign = true}));
 }
 
+// A tree of a million levels is copied and printed by a million stack frames.
+TEST_F(ForeignRunTest, NestingEndsNothing) {
+  const size_t levels = 1 << 20;
+  spew(run_.path() / "run.json", "{\"container\":" + std::string(levels, '[') +
+                                     std::string(levels, ']') + "}");
+  const fs::path path = make();
+  EXPECT_EQ(items_about(document(path, "coverage.json"), "run.json").size(), 1u);
+  EXPECT_TRUE(document(path, "manifest.json")["container"].is_null());
+}
+
+TEST_F(ForeignRunTest, BracketsInTextsAreNoNesting) {
+  const std::string brackets = "\\\"" + std::string(1000, '[');
+  spew(run_.path() / "run.json", json{{"command", {brackets}}}.dump());
+  EXPECT_EQ(document(make(), "manifest.json")["command"][0], brackets);
+}
+
+// Trees of 256 members would otherwise be held at once, each of a hundred megabytes.
+TEST_F(ForeignRunTest, AllLaunchersTogetherHaveALimit) {
+  for (int i = 0; i < 4; ++i) {
+    const fs::path member = run_.path() / "members" / ("app-" + std::to_string(i));
+    fs::create_directories(member);
+    spew(member / "run.json", json{{"hostname", std::string(1 << 20, 'x')}}.dump());
+  }
+  const json coverage = document(make(), "coverage.json");
+  EXPECT_TRUE(items_about(coverage, "members/app-1/run.json").empty());
+  EXPECT_FALSE(items_about(coverage, "members/app-3/run.json").empty());
+}
+
 TEST_F(ForeignRunTest, FilesThatBecomeShorterMeanwhileStopNothing) {
   spew(run_.path() / "launcher.log", std::string(1 << 20, 'x'));
   for (const bool foreign : {true, false}) {
