@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +25,8 @@ using shmlog::kChunkBytes;
 constexpr const char* kLogName = "run.shmlog";
 constexpr uint64_t kMaxForeignBytes = uint64_t{64} << 30;  // more is no bundle that opens
 constexpr uint64_t kMaxUnsoundBytes = uint64_t{256} << 20;
+constexpr uint64_t kMaxHoles = uint64_t{1} << 30;  // of a foreign log, beside what its data explains
+constexpr uint64_t kMaxSparseness = 64;            // a used chunk of 64 KiB has a page at least
 constexpr size_t kMaxExtents = 1024;  // of a log that is mapped; the kernel allows 65530 mappings
 
 // Where the chunks are, as far as the file has them whole.
@@ -90,6 +93,19 @@ bool any_process_live(int fd, const Header& header) {
 
 bool all_zero(const std::vector<char>& data, size_t bytes) {
   return bytes == 0 || (data[0] == 0 && std::memcmp(&data[0], &data[1], bytes - 1) == 0);
+}
+
+// Bytes of the file that take room. A file that cannot be asked has none.
+uint64_t written_bytes(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * 512 : 0;
+}
+
+// Holes cost their writer nothing, and whoever sums up and compresses them a second per gibibyte. The
+// areas before the chunks may be holes: the journal alone is a sixteenth of the file.
+bool too_sparse(const LogImage& image, uint64_t written) {
+  const uint64_t explained = written * kMaxSparseness + image.present_bytes / 8 + kMaxHoles;
+  return image.stored_bytes > explained;
 }
 
 class Snapshot {
@@ -173,6 +189,11 @@ Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
                  " long and not a shared-memory log; not taken"};
   }
   image.stored_bytes = used_end(fd->get(), chunks, image.present_bytes);
+  const uint64_t written = written_bytes(fd->get());
+  if (foreign && too_sparse(image, written)) {
+    return Error{shown + ": " + human_bytes(image.stored_bytes) + " long, of which " +
+                 human_bytes(written) + " are written; no launcher leaves such a log; not taken"};
+  }
   image.copied = foreign || chunks.count == 0 || header.closed != 1 ||
                  any_process_live(fd->get(), header);
   if (!image.copied) {

@@ -124,6 +124,13 @@ class RunDirectory {
     header_.next_ticket = std::max(header_.next_ticket, ticket + 1);
   }
 
+  // All of so many bytes looks used, and only the last chunk is written.
+  void claim_chunks_of(uint64_t bytes) {
+    header_.chunks.count = static_cast<uint32_t>(bytes / shmlog::kChunkBytes);
+    add_chunk(header_.chunks.count - 1, 2);
+    write_header();
+  }
+
   void add_journal(JournalType type, uint32_t process, const std::string& text, uint64_t a = 0,
                    uint64_t b = 0, uint64_t d = 0) {
     const uint32_t units =
@@ -753,6 +760,14 @@ TEST_F(ForeignRunTest, AllLaunchersTogetherHaveALimit) {
   const json coverage = document(make(), "coverage.json");
   EXPECT_TRUE(items_about(coverage, "members/app-1/run.json").empty());
   EXPECT_FALSE(items_about(coverage, "members/app-3/run.json").empty());
+}
+
+// What takes no room in the spool takes a second per gibibyte to sum up and compress.
+TEST_F(ForeignRunTest, ALogOfHolesIsNotTaken) {
+  run_.claim_chunks_of(uint64_t{32} << 30);
+  const auto made = create_bundle(run_.path(), {.output = out_, .foreign = true});
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().message.find("written"), std::string::npos) << made.error().message;
 }
 
 TEST_F(ForeignRunTest, FilesThatBecomeShorterMeanwhileStopNothing) {
