@@ -9,11 +9,12 @@
 namespace shmrec::sidecar {
 
 Bundler::Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue,
-                 RetentionLimits retention, Done done)
+                 RetentionLimits retention, uint64_t max_bytes, Done done)
     : spool_(spool),
       store_(store),
       queue_(queue),
       retention_(retention),
+      max_bytes_(max_bytes),
       done_(std::move(done)),
       thread_([this] { work(); }) {}
 
@@ -127,6 +128,7 @@ Result<StoredBundle> Bundler::make(const BundleJob& job) {
   options.output = store_.incoming();
   options.trigger = decision.reason;
   options.foreign = true;
+  options.max_bytes = max_bytes_;
   const auto made = recording::create_bundle(spool_.directory() + "/" + decision.run, options);
   if (!made) return made.error();
   BundleFacts facts;

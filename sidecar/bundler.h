@@ -39,7 +39,7 @@ class Bundler {
   using Done = std::function<void(const BundleJob& job, const Result<StoredBundle>& outcome)>;
 
   Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue, RetentionLimits retention,
-          Done done);
+          uint64_t max_bytes, Done done);
   ~Bundler();  // stop()
 
   // False: too many wait.
@@ -70,6 +70,7 @@ class Bundler {
   Store& store_;
   egress::Queue& queue_;
   const RetentionLimits retention_;
+  const uint64_t max_bytes_;  // of the files in one bundle
   const Done done_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

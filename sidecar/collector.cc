@@ -50,7 +50,7 @@ Collector::Collector(const Config& config, std::string instance, const recording
       readiness_(std::make_unique<Readiness>(config.rules)) {
   engine_.restore(store.list(), Moment::now(), monotonic_ns());
   bundler_ = std::make_unique<Bundler>(
-      spool, store, queue, config.retention,
+      spool, store, queue, config.retention, config.bundle_bytes,
       [this](const BundleJob& job, const Result<StoredBundle>& outcome) { on_made(job, outcome); });
 }
 

@@ -308,6 +308,13 @@ constexpr Key<RetentionLimits> kRetentionKeys[] = {
      }},
 };
 
+constexpr Key<Config> kBundleKeys[] = {
+    {"maxBytes",
+     [](Problems& problems, const Field& field, Config& config) {
+       config.bundle_bytes = read_bytes(problems, field).value_or(config.bundle_bytes);
+     }},
+};
+
 template <const std::string_view& kExpected>
 constexpr auto read_constant_of = read_constant<Config, kExpected>;
 
@@ -320,6 +327,8 @@ constexpr Key<Config> kConfigKeys[] = {
                 Config& config) { read_submap(problems, field, kHttpKeys, config); }},
     {"health", [](Problems& problems, const Field& field,
                   Config& config) { read_submap(problems, field, kHealthKeys, config); }},
+    {"bundle", [](Problems& problems, const Field& field,
+                  Config& config) { read_submap(problems, field, kBundleKeys, config); }},
     {"retention", [](Problems& problems, const Field& field,
                      Config& config) { read_submap(problems, field, kRetentionKeys, config.retention); }},
     {"destinations", read_destinations},

@@ -39,6 +39,7 @@ struct Config {
                             .bytes = uint64_t{2} << 30,
                             .age_s = 0,
                             .free_bytes = uint64_t{64} << 20};
+  uint64_t bundle_bytes = uint64_t{1} << 30;  // of the files in a bundle, before compression; 0: any
   std::vector<DestinationConfig> destinations;
   std::vector<Rule> rules = default_rules();
   bool join = true;  // containers that start while others record join their run

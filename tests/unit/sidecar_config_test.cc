@@ -51,6 +51,13 @@ TEST(SidecarConfig, NothingGivenIsTheDefaults) {
   EXPECT_TRUE(config->join);
 }
 
+TEST(SidecarConfig, ABundleHasALimitUnlessItIsTakenAway) {
+  EXPECT_EQ(parsed("")->bundle_bytes, uint64_t{1} << 30);
+  EXPECT_EQ(parsed("bundle: {maxBytes: 64MiB}\n")->bundle_bytes, uint64_t{64} << 20);
+  EXPECT_EQ(parsed("bundle: {maxBytes: 0}\n")->bundle_bytes, 0u);
+  EXPECT_NE(mistake("bundle: {maxBytes: big}\n").find("s.yaml:3:20: "), std::string::npos);
+}
+
 TEST(SidecarConfig, SignalsAreNamesOrNumbers) {
   const Result<Config> config = parsed("rules:\n- {name: a, trigger: {signal: [SIGSEGV, ABRT, 7]}}\n");
   ASSERT_TRUE(config.ok()) << config.error().message;
