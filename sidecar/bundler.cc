@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "recording/bundle.h"
+#include "recording/text.h"
 
 namespace shmrec::sidecar {
 
@@ -145,7 +146,7 @@ Result<StoredBundle> Bundler::make(const BundleJob& job) {
 void Bundler::conclude(const BundleJob& job, const Result<StoredBundle>& outcome) {
   if (outcome) {
     const BundleInfo& info = outcome->info;
-    spdlog::info("bundle {} of {} bytes: {}", info.name, info.bytes, info.trigger);
+    spdlog::info("bundle {} of {} bytes: {}", info.name, info.bytes, recording::printable(info.trigger));
     const egress::Bundle bundle{store_.directory() / info.name, info.name, info.bytes, info.sha256,
                                 info.run,  info.trigger, info.rule,  info.created};
     const Result<> queued = queue_.add(bundle, job.decision.egress);

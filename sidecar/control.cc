@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace shmrec::sidecar {
@@ -15,6 +16,7 @@ using nlohmann::ordered_json;
 
 constexpr size_t kMaxLine = 64 * 1024;
 constexpr size_t kMaxClients = 256;
+constexpr size_t kMaxWhy = 255;
 constexpr int kProtocol = 1;
 
 ordered_json refusal(const std::string& why) { return {{"ok", false}, {"error", why}}; }
@@ -24,10 +26,20 @@ std::string text_of(const ordered_json& request, const char* name) {
   return found != request.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
+// What is said of a bundle goes to the log, and to lists that people read in terminals.
+bool is_line(const std::string& text) {
+  return text.size() <= kMaxWhy && std::all_of(text.begin(), text.end(), [](char c) {
+           return c < 0 || (c >= 0x20 && c != 0x7f);
+         });
+}
+
 ordered_json trigger(Service& service, const ordered_json& request) {
   BundleRequest wanted;
   wanted.run = text_of(request, "run");
   if (const std::string why = text_of(request, "trigger"); !why.empty()) wanted.trigger = why;
+  if (!is_line(wanted.run) || !is_line(wanted.trigger))
+    return refusal("run or trigger is longer than " + std::to_string(kMaxWhy) +
+                   " bytes or has control characters");
   const auto started = service.start_bundle(wanted);
   if (!started) return refusal(started.error().message);
   if (!*started) return {{"ok", false}, {"busy", true}, {"error", "busy; ask again later"}};

@@ -1,0 +1,65 @@
+// The collector and its control socket before a workload that means harm.
+#include <fcntl.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "sidecar/collector.h"
+#include "sidecar/control.h"
+#include "tests/unit/http_fixture.h"
+
+namespace shmrec::sidecar {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+// ---- The control socket
+
+class ControlTest : public ::testing::Test {
+ protected:
+  ControlTest() : service_(dir_) {
+    auto server = ControlServer::open({dir_.file("sidecar.sock"), "00ff",
+                                       [](const std::string&) { return std::string(); }, [] {}},
+                                      service_);
+    EXPECT_TRUE(server) << server.error().message;
+    server_ = std::move(*server);
+  }
+
+  json ask(const json& request) {
+    const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    dir_.file("sidecar.sock").copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const std::string line = request.dump() + "\n";
+    EXPECT_EQ(send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL), ssize_t(line.size()));
+    std::string reply;
+    for (char c; recv(fd.get(), &c, 1, 0) == 1 && c != '\n';) reply += c;
+    return json::parse(reply, nullptr, false);
+  }
+  bool takes(const std::string& trigger) {
+    return ask({{"type", "trigger"}, {"run", ""}, {"trigger", trigger}})["ok"];
+  }
+
+  TempDir dir_;
+  FakeService service_;
+  std::unique_ptr<ControlServer> server_;
+};
+
+TEST_F(ControlTest, WhyABundleIsWantedIsOneShortLine) {
+  EXPECT_TRUE(takes("looks slow"));
+  EXPECT_EQ(service_.asked().trigger, "looks slow");
+  EXPECT_FALSE(takes("x\n2026-11-22T00:00:00Z info bundle forged.shmrec.tar.zst"));
+  EXPECT_FALSE(takes("\x1b]0;title\x07"));
+  EXPECT_TRUE(takes(std::string(255, 'x')));
+  EXPECT_FALSE(takes(std::string(256, 'x')));
+  EXPECT_EQ(service_.asked().trigger.size(), 255u);
+}
+
+}  // namespace
+}  // namespace shmrec::sidecar
