@@ -119,7 +119,8 @@ void Collector::look_at(const std::string& name, Run& run) {
       for (const StoredBundle& bundle : store_.list())
         if (bundle.info.run == name) run.known_until_ns = std::max(run.known_until_ns, bundle.made.wall_ns);
       const std::string directory = spool_.directory() + "/" + name;
-      if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO);
+      if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(),
+                                       IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
     }
   }
   const auto status = spool_.status(name);
@@ -151,8 +152,17 @@ void Collector::look_at(const std::string& name, Run& run) {
     return;
   }
   run.follower.reset();  // it would hold the log's blocks
-  if (const Result<> removed = spool_.remove(name); !removed)
+  if (Clock::now() < run.retry_at) return;
+  if (const Result<> removed = spool_.remove(name); !removed) {
     spdlog::error("{}: not removed: {}", name, removed.error().message);
+    pause(run);  // whoever made it so must not fill the log
+  }
+}
+
+void Collector::pause(Run& run) {
+  run.pause = std::min<Clock::duration>(run.pause == Clock::duration{} ? kFirstPause : run.pause * 2,
+                                        kLongestPause);
+  run.retry_at = Clock::now() + run.pause;
 }
 
 // ---- What happened -------------------------------------------------------------------------------
@@ -263,10 +273,8 @@ void Collector::on_made(const BundleJob& job, const Result<StoredBundle>& outcom
     Run& run = found->second;
     --run.jobs;
     if (!outcome && job.final) {  // the evidence stays where it is, until there is room
-      run.pause = std::min<Clock::duration>(run.pause == Clock::duration{} ? kFirstPause : run.pause * 2,
-                                            kLongestPause);
       run.retry = job.decision;
-      run.retry_at = Clock::now() + run.pause;
+      pause(run);
     }
   }
   const auto stored = store_.list();

@@ -65,7 +65,7 @@ class Collector : public Service {
     int64_t known_until_ns = 0;  // a bundle of before our start holds what happened until then
     bool settled = false;
     size_t jobs = 0;             // bundles to be made of it
-    Clock::time_point retry_at;  // settled, but its last bundle could not be made
+    Clock::time_point retry_at;  // settled, but its last bundle could not be made, or it not be removed
     std::optional<Decision> retry;
     Clock::duration pause{};
     std::map<uint32_t, bool> failed;     // processes whose end is told
@@ -82,6 +82,7 @@ class Collector : public Service {
   void tell_end(Run& run, const recording::RunIdentity& launcher,
                 const recording::RunStatus* end, bool over);
   void settle(Run& run);
+  static void pause(Run& run);  // until it is tried again
   Event event_of(const Run& run, Event::Type type) const;
   void decide(Run& run, const Event& event, bool final);
   void look_at_files();

@@ -61,5 +61,52 @@ TEST_F(ControlTest, WhyABundleIsWantedIsOneShortLine) {
   EXPECT_EQ(service_.asked().trigger.size(), 255u);
 }
 
+// ---- The collector
+
+size_t count_of(const std::string& text, const std::string& what) {
+  size_t count = 0;
+  for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += what.size()) ++count;
+  return count;
+}
+
+TEST(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
+  TempDir dir;
+  const fs::path run = fs::path(dir.file("spool")) / "app-20261122T000000Z-1";
+  fs::path deep = run;  // deeper than what is removed
+  for (int level = 0; level < 20; ++level) deep /= "d";
+  fs::create_directories(deep);
+  // Without a log it is a launcher that died long ago.
+  const timespec times[] = {{1, 0}, {1, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, run.c_str(), times, 0), 0);
+
+  std::ostringstream said;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  {
+    Config config;
+    config.rules = {};
+    config.spool = dir.file("spool");
+    config.store = dir.file("store");
+    const auto spool = recording::Spool::open(config.spool);
+    ASSERT_TRUE(spool);
+    auto store = Store::open(config.store);
+    ASSERT_TRUE(store);
+    auto queue = egress::Queue::open({.store = config.store}, {});
+    ASSERT_TRUE(queue);
+    Collector collector(config, "00ff", *spool, **store, **queue);
+    std::thread loop([&] { collector.run(); });
+    for (int i = 0; i < 15; ++i) {  // each makes it look again
+      collector.look();
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    collector.stop();
+    loop.join();
+  }
+  spdlog::set_default_logger(before);
+  EXPECT_TRUE(fs::exists(deep));
+  EXPECT_EQ(count_of(said.str(), "not removed"), 1u) << said.str();
+}
+
 }  // namespace
 }  // namespace shmrec::sidecar
