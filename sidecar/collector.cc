@@ -92,13 +92,19 @@ void Collector::wait() {
 
 void Collector::look_at_all() {
   const auto listing = spool_.list();
+  {
+    const std::lock_guard lock(problem_mutex_);
+    problem_ = listing ? "" : listing.error().message;
+  }
   const std::lock_guard lock(mutex_);
-  problem_ = listing ? "" : listing.error().message;
   last_look_ns_ = monotonic_ns();
   if (!listing) return;
   forget_vanished(listing->names);
   spool_bytes_ = 0;
-  for (const std::string& name : listing->names) look_at(name, runs_[name]);
+  for (const std::string& name : listing->names) {
+    look_at(name, runs_[name]);
+    last_look_ns_ = monotonic_ns();  // thousands of runs take long, and are no hang
+  }
   look_at_files();
   look_at_readiness();
 }
@@ -109,20 +115,26 @@ void Collector::forget_vanished(const std::vector<std::string>& names) {
   });
 }
 
+// One that stays damaged is read less and less often: it may be 4 MiB long.
+void Collector::identify(const std::string& name, Run& run) {
+  const bool is_new = run.identity.name.empty();
+  if (!is_new && (run.identity.problem.empty() || Clock::now() < run.identify_at)) return;
+  if (const auto identity = spool_.identify(name)) run.identity = *identity;
+  run.identity.name = name;
+  run.identify_pause =
+      std::clamp<Clock::duration>(run.identify_pause * 2, kLookAtMost, kLongestPause);
+  run.identify_at = Clock::now() + run.identify_pause;
+  if (!is_new) return;
+  spdlog::info("run {}: {}", name, run.identity.command_line);
+  for (const StoredBundle& bundle : store_.list())
+    if (bundle.info.run == name) run.known_until_ns = std::max(run.known_until_ns, bundle.made.wall_ns);
+  const std::string directory = spool_.directory() + "/" + name;
+  if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(),
+                                  IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
+}
+
 void Collector::look_at(const std::string& name, Run& run) {
-  if (run.identity.name.empty() || !run.identity.problem.empty()) {
-    const bool is_new = run.identity.name.empty();
-    if (const auto identity = spool_.identify(name)) run.identity = *identity;
-    run.identity.name = name;
-    if (is_new) {
-      spdlog::info("run {}: {}", name, run.identity.command_line);
-      for (const StoredBundle& bundle : store_.list())
-        if (bundle.info.run == name) run.known_until_ns = std::max(run.known_until_ns, bundle.made.wall_ns);
-      const std::string directory = spool_.directory() + "/" + name;
-      if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(),
-                                       IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
-    }
-  }
+  identify(name, run);
   const auto status = spool_.status(name);
   if (!status) return;  // it has just gone, or cannot be read: the next look tells
   run.status = *status;
@@ -353,7 +365,7 @@ Health Collector::health() const {
   const int64_t since = monotonic_ns() - last_look_ns_;
   health.live = last_look_ns_ != 0 && since < kStuckNs;
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(problem_mutex_);
     health.reason = problem_;
   }
   if (health.reason.empty()) health.reason = bundler_->last_problem();

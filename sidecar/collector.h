@@ -62,6 +62,8 @@ class Collector : public Service {
     recording::RunIdentity identity;
     recording::RunStatus status;
     std::optional<recording::RunFollower> follower;
+    Clock::time_point identify_at;  // run.json was missing or damaged
+    Clock::duration identify_pause{};
     int64_t known_until_ns = 0;  // a bundle of before our start holds what happened until then
     bool settled = false;
     size_t jobs = 0;             // bundles to be made of it
@@ -77,6 +79,7 @@ class Collector : public Service {
   void watch_spool();
   void look_at_all();
   void look_at(const std::string& name, Run& run);
+  void identify(const std::string& name, Run& run);
   void tell(Run& run, const recording::RunFact& fact);
   void tell_ends(Run& run, bool over);
   void tell_end(Run& run, const recording::RunIdentity& launcher,
@@ -99,11 +102,14 @@ class Collector : public Service {
   egress::Queue& queue_;
   std::function<size_t()> launchers_ = [] { return size_t{0}; };
 
+  // Of the last look. Probes must not wait for a look under way: its length is the workload's.
+  mutable std::mutex problem_mutex_;
+  std::string problem_;
+
   mutable std::mutex mutex_;  // guards what follows, up to the blank line
   std::map<std::string, Run> runs_;
   RuleEngine engine_;
   std::map<std::string, std::pair<int64_t, uint64_t>> files_;  // of triggers: time, inode
-  std::string problem_;                                        // of the last look
   uint64_t spool_bytes_ = 0;
   std::map<std::string, uint64_t> settled_;  // by how runs ended
 

@@ -108,5 +108,39 @@ TEST(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
   EXPECT_EQ(count_of(said.str(), "not removed"), 1u) << said.str();
 }
 
+// A kubelet that gets no answer in a second restarts the sidecar.
+TEST(CollectorTest, ProbesDoNotWaitForAnExpensiveSpool) {
+  TempDir dir;
+  const fs::path spool_dir = dir.file("spool");
+  fs::create_directories(spool_dir);
+  const fs::path text = spool_dir / "text";  // one file for all: it costs the workload nothing
+  std::ofstream(text) << "{\"a\":\"" << std::string((4 << 20) - 100, 'x');
+  for (int i = 0; i < 50; ++i) {
+    const fs::path run = spool_dir / ("app-" + std::to_string(i));
+    fs::create_directory(run);
+    fs::create_hard_link(text, run / "run.json");
+  }
+  Config config;
+  config.rules = {};
+  const auto spool = recording::Spool::open(spool_dir);
+  ASSERT_TRUE(spool);
+  auto store = Store::open(dir.file("store"));
+  ASSERT_TRUE(store);
+  auto queue = egress::Queue::open({.store = dir.file("store")}, {});
+  ASSERT_TRUE(queue);
+  Collector collector(config, "00ff", *spool, **store, **queue);
+  std::thread loop([&] { collector.run(); });
+  std::chrono::duration<double> longest{};
+  for (int i = 0; i < 20; ++i) {
+    const auto asked = std::chrono::steady_clock::now();
+    (void)collector.health();
+    longest = std::max<std::chrono::duration<double>>(longest, std::chrono::steady_clock::now() - asked);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  collector.stop();
+  loop.join();
+  EXPECT_LT(longest.count(), 0.5);
+}
+
 }  // namespace
 }  // namespace shmrec::sidecar
