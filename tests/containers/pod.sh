@@ -1,0 +1,85 @@
+# Sourced: a pod as `shmrec inject` makes one, with podman: no shared PID namespace, every container
+# under Pod Security "restricted" (no capability, no new privileges, read-only root, uid not 0). Its
+# volumes are directories of $work, so that the tests see what is in them. What stands for an emptyDir
+# with fsGroup is a directory of that group with the setgid bit.
+#
+# Before: $work, $pod (names of the test's own), $programs. Sets $sidecar_image.
+# shellcheck shell=bash disable=SC2154
+. "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/podman.sh"
+sidecar_image=localhost/shmrec-test:pod
+containers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+fail() {
+  echo "FAILED: $1"
+  podman logs "$pod-sidecar" 2>&1 | tail -n 40 || true
+  exit 1
+}
+
+skip_unless_possible() {
+  [ "$(id -u)" = 0 ] || { echo "skipped: needs root"; exit 77; }
+  command -v podman >/dev/null || { echo "skipped: needs podman"; exit 77; }
+  [ -x "$programs/shmrec-sidecar" ] || { echo "skipped: shmrec-sidecar is not built"; exit 77; }
+}
+
+# A program that knows the storage, for those who call podman by name.
+write_podman() {
+  { echo '#!/bin/bash'; declare -p storage CONTAINERS_CONF; declare -f podman; echo 'podman "$@"'; } >"$1"
+  chmod 755 "$1"
+}
+
+make_volumes() {  # SIDECAR_UID
+  mkdir "$work"/{tools,spool,store,config,app,shared}
+  chmod 755 "$work" "$work"/{app,config}
+  chmod 2770 "$work/spool"
+  chgrp 2000 "$work/spool"
+  chown 1000:1000 "$work"/{tools,shared}
+  chown "$1:$1" "$work/store"
+  chmod 700 "$work/store"
+}
+
+# Without tmpfs at /tmp and /run, which podman would add to a read-only root and Kubernetes does not.
+restricted=(--network=none --cap-drop=all --security-opt no-new-privileges --read-only
+  --read-only-tmpfs=false --group-add 2000)
+in_pod=(--cap-drop=all --security-opt no-new-privileges --read-only --read-only-tmpfs=false --group-add 2000)
+
+# Fills the volume as the init container does.
+install_tools() {
+  podman run --rm "${restricted[@]}" --user 1000:1000 -v "$work/tools:/shmrec" \
+    --entrypoint /usr/bin/shmrec "$sidecar_image" install /shmrec >/dev/null || fail "shmrec install"
+}
+
+make_pod() { podman pod create --name "$pod" --share ipc,net,uts --network none >/dev/null; }
+remove_pod() { podman pod rm -f -t 0 "$pod" >/dev/null 2>&1 || true; }
+
+create_sidecar() {  # UID [OPTION_OF_PODMAN]...
+  local user=$1
+  shift
+  podman create --pod "$pod" --name "$pod-sidecar" "${in_pod[@]}" --user "$user:$user" \
+    -v "$work/spool:/var/spool/shmrec" -v "$work/store:/var/lib/shmrec" -v "$work/config:/etc/shmrec:ro" \
+    -e SHMREC_SPOOL=/var/spool/shmrec -e SHMREC_STORE=/var/lib/shmrec \
+    -e SHMREC_SIDECAR_CONFIG=/etc/shmrec/sidecar.yaml "$@" "$sidecar_image" >/dev/null
+}
+
+create_app() {  # [OPTION_OF_PODMAN]... -- COMMAND...
+  local options=()
+  while [ "$1" != -- ]; do options+=("$1"); shift; done
+  shift
+  podman create --pod "$pod" --name "$pod-app" "${in_pod[@]}" --user 1000:1000 -w /shared \
+    -v "$work/tools:/shmrec:ro" -v "$work/spool:/var/spool/shmrec" -v "$work/app:/app:ro" \
+    -v "$work/shared:/shared" -e SHMREC_SPOOL=/var/spool/shmrec "${options[@]}" "$image" "$@" >/dev/null
+}
+
+start() { podman start "$pod-$1" >/dev/null || fail "$1 does not start"; }
+
+wait_until() {  # WHAT SECONDS COMMAND...
+  local what=$1 end=$((SECONDS + $2))
+  shift 2
+  until "$@"; do
+    [ $SECONDS -lt $end ] || fail "no $what in time"
+    sleep 0.05
+  done
+}
+
+sidecar_is_ready() { podman exec "$pod-sidecar" shmrec-sidecar health >/dev/null 2>&1; }
+is_over() { [ "$(podman inspect --format '{{.State.Running}}' "$pod-$1")" = false ]; }
+spool_is_empty() { [ -z "$(find "$work/spool" -mindepth 1 -maxdepth 1 -type d)" ]; }
