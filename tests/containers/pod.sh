@@ -7,6 +7,7 @@
 # shellcheck shell=bash disable=SC2154
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/podman.sh"
 sidecar_image=localhost/shmrec-test:pod
+# shellcheck disable=SC2034
 containers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 fail() {
