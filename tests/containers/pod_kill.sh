@@ -59,7 +59,7 @@ start_app() {  # EARLY NUMBER
   else
     start app
     wait_until "load" 30 load_is_there "$2"
-    pause 500
+    pause 300
   fi
 }
 
@@ -129,7 +129,7 @@ out_of_memory() {  # NUMBER CHECK COMMAND_OF_A_SHELL
   echo "$1: out of memory"
   mkdir -m 777 "$work/shared/$1"
   podman rm -f -t 0 "$pod-app" >/dev/null
-  create_app -m 256m -e SHMREC_LOG_SIZE=64MiB -- sh -c "$3" ||
+  create_app -m 256m -e SHMREC_LOG_SIZE=256MiB -- sh -c "$3" ||
     { echo "  skipped: podman cannot limit memory here"; return; }
   start app
   wait_until "end of the application" 60 is_over app
@@ -154,14 +154,14 @@ oracle='/shmrec/shmrec run -- /app/oracle'
 install_tools
 make_pod
 create_sidecar 65532 -e SHMREC_LISTEN=none
-create_app --pidfile "$work/app.pid" -e SHMREC_LOG_SIZE=64MiB -- \
+create_app --pidfile "$work/app.pid" -e SHMREC_LOG_SIZE=256MiB -- \
   sh -c "n=\$(cat /shared/number); $oracle /shared/\$n \$n 3 2 0; sleep 1000"
 start sidecar
 wait_until "health of the sidecar" 20 sidecar_is_ready
 
 for ((number = 1; number <= times; number++)); do one_time $number; done
 # shellcheck disable=SC2016  # it is perl's
-hog='perl -e "sleep 1; \$x .= q(x) x 1e6 while 1"'
+hog='perl -e "select undef, undef, undef, 0.6; \$x .= q(x) x 1e6 while 1"'
 # PID 1 is the one that is killed: all of the container, as kubelet does it with control groups v2.
 out_of_memory oom-container holds_all "$oracle /shared/oom-container 1 3 2 0 & exec $hog"
 # The recorded command is killed, the launcher is not.
