@@ -86,13 +86,14 @@ plugin() {
 
 plugin bundles pod/web >"$work/bundles" || fail "kubectl shmrec bundles"
 grep -q '"trigger": *"exit 1"' "$work/bundles" || { cat "$work/bundles"; fail "no bundle for exit 1"; }
-plugin pull pod/web -o "$work/by_exec.shmrec.tar.zst" >"$work/pulled" 2>&1 ||
-  { cat "$work/pulled"; fail "kubectl shmrec pull"; }
+mkdir "$work/pull"
+cd "$work/pull"
+plugin pull pod/web >name 2>verified || { cat verified; fail "kubectl shmrec pull"; }
+bundle=$(cat name)
 if [ "$variant" = group ]; then
   plugin pull pod/web --port -o "$work/by_port.shmrec.tar.zst" >"$work/pulled" 2>&1 ||
     { cat "$work/pulled"; fail "kubectl shmrec pull --port"; }
-  cmp "$work/by_exec.shmrec.tar.zst" "$work/by_port.shmrec.tar.zst" || fail "exec and port differ"
-  printf 'wrong' >"$work/wrong"
+  cmp "$bundle" "$work/by_port.shmrec.tar.zst" || fail "exec and port differ"
   SHMREC_TOKEN_FILE='' SHMREC_TOKEN=wrong KUBECTL=$work/kubectl "$containers/../../deploy/kubectl-shmrec" \
     bundles pod/web --port >/dev/null 2>"$work/refused" && fail "a wrong token was taken"
   grep -q 401 "$work/refused" || { cat "$work/refused"; fail "a wrong token is not refused with 401"; }
@@ -100,12 +101,16 @@ fi
 
 # ---- The answer, where neither the program nor the pod's paths exist
 
-bundle=$work/by_exec.shmrec.tar.zst
 "$programs/shmrec" bundle verify "$bundle" >"$work/verified" 2>&1 || { cat "$work/verified"; fail "verify"; }
 [ ! -e /app/shmem_producer_consumer ] || fail "this machine has the program, so blame shows nothing"
 "$programs/shmrec" blame "$bundle" --recording consumer "$address" >"$work/blame" 2>&1 ||
   { cat "$work/blame"; fail "blame"; }
-cat "$work/output" "$work/blame"
+echo "\$ kubectl logs pod/web"
+cat "$work/output"
+echo "\$ kubectl shmrec pull pod/web"
+cat verified name
+echo "\$ shmrec blame $bundle --recording consumer $address"
+cat "$work/blame"
 tail -n 1 "$work/blame" | grep -q '^\*.* read .*shmem_producer_consumer\.c:96\b' || fail "no read of line 96"
 tail -n 2 "$work/blame" | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:124\b' ||
   fail "the write of line 124 is not found"
