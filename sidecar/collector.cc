@@ -140,6 +140,10 @@ void Collector::look_at(const std::string& name, Run& run) {
   run.status = *status;
   spool_bytes_ += status->bytes;
   const bool over = status->state != RunState::kRecording;
+  if (over && !run.settled) {  // its last events go to the rules with what is known now
+    run.identify_at = {};
+    identify(name, run);
+  }
   if (!run.follower && status->has_log && !run.settled) {
     const auto directory = spool_.open_run(name);
     if (!directory) return;
