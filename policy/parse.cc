@@ -13,16 +13,9 @@ using Type = YamlNode::Type;
 constexpr size_t kMaxRuleNameBytes = 64;
 
 void read_size(Problems& problems, const Field& field, const LimitWord& limit, Limits& out) {
-  std::optional<uint64_t> bytes;
-  if (field.value.type == Type::kInteger) {
-    const std::optional<int64_t> value = integer_of(field.value);
-    if (value && *value >= 0) bytes = static_cast<uint64_t>(*value);
-  } else if (field.value.type == Type::kString) {
-    bytes = parse_size(field.value.text);
-  } else {
-    report_type(problems, field, "a size", "write for example 256MiB");
-    return;
-  }
+  if (field.value.type != Type::kInteger && field.value.type != Type::kString)
+    return report_type(problems, field, "a size", "write for example 256MiB");
+  const std::optional<uint64_t> bytes = size_of(field.value);
   const std::string problem = size_problem(limit, bytes, field.value.text);
   if (problem.empty()) {
     out.*limit.bytes = *bytes;

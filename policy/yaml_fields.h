@@ -115,6 +115,8 @@ void read_globs(Problems& problems, const Field& field, std::vector<std::string>
 void read_bool(Problems& problems, const Field& field, bool& out);
 // REQUIRES: node.type == kInteger. Nothing if it does not fit.
 std::optional<int64_t> integer_of(const YamlNode& node);
+// Bytes from a whole number or a text with a unit. Nothing if it is something else or does not fit.
+std::optional<uint64_t> size_of(const YamlNode& node);
 
 template <typename T, size_t N>
 std::optional<T> read_word(Problems& problems, const Field& field, const Word<T> (&words)[N]) {

@@ -52,13 +52,7 @@ void read_glob_of(Problems& problems, const Field& field, T& out) {
 }
 
 std::optional<uint64_t> read_bytes(Problems& problems, const Field& field) {
-  std::optional<uint64_t> bytes;
-  if (field.value.type == Type::kInteger) {
-    const std::optional<int64_t> value = integer_of(field.value);
-    if (value && *value >= 0) bytes = static_cast<uint64_t>(*value);
-  } else if (field.value.type == Type::kString) {
-    bytes = parse_size(field.value.text);
-  }
+  const std::optional<uint64_t> bytes = size_of(field.value);
   if (!bytes) report_type(problems, field, "a size", "write for example 512MiB, or 0 for no limit");
   return bytes;
 }
