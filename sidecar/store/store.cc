@@ -276,7 +276,9 @@ bool Store::write_record(const StoredBundle& bundle) const {
   return written;
 }
 
-// REQUIRES: the lock is held, or nobody else has the object yet; bundle.info.name is free.
+// Waits for the disk, which can take long, so without the lock: the collector lists bundles with its own
+// lock held, and health waits for that.
+// REQUIRES: taking_in_ is held, or nobody else has the object yet; bundle.info.name is free.
 Result<StoredBundle> Store::take_in(const std::string& incoming_name, StoredBundle bundle) {
   const std::string& name = bundle.info.name;
   bundle.on_record = write_record(bundle);
@@ -287,6 +289,7 @@ Result<StoredBundle> Store::take_in(const std::string& incoming_name, StoredBund
   }
   fsync(fd_.get());
   fsync(incoming_fd_.get());
+  const std::lock_guard lock(mutex_);
   bundles_[name] = bundle;
   return bundle;
 }
@@ -314,11 +317,14 @@ Result<StoredBundle> Store::adopt(const fs::path& finished, const BundleFacts& f
   bundle.container = facts.container;
   bundle.failure = facts.failure;
 
-  const std::lock_guard lock(mutex_);
-  const Result<std::string> name = free_name(incoming_name);
-  if (!name) return name.error();
-  bundle.info.name = *name;
-  bundle.sequence = next_sequence_++;
+  const std::lock_guard taking_in(taking_in_);
+  {
+    const std::lock_guard lock(mutex_);
+    const Result<std::string> name = free_name(incoming_name);
+    if (!name) return name.error();
+    bundle.info.name = *name;
+    bundle.sequence = next_sequence_++;
+  }
   return take_in(incoming_name, std::move(bundle));
 }
 

@@ -67,7 +67,8 @@ class Store {
   std::filesystem::path directory_;
   UniqueFd fd_, incoming_fd_;
   OwnerLock owner_;
-  mutable std::mutex mutex_;
+  std::mutex taking_in_;      // one bundle at a time gets its name and place; before mutex_
+  mutable std::mutex mutex_;  // guards what follows
   std::map<std::string, StoredBundle> bundles_;
   uint64_t next_sequence_ = 1;
 };
