@@ -22,6 +22,13 @@ skip_unless_possible() {
   [ -x "$programs/shmrec-sidecar" ] || { echo "skipped: shmrec-sidecar is not built"; exit 77; }
 }
 
+# Pods have fixed names, so that what a killed test left is found: one at a time of each name.
+take_turn() {
+  mkdir -p "$storage"
+  exec 9>"$storage/$pod.lock"
+  flock 9
+}
+
 # A program that knows the storage, for those who call podman by name.
 write_podman() {
   { echo '#!/bin/bash'; declare -p storage CONTAINERS_CONF; declare -f podman; echo 'podman "$@"'; } >"$1"

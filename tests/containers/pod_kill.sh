@@ -25,6 +25,7 @@ finish() {
   remove_pod
   if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $programs $seed"; fi
 }
+take_turn
 trap finish EXIT
 remove_pod  # what a killed test left
 

@@ -23,6 +23,7 @@ finish() {
   remove_pod
   if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $variant $programs"; fi
 }
+take_turn
 trap finish EXIT
 remove_pod  # what a killed test left
 
