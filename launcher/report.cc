@@ -85,14 +85,14 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
   return text;
 }
 
-std::string sidecar_text(const std::string& run_directory, const std::string& socket, bool present) {
+std::string sidecar_text(const std::string& run_directory, bool present) {
   const std::string run = std::filesystem::path(run_directory).filename().string();
   if (!present)
     return "shmrec: run " + run + " is left to the sidecar, which is not there right now; it finds " +
            run_directory + " when it is back; or: shmrec bundle create " + run_directory + "\n";
   return "shmrec: run " + run + " is left to the sidecar, which keeps bundles by its rules\n" +
-         "shmrec: ask for its bundle with: shmrec trigger --wait --socket " + socket + " --run " + run +
-         "\n";
+         "shmrec: they are listed by: kubectl shmrec bundles; in the sidecar: shmrec-sidecar request "
+         "/v1/bundles\n";
 }
 
 void print_report(const Summary& summary, const std::vector<Gap>& gaps, const std::string& bundle) {

@@ -28,6 +28,6 @@ void print_report(const Summary& summary, const std::vector<Gap>& gaps, const st
 
 // Who has a run that was left to the sidecar, and how to get its bundle. `present`: whether it was
 // there at the end.
-std::string sidecar_text(const std::string& run_directory, const std::string& socket, bool present);
+std::string sidecar_text(const std::string& run_directory, bool present);
 
 }  // namespace shmrec::launcher

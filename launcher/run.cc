@@ -393,7 +393,7 @@ class Run {
       say("-o ", options_.output, " is not used: the sidecar makes the bundle");
     if (options_.quiet) return;
     print_report(summary_, recording_->directory.gaps(), "");
-    fputs(sidecar_text(spool_ + "/" + recording_->directory.run(), sidecar_->socket_path(), sidecar_->connected())
+    fputs(sidecar_text(spool_ + "/" + recording_->directory.run(), sidecar_->connected())
               .c_str(),
           stderr);
   }

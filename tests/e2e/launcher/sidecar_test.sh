@@ -42,7 +42,7 @@ check "...the sidecar heard of both" '{"container":"web","launcherPid":PID,"type
 {"name":"NAME","type":"run"}
 end' "$(heard | sed -E "s/:[0-9]+,\"type\":\"hello/:PID,\"type\":\"hello/; s/$name/NAME/")"
 check "...the report says who has it" "shmrec: run $name is left to the sidecar, which keeps bundles by its rules
-shmrec: ask for its bundle with: shmrec trigger --wait --socket $socket --run $name" "$(tail -2 err)"
+shmrec: they are listed by: kubectl shmrec bundles; in the sidecar: shmrec-sidecar request /v1/bundles" "$(tail -2 err)"
 check "...the log is free" 0 "$(flock --nonblock --exclusive "spool/$name/run.shmlog" true; echo $?)"
 check "...the log says which sidecar" 1 "$(grep -c "collects this run, instance $(printf %08x $sidecar)" spool/*/launcher.log)"
 clean
