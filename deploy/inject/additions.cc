@@ -1,5 +1,5 @@
-// Figures: the sidecar reads logs in blocks and compresses one bundle at a time, so its memory does
-// not grow with what is recorded. The spool's limit leaves room for several logs of the default
+// Figures (docs/sidecar.md, Measured): the sidecar makes one bundle at a time; what is resident then is
+// mostly the mapped log, which the kernel takes back under a limit. The spool's limit leaves room for several logs of the default
 // size (limits.logSize, 256MiB); kubelet evicts a pod whose emptyDir grows beyond its limit.
 #include "deploy/inject/additions.h"
 
