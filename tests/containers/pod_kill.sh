@@ -26,6 +26,7 @@ finish() {
   if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $programs $seed"; fi
 }
 take_turn
+skip_without_pods
 trap finish EXIT
 remove_pod  # what a killed test left
 

@@ -24,6 +24,7 @@ finish() {
   if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $variant $programs"; fi
 }
 take_turn
+skip_without_pods
 trap finish EXIT
 remove_pod  # what a killed test left
 
