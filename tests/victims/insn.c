@@ -242,13 +242,14 @@ static size_t pick_base(const struct Twins* twins, int i, uint64_t* random) {
   return kPage + 32 - next_random(random) % 300;
 }
 
-// Both twins live at the same address one after the other, so that registers compare as they are.
+// Both twins live at the same address one after the other, so that registers compare as they are. It has
+// 32 bits, and is beyond the first GiB, in which the kernel puts the heap at random.
 static void run_all(const struct Twins* twins, const enum PageKind kinds[2], struct Outcome* outcomes,
                     size_t* bases) {
   static struct State start;
   static unsigned char memory[kWindow] __attribute__((aligned(8)));
   uint64_t random = 0x5EED5EED5EED5EED;
-  struct Place place = make_place(0x10000000, kinds[0], kinds[1]);
+  struct Place place = make_place(0x50000000, kinds[0], kinds[1]);
   for (const struct InsnEntry* entry = __start_insn_table; entry < __stop_insn_table; ++entry) {
     for (int i = 0; i < twins->runs; ++i) {
       randomize(&start, memory, &random);

@@ -30,6 +30,18 @@ static void stops(void* unused) {
   raise(SIGSTOP);
   _exit(9);
 }
+// And lives until it is told, so that its parent can see it continued.
+static void stops_and_stays(void* unused) {
+  (void)unused;
+  sigset_t end;
+  sigemptyset(&end);
+  sigaddset(&end, SIGUSR1);
+  CHECK(sigprocmask(SIG_BLOCK, &end, NULL) == 0);
+  raise(SIGSTOP);
+  int signal;
+  sigwait(&end, &signal);
+  _exit(9);
+}
 
 static void check_usage(const struct rusage* usage) { CHECK(usage->ru_maxrss > 0 && usage->ru_minflt > 0); }
 
@@ -42,7 +54,7 @@ static void with_wait4(struct Shared* m) {
   pid = child(is_killed, (void*)(long)SIGTERM);
   CHECK_EQ(waitpid(pid, &m->status, 0), pid);
   say("killed %#x\n", m->status);
-  pid = child(stops, NULL);
+  pid = child(stops_and_stays, NULL);
   CHECK_EQ(waitpid(pid, &m->status, WUNTRACED), pid);
   say("stopped %#x\n", m->status);
   m->status = 77;
@@ -51,6 +63,7 @@ static void with_wait4(struct Shared* m) {
   CHECK(kill(pid, SIGCONT) == 0);
   CHECK_EQ(waitpid(pid, &m->status, WCONTINUED), pid);
   say("continued %#x\n", m->status);
+  CHECK(kill(pid, SIGUSR1) == 0);
   CHECK_EQ(waitpid(-1, &m->status, 0), pid);
   say("exited %#x\n", m->status);
   m->status = 78;
