@@ -2,28 +2,52 @@
 # Kills the containers of a pod, the launcher in it, and pairs of them by SIGKILL at random moments, under
 # load, again and again on the same volumes; then lets the kernel kill for want of memory.
 # usage: pod_kill.sh DIRECTORY_OF_PROGRAMS [SEED]
-#   $SHMREC_POD_KILLS  how often (default 10)
+#   $SHMREC_POD_KILLS  how often (default 100); shared among $SHMREC_PODS pods at a time (default 4)
 # The load is the oracle (tests/victims/oracle.cc), which notes each access that it completes. Each time:
 #   1. all bundles of earlier times are there, byte for byte;
 #   2. the run that was killed gets a bundle, which verifies and holds every access that the oracle noted
 #      (oracle.py --killed); in a fourth of the times it is killed as it starts, and may have none;
 #   3. the spool is empty, and no partial file is left in spool or store.
-# A sidecar that was killed is started again at a random moment, and killed once more while it makes the
-# bundle in about half of the times. Exit status 77: not root, or what is needed is not there.
+# A sidecar that was killed is started again before or after the application has ended, and killed once
+# more while it makes the bundle in about half of the times.
+# Exit status 77: not root, or what is needed is not there.
 set -euo pipefail
-programs=$1 seed=${2:-1} times=${SHMREC_POD_KILLS:-10}
-work=/nowhere pod=shmrec-pod-kill
+programs=$1 seed=${2:-1} times=${SHMREC_POD_KILLS:-100} pods=${SHMREC_PODS:-4}
+mine=${3:-}  # number of this pod; none: all are to be started
+work=/nowhere pod=shmrec-pod-kill-$mine
 . "$(dirname "$0")/pod.sh"
 skip_unless_possible
 [ -x "$programs/victims/oracle" ] || { echo "skipped: the oracle is not built"; exit 77; }
-RANDOM=$seed
+
+all_pods() {
+  local i status=0 ended=0 outputs running=()
+  outputs=$(mktemp -d)
+  for ((i = 1; i <= pods; i++)); do
+    "$0" "$programs" "$seed" "$i" >"$outputs/$i" 2>&1 &
+    running+=($!)
+  done
+  for ((i = 1; i <= pods; i++)); do
+    wait "${running[i - 1]}" || ended=$?
+    [ $ended = 0 ] || [ $status = 1 ] || status=$ended
+    echo "---- Pod $i"
+    cat "$outputs/$i"
+  done
+  rm -rf "$outputs"
+  return $status
+}
+
+if [ -z "$mine" ]; then
+  all_pods
+  exit
+fi
+RANDOM=$((seed * 100 + mine))
 victims=(app launcher sidecar "app launcher" "app sidecar" "launcher sidecar")
 
 work=$(mktemp -d /var/tmp/$pod-XXXXXX)
 finish() {
   local status=$?
   remove_pod
-  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $programs $seed"; fi
+  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $programs $seed $mine"; fi
 }
 take_turn
 skip_without_pods
@@ -31,7 +55,7 @@ trap finish EXIT
 remove_pod  # what a killed test left
 
 pause() { sleep "$(printf '%d.%03d' $(($1 * RANDOM / 32768 / 1000)) $(($1 * RANDOM / 32768 % 1000)))"; }  # MS_AT_MOST
-pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1"; }
+pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1" | grep -vx 0; }  # 0 would be all of us
 traces() { find "$work/shared/$1" -name 'trace.*' -size +1k 2>/dev/null; }
 load_is_there() { [ "$(traces "$1" | wc -l)" = 6 ]; }
 
@@ -105,9 +129,10 @@ check_time() {  # NUMBER MAY_HAVE_NONE CHECK
 }
 
 one_time() {  # NUMBER
-  local what=${victims[$((RANDOM % ${#victims[@]}))]} early=no again=no one pids=()
+  local what=${victims[$((RANDOM % ${#victims[@]}))]} early=no again=no before=no one pids=()
   [ $((RANDOM % 4)) != 0 ] || early=yes
   [ $((RANDOM % 2)) = 0 ] || again=yes
+  [ $((RANDOM % 2)) = 0 ] || before=yes
   echo "$1: $what killed, early: $early, sidecar killed while it collects: $again"
   mkdir -m 777 "$work/shared/$1"
   echo "$1" >"$work/shared/number"
@@ -116,6 +141,7 @@ one_time() {  # NUMBER
   for one in $what; do pids+=($(pid_of "$one")); done
   [ ${#pids[@]} = 0 ] || kill -9 "${pids[@]}"
   pause 300
+  if [ $before = yes ]; then end_app; fi
   if [[ $what = *sidecar* ]]; then start_sidecar; fi
   end_app
   if [ $again = yes ]; then
@@ -161,7 +187,8 @@ create_app --pidfile "$work/app.pid" -e SHMREC_LOG_SIZE=256MiB -- \
 start sidecar
 wait_until "health of the sidecar" 20 sidecar_is_ready
 
-for ((number = 1; number <= times; number++)); do one_time $number; done
+for ((number = mine; number <= times; number += pods)); do one_time $number; done
+if [ "$mine" != 1 ]; then exit; fi
 # shellcheck disable=SC2016  # it is perl's
 hog='perl -e "select undef, undef, undef, 0.6; \$x .= q(x) x 1e6 while 1"'
 # PID 1 is the one that is killed: all of the container, as kubelet does it with control groups v2.
