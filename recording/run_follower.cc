@@ -26,6 +26,7 @@ using shmlog::ProcessEntry;
 
 constexpr uint32_t kBlock = 256;    // process entries read at once
 constexpr size_t kMaxText = 512;    // of an executable or a mark
+constexpr uint64_t kSane = 4'000'000'000'000'000'000;  // nanoseconds: a sum of two fits in 63 bits
 constexpr size_t kMaxHoles = 1024;  // units waited for
 constexpr int kPatience = 30;       // polls that a unit is waited for: its writer died in it
 constexpr uint32_t kUnit = shmlog::kJournalUnitBytes;
@@ -111,18 +112,24 @@ Result<> LogFollower::take_layout(int log, const shmlog::Header& header) {
   if (journal_.entry_bytes != kUnit) journal_.count = 0;
   start_tsc_ = header.start_tsc;
   start_realtime_ns_ = header.start_realtime_ns;
+  start_monotonic_ns_ = header.start_monotonic_ns;
   tsc_hz_ = header.tsc_hz;
   has_layout_ = true;
   return Unit{};
 }
 
+int64_t LogFollower::time_at(int64_t monotonic_ns) const {
+  if (!has_layout_ || monotonic_ns < 0) return 0;
+  const int64_t since = monotonic_ns - static_cast<int64_t>(std::min(start_monotonic_ns_, kSane));
+  return std::max<int64_t>(static_cast<int64_t>(std::min(start_realtime_ns_, kSane)) + since, 0);
+}
+
 int64_t LogFollower::time_of(uint64_t tsc) const {
-  constexpr double kSane = 4e18;  // nanoseconds that fit in 63 bits
   if (tsc_hz_ == 0 || tsc == 0) return 0;
   const double ns = static_cast<double>(start_realtime_ns_) +
                     static_cast<double>(static_cast<int64_t>(tsc - start_tsc_)) * 1e9 /
                         static_cast<double>(tsc_hz_);
-  return ns > 0 && ns < kSane ? static_cast<int64_t>(ns) : 0;
+  return ns > 0 && ns < static_cast<double>(kSane) ? static_cast<int64_t>(ns) : 0;
 }
 
 uint64_t LogFollower::accesses() const {

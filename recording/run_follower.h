@@ -37,7 +37,7 @@ struct RunFact {
   Type type = Type::kMark;
   uint32_t process = 0;  // entry of the process table, 0: unknown
   int32_t pid = 0;
-  int64_t time_ns = 0;  // since the epoch, 0: unknown
+  int64_t time_ns = 0;  // by LogFollower::time_at, 0: unknown
   int wait_status = 0;
   int signal = 0;
   bool replaced = false;  // execve succeeded: the pid goes on as another recording
@@ -71,6 +71,9 @@ class LogFollower {
   // Somebody else (the launcher) saw `pid` end.
   void note_exit(int32_t pid, int wait_status, std::vector<RunFact>& facts);
 
+  // A time of CLOCK_MONOTONIC of the boot that the run is of, as nanoseconds since the epoch: as the wall
+  // clock would say it if nobody had set it since the run began. 0: unknown.
+  int64_t time_at(int64_t monotonic_ns) const;
   bool behind() const { return behind_; }  // more is there than a poll takes: poll again
   const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry
   uint64_t processes_not_followed() const { return not_followed_; }
@@ -110,7 +113,7 @@ class LogFollower {
   bool has_layout_ = false;
   bool behind_ = false;
   shmlog::Area process_table_{}, journal_{};
-  uint64_t start_tsc_ = 0, start_realtime_ns_ = 0, tsc_hz_ = 0;
+  uint64_t start_tsc_ = 0, start_realtime_ns_ = 0, start_monotonic_ns_ = 0, tsc_hz_ = 0;
   uint64_t next_unit_ = 0;
   std::map<uint64_t, int> holes_;  // units whose entry is not written yet: polls left to wait
   std::vector<FollowedProcess> processes_;

@@ -5,7 +5,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,7 +28,6 @@ constexpr int kMaxDepth = 16;                         // of directories in it
 constexpr int kMaxPasses = 4;                         // over a directory that refills
 constexpr size_t kMaxRunJsonBytes = size_t{4} << 20;  // ARG_MAX and a policy
 constexpr size_t kMaxEndJsonBytes = 64 << 10;
-constexpr int64_t kCreationSeconds = 60;  // a launcher makes its log in less
 constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
 
 struct CloseDirectory {
@@ -70,11 +68,6 @@ std::optional<std::string> read_small(int directory, const char* name, size_t li
 
 // ---- State --------------------------------------------------------------------------------------
 
-bool is_old(const struct stat& status) {
-  const int64_t age = time(nullptr) - status.st_mtime;
-  return age > kCreationSeconds || age < -kCreationSeconds;
-}
-
 RunIdentity identity_in(int directory) {
   RunIdentity identity;
   const auto text = read_small(directory, "run.json", kMaxRunJsonBytes);
@@ -94,18 +87,17 @@ bool end_in(int directory, RunStatus& status) {
 
 // Whether nobody holds the log any more. The magic is written last at creation: before that the
 // question is not asked, for the lock that asks could be in the way of the launcher's own. A
-// launcher that died in between leaves such a log behind, which then is old. Nothing, with errno
-// set, if it cannot be told: want of descriptors must not make a run look over.
-std::optional<bool> run_is_over(int run, RunStatus& status) {
-  struct stat found;
+// launcher that died in between leaves such a log behind, which then is long known. Nothing, with
+// errno set, if it cannot be told: want of descriptors must not make a run look over.
+std::optional<bool> run_is_over(int run, bool long_known, RunStatus& status) {
   const Fd log = open_untrusted(run, "run.shmlog");
   const bool none = !log && (errno == ENOENT || errno == ELOOP || errno == EINVAL);
   if (!log && !none) return std::nullopt;
-  if (none) return fstat(run, &found) == 0 && is_old(found);
+  if (none) return long_known;
   char magic[sizeof(shmlog::kMagic)] = {};
   status.has_log = pread_all(log.get(), magic, sizeof magic, 0) == sizeof magic &&
                    memcmp(magic, shmlog::kMagic, sizeof magic) == 0;
-  if (!status.has_log && fstat(log.get(), &found) == 0 && !is_old(found)) return false;
+  if (!status.has_log && !long_known) return false;
   return flock(log.get(), LOCK_EX | LOCK_NB) == 0;
 }
 
@@ -205,6 +197,7 @@ RunIdentity parse_identity(const std::string& text) {
       {"executable", &RunIdentity::executable},
       {"cwd", &RunIdentity::cwd},
       {"hostname", &RunIdentity::hostname},
+      {"bootId", &RunIdentity::boot_id},
       {"startTime", &RunIdentity::start_time},
       {"container.containerName", &RunIdentity::container},
       {"container.pod", &RunIdentity::pod},
@@ -276,12 +269,12 @@ Result<RunIdentity> Spool::identify(const std::string& name) const {
   return identity;
 }
 
-Result<RunStatus> Spool::status(const std::string& name) const {
+Result<RunStatus> Spool::status(const std::string& name, bool long_known) const {
   const Result<Fd> run = open_run(name);
   if (!run) return run.error();
   RunStatus status;
   // The lock first: the launcher writes end.json before it lets go.
-  const std::optional<bool> over = run_is_over(run->get(), status);
+  const std::optional<bool> over = run_is_over(run->get(), long_known, status);
   if (!over) return system_error(directory_ + "/" + name + "/run.shmlog");
   const bool told = end_in(run->get(), status);
   if (*over) status.state = told ? RunState::kEnded : RunState::kLost;

@@ -10,6 +10,7 @@
 // Threads: any, after open().
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -39,7 +40,7 @@ struct RunIdentity {
   std::string run_id;
   std::vector<std::string> command;
   std::string command_line;  // the same as one text
-  std::string executable, cwd, hostname, start_time;
+  std::string executable, cwd, hostname, boot_id, start_time;
   std::string container, pod, pod_namespace, node;
   int64_t launcher_pid = 0;  // in the launcher's PID namespace
 };
@@ -76,7 +77,11 @@ class Spool {
 
   Result<SpoolListing> list() const;
   Result<RunIdentity> identify(const std::string& name) const;
-  Result<RunStatus> status(const std::string& name) const;
+  // `long_known`: the caller has known it for kCreation or more. Only then can a run that is not made
+  // whole yet be over: its launcher died meanwhile. The files' times do not tell, for somebody may have
+  // set the clock.
+  static constexpr std::chrono::seconds kCreation{60};  // a launcher makes its log in less
+  Result<RunStatus> status(const std::string& name, bool long_known) const;
   // Those that joined, by name; none if the run is one launcher's own.
   Result<std::vector<RunMember>> members(const std::string& name) const;
   // The run's directory, for run_follower.h.

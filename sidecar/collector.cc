@@ -101,8 +101,14 @@ void Collector::look_at_all() {
   if (!listing) return;
   forget_vanished(listing->names);
   spool_bytes_ = 0;
+  ++looks_;
   for (const std::string& name : listing->names) {
-    look_at(name, runs_[name]);
+    Run& run = runs_[name];
+    if (run.first_look == 0) {
+      run.first_look = looks_;
+      run.met = Clock::now();
+    }
+    look_at(name, run);
     last_look_ns_ = monotonic_ns();  // thousands of runs take long, and are no hang
   }
   look_at_files();
@@ -127,7 +133,7 @@ void Collector::identify(const std::string& name, Run& run) {
   if (!is_new) return;
   spdlog::info("run {}: {}", name, run.identity.command_line);
   for (const StoredBundle& bundle : store_.list())
-    if (bundle.info.run == name) run.known_until_ns = std::max(run.known_until_ns, bundle.made.wall_ns);
+    if (bundle.info.run == name) run.bundled = bundle.made;
   const std::string directory = spool_.directory() + "/" + name;
   if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(),
                                   IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
@@ -135,7 +141,7 @@ void Collector::identify(const std::string& name, Run& run) {
 
 void Collector::look_at(const std::string& name, Run& run) {
   identify(name, run);
-  const auto status = spool_.status(name);
+  const auto status = spool_.status(name, Clock::now() - run.met > recording::Spool::kCreation);
   if (!status) return;  // it has just gone, or cannot be read: the next look tells
   run.status = *status;
   spool_bytes_ += status->bytes;
@@ -194,8 +200,18 @@ Event Collector::event_of(const Run& run, Event::Type type) const {
   return event;
 }
 
+// By the clock that the times of the run's facts are of, which is not the wall clock any more if somebody
+// has set it since the run began. After a restart of the machine nothing better is to be had.
+int64_t Collector::known_until(const Run& run) {
+  if (!run.bundled) return 0;
+  const Moment now = Moment::now();
+  if (now.boot_id.empty() || run.bundled->boot_id != now.boot_id || run.identity.boot_id != now.boot_id)
+    return run.bundled->wall_ns;
+  return run.follower->log().time_at(monotonic_ns() - age_ns(*run.bundled, now));
+}
+
 void Collector::tell(Run& run, const RunFact& fact) {
-  if (fact.time_ns != 0 && fact.time_ns <= run.known_until_ns) return;
+  if (fact.time_ns != 0 && fact.time_ns <= known_until(run)) return;
   if (fact.type == RunFact::Type::kMark) {
     Event event = event_of(run, Event::Type::kMark);
     event.text = fact.text;
@@ -335,12 +351,15 @@ std::string Collector::run_to_join() const { return config_.join ? newest_record
 
 std::string Collector::newest_recording() const {
   const std::lock_guard lock(mutex_);
-  std::string newest, time;
+  // Start times compare only those that were there before us: somebody may set the clock.
+  std::string newest;
+  std::pair<uint64_t, std::string> latest;
   for (const auto& [name, run] : runs_) {
     const bool joinable = run.status.state == RunState::kRecording && run.status.has_log && !run.settled;
-    if (!joinable || run.identity.start_time < time) continue;
+    const std::pair start(run.first_look, run.identity.start_time);
+    if (!joinable || start < latest) continue;
     newest = name;
-    time = run.identity.start_time;
+    latest = start;
   }
   return newest;
 }

@@ -64,7 +64,9 @@ class Collector : public Service {
     std::optional<recording::RunFollower> follower;
     Clock::time_point identify_at;  // run.json was missing or damaged
     Clock::duration identify_pause{};
-    int64_t known_until_ns = 0;  // a bundle of before our start holds what happened until then
+    uint64_t first_look = 0;     // that met it, and when that was
+    Clock::time_point met;
+    std::optional<Moment> bundled;  // a bundle of before our start holds what happened until then
     bool settled = false;
     size_t jobs = 0;             // bundles to be made of it
     Clock::time_point retry_at;  // settled, but its last bundle could not be made, or it not be removed
@@ -80,6 +82,7 @@ class Collector : public Service {
   void look_at_all();
   void look_at(const std::string& name, Run& run);
   void identify(const std::string& name, Run& run);
+  static int64_t known_until(const Run& run);
   void tell(Run& run, const recording::RunFact& fact);
   void tell_ends(Run& run, bool over);
   void tell_end(Run& run, const recording::RunIdentity& launcher,
@@ -108,6 +111,7 @@ class Collector : public Service {
 
   mutable std::mutex mutex_;  // guards what follows, up to the blank line
   std::map<std::string, Run> runs_;
+  uint64_t looks_ = 0;
   RuleEngine engine_;
   std::map<std::string, std::pair<int64_t, uint64_t>> files_;  // of triggers: time, inode
   uint64_t spool_bytes_ = 0;

@@ -44,6 +44,7 @@ void write_log(const fs::path& path, ShmlogBuilder& log) {
   ASSERT_EQ(pwrite(fd.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
 }
 
+// As if somebody had set the clock since.
 void make_old(const fs::path& path) {
   const timespec times[2] = {{1000, 0}, {1000, 0}};
   ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
@@ -100,8 +101,8 @@ class SpoolTest : public ::testing::Test {
     return run;
   }
 
-  RunStatus status(const std::string& name = "demo-1") {
-    const auto status = spool_.status(name);
+  RunStatus status(const std::string& name = "demo-1", bool long_known = false) {
+    const auto status = spool_.status(name, long_known);
     EXPECT_TRUE(status.ok()) << status.error().message;
     return status ? *status : RunStatus{};
   }
@@ -184,15 +185,17 @@ TEST_F(SpoolTest, LogThatIsBeingMadeIsNotAskedForItsLock) {
   write_file(run / "run.shmlog", std::string(4096, '\0'));
   EXPECT_EQ(status().state, RunState::kRecording);
   EXPECT_FALSE(status().has_log);
-  make_old(run / "run.shmlog");  // its launcher died while it made it
-  EXPECT_EQ(status().state, RunState::kLost);
+  make_old(run / "run.shmlog");
+  EXPECT_EQ(status().state, RunState::kRecording);
+  EXPECT_EQ(status("demo-1", true).state, RunState::kLost);  // its launcher died while it made it
 }
 
-TEST_F(SpoolTest, RunWithoutALogIsLostOnceItIsOld) {
+TEST_F(SpoolTest, RunWithoutALogIsLostOnceItIsLongKnown) {
   fs::create_directory(root_ / "spool" / "demo-1");
   EXPECT_EQ(status().state, RunState::kRecording);
   make_old(root_ / "spool" / "demo-1");
-  EXPECT_EQ(status().state, RunState::kLost);
+  EXPECT_EQ(status().state, RunState::kRecording);
+  EXPECT_EQ(status("demo-1", true).state, RunState::kLost);
 }
 
 TEST_F(SpoolTest, BytesAreBlocksNotSizes) {
@@ -294,7 +297,7 @@ TEST_F(SpoolTest, RunDirectoryThatIsALinkIsNoRun) {
   fs::create_directory(root_ / "elsewhere");
   fs::create_directory_symlink(root_ / "elsewhere", root_ / "spool" / "linked");
   EXPECT_EQ(spool_.list()->names.size(), 0u);
-  EXPECT_FALSE(spool_.status("linked").ok());
+  EXPECT_FALSE(spool_.status("linked", true).ok());
   EXPECT_FALSE(spool_.identify("linked").ok());
   EXPECT_FALSE(spool_.remove("linked").ok());
   EXPECT_TRUE(fs::exists(root_ / "elsewhere"));
@@ -306,8 +309,7 @@ TEST_F(SpoolTest, LogThatIsALinkToAHeldFileIsNotTheRunsLog) {
   const fs::path run = root_ / "spool" / "demo-1";
   fs::create_directory(run);
   fs::create_symlink(other / "run.shmlog", run / "run.shmlog");
-  make_old(run);
-  EXPECT_EQ(status().state, RunState::kLost);
+  EXPECT_EQ(status("demo-1", true).state, RunState::kLost);
 }
 
 TEST_F(SpoolTest, PipesInPlaceOfFilesDoNotBlock) {
@@ -331,16 +333,16 @@ TEST_F(SpoolTest, NamesThatNoLauncherMakesAreLeftOutAndCounted) {
   EXPECT_EQ(listing->ignored, 6u);
   EXPECT_FALSE(listing->truncated);
   for (const std::string name : {"..", ".", "", "a/b", "../spool/demo-1", "new\nline"}) {
-    EXPECT_FALSE(spool_.status(name).ok()) << name;
+    EXPECT_FALSE(spool_.status(name, true).ok()) << name;
     EXPECT_FALSE(spool_.remove(name).ok()) << name;
   }
 }
 
 TEST_F(SpoolTest, ErrorAboutARunThatVanishedNamesItPrintably) {
-  const auto status = spool_.status("gone-1");
+  const auto status = spool_.status("gone-1", true);
   ASSERT_FALSE(status.ok());
   EXPECT_NE(status.error().message.find("spool/gone-1: no run directory"), std::string::npos);
-  EXPECT_EQ(spool_.status("\x1b[2J").error().message.find('\x1b'), std::string::npos);
+  EXPECT_EQ(spool_.status("\x1b[2J", true).error().message.find('\x1b'), std::string::npos);
 }
 
 TEST_F(SpoolTest, ListingOfThousandsOfRunsIsCutAndSaysSo) {
@@ -366,7 +368,7 @@ TEST_F(SpoolTest, RunThatVanishesAndComesBackBetweenCallsIsAnErrorOrARun) {
   }
   int seen = 0, errors = 0;
   for (int i = 0; i < 2000 || (seen == 0 && i < 100000); ++i) {
-    const auto status = spool_.status("demo-1");
+    const auto status = spool_.status("demo-1", true);
     status ? ++seen : ++errors;
     EXPECT_TRUE(!status || status->has_log);
   }
@@ -445,6 +447,28 @@ TEST_F(FollowerTest, TellsEachThingOnce) {
   EXPECT_EQ(follower_.log().marks(), 1u);
   EXPECT_EQ(follower_.log().accesses(), 12u);
   EXPECT_TRUE(poll().empty());
+}
+
+// Facts and what time_at says compare, wherever the wall clock is meanwhile.
+TEST_F(FollowerTest, TimesAreByTheClockThatStoodWhenTheRunBegan) {
+  constexpr int64_t kDay = 86'400'000'000'000;
+  EXPECT_EQ(follower_.log().time_at(5), 0);
+  log_.header().start_realtime_ns = 1000 * kDay;
+  log_.header().start_monotonic_ns = 3 * kDay;
+  const uint32_t a = log_.add_process({.pid = 100});
+  log_.add_journal(JournalType::kMark, a, 0, {1}, "now");
+  const int64_t mark = poll().back().time_ns;
+  EXPECT_GE(mark, follower_.log().time_at(3 * kDay));
+  EXPECT_LT(mark, follower_.log().time_at(3 * kDay + 1'000'000'000));
+  EXPECT_EQ(follower_.log().time_at(2 * kDay), 999 * kDay);
+  EXPECT_EQ(follower_.log().time_at(-kDay), 0);
+}
+
+TEST_F(FollowerTest, UntrustedTimesDoNotOverflow) {
+  log_.header().start_realtime_ns = log_.header().start_monotonic_ns = UINT64_MAX;
+  poll();
+  EXPECT_EQ(follower_.log().time_at(7), 7);
+  EXPECT_EQ(follower_.log().time_at(INT64_MIN), 0);
 }
 
 TEST_F(FollowerTest, SignalIsToldAtOnceAndTheEndOnceItStands) {
