@@ -284,6 +284,8 @@ class Run {
     if (!keeper_) return;
     const BinaryKeeper::Summary kept = keeper_->finish();
     log("kept {} binaries of {} bytes; lost {} {}", kept.files, kept.bytes, kept.lost, kept.why);
+    if (kept.lost > 0 && !options_.quiet)
+      say("not kept for the sidecar: ", std::to_string(kept.lost), " binaries, the first ", kept.why);
     keeper_.reset();
   }
 
@@ -377,6 +379,7 @@ class Run {
                           "they still ran when the bundle was made; what they did later is missing "
                           "(shmrec run --wait-all waits for them)");
     finish_keeper();
+    directory.tell_lost_lines();
     if (const Result<> end = directory.write_end(status_, exit_code_); !end) say(end.error().message);
     if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);

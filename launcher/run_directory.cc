@@ -315,10 +315,24 @@ void RunDirectory::remove() {
   fs::remove_all(path_, ignored);
 }
 
-// A full disk loses the line, never the run.
+// A full disk loses the line, never the run. The next one must not continue what was left of it.
 void RunDirectory::append(const std::string& line) {
-  while (write(events_.get(), line.data(), line.size()) < 0 && errno == EINTR) {
+  const std::string text = (torn_ ? "\n" : "") + line;
+  ssize_t bytes;
+  do bytes = write(events_.get(), text.data(), text.size());
+  while (bytes < 0 && errno == EINTR);
+  if (bytes == static_cast<ssize_t>(text.size())) {
+    torn_ = false;
+    return;
   }
+  if (bytes > 0) torn_ = true;
+  ++lost_lines_;
+  lost_why_ = bytes < 0 ? strerror(errno) : strerror(ENOSPC);
+}
+
+void RunDirectory::tell_lost_lines() {
+  if (lost_lines_ > 0)
+    write_gap("what " + std::to_string(lost_lines_) + " lines of events.jsonl would tell", lost_why_);
 }
 
 }  // namespace shmrec::launcher

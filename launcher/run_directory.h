@@ -54,6 +54,7 @@ class RunDirectory {
   void write_exit(pid_t pid, int status);
   void write_gap(const std::string& what, const std::string& why);  // each pair once
   void write_oom(uint64_t count);  // processes that the kernel killed for want of memory
+  void tell_lost_lines();          // as a gap, if some could not be written
   Result<> write_end(int status, int exit_code);
 
   void remove();
@@ -67,6 +68,9 @@ class RunDirectory {
   std::string joined_;
   mode_t file_mode_ = 0600;
   UniqueFd events_;
+  bool torn_ = false;  // the last line was not written whole
+  uint64_t lost_lines_ = 0;
+  std::string lost_why_;
   std::vector<Gap> gaps_;
   std::set<Gap> known_gaps_;
   std::vector<std::string> last_environment_;
