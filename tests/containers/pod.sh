@@ -29,14 +29,17 @@ take_turn() {
   flock 9
 }
 
-# Where not even a pod of `true` runs, what fails is not ours. REQUIRES: take_turn.
+# Where not even a pod of `true` runs, what fails is not ours. Found out once. REQUIRES: take_turn.
 skip_without_pods() {
-  local output
+  local output known
+  known=$storage/makes-pods-$(cat /proc/sys/kernel/random/boot_id)
+  [ ! -e "$known" ] || return 0
   podman pod rm -f -t 0 "$pod-probe" >/dev/null 2>&1 || true
   output=$(podman pod create --name "$pod-probe" --share ipc,net,uts --network none 2>&1 &&
     podman run --rm --pod "$pod-probe" "${in_pod[@]}" --user 1000:1000 "$image" /bin/true 2>&1) ||
     { echo "skipped: podman makes no pods here: $output"; exit 77; }
   podman pod rm -f -t 0 "$pod-probe" >/dev/null 2>&1
+  touch "$known"
 }
 
 # A program that knows the storage, for those who call podman by name.
@@ -69,10 +72,11 @@ install_tools() {
 make_pod() { podman pod create --name "$pod" --share ipc,net,uts --network none >/dev/null; }
 remove_pod() { podman pod rm -f -t 0 "$pod" >/dev/null 2>&1 || true; }
 
+# $as (sidecar) is its name in the pod.
 create_sidecar() {  # UID [OPTION_OF_PODMAN]...
   local user=$1
   shift
-  podman create --pod "$pod" --name "$pod-sidecar" "${in_pod[@]}" --user "$user:$user" \
+  podman create --pod "$pod" --name "$pod-${as:-sidecar}" "${in_pod[@]}" --user "$user:$user" \
     -v "$work/spool:/var/spool/shmrec" -v "$work/store:/var/lib/shmrec" -v "$work/config:/etc/shmrec:ro" \
     -e SHMREC_SPOOL=/var/spool/shmrec -e SHMREC_STORE=/var/lib/shmrec \
     -e SHMREC_SIDECAR_CONFIG=/etc/shmrec/sidecar.yaml "$@" "$sidecar_image" >/dev/null

@@ -109,7 +109,7 @@ knows_reason() { grep '"oom"' "$work/extracted/events.jsonl"; }
 
 check_time() {  # NUMBER MAY_HAVE_NONE CHECK
   local fresh bundle checked="no bundle"
-  wait_until "empty spool" 40 spool_is_empty
+  wait_until "empty spool" 90 spool_is_empty  # a run that was not whole yet waits a minute
   [ ! -s "$work/sums" ] || sha256sum --quiet -c "$work/sums" || fail "a finished bundle was changed or lost"
   fresh=$(comm -13 <(sed 's/^[^ ]*  //' "$work/sums" | sort) <(bundles))
   [ -n "$fresh" ] || [ "$2" = yes ] || fail "no bundle of this time"

@@ -1,0 +1,384 @@
+#!/bin/bash
+# What a pod does when something around it is wrong: each CONDITION is a test of its own.
+# usage: pod_conditions.sh CONDITION DIRECTORY_OF_PROGRAMS
+#   disk_full      no room in the store, then none in the spool
+#   spool_limit    the policy's limits.spoolSize and the sidecar's retention.bytes are reached
+#   read_only      store or spool is mounted read-only
+#   missing_token  the token's file comes later
+#   clock_step     the sidecar's wall clock jumps by 40 days, both ways
+#   two_sidecars   two on one spool, and on one store
+# The application's container runs commands one after another, as the test hands them in, so that it need
+# not be started for each. Exit status 77: not root, or what is needed is not there. A failure keeps its
+# files and says where.
+set -euo pipefail
+condition=$1 programs=$2
+work=/nowhere pod=shmrec-pod-${condition//_/-}
+. "$(dirname "$0")/pod.sh"
+skip_unless_possible
+faketime=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
+
+work=$(mktemp -d /var/tmp/"$pod"-XXXXXX)
+finish() {
+  local status=$?
+  remove_pod
+  umount "$work/store" "$work/spool" 2>/dev/null || true
+  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $condition $programs"; fi
+}
+take_turn
+skip_without_pods
+trap finish EXIT
+remove_pod  # what a killed test left
+
+# ---- The pod
+
+mount_small() {  # VOLUME SIZE
+  mount -t tmpfs -o "size=$2,$(stat --format 'mode=%a,uid=%u,gid=%g' "$work/$1")" none "$work/$1" ||
+    { echo "skipped: mounting is not possible here"; exit 77; }
+}
+
+# Leaves so many bytes free.
+fill() {  # VOLUME BYTES
+  local free
+  free=$(stat --file-system --format '%f * %S' "$work/$1")
+  fallocate -l $((free - $2)) "$work/$1/.filler"
+}
+
+make_all() {  # LINES_OF_CONFIGURATION [OPTION_OF_PODMAN]...
+  printf 'apiVersion: shmrec/v1\nkind: Sidecar\n%s\n' "$1" >"$work/config/sidecar.yaml"
+  shift
+  cp "$programs/shmem_producer_consumer" "$work/app"
+  cat >"$work/app/serve" <<'END'
+number=1
+while :; do
+  until [ -e /shared/$number.command ]; do sleep 0.05; done
+  sh /shared/$number.command >/shared/$number.output 2>&1
+  echo $? >/shared/status.part
+  mv /shared/status.part /shared/$number.status
+  number=$((number + 1))
+done
+END
+  install_tools
+  make_pod
+  create_sidecar 65532 -e SHMREC_LISTEN=unix:/var/lib/shmrec/api.sock -e SHMREC_NO_AUTH=1 "$@"
+  create_app -e SHMREC_LOG_SIZE=8MiB -- sh /app/serve
+  start app
+}
+
+start_sidecar() { start sidecar; wait_until "health of the sidecar" 20 sidecar_is_ready; }
+
+commands=0
+hand_in() {  # COMMAND_OF_A_SHELL
+  commands=$((commands + 1))
+  output=$work/shared/$commands.output
+  printf '%s\n' "$1" >"$work/shared/part"
+  mv "$work/shared/part" "$work/shared/$commands.command"
+}
+
+# In the application's container; it must end with the status, which is that of the command alone.
+app() {  # STATUS COMMAND_OF_A_SHELL
+  local ended
+  hand_in "$2"
+  wait_until "end of: $2" 30 test -e "$work/shared/$commands.status"
+  ended=$(cat "$work/shared/$commands.status")
+  [ "$ended" = "$1" ] || { cat "$output"; fail "$2: ended with $ended, not with $1"; }
+}
+
+record() { app "$1" "${3:+$3 }/shmrec/shmrec run -- $2"; }  # STATUS COMMAND [VARIABLES]
+says() { grep -qF "$1" "$output" || { cat "$output"; fail "the launcher does not say: $1"; }; }
+
+# ---- What the sidecar says
+
+pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1"; }
+exit_code() { podman inspect --format '{{.State.ExitCode}}' "$pod-$1"; }
+log_has() { podman logs "$pod-${2:-sidecar}" 2>&1 | grep -F "$1" >/dev/null; }
+health() { nsenter -t "$(pid_1 sidecar)" -n curl -sS -m 5 "http://127.0.0.1:7071$1"; }
+health_has() { health "$1" | grep -E "$2" >/dev/null; }
+ask() { curl -sS -m 10 --unix-socket "$work/store/api.sock" "http://localhost$1"; }
+listed() { ask /v1/bundles; }
+something_is_recorded() { ask /v1/processes | grep -F '"running"' >/dev/null; }
+is_listed() { listed | grep -F "\"trigger\": \"$1\"" >/dev/null; }
+bundles() { find "$work/store" -maxdepth 1 -name '*.shmrec.tar.zst' | sort; }
+count_is() { [ "$(bundles | wc -l)" = "$1" ]; }
+remember_bundles() { bundles | xargs -r sha256sum >"$work/sums"; }
+runs() { find "$work/spool" -mindepth 1 -maxdepth 1 -type d; }
+
+collected() {  # NUMBER_OF_BUNDLES
+  wait_until "empty spool" 30 spool_is_empty
+  count_is "$1" || { bundles; fail "there are not $1 bundles"; }
+}
+
+check_bundles() {
+  local bundle
+  [ ! -s "$work/sums" ] || sha256sum --quiet -c "$work/sums" || fail "an earlier bundle was changed or lost"
+  for bundle in $(bundles); do
+    "$programs/shmrec" bundle verify "$bundle" >"$work/verified" 2>&1 || { cat "$work/verified"; fail "$bundle"; }
+  done
+}
+
+ends_refusing() {  # CONTAINER TEXT...: it must end with 1 and have said all of that
+  local container=$1 text
+  shift
+  wait_until "end of $container" 20 is_over "$container"
+  [ "$(exit_code "$container")" = 1 ] || fail "$container ended with $(exit_code "$container")"
+  for text in "$@"; do
+    log_has "$text" "$container" || { podman logs "$pod-$container"; fail "$container does not say: $text"; }
+  done
+}
+
+# The launcher counted as many as the newest bundle has.
+accesses_are_whole() {
+  local said held
+  said=$(sed -nE 's/^shmrec: [0-9]+ recordings?, ([0-9,]+) access.*/\1/p' "$output" | tr -d ,)
+  held=$(bundles | xargs ls -t | head -n 1 | xargs "$programs/shmrec" ls --json |
+    python3 -c 'import json, sys; print(sum(one["accesses"] for one in json.load(sys.stdin)["recordings"]))')
+  [ "$said" -gt 0 ] || fail "the launcher counted nothing"
+  [ "$held" = "$said" ] || fail "the launcher counted $said accesses, the bundle has $held"
+}
+
+# ---- The conditions
+
+disk_full() {
+  mount_small store 8m
+  mount_small spool 80m
+  make_all 'retention: {free: 0}'
+  start_sidecar
+  record 3 "sh -c 'exit 3'"
+  record 4 "sh -c 'exit 4'"
+  collected 2
+  remember_bundles
+
+  fill store 65536
+  record 5 "sh -c 'exit 5'"
+  wait_until "complaint" 10 log_has "No space left on device"
+  health_has /readyz 'No space left on device' || fail "/readyz: $(health /readyz)"
+  health_has /metrics '^shmrec_bundles_made_total\{outcome="failed"\} [1-9]' || fail "no metric of the failure"
+  sidecar_is_ready || fail "it does not live"
+  [ "$(runs | wc -l)" = 1 ] || fail "the run is not kept"
+  rm "$work/store/.filler"
+  collected 3
+  is_listed "exit 5" || fail "$(listed)"
+  health_has /readyz '^ok' || fail "/readyz: $(health /readyz)"
+
+  fill spool $((4 << 20))
+  record 1 /app/shmem_producer_consumer
+  says "the command runs unrecorded: "
+  says "No space left on device"
+  says "held 100."  # its own
+  record 125 "touch /shared/touched" SHMREC_FAILURE_POLICY=closed
+  says "not started, because it cannot be recorded: "
+  [ ! -e "$work/shared/touched" ] || fail "it was started"
+  rm "$work/spool/.filler"
+  fill spool $(((8 << 20) + 8192))
+  record 1 /app/shmem_producer_consumer
+  says "held 100."
+  says "not kept for the sidecar: 3 binaries"
+  says "of events.jsonl would tell: No space left on device"
+  says "end.json: No space left on device"
+  collected 4
+  check_bundles
+  accesses_are_whole
+}
+
+spool_limit() {
+  local limit small="SHMREC_SPOOL_SIZE=12MiB SHMREC_RECORDING_SIZE=12MiB"
+  make_all 'join: false'
+  start_sidecar
+  record 3 "sh -c 'exit 3'"
+  collected 1
+  remember_bundles
+  limit=$(($(stat --format %s "$work"/store/*.shmrec.tar.zst) * 5 / 2))
+  echo "retention: {bytes: $limit}" >>"$work/config/sidecar.yaml"
+  podman restart -t 10 "$pod-sidecar" >/dev/null
+  wait_until "health of the sidecar" 20 sidecar_is_ready
+  record 3 "sh -c 'exit 3'"
+  collected 2
+  record 3 "sh -c 'exit 3'"
+  collected 2  # the second had to go
+  check_bundles
+  record 4 "sh -c 'exit 4'"
+  record 5 "sh -c 'exit 5'"
+  wait_until "complaint" 10 log_has "bundles that are kept for good take"
+  collected 3  # first failures
+  check_bundles
+
+  hand_in "/shmrec/shmrec run -- sleep 100 & echo \$! >/shared/sleeper"
+  wait_until "recorded sleeper" 10 something_is_recorded
+  record 1 /app/shmem_producer_consumer "$small"
+  says "the command runs unrecorded: "
+  says "expected at most spoolSize (12 MiB) in all"
+  says "held 100."
+  record 125 "touch /shared/touched" "$small SHMREC_FAILURE_POLICY=closed"
+  [ ! -e "$work/shared/touched" ] || fail "it was started"
+  [ "$(runs | wc -l)" = 1 ] || fail "a run that was refused is in the spool"
+  app 0 "kill \$(cat /shared/sleeper)"
+  wait_until "empty spool" 30 spool_is_empty
+  record 1 /app/shmem_producer_consumer "$small"
+  says "is left to the sidecar"
+}
+
+read_only() {
+  make_all '' -v "$work/spool:/ro-spool:ro"
+  as=ro-store create_sidecar 65532 -v "$work/store:/ro:ro" -e SHMREC_STORE=/ro
+  as=ro-spool create_sidecar 65532 -v "$work/spool:/ro:ro" -e SHMREC_SPOOL=/ro
+  start ro-store
+  start ro-spool
+  ends_refusing ro-store /ro "Read-only file system"
+  ends_refusing ro-spool /ro "Read-only file system"
+
+  record 1 /app/shmem_producer_consumer  # without a sidecar
+  "$programs/shmrec" bundle verify "$work"/shared/*.shmrec.tar.zst >/dev/null 2>&1 ||
+    { cat "$output"; fail "it was not recorded locally"; }
+  app 1 "cd /app && /shmrec/shmrec run -- ./shmem_producer_consumer"
+  says "no bundle: "
+  says "Read-only file system"
+  says "the run is kept in /var/spool/shmrec/"
+
+  start_sidecar
+  collected 1
+  for spool in /ro-spool /ro-spool/new; do
+    record 1 /app/shmem_producer_consumer SHMREC_SPOOL=$spool
+    says "the command runs unrecorded: $spool"
+    says "Read-only file system"
+    says "held 100."
+    record 125 "touch /shared/touched" "SHMREC_SPOOL=$spool SHMREC_FAILURE_POLICY=closed"
+    says "not started, because it cannot be recorded: $spool"
+    [ ! -e "$work/shared/touched" ] || fail "it was started"
+  done
+  collected 1
+  check_bundles
+}
+
+answer_is() {  # STATUS TOKEN
+  local status
+  status=$(nsenter -t "$(pid_1 sidecar)" -n curl -sS -m 5 -o "$work/answer" -w '%{http_code}' \
+    -H "Authorization: Bearer $2" http://127.0.0.1:7070/v1/bundles)
+  [ "$status" = "$1" ] || { cat "$work/answer"; fail "the server answers $status, not $1"; }
+}
+
+missing_token() {
+  make_all '' -e SHMREC_LISTEN=127.0.0.1:7070 -e SHMREC_NO_AUTH=0 -e SHMREC_TOKEN_FILE=/etc/shmrec/token
+  start_sidecar
+  log_has "/etc/shmrec/token: No such file or directory; nobody is let in" || fail "it does not say why"
+  answer_is 503 ""
+  grep -q token "$work/answer" || { cat "$work/answer"; fail "the answer does not say why"; }
+  record 1 /app/shmem_producer_consumer
+  collected 1
+  answer_is 503 anything
+  (umask 027; echo a-token >"$work/config/part"; chgrp 2000 "$work/config/part")
+  mv "$work/config/part" "$work/config/token"
+  answer_is 200 a-token
+  grep -q '"trigger": "exit 1"' "$work/answer" || { cat "$work/answer"; fail "the bundle is not listed"; }
+  answer_is 401 another
+  answer_is 401 ""
+  rm "$work/config/token"
+  answer_is 503 a-token
+  check_bundles
+}
+
+two_sidecars() {
+  make_all ''
+  mkdir -m 2770 "$work/spool2"
+  chgrp 2000 "$work/spool2"
+  as=second create_sidecar 65532 -e SHMREC_LISTEN=unix:/var/lib/shmrec/api.sock -e SHMREC_NO_AUTH=1
+  as=third create_sidecar 65532 -v "$work/spool2:/spool2" -e SHMREC_SPOOL=/spool2
+  start_sidecar
+  start second
+  start third
+  ends_refusing second "/var/spool/shmrec: another sidecar has this spool"
+  ends_refusing third "/var/lib/shmrec: another sidecar has this store"
+  record 3 "sh -c 'exit 3'"
+  collected 1
+  remember_bundles
+
+  hand_in "/shmrec/shmrec run -- sh -c 'until [ -e /shared/end ]; do sleep 0.05; done; exit 4'"
+  wait_until "recorded command" 10 something_is_recorded
+  kill -9 "$(pid_1 sidecar)"
+  wait_until "end of the sidecar" 10 is_over sidecar
+  start second
+  wait_until "health of the second" 20 podman exec "$pod-second" shmrec-sidecar health >/dev/null 2>&1
+  touch "$work/shared/end"
+  wait_until "end of the command" 20 test -e "$work/shared/$commands.status"
+  collected 2
+  is_listed "exit 4" || fail "$(listed)"
+  check_bundles
+  start sidecar
+  ends_refusing sidecar "/var/spool/shmrec: another sidecar has this spool"
+}
+
+# The sidecar's clock alone: the launcher is a static program, into which nothing can be loaded.
+set_clock() {  # DAYS
+  echo "$1d" >"$work/clock/part"
+  mv "$work/clock/part" "$work/clock/offset"
+}
+
+is_dated() { listed | grep -F "\"created\": \"$(date -u -d "$1 days" +%Y-%m-%d)" >/dev/null; }  # DAYS
+all_are_sent() { [ -z "$(cd "$work/store" && for name in *.zst; do [ -e "../claim/$name" ] || echo "$name"; done)" ]; }
+all_are_named() {
+  bundles | grep -vE '/[A-Za-z0-9._+]+-[0-9]{8}T[0-9]{6}Z(-[0-9]+)?\.shmrec\.tar\.zst$' && fail "the names above"
+  [ "$(listed | grep -c '"name"')" = "$(bundles | wc -l)" ] || fail "not all are listed: $(listed)"
+}
+limited_is() { health_has /metrics "^shmrec_bundles_limited_total $1\$"; }
+
+clock_step() {
+  [ -e $faketime ] || { echo "skipped: needs the package faketime"; exit 77; }
+  mkdir "$work"/{clock,claim}
+  set_clock +0
+  cat >"$work/app/crash_twice" <<'END'
+sh -c 'kill -ABRT $$'
+until [ -e /shared/again ]; do sleep 0.05; done
+sh -c 'kill -ABRT $$'
+exit 0
+END
+  # Times of files are left alone: what was written before a step lies 40 days away after it.
+  make_all 'retention: {age: 30d, free: 0}
+join: false
+destinations: [{name: claim, directory: /claim}]
+rules:
+- {name: crashes, trigger: {signal: any, processes: true}}
+- {name: failures, trigger: {exitStatus: nonzero}, limit: {count: 3, per: 6s}}' \
+    -v $faketime:/faketime.so:ro -v "$work/clock:/clock:ro" -v "$work/claim:/claim" \
+    -e LD_PRELOAD=/faketime.so -e FAKETIME_TIMESTAMP_FILE=/clock/offset -e FAKETIME_NO_CACHE=1 \
+    -e FAKETIME_DONT_FAKE_MONOTONIC=1 -e NO_FAKE_STAT=1
+  chmod 700 "$work/claim"  # and root's: sending fails
+  start_sidecar
+  local three="sh -c 'exit 3'" begin=$SECONDS
+  record 3 "$three"  # a first failure
+  record 3 "$three"  # one that may go
+  collected 2
+
+  set_clock +40
+  hand_in "/shmrec/shmrec run -- sh /app/crash_twice &"
+  record 3 "$three"
+  wait_until "bundle" 5 count_is 3
+  is_dated +40 || fail "the sidecar's clock was not set: $(listed)"
+  remember_bundles
+  record 3 "$three"
+  wait_until "limit that holds" 5 limited_is 1
+  wait_until "bundle of the first crash" 10 count_is 4
+  check_bundles
+
+  set_clock -40
+  chown 65532 "$work/claim"
+  remember_bundles
+  sleep $((begin + 8 - SECONDS > 0 ? begin + 8 - SECONDS : 0))
+  record 3 "$three"
+  wait_until "bundle, the limit's time being over" 5 count_is 5
+  is_dated -40 || fail "the sidecar's clock was not set: $(listed)"
+  wait_until "copies of all" 10 all_are_sent
+
+  # What it takes up again is from times that seem to lie ahead.
+  kill -9 "$(pid_1 sidecar)"
+  wait_until "end of the sidecar" 10 is_over sidecar
+  start_sidecar
+  record 3 "$three"
+  wait_until "bundle after the restart" 5 count_is 6
+  touch "$work/shared/again"
+  wait_until "bundle of the second crash" 10 count_is 7
+  sidecar_is_ready || fail "it does not live"
+  collected 7
+  check_bundles
+  all_are_named
+}
+
+make_volumes 65532
+"$condition"
