@@ -392,6 +392,8 @@ Health Collector::health() const {
     health.reason = problem_;
   }
   if (health.reason.empty()) health.reason = bundler_->last_problem();
+  const ControlServer* const control = control_;
+  if (health.reason.empty() && control) health.reason = control->problem();
   if (!health.live) health.reason = "the spool has not been looked at for " +
                                     std::to_string(since / 1000000000) + " s";
   health.ready = health.live && health.reason.empty();
@@ -461,7 +463,9 @@ std::optional<Operation> Collector::operation(const std::string& id) const {
 std::vector<Metric> Collector::metrics() const {
   std::vector<Metric> all = bundler_->metrics();
   for (Metric& metric : queue_.metrics()) all.push_back(std::move(metric));
-  all.push_back({"shmrec_launchers", "Launchers connected.", false, "", {{"", double(launchers_())}}});
+  const ControlServer* const control = control_;
+  const auto launchers = static_cast<double>(control ? control->launchers() : 0);
+  all.push_back({"shmrec_launchers", "Launchers connected.", false, "", {{"", launchers}}});
   all.push_back({"shmrec_store_bytes", "Bytes of stored bundles.", false, "", {{"", double(store_.bytes())}}});
   all.push_back({"shmrec_store_bundles", "Stored bundles.", false, "", {{"", double(store_.list().size())}}});
   const std::lock_guard lock(mutex_);

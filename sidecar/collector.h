@@ -24,6 +24,7 @@
 #include "recording/spool.h"
 #include "sidecar/bundler.h"
 #include "sidecar/config.h"
+#include "sidecar/control.h"
 #include "sidecar/readiness.h"
 #include "sidecar/service.h"
 
@@ -43,8 +44,8 @@ class Collector : public Service {
 
   // The run that a launcher starting now should join, "" for one of its own.
   std::string run_to_join() const;
-  // Counted into metrics().
-  void set_launchers(std::function<size_t()> launchers) { launchers_ = std::move(launchers); }
+  // What metrics() and health() say of it. Borrowed as long as they are asked.
+  void set_control(const ControlServer& control) { control_ = &control; }
 
   Info info() const override;
   Health health() const override;
@@ -77,8 +78,6 @@ class Collector : public Service {
   };
 
   void wait();
-  void take_looks();
-  void watch_spool();
   void look_at_all();
   void look_at(const std::string& name, Run& run);
   void identify(const std::string& name, Run& run);
@@ -103,7 +102,7 @@ class Collector : public Service {
   const recording::Spool& spool_;
   Store& store_;
   egress::Queue& queue_;
-  std::function<size_t()> launchers_ = [] { return size_t{0}; };
+  std::atomic<const ControlServer*> control_ = nullptr;
 
   // Of the last look. Probes must not wait for a look under way: its length is the workload's.
   mutable std::mutex problem_mutex_;

@@ -1,12 +1,16 @@
 #include "sidecar/control.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 namespace shmrec::sidecar {
@@ -15,9 +19,12 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr size_t kMaxLine = 64 * 1024;
-constexpr size_t kMaxClients = 256;
 constexpr size_t kMaxWhy = 255;
 constexpr int kProtocol = 1;
+constexpr mode_t kMode = 0660;
+constexpr int kBacklog = 64;
+constexpr int kLookMs = 1000;
+constexpr std::chrono::milliseconds kAcceptPause{100};
 
 ordered_json refusal(const std::string& why) { return {{"ok", false}, {"error", why}}; }
 
@@ -72,23 +79,13 @@ ordered_json status(Service& service) {
 
 Result<std::unique_ptr<ControlServer>> ControlServer::open(ControlOptions options, Service& service) {
   std::unique_ptr<ControlServer> server(new ControlServer(std::move(options), service));
-  const std::string& path = server->options_.path;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
+  if (const std::string& path = server->options_.path; path.size() >= sizeof sockaddr_un{}.sun_path)
     return Error{path + ": too long for a socket; expected at most " +
-                     std::to_string(sizeof address.sun_path - 1) + " bytes; choose a shorter spool path",
+                     std::to_string(sizeof sockaddr_un{}.sun_path - 1) + " bytes; choose a shorter spool path",
                  true};
-  path.copy(address.sun_path, path.size());
-  server->listener_.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!server->listener_) return system_error("socket");
-  unlink(path.c_str());
-  const mode_t mask = umask(0117);
-  const int bound = bind(server->listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
-  umask(mask);
-  if (bound != 0 || listen(server->listener_.get(), 64) != 0) return system_error(path);
   server->wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!server->wake_) return system_error("eventfd");
+  server->look_after_socket();
   server->thread_ = std::thread([raw = server.get()] { raw->serve(); });
   return server;
 }
@@ -98,36 +95,96 @@ ControlServer::~ControlServer() {
   stop_ = true;
   eventfd_write(wake_.get(), 1);
   thread_.join();
-  unlink(options_.path.c_str());
+  if (has_socket()) unlink(options_.path.c_str());
 }
+
+// ---- The socket's name: it lies where the workload writes ------------------------------------------
+
+std::string ControlServer::problem() const {
+  const std::lock_guard lock(problem_mutex_);
+  return problem_;
+}
+
+void ControlServer::look_after_socket() {
+  if (Clock::now() < look_at_) return;
+  look_at_ = Clock::now() + options_.look_after;
+  if (has_socket()) return;
+  const Result<> made = make_socket();
+  const std::string problem = made ? "" : "control socket " + made.error().message;
+  const std::lock_guard lock(problem_mutex_);
+  if (problem == problem_) return;
+  problem_ = problem;
+  if (made) spdlog::info("control socket {} is there", options_.path);
+  else spdlog::error("{}; going on from the files alone", problem);
+}
+
+bool ControlServer::has_socket() const {
+  struct stat there;
+  return listener_ && lstat(options_.path.c_str(), &there) == 0 && there.st_dev == device_ &&
+         there.st_ino == inode_;
+}
+
+Result<> ControlServer::make_socket() {
+  const std::string& path = options_.path;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  UniqueFd made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!made) return system_error(path);
+  std::remove(path.c_str());  // also an empty directory, which mounting a missing socket makes
+  // The mode of the descriptor is that of the name, less the umask, which is every thread's.
+  fchmod(made.get(), kMode);
+  struct stat self;
+  if (bind(made.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      fchmodat(AT_FDCWD, path.c_str(), kMode, AT_SYMLINK_NOFOLLOW) != 0 ||
+      listen(made.get(), kBacklog) != 0 || lstat(path.c_str(), &self) != 0)
+    return system_error(path);
+  listener_ = std::move(made);
+  device_ = self.st_dev;
+  inode_ = self.st_ino;
+  return Unit{};
+}
+
+// ---- Clients ---------------------------------------------------------------------------------------
 
 void ControlServer::serve() {
   while (!stop_) {
-    std::vector<pollfd> wanted{{wake_.get(), POLLIN, 0}};
-    const bool room = clients_.size() < kMaxClients;
-    wanted.push_back({room ? listener_.get() : -1, POLLIN, 0});
+    look_after_socket();
+    std::vector<pollfd> wanted{{wake_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
     for (const Client& client : clients_) wanted.push_back({client.fd.get(), POLLIN, 0});
-    if (poll(wanted.data(), wanted.size(), -1) < 0) continue;
-    size_t left = 0;
-    bool gone = false;
+    if (poll(wanted.data(), wanted.size(), kLookMs) < 0) continue;
     for (size_t i = 0; i < clients_.size(); ++i) {
-      const bool stays = wanted[i + 2].revents == 0 || receive(clients_[i]);
-      if (!stays && clients_[i].launcher) {
-        --launchers_;
-        gone = true;
-      }
-      if (stays && left != i) clients_[left] = std::move(clients_[i]);
-      left += stays;
+      Client& client = clients_[i];
+      const bool mute = !client.spoken && Clock::now() - client.spoke > options_.first_line;
+      if (wanted[i + 2].revents != 0 ? !receive(client) : mute) client.fd.reset();
     }
-    clients_.resize(left);
-    if (gone) options_.changed();
+    forget_closed();
     if (wanted[1].revents != 0) accept_one();
   }
 }
 
+void ControlServer::forget_closed() {
+  std::erase_if(clients_, [](const Client& client) { return !client.fd; });
+  const auto launchers = static_cast<size_t>(
+      std::count_if(clients_.begin(), clients_.end(), [](const Client& client) { return client.launcher; }));
+  if (launchers_.exchange(launchers) > launchers) options_.changed();
+}
+
 void ControlServer::accept_one() {
   UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (fd) clients_.push_back({std::move(fd), "", false});
+  if (!fd) {
+    const bool exhausted = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+    if (exhausted) std::this_thread::sleep_for(kAcceptPause);  // others free them, not we
+    return;
+  }
+  if (clients_.size() == kMaxClients) {
+    const auto least = std::min_element(clients_.begin(), clients_.end(), [](const Client& a, const Client& b) {
+      return std::pair(a.has_run, a.spoke) < std::pair(b.has_run, b.spoke);
+    });
+    least->fd.reset();
+    forget_closed();
+  }
+  clients_.emplace_back().fd = std::move(fd);
 }
 
 // False: the client is to be dropped.
@@ -140,6 +197,8 @@ bool ControlServer::receive(Client& client) {
   for (size_t end; (end = client.received.find('\n')) != std::string::npos;) {
     const std::string line = client.received.substr(0, end);
     client.received.erase(0, end + 1);
+    client.spoken = true;
+    client.spoke = Clock::now();
     if (!answer(client, line)) return false;
   }
   if (client.received.size() <= kMaxLine) return true;
@@ -167,6 +226,7 @@ std::string ControlServer::reply_to(Client& client, const std::string& line) {
              {"instance", options_.instance},
              {"join", options_.join(text_of(request, "container"))}};
   } else if (type == "run") {
+    client.has_run = client.launcher;
     options_.changed();
     reply = {{"ok", true}};
   } else if (type == "trigger") {

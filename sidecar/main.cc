@@ -82,7 +82,7 @@ class Sidecar {
         *collector_);
     if (!control) return control.error();
     control_ = std::move(*control);
-    collector_->set_launchers([this] { return control_->launchers(); });
+    collector_->set_control(*control_);
     if (!config_.artefact_listen.empty()) {
       auto server = ArtefactServer::start(
           *collector_, {config_.artefact_listen, config_.token_file, config_.no_auth, {}});

@@ -63,7 +63,7 @@ struct OpenedFile {
 
 struct Health {
   bool live = false;      // the collector's loop turns
-  bool ready = false;     // the spool and the store can be used
+  bool ready = false;     // the spool, the store and the control socket can be used
   std::string reason;     // why not, for a person
 };
 

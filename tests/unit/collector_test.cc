@@ -23,36 +23,62 @@ namespace fs = std::filesystem;
 
 class ControlTest : public ::testing::Test {
  protected:
-  ControlTest() : service_(dir_) {
-    auto server = ControlServer::open({dir_.file("sidecar.sock"), "00ff",
-                                       [](const std::string&) { return std::string(); }, [] {}},
-                                      service_);
-    EXPECT_TRUE(server) << server.error().message;
+  void serve(std::chrono::milliseconds first_line = std::chrono::minutes(1)) {
+    ControlOptions options{path_, "00ff", [](const std::string&) { return std::string(); }, [] {}};
+    options.first_line = first_line;
+    options.look_after = std::chrono::milliseconds(100);
+    auto server = ControlServer::open(options, service_);
+    ASSERT_TRUE(server) << server.error().message;
     server_ = std::move(*server);
   }
 
-  json ask(const json& request) {
-    const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd connect_to() const {
+    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    dir_.file("sidecar.sock").copy(address.sun_path, sizeof address.sun_path - 1);
-    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    const timeval patience{10, 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fd.reset();
+    return fd;
+  }
+  static json ask(const UniqueFd& fd, const json& request) {
     const std::string line = request.dump() + "\n";
-    EXPECT_EQ(send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL), ssize_t(line.size()));
+    if (send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != ssize_t(line.size())) return json::object();
     std::string reply;
     for (char c; recv(fd.get(), &c, 1, 0) == 1 && c != '\n';) reply += c;
     return json::parse(reply, nullptr, false);
   }
-  bool takes(const std::string& trigger) {
-    return ask({{"type", "trigger"}, {"run", ""}, {"trigger", trigger}})["ok"];
+  static bool is_launcher(const UniqueFd& fd) {
+    return ask(fd, {{"type", "hello"}}).value("ok", false) &&
+           ask(fd, {{"type", "run"}, {"name", "app-1"}}).value("ok", false);
+  }
+  // Waits for the end of the connection, at most as long as it is patient.
+  static bool is_cut(const UniqueFd& fd) {
+    char c;
+    const ssize_t got = recv(fd.get(), &c, 1, 0);
+    return got == 0 || (got < 0 && errno == ECONNRESET);
+  }
+  bool takes(const std::string& trigger) const {
+    return ask(connect_to(), {{"type", "trigger"}, {"run", ""}, {"trigger", trigger}}).value("ok", false);
+  }
+  bool serves_within(std::chrono::seconds limit) const {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (std::chrono::steady_clock::now() < end) {
+      if (takes("x")) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return false;
   }
 
   TempDir dir_;
-  FakeService service_;
+  const std::string path_ = dir_.file("sidecar.sock");
+  FakeService service_{dir_};
   std::unique_ptr<ControlServer> server_;
 };
 
 TEST_F(ControlTest, WhyABundleIsWantedIsOneShortLine) {
+  serve();
   EXPECT_TRUE(takes("looks slow"));
   EXPECT_EQ(service_.asked().trigger, "looks slow");
   EXPECT_FALSE(takes("x\n2026-11-22T00:00:00Z info bundle forged.shmrec.tar.zst"));
@@ -60,6 +86,77 @@ TEST_F(ControlTest, WhyABundleIsWantedIsOneShortLine) {
   EXPECT_TRUE(takes(std::string(255, 'x')));
   EXPECT_FALSE(takes(std::string(256, 'x')));
   EXPECT_EQ(service_.asked().trigger.size(), 255u);
+}
+
+TEST_F(ControlTest, IsForUserAndGroupWhateverTheUmask) {
+  const mode_t before = umask(0077);
+  serve();
+  umask(before);
+  struct stat status;
+  ASSERT_EQ(lstat(path_.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode, mode_t{S_IFSOCK | 0660});
+}
+
+TEST_F(ControlTest, HeldConnectionsKeepNobodyOutAndNoLauncherIsCutForThem) {
+  serve();
+  const UniqueFd launcher = connect_to();
+  ASSERT_TRUE(is_launcher(launcher));
+  std::vector<UniqueFd> held;
+  for (size_t i = 0; i < 2 * ControlServer::kMaxClients; ++i) {
+    held.push_back(connect_to());
+    ASSERT_TRUE(held.back()) << i;
+  }
+  EXPECT_TRUE(takes("in spite of them"));
+  EXPECT_TRUE(is_cut(held.front()));
+  EXPECT_TRUE(ask(launcher, {{"type", "status"}}).value("ok", false));
+}
+
+TEST_F(ControlTest, SoManyLaunchersKeepNobodyOut) {
+  serve();
+  std::vector<UniqueFd> held;
+  for (size_t i = 0; i < ControlServer::kMaxClients + 10; ++i) {
+    held.push_back(connect_to());
+    ASSERT_TRUE(is_launcher(held.back())) << i;
+  }
+  EXPECT_EQ(server_->launchers(), ControlServer::kMaxClients);
+  EXPECT_TRUE(is_cut(held.front()));
+}
+
+TEST_F(ControlTest, WhoDoesNotSpeakIsCut) {
+  serve(std::chrono::milliseconds(200));
+  const UniqueFd launcher = connect_to(), mute = connect_to();
+  ASSERT_TRUE(is_launcher(launcher));
+  ASSERT_EQ(send(mute.get(), "{", 1, MSG_NOSIGNAL), 1);
+  EXPECT_TRUE(is_cut(mute));
+  EXPECT_TRUE(ask(launcher, {{"type", "status"}}).value("ok", false));
+}
+
+TEST_F(ControlTest, LinesWithoutEndAreCut) {
+  serve();
+  const UniqueFd client = connect_to();
+  const std::string piece(8192, 'x');
+  size_t sent = 0;
+  for (ssize_t got; sent < (1 << 20) && (got = send(client.get(), piece.data(), piece.size(), MSG_NOSIGNAL)) > 0;)
+    sent += static_cast<size_t>(got);
+  EXPECT_LT(sent, size_t{1} << 20);
+}
+
+TEST_F(ControlTest, ANameThatIsTakenIsSaidAndUsedOnceItIsFree) {
+  fs::create_directories(path_ + "/full");
+  serve();
+  EXPECT_NE(server_->problem().find(path_), std::string::npos) << server_->problem();
+  fs::remove(path_ + "/full");  // an empty directory is in nobody's way
+  EXPECT_TRUE(serves_within(std::chrono::seconds(10)));
+  EXPECT_EQ(server_->problem(), "");
+}
+
+TEST_F(ControlTest, ANameThatIsTakenAwayComesBack) {
+  serve();
+  const UniqueFd launcher = connect_to();
+  ASSERT_TRUE(is_launcher(launcher));
+  fs::remove(path_);
+  EXPECT_TRUE(serves_within(std::chrono::seconds(10)));
+  EXPECT_TRUE(ask(launcher, {{"type", "status"}}).value("ok", false));
 }
 
 // ---- The collector

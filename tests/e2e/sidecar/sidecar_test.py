@@ -67,11 +67,12 @@ health: {listen: 'unix:%s'}
         self.processes = []
         self.sidecar = None
 
-    def start_sidecar(self):
+    def start_sidecar(self, ready=True):
         self.sidecar = subprocess.Popen([BIN + "/shmrec-sidecar", "-c", self.config],
                                         stdout=self.log, stderr=self.log)
         self.processes.append(self.sidecar)
-        wait_for("answer to /readyz", self.is_ready)
+        if ready:
+            wait_for("answer to /readyz", self.is_ready)
         return self
 
     def is_ready(self):
@@ -418,6 +419,25 @@ def test_second_sidecar(setting):
         raise Failed("%d: %s" % (second.returncode, second.stdout.decode()))
     setting.run("sh", "-c", "exit 8")
     setting.one_bundle("exit 8")
+
+
+def test_no_socket(setting):
+    """Somebody has taken the control socket's name: the files are enough."""
+    os.makedirs(setting.spool + "/sidecar.sock/full")
+    setting.start_sidecar(ready=False)
+    wait_for("health socket", lambda: os.path.exists(setting.sockets[1]))
+    wait_for("reason in /readyz", lambda: b"sidecar.sock" in setting.ask("GET", "/readyz", socket=1)[1])
+    if setting.ask("GET", "/healthz", socket=1)[0] != 200:
+        raise Failed("not live, and it only lacks a socket")
+    run = setting.run("sleep", "100", wait=False)
+    sleeper = wait_for("process", lambda: pid_of(setting, "sleep"))
+    for pid in (run.pid, sleeper):
+        os.kill(pid, signal.SIGKILL)
+    wait_for("bundle", setting.bundles)
+    shutil.rmtree(setting.spool + "/sidecar.sock")
+    wait_for("answer to /readyz", setting.is_ready)
+    setting.run("sh", "-c", "exit 4")
+    wait_for("second bundle", lambda: len(setting.bundles()) == 2)
 
 
 def test_full_disk(setting):
