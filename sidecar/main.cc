@@ -1,6 +1,7 @@
 // shmrec-sidecar: collects what launchers record into a shared spool (docs/sidecar.md).
 #include <fcntl.h>
 #include <signal.h>
+#include <spdlog/cfg/env.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
@@ -141,6 +142,7 @@ int serve(const Arguments& arguments) {
   if (!config) return report(config.error());
   spdlog::set_default_logger(spdlog::stderr_color_mt("sidecar"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %^%l%$ %v", spdlog::pattern_time_type::utc);
+  spdlog::cfg::load_env_levels();  // SPDLOG_LEVEL=debug
   signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);

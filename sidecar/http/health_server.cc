@@ -43,6 +43,9 @@ class HealthSite : public Site {
     return text_reply(page == "healthz" ? health.live : health.ready, health.reason);
   }
 
+  // Probes come for ever, and so does whatever else reaches the port.
+  bool is_logged(int status) const override { return status >= 500; }
+
  private:
   Reply metrics() const {
     std::vector<Metric> all = service_.metrics();

@@ -16,7 +16,9 @@ namespace shmrec::sidecar {
 struct HealthOptions {
   std::string listen = "0.0.0.0:7071";
   std::function<std::vector<Metric>()> more_metrics;  // of the artefact server; from any thread
-  ServerLimits limits{.connections = 4, .waiting = 8, .body_bytes = 0};
+  // Whoever reaches the port may hold connections, and a kubelet waits for a second: a response fits
+  // into a socket's buffer, so who is not done with it soon holds on to it.
+  ServerLimits limits{.body_bytes = 0, .answer = std::chrono::milliseconds(500)};
 };
 
 class HealthSite;

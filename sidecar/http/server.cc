@@ -17,13 +17,14 @@
 namespace shmrec::sidecar {
 
 const char* const kCutNames[kCuts] = {"none",  "gone", "idle",    "request_timeout",
-                                      "stall", "slow", "deadline"};
+                                      "stall", "slow", "deadline", "crowded"};
 
 namespace {
 
 constexpr int kSendBufferBytes = 256 * 1024;
 // accept() fails for want of descriptors or memory: others free them, not we.
 constexpr auto kAcceptPause = std::chrono::milliseconds(100);
+constexpr auto kRoomPause = std::chrono::milliseconds(20);  // between looks for one to cut
 
 std::string peer_name(const sockaddr_storage& address) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -93,12 +94,35 @@ void Server::stop() {
 // Their threads see the end of the stream; the descriptors stay theirs.
 void Server::cut_all() {
   const std::lock_guard lock(mutex_);
-  for (const int fd : serving_) shutdown(fd, SHUT_RDWR);
+  for (const Served& served : serving_) shutdown(served.fd, SHUT_RDWR);
+}
+
+void Server::note(int fd, bool asked) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(serving_, [&](const Served& served) { return served.fd == fd; });
+  serving_.push_back({fd, asked});
+}
+
+// Cuts for each in the queue one that keeps its thread waiting, those that do so longest first.
+// REQUIRES: mutex_ is held.
+void Server::make_room() {
+  if (serving_.size() < limits_.connections) return;
+  const auto now = std::chrono::steady_clock::now();
+  size_t wanted = queue_.size();
+  for (Served& served : serving_) {
+    const bool may_go = now - served.since > (served.asked ? limits_.answer : limits_.speak);
+    if (!may_go || wanted == 0) continue;
+    shutdown(served.fd, SHUT_RDWR);
+    served = {served.fd, true, now};  // its thread needs a moment to notice
+    counters_.by_cut[static_cast<size_t>(Cut::kCrowded)]++;
+    --wanted;
+  }
 }
 
 void Server::accept_loop() {
-  const int patience = wake_ ? -1 : 200;  // without a descriptor to wake us we look now and then
   while (wait_for_room()) {
+    // Without a descriptor to wake us we look now and then.
+    const int patience = others_wait() ? kRoomPause.count() : wake_ ? -1 : 200;
     pollfd waits[] = {{listener_->fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     if (poll(waits, 2, patience) > 0 && waits[0].revents) accept_one();
   }
@@ -107,8 +131,12 @@ void Server::accept_loop() {
 // False: stopping.
 bool Server::wait_for_room() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stopping_ || queue_.size() < limits_.waiting; });
-  return !stopping_;
+  while (!stopping_) {
+    make_room();
+    if (queue_.size() < limits_.waiting) return true;
+    changed_.wait_for(lock, kRoomPause);
+  }
+  return false;
 }
 
 void Server::accept_one() {
@@ -147,7 +175,7 @@ void Server::serve_loop(Worker& worker) {
     }
     counters_.open--;
     const std::lock_guard lock(mutex_);  // before the number is free for another
-    std::erase(serving_, connection->fd.get());
+    std::erase_if(serving_, [&](const Served& served) { return served.fd == connection->fd.get(); });
     connection->fd.reset();
     changed_.notify_all();
   }
@@ -160,7 +188,7 @@ std::optional<Server::Connection> Server::next() {
   Connection connection = std::move(queue_.front());
   queue_.pop_front();
   waiting_ = queue_.size();
-  serving_.push_back(connection.fd.get());
+  serving_.push_back({connection.fd.get()});
   changed_.notify_all();
   return connection;
 }

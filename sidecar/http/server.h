@@ -12,7 +12,9 @@
 //   thread
 //     for ever.
 // Each thread serves one connection at a time. All threads busy: as many connections again wait in
-// a queue, beyond that the kernel keeps them, unaccepted. No thread is shared with the collector.
+// a queue, beyond that the kernel keeps them, unaccepted; and those that wait for their client are
+// cut for those in the queue (make_room), so that holding connections keeps nobody out. No thread is
+// shared with the collector.
 #pragma once
 
 #include <array>
@@ -50,6 +52,10 @@ struct ServerLimits {
   uint64_t bytes_per_second = 32 * 1024;
   std::chrono::milliseconds rate_window{10'000};
   std::chrono::milliseconds stop_grace{2'000};  // then connections are cut
+  // While all threads are busy and others wait for one: how long a connection may still go without a
+  // whole request, and how long one may take from there to the end of its response.
+  std::chrono::milliseconds speak{50};
+  std::chrono::milliseconds answer{std::chrono::hours(24)};
 };
 
 // What is served: the routes of one port. Threads: both may be called from any, at the same time.
@@ -59,11 +65,13 @@ class Site {
   // Before the body is read: a reply ends the request.
   virtual std::optional<Reply> refuse(const RequestHead& head) = 0;
   virtual Reply answer(const RequestHead& head, const std::string& body) = 0;
+  // Whether the log has a line of it by default, not only at its level "debug".
+  virtual bool is_logged([[maybe_unused]] int status) const { return true; }
 };
 
 // Why a connection ended that the client did not end in order.
-enum class Cut { kNone, kGone, kIdle, kRequestTimeout, kStalled, kTooSlow, kDeadline };
-inline constexpr size_t kCuts = 7;
+enum class Cut { kNone, kGone, kIdle, kRequestTimeout, kStalled, kTooSlow, kDeadline, kCrowded };
+inline constexpr size_t kCuts = 8;
 extern const char* const kCutNames[kCuts];
 
 struct ServerCounters {
@@ -95,6 +103,11 @@ class Server {
     UniqueFd fd;
     std::string peer;
   };
+  struct Served {
+    int fd = -1;
+    bool asked = false;  // its request is whole
+    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+  };
 
   void make_workers();
   void accept_loop();
@@ -104,6 +117,8 @@ class Server {
   std::optional<Connection> next();
   bool stopping() const { return stopping_; }
   bool others_wait() const { return waiting_ > 0; }
+  void note(int fd, bool asked);  // what a connection at work has come to
+  void make_room();
   void cut_all();
 
   const std::string name_;
@@ -119,7 +134,7 @@ class Server {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Connection> queue_;
-  std::vector<int> serving_;  // descriptors at work
+  std::vector<Served> serving_;  // at work, in the order of `since`
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
 };

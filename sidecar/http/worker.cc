@@ -81,7 +81,9 @@ void Worker::serve(int fd, const std::string& peer) {
       return server_.stopping() || (number > 1 && server_.others_wait());
     };
     if (!stream.wait_for_request(give_way) || !exchange(stream, number == most)) break;
+    server_.note(fd, false);
   }
+  server_.note(fd, false);
   stream.end(unread_);
 }
 
@@ -115,6 +117,7 @@ bool Worker::exchange(ClientStream& stream, bool last) {
   status_ = 0;
   stream_ = &stream;
   early_ = read_and_judge(stream);
+  server_.note(stream.socket(), true);
   if (!early_ && !readable_) {  // the client went away in the middle
     log(stream);
     return false;
@@ -161,7 +164,8 @@ void Worker::log(const ClientStream& stream) {
   const double seconds =
       std::chrono::duration<double>(ClientStream::Clock::now() - stream.started()).count();
   const bool cut = stream.cut() != Cut::kNone;
-  spdlog::log(cut ? spdlog::level::warn : spdlog::level::info,
+  const auto level = cut ? spdlog::level::warn : spdlog::level::info;
+  spdlog::log(server_.site_.is_logged(status_) ? level : spdlog::level::debug,
               "{}: {} {} {} {} bytes {:.3f} s from {}{}{}", server_.name_,
               head_.method.empty() ? "-" : head_.method, head_.path.empty() ? "-" : head_.path,
               status_, stream.sent(), seconds, stream.peer(), cut ? "; cut: " : "",

@@ -157,15 +157,16 @@ TEST_F(HttpTest, AnIdleConnectionEnds) {
 }
 
 TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
+  service_.add("big", big_content());
   options_.limits.connections = 2;
   options_.limits.waiting = 1;
   start();
-  // Two that hold the threads with half a request; four behind them, of which one is accepted.
+  // Two that hold the threads with a download; four behind them, of which one is accepted.
   std::vector<std::unique_ptr<Wire>> wires;
   for (int i = 0; i < 6; i++) {
     wires.push_back(std::make_unique<Wire>(server_->address()));
     ASSERT_TRUE(wires.back()->connected());
-    wires.back()->send(i < 2 ? "GET /v1/info" : head("GET", "/v1/info", "Connection: close\r\n"));
+    wires.back()->send(i < 2 ? head("GET", kBigPath) : head("GET", "/v1/info", "Connection: close\r\n"));
     if (i < 2) {
       ASSERT_TRUE(eventually([&] { return metric("connections") == i + 1; }));
     }
@@ -174,9 +175,26 @@ TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
   std::this_thread::sleep_for(milliseconds(200));
   EXPECT_EQ(metric("connections_total"), 3);
   EXPECT_EQ(metric("connections"), 2);
+  EXPECT_EQ(metric("connections_cut_total", "crowded"), 0) << "downloads are not cut for others";
   wires[0]->close();
   for (int i = 2; i < 6; i++) EXPECT_EQ(wires[i]->read_response().status, 200) << i;
   wires[1]->close();
+}
+
+TEST_F(HttpTest, HeldConnectionsWithoutARequestKeepNobodyOut) {
+  options_.limits.connections = 4;
+  options_.limits.waiting = 4;
+  start();
+  std::vector<std::unique_ptr<Wire>> held;
+  for (int i = 0; i < 30; i++) {
+    held.push_back(std::make_unique<Wire>(server_->address()));
+    ASSERT_TRUE(held.back()->connected());
+    if (i % 2) held.back()->send("GET /v1/info");
+  }
+  const auto start = Clock::now();
+  EXPECT_EQ(ask(head("GET", "/v1/info")).status, 200);
+  EXPECT_LT(seconds_since(start), 2) << "sooner than the idle limit of 5 s";
+  EXPECT_GT(metric("connections_cut_total", "crowded"), 0);
 }
 
 TEST_F(HttpTest, AnIdleConnectionGivesWayToThoseWhoWait) {

@@ -1,4 +1,7 @@
 // The artefact and health servers over real sockets: every endpoint, tokens, ranges, bad requests.
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -478,6 +481,45 @@ TEST_F(HealthTest, MetricsAreThoseOfAllParts) {
   std::set<std::string> names;
   for (size_t at = 0; (at = metrics.body.find("# TYPE ", at)) != std::string::npos; at += 7)
     EXPECT_TRUE(names.insert(metrics.body.substr(at, metrics.body.find(' ', at + 7) - at)).second);
+}
+
+// A kubelet's probe waits for a second.
+TEST_F(HealthTest, HeldConnectionsDoNotDelayAProbe) {
+  start_health();
+  const std::string request = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+  std::string many;
+  for (int i = 0; i < 99; i++) many += request;
+  const std::string kinds[] = {"", "GET /healthz HTTP/1.1\r\nHost:", many, std::string(20'000, 'x')};
+  std::vector<std::unique_ptr<Wire>> held;
+  for (int i = 0; i < 60; i++) {
+    held.push_back(std::make_unique<Wire>(health_->address(), 4096));
+    ASSERT_TRUE(held.back()->connected());
+    held.back()->send(kinds[i % 4]);
+  }
+  for (int i = 0; i < 3; i++) {
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(health_probe(health_->address()), 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  }
+}
+
+TEST_F(HealthTest, OnlyTroubleIsLogged) {
+  std::ostringstream said;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  start_health();
+  get("/healthz");
+  get("/none");
+  service_.set_health({true, false, "the store is read-only"});
+  get("/readyz");
+  health_.reset();
+  server_->stop();
+  server_.reset();
+  spdlog::set_default_logger(before);
+  EXPECT_EQ(said.str().find("/healthz"), std::string::npos) << said.str();
+  EXPECT_EQ(said.str().find("/none"), std::string::npos) << said.str();
+  EXPECT_NE(said.str().find("GET /readyz 503"), std::string::npos) << said.str();
 }
 
 TEST_F(HealthTest, TheProbeIsTheAnswerOfHealthz) {
