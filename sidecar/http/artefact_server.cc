@@ -43,6 +43,18 @@ bool is_from_web_page(const RequestHead& head) {
   return name != "localhost" && name != "[::1]" && !(is_ipv4 && name.starts_with("127."));
 }
 
+// Loopback sounds as if it were private; in a pod it is everybody's.
+void warn_of_no_auth(const std::string& address) {
+  if (address.starts_with("unix:"))
+    return spdlog::warn("artefacts: no authentication: whoever may open {} can read and remove bundles",
+                        address);
+  spdlog::warn(
+      "artefacts: no authentication: all programs of this machine can read and remove every bundle at "
+      "{}; in a pod all its containers can, the recorded ones too; give a token file, or listen on "
+      "unix:/PATH in a volume that they do not mount",
+      address);
+}
+
 // A file name as it may stand in quotes.
 std::string quotable(std::string name) {
   for (char& c : name)
@@ -237,9 +249,7 @@ Result<std::unique_ptr<ArtefactServer>> ArtefactServer::start(Service& service,
   auto listener = Listener::open(
       options.listen, options.no_auth ? Listener::Reach::kLocalOnly : Listener::Reach::kAnywhere);
   if (!listener) return listener.error();
-  if (options.no_auth)
-    spdlog::warn("artefacts: no authentication; whoever reaches {} may read and remove bundles",
-                 listener->address());
+  if (options.no_auth) warn_of_no_auth(listener->address());
   std::unique_ptr<ArtefactServer> made(new ArtefactServer);
   made->site_ = std::make_unique<ArtefactSite>(service, options);
   made->server_ =
