@@ -358,9 +358,9 @@ constexpr Key<Policy> kPolicyKeys[] = {
 }  // namespace
 
 Result<Policy> parse_policy(std::string_view text, std::string_view file) {
-  const Result<YamlDocument> document = parse_yaml(text, file);
-  if (!document) return document.error();
-  const YamlNode& root = *document->root;
+  const Result<YamlStream> settings = read_settings(text, file, kKind);
+  if (!settings) return settings.error();
+  const YamlNode& root = *settings->documents[0];
   Problems problems(file);
   Policy policy;
   policy.file = file;

@@ -13,10 +13,11 @@
 namespace shmrec {
 namespace {
 
-constexpr size_t kMaxDepth = 16;
-constexpr size_t kMaxNodes = 20000;  // aliases expanded
+using Type = YamlNode::Type;
 
-// Thrown by TreeBuilder through yaml-cpp's parser, caught in parse_yaml.
+constexpr YamlLimits kSettingsLimits = {kMaxPolicyBytes, 16, 20000, 1, "make it smaller"};
+
+// Thrown by TreeBuilder through yaml-cpp's parser, caught in read_yaml.
 struct Refusal {
   Position where;
   std::string message;
@@ -63,53 +64,75 @@ bool is_float(std::string_view text) {
   return skip_digits() > 0 && text.empty();
 }
 
-YamlNode::Type plain_type(std::string_view text) {
-  using Type = YamlNode::Type;
+Type plain_type(std::string_view text) {
   if (is_one_of(text, {"", "~", "null", "Null", "NULL"})) return Type::kNull;
   if (is_one_of(text, {"true", "True", "TRUE", "false", "False", "FALSE"})) return Type::kBool;
   if (is_integer(text)) return Type::kInteger;
   return is_float(text) ? Type::kFloat : Type::kString;
 }
 
+// The line from `from` on that begins with '---' or '...', or the end of the text.
+size_t document_end(std::string_view text, size_t from) {
+  for (size_t line = from; line < text.size();) {
+    const std::string_view rest = text.substr(line);
+    const bool marker = rest.starts_with("---") || rest.starts_with("...");
+    if (marker && (rest.size() == 3 || std::string_view(" \t\r\n").find(rest[3]) != rest.npos)) {
+      return line;
+    }
+    const size_t newline = text.find('\n', line);
+    if (newline == text.npos) break;
+    line = newline + 1;
+  }
+  return text.size();
+}
+
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(YamlDocument& document) : document_(document) {}
+  TreeBuilder(std::string_view text, const YamlLimits& limits, YamlStream& stream)
+      : text_(text), limits_(limits), stream_(stream) {}
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (document_.root != nullptr) {
-      throw Refusal{position_of(mark),
-                    "a second document starts; expected one policy per file; "
-                    "remove it or put it into a file of its own"};
-    }
+    anchors_.clear();
+    if (stream_.documents.size() < limits_.documents) return;
+    throw Refusal{position_of(mark),
+                  "a second document starts; expected one per file; remove it or put it into a "
+                  "file of its own"};
   }
-  void OnDocumentEnd() override {}
+  void OnDocumentEnd() override {
+    if (ended_.empty()) return;
+    // The first line of a document may be its marker: "--- {a: b}".
+    const size_t first = stream_.documents.back()->begin;
+    const size_t newline = text_.find('\n', first);
+    end_collections(newline == text_.npos ? text_.size() : document_end(text_, newline + 1));
+  }
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    attach(add(mark, anchor, YamlNode::Type::kNull));
+    attach(add(mark, anchor, Type::kNull));
   }
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     const bool plain = tag == "?" || tag.empty();
-    if (!plain) refuse_tag(mark, tag);
-    YamlNode& node = add(mark, anchor, plain ? plain_type(value) : YamlNode::Type::kString);
+    YamlNode& node = add(mark, anchor, plain ? plain_type(value) : Type::kString);
     node.text = value;
+    node.tag = tag;
     attach(node);
   }
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    open(mark, tag, anchor, YamlNode::Type::kSequence);
+                       YAML::EmitterStyle::value style) override {
+    open(add(mark, anchor, Type::kSequence), tag, style);
   }
   void OnSequenceEnd() override { close(); }
 
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    open(mark, tag, anchor, YamlNode::Type::kMap);
+                  YAML::EmitterStyle::value style) override {
+    open(add(mark, anchor, Type::kMap), tag, style);
   }
   void OnMapEnd() override { close(); }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    end_collections(offset_of(mark));
     YamlNode* node = anchor < anchors_.size() ? anchors_[anchor] : nullptr;
     const bool unfinished =
         node == nullptr || std::any_of(open_.begin(), open_.end(),
@@ -118,6 +141,7 @@ class TreeBuilder : public YAML::EventHandler {
       throw Refusal{position_of(mark),
                     "an alias stands inside of its own anchor; expected a value; write it out"};
     }
+    node->aliased = true;
     attach(*node, position_of(mark));
   }
 
@@ -127,16 +151,24 @@ class TreeBuilder : public YAML::EventHandler {
     const YamlNode* key = nullptr;  // of a map: read, its value is next
   };
 
-  static void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
-    if (tag.empty() || tag == "?" || tag == "!") return;
-    throw Refusal{position_of(mark),
-                  "tag " + quoted(tag) + "; expected a plain value; remove the tag"};
+  size_t offset_of(const YAML::Mark& mark) const {
+    if (mark.is_null() || mark.pos < 0) return 0;
+    return std::min(static_cast<size_t>(mark.pos), text_.size());
   }
 
-  YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, YamlNode::Type type) {
-    YamlNode& node = document_.nodes.emplace_back();
+  // The parser does not say where a collection ended, only where the next thing begins.
+  void end_collections(size_t offset) {
+    for (YamlNode* node : ended_) node->following = offset;
+    ended_.clear();
+  }
+
+  YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, Type type) {
+    if (stream_.nodes.size() >= limits_.nodes) refuse_size(position_of(mark));
+    end_collections(offset_of(mark));
+    YamlNode& node = stream_.nodes.emplace_back();
     node.type = type;
     node.where = position_of(mark);
+    node.begin = offset_of(mark);
     if (anchor != 0) {
       if (anchors_.size() <= anchor) anchors_.resize(anchor + 1);
       anchors_[anchor] = &node;
@@ -144,25 +176,25 @@ class TreeBuilder : public YAML::EventHandler {
     return node;
   }
 
-  void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-            YamlNode::Type type) {
-    refuse_tag(mark, tag);
-    if (open_.size() == kMaxDepth) refuse_size(position_of(mark));
-    open_.push_back({&add(mark, anchor, type)});
+  void open(YamlNode& node, const std::string& tag, YAML::EmitterStyle::value style) {
+    node.tag = tag;
+    node.flow = style == YAML::EmitterStyle::Flow;
+    if (open_.size() == limits_.depth) refuse_size(node.where);
+    open_.push_back({&node});
   }
 
   void close() {
     YamlNode& node = *open_.back().node;
     open_.pop_back();
+    ended_.push_back(&node);
     attach(node);
   }
 
-  [[noreturn]] static void refuse_size(Position where) {
+  [[noreturn]] void refuse_size(Position where) const {
     throw Refusal{where,
-                  "the document is too deep or, with aliases followed, too large; expected "
-                  "at most " +
-                      std::to_string(kMaxDepth) + " levels and " + std::to_string(kMaxNodes) +
-                      " values; make it smaller"};
+                  "the text is too deep or, with aliases followed, too large; expected at most " +
+                      std::to_string(limits_.depth) + " levels and " +
+                      std::to_string(limits_.nodes) + " values; " + limits_.advice};
   }
 
   void attach(const YamlNode& child) { attach(child, child.where); }
@@ -170,35 +202,31 @@ class TreeBuilder : public YAML::EventHandler {
   // Gives a finished node to the container that is open, as seen at `where`.
   void attach(const YamlNode& child, Position where) {
     if (open_.empty()) {
-      document_.root = &child;
+      stream_.documents.push_back(&child);
       return;
     }
     Open& open = open_.back();
     YamlNode& parent = *open.node;
     parent.expanded += child.expanded;
     parent.height = std::max(parent.height, child.height + 1);
-    if (parent.expanded > kMaxNodes || open_.size() + child.height > kMaxDepth + 1) {
+    if (parent.expanded > limits_.nodes || open_.size() + child.height > limits_.depth + 1) {
       refuse_size(where);
     }
-    if (parent.type == YamlNode::Type::kSequence) {
+    if (parent.type == Type::kSequence) {
       parent.items.push_back(&child);
     } else if (open.key != nullptr) {
       parent.entries.push_back({open.key, &child});
       open.key = nullptr;
     } else {
-      open.key = &checked_key(child, where);
+      open.key = &child;
     }
   }
 
-  static const YamlNode& checked_key(const YamlNode& key, Position where) {
-    if (key.type != YamlNode::Type::kString) {
-      throw Refusal{where, "a key is not a word; expected KEY: VALUE; write the key's name"};
-    }
-    return key;
-  }
-
-  YamlDocument& document_;
+  std::string_view text_;
+  const YamlLimits& limits_;
+  YamlStream& stream_;
   std::vector<Open> open_;
+  std::vector<YamlNode*> ended_;    // whose following is not known yet
   std::vector<YamlNode*> anchors_;  // by anchor number
 };
 
@@ -242,17 +270,30 @@ Position position_in(std::string_view text, size_t offset) {
           static_cast<int>(offset - line_start) + 1};
 }
 
-void refuse_text(std::string_view text) {
-  if (text.size() > kMaxPolicyBytes) {
+void refuse_text(std::string_view text, const YamlLimits& limits) {
+  if (text.size() > limits.bytes) {
     throw Refusal{{1, 1},
-                  "the file has more than " + std::to_string(kMaxPolicyBytes) +
-                      " bytes; expected a policy; make it smaller"};
+                  "the text has more than " + std::to_string(limits.bytes) +
+                      " bytes; expected at most that; " + limits.advice};
   }
   if (const std::optional<Position> bad = find_non_text(text)) {
     throw Refusal{*bad,
-                  "a byte that is not text; expected UTF-8 without control "
-                  "characters; remove it"};
+                  "a byte that is not text; expected UTF-8 without control characters; remove it"};
   }
+}
+
+// Nothing if settings have a use for the node.
+std::optional<Refusal> refusal_of(const YamlNode& node) {
+  if (!node.tag.empty() && node.tag != "?" && node.tag != "!") {
+    return Refusal{node.where,
+                   "tag " + quoted(node.tag) + "; expected a plain value; remove the tag"};
+  }
+  for (const YamlNode::Entry& entry : node.entries) {
+    if (entry.key->type == Type::kString) continue;
+    return Refusal{entry.key->where,
+                   "a key is not a word; expected KEY: VALUE; write the key's name"};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -268,21 +309,17 @@ std::string at_position(std::string_view file, Position where, const std::string
          ": " + text;
 }
 
-Result<YamlDocument> parse_yaml(std::string_view text, std::string_view file) {
-  YamlDocument document;
+Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
+                             const YamlLimits& limits) {
+  YamlStream stream;
   try {
-    refuse_text(text);
-    std::istringstream stream{std::string(text)};
-    YAML::Parser parser(stream);
-    TreeBuilder builder(document);
+    refuse_text(text, limits);
+    std::istringstream bytes{std::string(text)};
+    YAML::Parser parser(bytes);
+    TreeBuilder builder(text, limits, stream);
     while (parser.HandleNextDocument(builder)) {
     }
-    if (document.root == nullptr) {
-      throw Refusal{{1, 1},
-                    "the file is empty; expected a policy; start with 'apiVersion: "
-                    "shmrec/v1' and 'kind: Policy'"};
-    }
-    return Result<YamlDocument>(std::move(document));
+    return Result<YamlStream>(std::move(stream));
   } catch (const Refusal& refusal) {
     return Error{at_position(file, refusal.where, refusal.message)};
   } catch (const YAML::Exception& error) {
@@ -290,6 +327,24 @@ Result<YamlDocument> parse_yaml(std::string_view text, std::string_view file) {
         at_position(file, position_of(error.mark),
                     error.msg + "; expected YAML; check indentation, quotes and brackets")};
   }
+}
+
+Result<YamlStream> read_settings(std::string_view text, std::string_view file,
+                                 std::string_view kind) {
+  Result<YamlStream> stream = read_yaml(text, file, kSettingsLimits);
+  if (!stream) return stream;
+  if (stream->documents.empty()) {
+    const std::string head = "'kind: " + std::string(kind) + "'";
+    return Error{at_position(file, {1, 1},
+                             "the file is empty; expected " + head +
+                                 "; start with 'apiVersion: shmrec/v1' and " + head)};
+  }
+  for (const YamlNode& node : stream->nodes) {
+    if (const std::optional<Refusal> refusal = refusal_of(node)) {
+      return Error{at_position(file, refusal->where, refusal->message)};
+    }
+  }
+  return stream;
 }
 
 }  // namespace shmrec

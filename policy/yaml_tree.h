@@ -1,9 +1,9 @@
-// A YAML document as a tree of nodes that know where they were written. What a policy has no use
-// for (tags, several documents, keys that are not words) and what could do harm (depth, size,
-// aliases that multiply) is refused while reading, before anything recurses.
+// YAML documents as trees of nodes that know where in the text they were written, so that a message
+// can point at a place and a text can be changed in it.
 //
-// Ownership: nodes live as long as their YamlDocument; an alias is a second pointer to its anchor's
-// node.
+// Ownership: nodes live as long as their YamlStream; an alias is a second pointer to its anchor's
+// node. Units: offsets are bytes into the text that was read. Trust: the text is foreign. Depth,
+// size and aliases that multiply are bounded while reading, before anything recurses.
 #pragma once
 
 #include <deque>
@@ -21,33 +21,53 @@ struct YamlNode {
   // Plain scalars have the type that the YAML 1.2 core schema gives them; quoted ones are strings.
   enum class Type { kNull, kBool, kInteger, kFloat, kString, kSequence, kMap };
   Type type = Type::kNull;
-  std::string text;  // of scalars
+  std::string text;  // of scalars, its escapes resolved
+  std::string tag;   // "?" or "": plain, "!": quoted or a block
   Position where;
+  size_t begin = 0;      // anchor and tag included; of an absent value, what follows
+  size_t following = 0;  // of collections: what stands behind the end, or the end of the document
+  bool flow = false;     // {...} or [...]
+  bool aliased = false;  // stands in several places
   std::vector<const YamlNode*> items;  // of sequences
   struct Entry {
-    const YamlNode* key;  // kString
+    const YamlNode* key;
     const YamlNode* value;
   };
   std::vector<Entry> entries;  // of maps
   size_t expanded = 1;         // nodes below and including this one, aliases followed
   size_t height = 1;
+
+  bool is_scalar() const { return type > Type::kNull && type < Type::kSequence; }
 };
 
-struct YamlDocument {
-  YamlDocument() = default;
-  YamlDocument(YamlDocument&&) = default;  // nodes keep their addresses; in a copy they would not
-  YamlDocument& operator=(YamlDocument&&) = default;
+struct YamlStream {
+  YamlStream() = default;
+  YamlStream(YamlStream&&) = default;  // nodes keep their addresses; in a copy they would not
+  YamlStream& operator=(YamlStream&&) = default;
 
   std::deque<YamlNode> nodes;
-  const YamlNode* root = nullptr;
+  std::vector<const YamlNode*> documents;  // their roots
 };
+
+struct YamlLimits {
+  size_t bytes;
+  size_t depth;
+  size_t nodes;      // aliases expanded
+  size_t documents;
+  const char* advice;  // to who exceeds one: "make it smaller"
+};
+
+// `file` is the text's name in messages.
+Result<YamlStream> read_yaml(std::string_view text, std::string_view file, const YamlLimits& limits);
+
+// One document of settings that is to have `kind`: what those have no use for (tags, keys that are not
+// words) is refused.
+Result<YamlStream> read_settings(std::string_view text, std::string_view file, std::string_view kind);
 
 // The first place in `text` that is not UTF-8, or a control character other than tab and line ends.
 std::optional<Position> find_non_text(std::string_view text);
 
 // "FILE:LINE:COL: TEXT".
 std::string at_position(std::string_view file, Position where, const std::string& text);
-
-Result<YamlDocument> parse_yaml(std::string_view text, std::string_view file);
 
 }  // namespace shmrec

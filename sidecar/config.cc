@@ -409,9 +409,9 @@ std::vector<Rule> Config::default_rules() {
 }
 
 Result<Config> parse_config(std::string_view text, std::string_view file) {
-  const Result<YamlDocument> document = parse_yaml(text, file);
-  if (!document) return document.error();
-  const YamlNode& root = *document->root;
+  const Result<YamlStream> settings = read_settings(text, file, kKind);
+  if (!settings) return settings.error();
+  const YamlNode& root = *settings->documents[0];
   Problems problems(file);
   Config config;
   if (check_header(problems, root, kKind)) {

@@ -20,11 +20,11 @@ class Injector {
   Injector(std::string_view text, std::string_view file, const Options& options)
       : options_(options), file_(file), problems_(file), editor_(text, problems_) {}
 
-  void visit(const SourceNode& document) {
+  void visit(const YamlNode& document) {
     for (const PodTemplate& pod : find_pods(problems_, document)) visit_pod(pod);
   }
 
-  Result<Injection> finish(const YamlSource& source) {
+  Result<Injection> finish(const YamlStream& source) {
     if (!problems_.any()) check_names(source);
     if (problems_.any()) return Error{problems_.text()};
     result_.yaml = editor_.apply();
@@ -35,7 +35,7 @@ class Injector {
   void visit_pod(const PodTemplate& pod);
   bool is_injected(const PodTemplate& pod);
   std::vector<Object> chosen_containers(const PodTemplate& pod);
-  void check_names(const YamlSource& source);
+  void check_names(const YamlStream& source);
   bool check_conflicts(const PodTemplate& pod, const std::vector<Object>& chosen);
   void refuse_names(const Object& object, std::string_view list, std::string_view key,
                     const std::vector<std::string_view>& ours);
@@ -75,9 +75,9 @@ bool Injector::is_injected(const PodTemplate& pod) {
 
 std::vector<Object> Injector::chosen_containers(const PodTemplate& pod) {
   std::vector<Object> out;
-  const SourceNode* containers = pod.spec.list(problems_, "containers");
+  const YamlNode* containers = pod.spec.list(problems_, "containers");
   if (containers == nullptr) return out;
-  for (const SourceNode* container : containers->items) {
+  for (const YamlNode* container : containers->items) {
     const std::string_view name = scalar(*container, "name");
     seen_.emplace(name);
     const bool chosen = options_.containers.empty() ||
@@ -91,7 +91,7 @@ std::vector<Object> Injector::chosen_containers(const PodTemplate& pod) {
 }
 
 // A container that was asked for and is nowhere.
-void Injector::check_names(const YamlSource& source) {
+void Injector::check_names(const YamlStream& source) {
   const std::vector<std::string> known(seen_.begin(), seen_.end());
   for (const std::string& name : options_.containers) {
     if (seen_.contains(name)) continue;
@@ -104,9 +104,9 @@ void Injector::check_names(const YamlSource& source) {
 
 void Injector::refuse_names(const Object& object, std::string_view list, std::string_view key,
                             const std::vector<std::string_view>& ours) {
-  const SourceNode* items = object.list(problems_, list);
+  const YamlNode* items = object.list(problems_, list);
   if (items == nullptr) return;
-  for (const SourceNode* item : items->items) {
+  for (const YamlNode* item : items->items) {
     const std::string_view name = scalar(*item, key);
     if (std::find(ours.begin(), ours.end(), name) == ours.end()) continue;
     problems_.report(item->where,
@@ -126,7 +126,7 @@ bool Injector::check_conflicts(const PodTemplate& pod, const std::vector<Object>
     if (!options_.policy_configmap.empty()) {
       refuse_names(container, "volumeMounts", "mountPath", {kPolicyPath});
     }
-    const SourceNode* command = container.list(problems_, "command");
+    const YamlNode* command = container.list(problems_, "command");
     if (command == nullptr || command->items.empty()) {
       problems_.report(
           container.node().where,
@@ -146,7 +146,7 @@ bool Injector::check_conflicts(const PodTemplate& pod, const std::vector<Object>
 // The user that all recorded containers run as: their recordings are for their user alone.
 std::string Injector::user_of_sidecar(const PodTemplate& pod, const std::vector<Object>& chosen) {
   const auto user_of = [](const Object& object) -> std::string_view {
-    const SourceNode* context = find_value(object.node(), "securityContext");
+    const YamlNode* context = find_value(object.node(), "securityContext");
     return context != nullptr ? scalar(*context, "runAsUser") : "";
   };
   std::set<std::string> users;
@@ -173,10 +173,10 @@ void Injector::add_items(const Object& object, const std::string& list,
     values.push_back(item.value);
     note({object.path_of(list) + "[" + item.name + "]", item.why});
   }
-  const SourceNode::Entry* entry = object.entry(list);
+  const YamlNode::Entry* entry = object.entry(list);
   if (entry == nullptr) return editor_.append_field(object.node(), list, values);
-  if (entry->value->type == SourceNode::Type::kNull) return editor_.set_value(*entry, values);
-  const SourceNode* existing = object.list(problems_, list);
+  if (entry->value->type == YamlNode::Type::kNull) return editor_.set_value(*entry, values);
+  const YamlNode* existing = object.list(problems_, list);
   if (existing == nullptr) return;
   place == Place::kFront ? editor_.prepend_items(*existing, values)
                          : editor_.append_items(*existing, values);
@@ -219,7 +219,7 @@ void Injector::annotate(const Object& owner) {
   }
   const std::optional<Object> metadata = owner.object(problems_, "metadata");
   const auto set = [&](const Object& object, const std::string& field, const Json& value) {
-    const SourceNode::Entry* entry = object.entry(field);
+    const YamlNode::Entry* entry = object.entry(field);
     entry == nullptr ? editor_.append_field(object.node(), field, value)
                      : editor_.set_value(*entry, value);
   };
@@ -258,8 +258,8 @@ Result<> check_option(std::string_view name, const std::string& value) {
                "spaces"};
 }
 
-Result<> check_result(const YamlSource& before, const std::string& yaml, std::string_view file) {
-  const Result<YamlSource> after = read_source(yaml, file);
+Result<> check_result(const YamlStream& before, const std::string& yaml, std::string_view file) {
+  const Result<YamlStream> after = read_source(yaml, file);
   bool whole = after.ok() && after->documents.size() == before.documents.size();
   for (size_t i = 0; whole && i < before.documents.size(); ++i) {
     whole = contains(*after->documents[i], *before.documents[i]);
@@ -278,10 +278,10 @@ Result<Injection> inject(std::string_view text, std::string_view file, const Opt
                                     std::pair{"--policy-configmap", options.policy_configmap}}) {
     if (const Result<> checked = check_option(name, value); !checked) return checked.error();
   }
-  const Result<YamlSource> source = read_source(text, file);
+  const Result<YamlStream> source = read_source(text, file);
   if (!source) return source.error();
   Injector injector(text, file, options);
-  for (const SourceNode* document : source->documents) injector.visit(*document);
+  for (const YamlNode* document : source->documents) injector.visit(*document);
   Result<Injection> result = injector.finish(*source);
   if (!result) return result;
   if (const Result<> checked = check_result(*source, result->yaml, file); !checked) {

@@ -8,7 +8,7 @@
 namespace shmrec::inject {
 namespace {
 
-using Type = SourceNode::Type;
+using Type = YamlNode::Type;
 
 struct Workload {
   std::string_view kind;
@@ -34,12 +34,7 @@ bool is_api(std::string_view version, std::string_view api) {
   return api.ends_with('/') ? version.starts_with(api) : version == api;
 }
 
-const char* describe(const SourceNode& node) {
-  constexpr const char* kNames[] = {"nothing", "a value", "a list", "a map"};
-  return kNames[static_cast<int>(node.type)];
-}
-
-bool report_shared(Problems& problems, const SourceNode& node, const std::string& path) {
+bool report_shared(Problems& problems, const YamlNode& node, const std::string& path) {
   if (!node.aliased) return false;
   problems.report(node.where, path +
                                   " is to be changed and stands in several places by an alias; "
@@ -47,7 +42,7 @@ bool report_shared(Problems& problems, const SourceNode& node, const std::string
   return true;
 }
 
-void add_pod(Problems& problems, const SourceNode& root, const Workload& workload,
+void add_pod(Problems& problems, const YamlNode& root, const Workload& workload,
              std::vector<PodTemplate>& out) {
   std::optional<Object> at = Object::open(problems, root, "");
   for (const std::string_view step : workload.template_path) {
@@ -56,7 +51,7 @@ void add_pod(Problems& problems, const SourceNode& root, const Workload& workloa
   }
   const std::optional<Object> spec = at ? at->object(problems, "spec") : std::nullopt;
   if (!spec) return;
-  const SourceNode* metadata = find_value(root, "metadata");
+  const YamlNode* metadata = find_value(root, "metadata");
   std::string name;
   if (metadata != nullptr) {
     name = scalar(*metadata, "name");
@@ -65,31 +60,31 @@ void add_pod(Problems& problems, const SourceNode& root, const Workload& workloa
   out.push_back({std::string(workload.kind), name, *at, *spec, workload.ends});
 }
 
-void find_in(Problems& problems, const SourceNode& node, std::vector<PodTemplate>& out) {
+void find_in(Problems& problems, const YamlNode& node, std::vector<PodTemplate>& out) {
   if (node.type != Type::kMap) return;
   const std::string_view kind = scalar(node, "kind"), version = scalar(node, "apiVersion");
   const auto known = std::find_if(
       workloads().begin(), workloads().end(),
       [&](const Workload& each) { return each.kind == kind && is_api(version, each.api); });
   if (known != workloads().end()) return add_pod(problems, node, *known, out);
-  const SourceNode* items = kind.ends_with("List") ? find_value(node, "items") : nullptr;
+  const YamlNode* items = kind.ends_with("List") ? find_value(node, "items") : nullptr;
   if (items == nullptr || items->type != Type::kSequence) return;
   // Neither these nor the list itself are changed, but what is in them.
   if (report_shared(problems, node, "a list of objects") ||
       report_shared(problems, *items, "a list of objects")) {
     return;
   }
-  for (const SourceNode* item : items->items) find_in(problems, *item, out);
+  for (const YamlNode* item : items->items) find_in(problems, *item, out);
 }
 
 }  // namespace
 
-std::string_view scalar(const SourceNode& map, std::string_view name) {
-  const SourceNode* value = find_value(map, name);
-  return value != nullptr && value->type == Type::kScalar ? std::string_view(value->text) : "";
+std::string_view scalar(const YamlNode& map, std::string_view name) {
+  const YamlNode* value = find_value(map, name);
+  return value != nullptr && value->is_scalar() ? std::string_view(value->text) : "";
 }
 
-std::optional<Object> Object::open(Problems& problems, const SourceNode& node, std::string path) {
+std::optional<Object> Object::open(Problems& problems, const YamlNode& node, std::string path) {
   const std::string what = path.empty() ? "the object" : path;
   if (node.type != Type::kMap) {
     problems.report(node.where,
@@ -98,9 +93,9 @@ std::optional<Object> Object::open(Problems& problems, const SourceNode& node, s
   }
   if (report_shared(problems, node, what)) return std::nullopt;
   std::set<std::string_view> seen;
-  for (const SourceNode::Entry& entry : node.entries) {
-    const SourceNode& key = *entry.key;
-    if (key.type != Type::kScalar || (key.text == "<<" && key.tag == "?")) {
+  for (const YamlNode::Entry& entry : node.entries) {
+    const YamlNode& key = *entry.key;
+    if (!key.is_scalar() || (key.text == "<<" && key.tag == "?")) {
       problems.report(key.where, what +
                                      " has a key that is no word, or a merge key; expected keys "
                                      "written out; copy them here");
@@ -119,15 +114,15 @@ std::string Object::path_of(std::string_view field) const {
   return path_.empty() ? std::string(field) : path_ + "." + std::string(field);
 }
 
-const SourceNode::Entry* Object::entry(std::string_view field) const {
-  for (const SourceNode::Entry& entry : node_->entries) {
+const YamlNode::Entry* Object::entry(std::string_view field) const {
+  for (const YamlNode::Entry& entry : node_->entries) {
     if (entry.key->text == field) return &entry;
   }
   return nullptr;
 }
 
 bool Object::has_value(std::string_view field) const {
-  const SourceNode::Entry* found = entry(field);
+  const YamlNode::Entry* found = entry(field);
   return found != nullptr && found->value->type != Type::kNull;
 }
 
@@ -138,9 +133,9 @@ std::optional<Object> Object::object(Problems& problems, std::string_view field)
   return open(problems, *entry(field)->value, path_of(field));
 }
 
-const SourceNode* Object::list(Problems& problems, std::string_view field) const {
+const YamlNode* Object::list(Problems& problems, std::string_view field) const {
   if (!has_value(field)) return nullptr;
-  const SourceNode& value = *entry(field)->value;
+  const YamlNode& value = *entry(field)->value;
   if (value.type != Type::kSequence) {
     problems.report(value.where, path_of(field) + " is " + describe(value) +
                                      "; expected a list; write " + "lines that begin with '-'");
@@ -149,7 +144,7 @@ const SourceNode* Object::list(Problems& problems, std::string_view field) const
   return report_shared(problems, value, path_of(field)) ? nullptr : &value;
 }
 
-std::vector<PodTemplate> find_pods(Problems& problems, const SourceNode& document) {
+std::vector<PodTemplate> find_pods(Problems& problems, const YamlNode& document) {
   std::vector<PodTemplate> out;
   find_in(problems, document, out);
   return out;

@@ -15,7 +15,7 @@
 namespace shmrec::inject {
 
 // The text of `map`'s scalar `name`, or "". Of a node that is no map too.
-std::string_view scalar(const SourceNode& map, std::string_view name);
+std::string_view scalar(const YamlNode& map, std::string_view name);
 
 // A map of which fields are to be changed. Reports what would make that wrong: another type, a
 // key given twice, merge keys, and being shared by an alias, so that a change would show in other
@@ -23,25 +23,25 @@ std::string_view scalar(const SourceNode& map, std::string_view name);
 class Object {
  public:
   // Nothing, and a report, if `node` is no such map. `path`: as in "spec.containers[app]".
-  static std::optional<Object> open(Problems& problems, const SourceNode& node, std::string path);
+  static std::optional<Object> open(Problems& problems, const YamlNode& node, std::string path);
 
-  const SourceNode& node() const { return *node_; }
+  const YamlNode& node() const { return *node_; }
   const std::string& path() const { return path_; }
   std::string path_of(std::string_view field) const;
   // Its entry, or nullptr.
-  const SourceNode::Entry* entry(std::string_view field) const;
+  const YamlNode::Entry* entry(std::string_view field) const;
   bool has_value(std::string_view field) const;
   // Its text if it is a scalar, or "".
   std::string_view text(std::string_view field) const;
   // The map at `field`; nothing if it is absent, null, or (reported) something else.
   std::optional<Object> object(Problems& problems, std::string_view field) const;
   // The list at `field`; nullptr as above.
-  const SourceNode* list(Problems& problems, std::string_view field) const;
+  const YamlNode* list(Problems& problems, std::string_view field) const;
 
  private:
-  Object(const SourceNode& node, std::string path) : node_(&node), path_(std::move(path)) {}
+  Object(const YamlNode& node, std::string path) : node_(&node), path_(std::move(path)) {}
 
-  const SourceNode* node_;
+  const YamlNode* node_;
   std::string path_;
 };
 
@@ -53,6 +53,6 @@ struct PodTemplate {
 };
 
 // All pods of a document, in its order.
-std::vector<PodTemplate> find_pods(Problems& problems, const SourceNode& document);
+std::vector<PodTemplate> find_pods(Problems& problems, const YamlNode& document);
 
 }  // namespace shmrec::inject

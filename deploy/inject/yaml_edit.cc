@@ -130,7 +130,7 @@ YamlEditor::YamlEditor(std::string_view text, Problems& problems)
   eol_ = newline != text.npos && newline > 0 && text[newline - 1] == '\r' ? "\r\n" : "\n";
 }
 
-bool YamlEditor::begins_with(const SourceNode& node, char c) {
+bool YamlEditor::begins_with(const YamlNode& node, char c) {
   if (node.begin < text_.size() && text_[node.begin] == c) return true;
   problems_.report(
       node.where,
@@ -145,7 +145,7 @@ size_t YamlEditor::line_start(size_t offset) const {
 
 size_t YamlEditor::column_of(size_t offset) const { return offset - line_start(offset); }
 
-size_t YamlEditor::end_of_block(const SourceNode& node) const {
+size_t YamlEditor::end_of_block(const YamlNode& node) const {
   if (node.following >= text_.size()) return text_.size();
   size_t at = line_start(node.following);
   const size_t indent = std::min(text_.find_first_not_of(' ', at), text_.size()) - at;
@@ -162,7 +162,7 @@ void YamlEditor::insert(size_t at, size_t column, std::string text, size_t remov
   edits_.push_back({at, removed, column, std::move(text)});
 }
 
-void YamlEditor::prepend_items(const SourceNode& sequence, const Json& items) {
+void YamlEditor::prepend_items(const YamlNode& sequence, const Json& items) {
   if (!begins_with(sequence, sequence.flow ? '[' : '-')) return;
   const size_t column = column_of(sequence.begin);
   if (sequence.flow) {
@@ -177,7 +177,7 @@ void YamlEditor::prepend_items(const SourceNode& sequence, const Json& items) {
   insert(sequence.begin, column, std::move(lines));
 }
 
-void YamlEditor::append_items(const SourceNode& sequence, const Json& items) {
+void YamlEditor::append_items(const YamlNode& sequence, const Json& items) {
   if (sequence.items.empty()) return prepend_items(sequence, items);
   if (!begins_with(sequence, sequence.flow ? '[' : '-')) return;
   const size_t column = column_of(sequence.begin);
@@ -198,7 +198,7 @@ void YamlEditor::append_items(const SourceNode& sequence, const Json& items) {
   insert(end_of_block(sequence), column, std::move(lines));
 }
 
-void YamlEditor::append_field(const SourceNode& map, const std::string& name, const Json& value) {
+void YamlEditor::append_field(const YamlNode& map, const std::string& name, const Json& value) {
   if (map.flow) {
     if (!begins_with(map, '{')) return;
     auto known = std::find_if(flow_fields_.begin(), flow_fields_.end(),
@@ -212,7 +212,7 @@ void YamlEditor::append_field(const SourceNode& map, const std::string& name, co
          std::string(column, ' ') + render_field(name, value, column, eol_));
 }
 
-void YamlEditor::set_value(const SourceNode::Entry& entry, const Json& value) {
+void YamlEditor::set_value(const YamlNode::Entry& entry, const Json& value) {
   const size_t quotes = entry.key->tag == "!" ? 2 : 0;
   size_t at = text_.find_first_not_of(" \t", entry.key->begin + entry.key->text.size() + quotes);
   if (at == text_.npos || text_[at] != ':') {

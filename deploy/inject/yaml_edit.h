@@ -23,11 +23,11 @@ class YamlEditor {
 
   // Each reports a place that is written in a way it cannot add to. Additions to one node appear in
   // the order of the calls. REQUIRES: the node is of that type.
-  void prepend_items(const SourceNode& sequence, const Json& items);
-  void append_items(const SourceNode& sequence, const Json& items);
-  void append_field(const SourceNode& map, const std::string& name, const Json& value);
+  void prepend_items(const YamlNode& sequence, const Json& items);
+  void append_items(const YamlNode& sequence, const Json& items);
+  void append_field(const YamlNode& map, const std::string& name, const Json& value);
   // REQUIRES: entry.value is kNull.
-  void set_value(const SourceNode::Entry& entry, const Json& value);
+  void set_value(const YamlNode::Entry& entry, const Json& value);
 
   std::string apply() const;
 
@@ -39,14 +39,14 @@ class YamlEditor {
     std::string text;
   };
   struct FlowFields {
-    const SourceNode* map;
+    const YamlNode* map;
     Json fields;
   };
 
-  bool begins_with(const SourceNode& node, char c);
+  bool begins_with(const YamlNode& node, char c);
   size_t column_of(size_t offset) const;
   size_t line_start(size_t offset) const;
-  size_t end_of_block(const SourceNode& node) const;
+  size_t end_of_block(const YamlNode& node) const;
   std::string last_line_end() const;
   void insert(size_t at, size_t column, std::string text, size_t removed = 0);
 

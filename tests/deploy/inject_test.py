@@ -146,7 +146,7 @@ class Inject(unittest.TestCase):
                 (b"a: [", "stdin:"), (b"\x00", "stdin:1:1: "), (b"a: &a [*a]", "stdin:1:8: "),
                 (b"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: app\n",
                  "stdin:5:5: container 'app' has no command"),
-                (b"apiVersion: v1\nkind: Pod\nspec: 3\n", "stdin:3:7: spec is a value")):
+                (b"apiVersion: v1\nkind: Pod\nspec: 3\n", "stdin:3:7: spec is a number")):
             code, out, err = inject(text)
             self.assertEqual((code, out), (2, b""), text)
             self.assertTrue(err.startswith("shmrec: " + message), err)

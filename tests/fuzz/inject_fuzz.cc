@@ -22,8 +22,8 @@ void try_options(const std::string& text, const Options& options) {
     return;
   }
   require(once->workloads.empty() == (once->yaml == text));
-  const shmrec::Result<YamlSource> before = read_source(text, "before.yaml");
-  const shmrec::Result<YamlSource> after = read_source(once->yaml, "after.yaml");
+  const shmrec::Result<shmrec::YamlStream> before = read_source(text, "before.yaml");
+  const shmrec::Result<shmrec::YamlStream> after = read_source(once->yaml, "after.yaml");
   require(before.ok() && after.ok() && before->documents.size() == after->documents.size());
   for (size_t i = 0; i < before->documents.size(); ++i) {
     require(contains(*after->documents[i], *before->documents[i]));

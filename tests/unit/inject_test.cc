@@ -350,12 +350,12 @@ TEST(Inject, RefusesOptionsThatAreNoNames) {
 
 TEST(Contains, MissesWhatIsGone) {
   const auto of = [](const char* text) {
-    Result<YamlSource> source = read_source(text, "f");
+    Result<YamlStream> source = read_source(text, "f");
     EXPECT_TRUE(source.ok());
     return std::move(source).value();
   };
   const auto holds = [&](const char* whole, const char* part) {
-    const YamlSource a = of(whole), b = of(part);
+    const YamlStream a = of(whole), b = of(part);
     return contains(*a.documents[0], *b.documents[0]);
   };
   EXPECT_TRUE(holds("{a: [0, 1, 2], b: c, d: e}", "{a: [1, 2], d: e}"));

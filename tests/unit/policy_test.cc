@@ -385,8 +385,8 @@ INSTANTIATE_TEST_SUITE_P(
         Mistaken{"{a: b}: c\n",
                  "p.yaml:3:1: a key is not a word; expected KEY: VALUE; write the key's name"},
         Mistaken{"---\nkind: Policy\n",
-                 "p.yaml:3:1: a second document starts; expected one policy per file; remove it or "
-                 "put it into a file of its own"},
+                 "p.yaml:3:1: a second document starts; expected one per file; remove it or put "
+                 "it into a file of its own"},
         Mistaken{"a: [\n",
                  "p.yaml:4:1: end of sequence flow not found; expected YAML; check indentation, "
                  "quotes and brackets"},
@@ -412,8 +412,8 @@ TEST(PolicyParse, ForeignTextIsShownWithoutControlCharactersAndCut) {
 
 TEST(PolicyParse, HeadIsNeeded) {
   EXPECT_EQ(parse_policy("", "p").error().message,
-            "p:1:1: the file is empty; expected a policy; start with 'apiVersion: shmrec/v1' and "
-            "'kind: Policy'");
+            "p:1:1: the file is empty; expected 'kind: Policy'; start with 'apiVersion: "
+            "shmrec/v1' and 'kind: Policy'");
   EXPECT_EQ(parse_policy("kind: Policy", "p").error().message,
             "p:1:1: no 'apiVersion'; expected apiVersion: shmrec/v1; add that line");
   EXPECT_EQ(parse_policy("apiVersion: v2\nkind: Policy", "p").error().message,
