@@ -10,10 +10,30 @@ using nlohmann::json;
 constexpr const char* kFormat = "shmrec-stored/1";
 constexpr size_t kMaxNameBytes = 240;  // leaves room for ".partial"
 
-struct TextMember {
-  const char* key;
-  std::string& value;
-};
+// Calls visit(key, value) for each member of a record, in the order in which they are written.
+template <typename Bundle, typename Visit>
+void visit_members(Bundle& bundle, Visit visit) {
+  visit("name", bundle.info.name);
+  visit("bytes", bundle.info.bytes);
+  visit("sha256", bundle.info.sha256);
+  visit("created", bundle.info.created);
+  visit("sequence", bundle.sequence);
+  visit("wallTimeNs", bundle.made.wall_ns);
+  visit("bootTimeNs", bundle.made.boot_ns);
+  visit("bootId", bundle.made.boot_id);
+  visit("run", bundle.info.run);
+  visit("trigger", bundle.info.trigger);
+  visit("rule", bundle.info.rule);
+  visit("keep", bundle.info.keep);
+  visit("command", bundle.command);
+  visit("container", bundle.container);
+  visit("failure", bundle.failure);
+}
+
+bool is_for(const json& value, const std::string&) { return value.is_string(); }
+bool is_for(const json& value, bool) { return value.is_boolean(); }
+bool is_for(const json& value, int64_t) { return value.is_number_integer(); }
+bool is_for(const json& value, uint64_t) { return value.is_number_integer(); }
 
 }  // namespace
 
@@ -36,24 +56,8 @@ std::string record_name(std::string_view bundle_name) {
 }
 
 std::string to_record(const StoredBundle& bundle) {
-  const nlohmann::ordered_json record = {
-      {"format", kFormat},
-      {"name", bundle.info.name},
-      {"bytes", bundle.info.bytes},
-      {"sha256", bundle.info.sha256},
-      {"created", bundle.info.created},
-      {"sequence", bundle.sequence},
-      {"wallTimeNs", bundle.made.wall_ns},
-      {"bootTimeNs", bundle.made.boot_ns},
-      {"bootId", bundle.made.boot_id},
-      {"run", bundle.info.run},
-      {"trigger", bundle.info.trigger},
-      {"rule", bundle.info.rule},
-      {"keep", bundle.info.keep},
-      {"command", bundle.command},
-      {"container", bundle.container},
-      {"failure", bundle.failure},
-  };
+  nlohmann::ordered_json record = {{"format", kFormat}};
+  visit_members(bundle, [&](const char* key, const auto& value) { record[key] = value; });
   return record.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -61,39 +65,14 @@ std::optional<StoredBundle> parse_record(const std::string& text, const std::str
   const json record = json::parse(text, nullptr, false);
   if (record.is_discarded() || !record.is_object()) return std::nullopt;
   StoredBundle bundle;
-  std::string format;
-  const TextMember texts[] = {
-      {"format", format},
-      {"name", bundle.info.name},
-      {"sha256", bundle.info.sha256},
-      {"created", bundle.info.created},
-      {"bootId", bundle.made.boot_id},
-      {"run", bundle.info.run},
-      {"trigger", bundle.info.trigger},
-      {"rule", bundle.info.rule},
-      {"command", bundle.command},
-      {"container", bundle.container},
-      {"failure", bundle.failure},
-  };
-  for (const TextMember& member : texts) {
-    const auto found = record.find(member.key);
-    if (found == record.end() || !found->is_string()) return std::nullopt;
-    member.value = found->get<std::string>();
-  }
-  const auto number = [&](const char* key, auto& value) {
+  bool whole = record.value("format", json()) == kFormat;
+  visit_members(bundle, [&](const char* key, auto& value) {
     const auto found = record.find(key);
-    if (found == record.end() || !found->is_number_integer()) return false;
-    value = found->get<std::remove_reference_t<decltype(value)>>();
-    return true;
-  };
-  const auto keep = record.find("keep");
-  const bool whole = number("bytes", bundle.info.bytes) && number("sequence", bundle.sequence) &&
-                     number("wallTimeNs", bundle.made.wall_ns) &&
-                     number("bootTimeNs", bundle.made.boot_ns) && keep != record.end() &&
-                     keep->is_boolean();
-  if (!whole || format != kFormat || bundle.info.name != name) return std::nullopt;
+    whole = whole && found != record.end() && is_for(*found, value);
+    if (whole) found->get_to(value);
+  });
+  if (!whole || bundle.info.name != name) return std::nullopt;
   if (bundle.sequence > INT64_MAX) return std::nullopt;  // another follows it
-  bundle.info.keep = keep->get<bool>();
   return bundle;
 }
 
