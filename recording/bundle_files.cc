@@ -9,10 +9,6 @@
 
 namespace shmrec::recording {
 
-UniqueFd::~UniqueFd() {
-  if (fd_ >= 0) close(fd_);
-}
-
 bool write_all(int fd, const char* data, size_t bytes) {
   while (bytes > 0) {
     const ssize_t written = write(fd, data, bytes);

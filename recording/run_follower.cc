@@ -382,7 +382,7 @@ void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) 
 
 // ---- RunFollower --------------------------------------------------------------------------------
 
-Result<RunFollower> RunFollower::open(const shmrec::UniqueFd& run) {
+Result<RunFollower> RunFollower::open(const UniqueFd& run) {
   RunFollower follower;
   follower.run_fd_.reset(fcntl(run.get(), F_DUPFD_CLOEXEC, 0));
   if (!follower.run_fd_) return system_error("run directory");

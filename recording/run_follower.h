@@ -150,14 +150,14 @@ class EventsFollower {
 class RunFollower {
  public:
   // `run`: see Spool::open_run. Fails if there is no log yet.
-  static Result<RunFollower> open(const shmrec::UniqueFd& run);
+  static Result<RunFollower> open(const UniqueFd& run);
 
   Result<std::vector<RunFact>> poll(bool run_over);
   bool behind() const { return log_.behind() || events_.behind(); }
   const LogFollower& log() const { return log_; }
 
  private:
-  shmrec::UniqueFd run_fd_, log_fd_, events_fd_;
+  UniqueFd run_fd_, log_fd_, events_fd_;
   LogFollower log_;
   EventsFollower events_;
 };

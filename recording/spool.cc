@@ -20,7 +20,6 @@
 namespace shmrec::recording {
 namespace {
 
-using Fd = shmrec::UniqueFd;
 
 constexpr size_t kMaxScanned = 65536;                 // entries of the spool looked at
 constexpr size_t kMaxWalked = 16384;                  // entries of a run directory looked at
@@ -37,7 +36,7 @@ using Directory = std::unique_ptr<DIR, CloseDirectory>;
 
 // A stream of its own, so that two threads may read one directory.
 Directory read_directory(int fd) {
-  Fd own(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd own(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!own) return nullptr;
   Directory stream(fdopendir(own.get()));
   if (stream) own.release();
@@ -55,7 +54,7 @@ bool is_directory(int parent, const dirent& entry) {
 
 // The whole of a small file; nothing, with errno set, if it cannot be read or is longer.
 std::optional<std::string> read_small(int directory, const char* name, size_t limit) {
-  const Fd file = open_untrusted(directory, name);
+  const UniqueFd file = open_untrusted(directory, name);
   struct stat status;
   if (!file || fstat(file.get(), &status) != 0) return std::nullopt;
   if (static_cast<uint64_t>(status.st_size) > limit) return errno = EFBIG, std::nullopt;
@@ -90,7 +89,7 @@ bool end_in(int directory, RunStatus& status) {
 // launcher that died in between leaves such a log behind, which then is long known. Nothing, with
 // errno set, if it cannot be told: want of descriptors must not make a run look over.
 std::optional<bool> run_is_over(int run, bool long_known, RunStatus& status) {
-  const Fd log = open_untrusted(run, "run.shmlog");
+  const UniqueFd log = open_untrusted(run, "run.shmlog");
   const bool none = !log && (errno == ENOENT || errno == ELOOP || errno == EINVAL);
   if (!log && !none) return std::nullopt;
   if (none) return long_known;
@@ -113,7 +112,7 @@ uint64_t bytes_below(int directory, int depth, size_t& entries_left) {
     if (fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
     bytes += static_cast<uint64_t>(status.st_blocks) * 512;
     if (!S_ISDIR(status.st_mode) || depth == kMaxDepth) continue;
-    const Fd below(openat(directory, entry->d_name, kOpenDirectory));
+    const UniqueFd below(openat(directory, entry->d_name, kOpenDirectory));
     if (below) bytes += bytes_below(below.get(), depth + 1, entries_left);
   }
   return bytes;
@@ -126,7 +125,7 @@ bool empty_directory(int directory, int depth);
 bool remove_entry(int directory, const char* name, int depth) {
   if (unlinkat(directory, name, 0) == 0 || errno == ENOENT) return true;
   if (errno != EISDIR && errno != EPERM) return false;
-  const Fd below(openat(directory, name, kOpenDirectory));
+  const UniqueFd below(openat(directory, name, kOpenDirectory));
   if (!below || !empty_directory(below.get(), depth + 1)) return false;
   return unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT;
 }
@@ -167,10 +166,10 @@ Error unknown_run(const std::string& directory, const std::string& name, int err
 
 }  // namespace
 
-shmrec::UniqueFd open_untrusted(int directory, const char* name) {
-  Fd fd(openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+UniqueFd open_untrusted(int directory, const char* name) {
+  UniqueFd fd(openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   struct stat status;
-  if (!fd || fstat(fd.get(), &status) != 0) return Fd();
+  if (!fd || fstat(fd.get(), &status) != 0) return UniqueFd();
   if (S_ISREG(status.st_mode)) return fd;
   fd.reset();
   errno = EINVAL;
@@ -254,15 +253,15 @@ Result<SpoolListing> Spool::list() const {
   return listing;
 }
 
-Result<shmrec::UniqueFd> Spool::open_run(const std::string& name) const {
+Result<UniqueFd> Spool::open_run(const std::string& name) const {
   if (!valid_name(name)) return unknown_run(directory_, name, EINVAL);
-  Fd run(openat(fd_.get(), name.c_str(), kOpenDirectory));
+  UniqueFd run(openat(fd_.get(), name.c_str(), kOpenDirectory));
   if (!run) return unknown_run(directory_, name, errno);
   return run;
 }
 
 Result<RunIdentity> Spool::identify(const std::string& name) const {
-  const Result<Fd> run = open_run(name);
+  const Result<UniqueFd> run = open_run(name);
   if (!run) return run.error();
   RunIdentity identity = identity_in(run->get());
   identity.name = name;
@@ -270,7 +269,7 @@ Result<RunIdentity> Spool::identify(const std::string& name) const {
 }
 
 Result<RunStatus> Spool::status(const std::string& name, bool long_known) const {
-  const Result<Fd> run = open_run(name);
+  const Result<UniqueFd> run = open_run(name);
   if (!run) return run.error();
   RunStatus status;
   // The lock first: the launcher writes end.json before it lets go.
@@ -285,14 +284,14 @@ Result<RunStatus> Spool::status(const std::string& name, bool long_known) const 
 }
 
 Result<std::vector<RunMember>> Spool::members(const std::string& name) const {
-  const Result<Fd> run = open_run(name);
+  const Result<UniqueFd> run = open_run(name);
   if (!run) return run.error();
   std::vector<RunMember> all;
-  const Fd directory(openat(run->get(), "members", kOpenDirectory));
+  const UniqueFd directory(openat(run->get(), "members", kOpenDirectory));
   const Directory stream = directory ? read_directory(directory.get()) : nullptr;
   while (const dirent* entry = stream ? readdir(stream.get()) : nullptr) {
     if (!valid_name(entry->d_name)) continue;
-    const Fd member(openat(directory.get(), entry->d_name, kOpenDirectory));
+    const UniqueFd member(openat(directory.get(), entry->d_name, kOpenDirectory));
     if (!member) continue;
     if (all.size() == kMaxMembers) break;
     all.push_back({identity_in(member.get()), std::nullopt});
@@ -308,10 +307,10 @@ Result<std::vector<RunMember>> Spool::members(const std::string& name) const {
 
 Result<> Spool::remove(const std::string& name) const {
   if (!valid_name(name)) return unknown_run(directory_, name, EINVAL);
-  const Fd run(openat(fd_.get(), name.c_str(), kOpenDirectory));
+  const UniqueFd run(openat(fd_.get(), name.c_str(), kOpenDirectory));
   if (!run && errno == ENOENT) return Unit{};
   if (!run) return unknown_run(directory_, name, errno);
-  const Fd log = open_untrusted(run.get(), "run.shmlog");
+  const UniqueFd log = open_untrusted(run.get(), "run.shmlog");
   if (log && flock(log.get(), LOCK_EX | LOCK_NB) != 0)
     return Error{directory_ + "/" + name + ": somebody records into it", false};
   const bool removed = empty_directory(run.get(), 0) &&

@@ -85,19 +85,19 @@ class Spool {
   // Those that joined, by name; none if the run is one launcher's own.
   Result<std::vector<RunMember>> members(const std::string& name) const;
   // The run's directory, for run_follower.h.
-  Result<shmrec::UniqueFd> open_run(const std::string& name) const;
+  Result<UniqueFd> open_run(const std::string& name) const;
   // Removes the run directory and all in it, holding its log's lock, so that nobody joins it meanwhile.
   // One that is gone already is no error; one that somebody records into is.
   Result<> remove(const std::string& name) const;
 
  private:
   std::string directory_;
-  shmrec::UniqueFd fd_;
+  UniqueFd fd_;
 };
 
 // A regular file in `directory`, for reading; errno says why not (ELOOP: a symbolic link; EINVAL:
 // no regular file).
-shmrec::UniqueFd open_untrusted(int directory, const char* name);
+UniqueFd open_untrusted(int directory, const char* name);
 
 // Identity from the text of a run.json. Its `name` is left empty.
 RunIdentity parse_identity(const std::string& text);
