@@ -3,14 +3,12 @@
 // Kubernetes puts SHMREC_SERVICE_HOST, SHMREC_PORT_80_TCP and the like into every pod of a
 // namespace that has a service named shmrec...; these are not ours and are let be. Any other
 // unknown SHMREC_* name is an error, because a misspelled one would silently change nothing.
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "policy/policy.h"
+#include "policy/settings.h"
 #include "policy/suggest.h"
 #include "policy/words.h"
 
@@ -139,38 +137,9 @@ Result<> apply_environment(const char* const* environment, Policy& policy) {
                conflict_message(*conflict, policy.limits)};
 }
 
-std::string variable_value(const char* const* environment, std::string_view name) {
-  for (; environment != nullptr && *environment != nullptr; ++environment) {
-    const std::string_view entry = *environment;
-    if (entry.starts_with(name) && entry.substr(name.size()).starts_with('=')) {
-      return std::string(entry.substr(name.size() + 1));
-    }
-  }
-  return "";
-}
-
-// At most one byte more than a policy may have, which parse_policy then refuses.
-Result<std::string> read_file(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return Error{"policy file " + path + ": " + strerror(errno)};
-  std::string text;
-  char block[16 * 1024];
-  ssize_t n = 0;
-  while (text.size() <= kMaxPolicyBytes) {
-    n = read(fd, block, sizeof block);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    text.append(block, static_cast<size_t>(n));
-  }
-  const int error = n < 0 ? errno : 0;
-  close(fd);
-  if (error != 0) return Error{"policy file " + path + ": " + strerror(error)};
-  return text;
-}
-
 Result<Policy> load_file(const std::string& path) {
-  const Result<std::string> text = read_file(path);
-  if (!text) return text.error();
+  const Result<std::string> text = read_settings_file(path);
+  if (!text) return Error{"policy file " + text.error().message};
   return parse_policy(*text, path);
 }
 

@@ -2,6 +2,7 @@
 // one, and the tests hold schema.json against them.
 #include "policy/glob.h"
 #include "policy/policy.h"
+#include "policy/settings.h"
 #include "policy/words.h"
 #include "policy/yaml_fields.h"
 

@@ -8,14 +8,10 @@
 #include <algorithm>
 #include <sstream>
 
-#include "policy/suggest.h"
-
 namespace shmrec {
 namespace {
 
 using Type = YamlNode::Type;
-
-constexpr YamlLimits kSettingsLimits = {kMaxPolicyBytes, 16, 20000, 1, "make it smaller"};
 
 // Thrown by TreeBuilder through yaml-cpp's parser, caught in read_yaml.
 struct Refusal {
@@ -282,20 +278,6 @@ void refuse_text(std::string_view text, const YamlLimits& limits) {
   }
 }
 
-// Nothing if settings have a use for the node.
-std::optional<Refusal> refusal_of(const YamlNode& node) {
-  if (!node.tag.empty() && node.tag != "?" && node.tag != "!") {
-    return Refusal{node.where,
-                   "tag " + quoted(node.tag) + "; expected a plain value; remove the tag"};
-  }
-  for (const YamlNode::Entry& entry : node.entries) {
-    if (entry.key->type == Type::kString) continue;
-    return Refusal{entry.key->where,
-                   "a key is not a word; expected KEY: VALUE; write the key's name"};
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::optional<Position> find_non_text(std::string_view text) {
@@ -327,24 +309,6 @@ Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
         at_position(file, position_of(error.mark),
                     error.msg + "; expected YAML; check indentation, quotes and brackets")};
   }
-}
-
-Result<YamlStream> read_settings(std::string_view text, std::string_view file,
-                                 std::string_view kind) {
-  Result<YamlStream> stream = read_yaml(text, file, kSettingsLimits);
-  if (!stream) return stream;
-  if (stream->documents.empty()) {
-    const std::string head = "'kind: " + std::string(kind) + "'";
-    return Error{at_position(file, {1, 1},
-                             "the file is empty; expected " + head +
-                                 "; start with 'apiVersion: shmrec/v1' and " + head)};
-  }
-  for (const YamlNode& node : stream->nodes) {
-    if (const std::optional<Refusal> refusal = refusal_of(node)) {
-      return Error{at_position(file, refusal->where, refusal->message)};
-    }
-  }
-  return stream;
 }
 
 }  // namespace shmrec

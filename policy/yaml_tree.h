@@ -52,17 +52,13 @@ struct YamlStream {
 struct YamlLimits {
   size_t bytes;
   size_t depth;
-  size_t nodes;      // aliases expanded
+  size_t nodes;  // aliases expanded
   size_t documents;
   const char* advice;  // to who exceeds one: "make it smaller"
 };
 
 // `file` is the text's name in messages.
 Result<YamlStream> read_yaml(std::string_view text, std::string_view file, const YamlLimits& limits);
-
-// One document of settings that is to have `kind`: what those have no use for (tags, keys that are not
-// words) is refused.
-Result<YamlStream> read_settings(std::string_view text, std::string_view file, std::string_view kind);
 
 // The first place in `text` that is not UTF-8, or a control character other than tab and line ends.
 std::optional<Position> find_non_text(std::string_view text);

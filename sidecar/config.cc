@@ -2,10 +2,8 @@
 
 #include <string.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "policy/glob.h"
+#include "policy/settings.h"
 #include "policy/yaml_fields.h"
 
 namespace shmrec::sidecar {
@@ -14,7 +12,6 @@ namespace {
 using Type = YamlNode::Type;
 
 constexpr std::string_view kKind = "Sidecar";
-constexpr size_t kMaxConfigBytes = 256 * 1024;
 constexpr size_t kMaxRules = 64;
 constexpr size_t kMaxDestinations = 16;
 constexpr size_t kMaxText = 4096;
@@ -72,6 +69,18 @@ std::optional<int64_t> read_number(Problems& problems, const Field& field, int64
               "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
               "write for example " + std::to_string(least));
   return std::nullopt;
+}
+
+template <auto kMember, int64_t kMost, typename T>
+void read_count(Problems& problems, const Field& field, T& out) {
+  if (const auto number = read_number(problems, field, 1, kMost))
+    out.*kMember = static_cast<std::remove_reference_t<decltype(out.*kMember)>>(*number);
+}
+
+template <auto kMember, typename T>
+void read_seconds(Problems& problems, const Field& field, T& out) {
+  if (const auto ms = read_milliseconds(problems, field))
+    out.*kMember = static_cast<int64_t>(std::max<uint64_t>(*ms / 1000, 1));
 }
 
 void read_texts(Problems& problems, const Field& field, std::vector<std::string>& out) {
@@ -132,16 +141,8 @@ void read_signal(Problems& problems, const Field& field, Trigger& trigger) {
 
 constexpr Key<ReadinessProbe> kReadinessKeys[] = {
     {"url", read_text<ReadinessProbe, &ReadinessProbe::url>},
-    {"failures",
-     [](Problems& problems, const Field& field, ReadinessProbe& probe) {
-       if (const auto number = read_number(problems, field, 1, 1000))
-         probe.failures = static_cast<int>(*number);
-     }},
-    {"period",
-     [](Problems& problems, const Field& field, ReadinessProbe& probe) {
-       if (const auto ms = read_milliseconds(problems, field))
-         probe.period_s = static_cast<int64_t>(std::max<uint64_t>(*ms / 1000, 1));
-     }},
+    {"failures", read_count<&ReadinessProbe::failures, 1000>},
+    {"period", read_seconds<&ReadinessProbe::period_s>},
 };
 
 template <bool Trigger::*kMember>
@@ -165,16 +166,8 @@ constexpr Key<Trigger> kTriggerKeys[] = {
 };
 
 constexpr Key<RateLimit> kLimitKeys[] = {
-    {"count",
-     [](Problems& problems, const Field& field, RateLimit& limit) {
-       if (const auto number = read_number(problems, field, 1, 100000))
-         limit.count = static_cast<uint32_t>(*number);
-     }},
-    {"per",
-     [](Problems& problems, const Field& field, RateLimit& limit) {
-       if (const auto ms = read_milliseconds(problems, field))
-         limit.window_s = static_cast<int64_t>(std::max<uint64_t>(*ms / 1000, 1));
-     }},
+    {"count", read_count<&RateLimit::count, 100000>},
+    {"per", read_seconds<&RateLimit::window_s>},
 };
 
 constexpr Key<Rule> kRuleKeys[] = {
@@ -343,15 +336,6 @@ void check_egress(Problems& problems, const YamlNode& root, const Config& config
     }
 }
 
-std::string variable(const char* const* environment, std::string_view name) {
-  for (; environment != nullptr && *environment != nullptr; ++environment) {
-    const std::string_view entry = *environment;
-    if (entry.starts_with(name) && entry.substr(name.size()).starts_with('='))
-      return std::string(entry.substr(name.size() + 1));
-  }
-  return "";
-}
-
 Result<> apply_environment(const char* const* environment, Config& config) {
   struct {
     const char* name;
@@ -362,30 +346,19 @@ Result<> apply_environment(const char* const* environment, Config& config) {
                          {"SHMREC_TOKEN_FILE", &config.token_file, true},
                          {"SHMREC_LISTEN", &config.artefact_listen, false}};
   for (const auto& known : variables) {
-    const std::string value = variable(environment, known.name);
+    const std::string value = variable_value(environment, known.name);
     if (value.empty()) continue;
     if (known.is_path && !value.starts_with('/'))
       return Error{std::string("environment variable ") + known.name + " is " + shmrec::quoted(value) +
                    "; expected an absolute path; begin it with '/'"};
     *known.value = known.is_path || value != "none" ? value : "";
   }
-  const std::string no_auth = variable(environment, "SHMREC_NO_AUTH");
+  const std::string no_auth = variable_value(environment, "SHMREC_NO_AUTH");
   if (!no_auth.empty() && no_auth != "0" && no_auth != "1")
     return Error{"environment variable SHMREC_NO_AUTH is " + shmrec::quoted(no_auth) +
                  "; expected 1 or 0; unset it to keep the configuration's http.noAuth"};
   if (!no_auth.empty()) config.no_auth = no_auth == "1";
   return Unit{};
-}
-
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{path + ": " + strerror(errno)};
-  std::string text(kMaxConfigBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kMaxConfigBytes)
-    return Error{path + ": larger than " + std::to_string(kMaxConfigBytes) + " bytes"};
-  return text;
 }
 
 }  // namespace
@@ -423,10 +396,10 @@ Result<Config> parse_config(std::string_view text, std::string_view file) {
 }
 
 Result<Config> load_config(const std::optional<std::string>& path, const char* const* environment) {
-  const std::string file = path.value_or(variable(environment, "SHMREC_SIDECAR_CONFIG"));
+  const std::string file = path.value_or(variable_value(environment, "SHMREC_SIDECAR_CONFIG"));
   Result<Config> config = Config{};
   if (!file.empty()) {
-    const Result<std::string> text = read_file(file);
+    const Result<std::string> text = read_settings_file(file);
     if (!text) return text.error();
     config = parse_config(*text, file);
   }
