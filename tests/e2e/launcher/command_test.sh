@@ -1,6 +1,5 @@
 # shmrec install and shmrec trigger, with the sidecar of fake_sidecar.py.
 . "$(dirname "$0")/lib.sh"
-case $0 in /*) fake=$(dirname "$0")/fake_sidecar.py ;; *) fake=$OLDPWD/$(dirname "$0")/fake_sidecar.py ;; esac
 command -v python3 >/dev/null || exit 77
 shmrec=$bin/shmrec
 run() { timeout 60 "$shmrec" "$@" >out 2>err; }
@@ -36,14 +35,6 @@ check "no place" 2 $?
 
 export SHMREC_SPOOL=$work/spool
 mkdir -p spool
-sidecar=
-start() {
-  rm -f heard
-  python3 "$fake" "$work/spool/sidecar.sock" "$work/heard" "$@" & sidecar=$!
-  for _ in $(seq 100); do [ -S spool/sidecar.sock ] && break; sleep 0.02; done
-}
-stop() { [ -z "$sidecar" ] || kill -9 "$sidecar"; wait "$sidecar" 2>/dev/null; sidecar=; rm -f spool/sidecar.sock; }
-trap 'stop; cd /; rm -rf "$work"' EXIT
 
 run trigger
 check "nobody there" "1 shmrec: no sidecar at $work/spool/sidecar.sock: No such file or directory" "$? $(cat err)"

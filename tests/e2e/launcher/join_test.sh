@@ -1,18 +1,9 @@
 # Several launchers in one log, as the containers of a pod: PID namespaces of their own, one spool. With the
 # real agent where there is shared memory, with the stand-in elsewhere. The sidecar is fake_sidecar.py.
 . "$(dirname "$0")/lib.sh"
-case $0 in /*) fake=$(dirname "$0")/fake_sidecar.py ;; *) fake=$OLDPWD/$(dirname "$0")/fake_sidecar.py ;; esac
 command -v python3 >/dev/null || exit 77
 shmrec=$bin/shmrec
 mkdir spool
-sidecar=
-start() {
-  rm -f heard
-  python3 "$fake" "$work/spool/sidecar.sock" "$work/heard" "$@" & sidecar=$!
-  for _ in $(seq 100); do [ -S spool/sidecar.sock ] && break; sleep 0.02; done
-}
-stop() { [ -z "$sidecar" ] || kill -9 "$sidecar"; wait "$sidecar" 2>/dev/null; sidecar=; rm -f spool/sidecar.sock; }
-trap 'stop; cd /; rm -rf "$work"' EXIT
 wait_for_file() { for _ in $(seq 300); do [ -e "$1" ] && return; sleep 0.02; done; echo "no $1"; }
 contained() { unshare --pid --fork --mount-proc "$@"; }
 contained true 2>/dev/null || exit 77

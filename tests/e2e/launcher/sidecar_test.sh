@@ -1,18 +1,9 @@
 # With a sidecar: the handshake, who makes the bundle, and all that a sidecar can do wrong. The sidecar is
 # fake_sidecar.py, which writes what it gets to the file "heard".
 . "$(dirname "$0")/lib.sh"
-case $0 in /*) fake=$(dirname "$0")/fake_sidecar.py ;; *) fake=$OLDPWD/$(dirname "$0")/fake_sidecar.py ;; esac
 command -v python3 >/dev/null || exit 77
 socket=$work/s/sidecar.sock
 mkdir s
-sidecar=
-start() {  # start MODE [KEY=VALUE...]
-  rm -f heard "$socket"
-  python3 "$fake" "$socket" "$work/heard" "$@" & sidecar=$!
-  for _ in $(seq 100); do [ -S "$socket" ] && break; sleep 0.02; done
-}
-stop() { [ -z "$sidecar" ] || kill -9 "$sidecar"; wait "$sidecar" 2>/dev/null; sidecar=; }
-trap 'stop; cd /; rm -rf "$work"' EXIT
 heard() { cat heard 2>/dev/null; }
 wait_for() { for _ in $(seq 200); do grep -q "$1" "$2" 2>/dev/null && return; sleep 0.05; done; return 1; }
 clean() { rm -rf spool ./*.zst up go; }

@@ -96,6 +96,12 @@ health: {listen: 'unix:%s'}
             process.wait(timeout=60)
         return process
 
+    def run_sleep(self):
+        """A run that goes on, and that the sidecar knows."""
+        run = self.run("sleep", "60", wait=False)
+        wait_for("process", lambda: b"sleep" in self.ask("GET", "/v1/processes")[1])
+        return run
+
     def shmrec(self, *arguments):
         result = subprocess.run([BIN + "/shmrec", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                 timeout=60, env=self.environment, cwd=self.top)
@@ -223,8 +229,7 @@ def test_crash_in_a_run_that_goes_on(setting):
 
 def test_requests(setting):
     setting.start_sidecar()
-    run = setting.run("sleep", "60", wait=False)
-    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    run = setting.run_sleep()
     status, data, headers = setting.ask("POST", "/v1/bundles", {"trigger": "I want it"})
     if status != 202:
         raise Failed("POST: %d %s" % (status, data))
@@ -249,8 +254,7 @@ def test_requests(setting):
 
 def test_request_from_within(setting):
     setting.start_sidecar()
-    run = setting.run("sleep", "60", wait=False)
-    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    run = setting.run_sleep()
     listed = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config, "request", "/v1/processes"],
                             stdout=subprocess.PIPE, timeout=30)
     if listed.returncode != 0 or b"sleep" not in listed.stdout:
@@ -265,8 +269,7 @@ def test_request_from_within(setting):
 def test_two_launchers_in_one_run(setting):
     """As two containers of a pod: one log, and the end of each is seen while the other goes on."""
     setting.start_sidecar()
-    first = setting.run("sleep", "60", wait=False)
-    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    first = setting.run_sleep()
     second = setting.run("sh", "-c", "sleep 1; exit 9", wait=False)
     second.wait(timeout=30)
     wait_for("bundle", setting.bundles)
@@ -284,9 +287,7 @@ def test_two_launchers_in_one_run(setting):
 
 def test_out_of_memory(setting):
     setting.start_sidecar()
-    run = setting.run("sleep", "60", wait=False)
-    wait_for("run", setting.runs)
-    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    run = setting.run_sleep()
     # The line that the launcher writes when its cgroup's counter rises (launcher.oom_test).
     with open(setting.runs()[0] + "/events.jsonl", "a") as events:
         events.write('{"time":"2026-01-01T00:00:00Z","type":"oom","count":1}\n')
@@ -339,8 +340,7 @@ def test_file_and_readiness(setting):
     with open(setting.config, "a") as file:
         file.write((OTHER_RULES % server.server_address[1]).replace("@TOP@", setting.top))
     setting.start_sidecar()
-    run = setting.run("sleep", "60", wait=False)
-    wait_for("process", lambda: b"sleep" in setting.ask("GET", "/v1/processes")[1])
+    run = setting.run_sleep()
     time.sleep(2.5)
     if setting.bundles():
         raise Failed("a bundle, and nothing has happened: %s" % setting.listed())
