@@ -111,17 +111,28 @@ class Restricted(unittest.TestCase):
 
 
 class Fields(unittest.TestCase):
+    # what is said, where, what (None: removed), for 1.29
     DAMAGES = [
-        ("unknown field of PodSpec", ("spec", "volume"), []),
-        ("unknown field of Container", (*APP, "cmd"), ["a"]),
-        ("is no str", (*APP, "image"), 1),
-        ("is no int", ("spec", "terminationGracePeriodSeconds"), "30"),
-        ("is no int", (*POD, "runAsUser"), True),
-        ("is no bool", (*OWN, "allowPrivilegeEscalation"), "false"),
+        ("unknown field of core.v1.PodSpec", ("spec", "volume"), []),
+        ("unknown field of core.v1.Container", (*APP, "cmd"), ["a"]),
+        ("unknown field of meta.v1.ObjectMeta", ("metadata", "label"), {}),
+        ("is no string", (*APP, "image"), 1),
+        ("is no integer", ("spec", "terminationGracePeriodSeconds"), "30"),
+        ("is no integer", ("spec", "terminationGracePeriodSeconds"), 0.5),
+        ("is no integer", (*POD, "runAsUser"), True),
+        ("is no boolean", (*OWN, "allowPrivilegeEscalation"), "false"),
+        ("is no int-or-string", (*APP, "livenessProbe"), {"httpGet": {"port": 1.5}}),
         ("is no list", (*APP, "command"), "a"),
         ("is no dict", ("metadata", "annotations"), ["a"]),
-        ("is no str", ("metadata", "annotations", "a"), 1),
+        ("is no core.v1.EmptyDirVolumeSource", ("spec", "volumes", 0, "emptyDir"), "1Gi"),
+        ("is no string", ("metadata", "annotations", "a"), 1),
+        ("is no string", (*APP, "command"), ["a", None]),
         ("is no quantity", ("spec", "volumes", 0, "emptyDir", "sizeLimit"), "1GiB"),
+        ("is no quantity", (*APP, "resources"), {"limits": {"memory": True}}),
+        ("has no containers", ("spec", "containers"), None),
+        ("has no mountPath", (*APP, "volumeMounts", 0, "mountPath"), None),
+        ("has no port", (*APP, "livenessProbe"), {"httpGet": {"path": "/"}}),
+        ("has v twice", ("spec", "volumes"), [{"name": "v"}, {"name": "v"}]),
         ("restartPolicy is for init containers", (*APP, "restartPolicy"), "Always"),
         ("has no probes", (*INIT, "restartPolicy"), None),
         ("is no volume", (*APP, "volumeMounts", 0, "name"), "w"),
@@ -129,7 +140,16 @@ class Fields(unittest.TestCase):
         ("has no image", (*APP, "image"), None),
         ("not 'v1'", ("apiVersion",), "v2"),
         ("not in the table", ("kind",), "Pot"),
-        ("field of SecurityContext since 1.30", (*OWN, "appArmorProfile"), {"type": "Localhost"}),
+    ]
+    # where, what, the releases that know it
+    TIMES = [
+        ((*OWN, "appArmorProfile"), {"type": "RuntimeDefault"}, range(30, 34)),
+        ((*APP, "volumeMounts", 0, "recursiveReadOnly"), "Disabled", range(30, 34)),
+        ((*POD, "supplementalGroupsPolicy"), "Strict", range(31, 34)),
+        (("spec", "volumes", 0), {"name": "v", "image": {"reference": "i"}}, range(31, 34)),
+        (("spec", "resources"), {"limits": {"cpu": 0.5}}, range(32, 34)),
+        ((*APP, "lifecycle"), {"stopSignal": "SIGTERM"}, range(33, 34)),
+        (("spec", "resourceClaims"), [{"name": "c", "source": {}}], range(29, 31)),
     ]
 
     def test_a_good_pod_passes(self):
@@ -142,10 +162,36 @@ class Fields(unittest.TestCase):
                 errors = fields.check([damaged(path, value)], 29)
                 self.assertTrue(any(message in error for error in errors), errors)
 
-    def test_a_native_sidecar_is_unknown_before_1_29(self):
+    def test_a_field_is_known_to_its_releases_only(self):
+        for path, value, known in self.TIMES:
+            for release in range(29, 34):
+                with self.subTest(path=path, release=release):
+                    errors = fields.check([damaged(path, value)], release)
+                    if release in known:
+                        self.assertEqual(errors, [])
+                    else:
+                        word = "since 1." if release < known[0] else "until 1."
+                        self.assertEqual([word in error for error in errors], [True], errors)
+
+    def test_a_native_sidecar_is_ignored_before_1_29(self):
         self.assertEqual(fields.check([GOOD], 28),
                          ["1.28: document 1: Pod.spec.initContainers[0].restartPolicy: "
-                          "field of Container since 1.29"])
+                          "ignored before 1.29"])
+
+    def test_lists_are_looked_into(self):
+        bad = damaged((*APP, "cmd"), ["a"])
+        for kind in ("List", "PodList"):
+            manifest = {"apiVersion": "v1", "kind": kind, "items": [GOOD, bad]}
+            self.assertEqual(len(fields.check([manifest], 29)), 1)
+            self.assertEqual(fields.check([{**manifest, "items": [GOOD]}], 29), [])
+
+    def test_null_is_as_if_absent(self):
+        self.assertEqual(fields.check([{**GOOD, "status": None}], 29), [])
+        self.assertEqual(len(fields.check([{**GOOD, "spec": {"containers": None}}], 29)), 1)
+
+    def test_a_key_that_stands_twice_is_refused(self):
+        with self.assertRaisesRegex(yaml.YAMLError, "a stands twice"):
+            fields.load("m: {a: 1, b: 2, a: 1}")
 
 
 if __name__ == "__main__":

@@ -1,127 +1,104 @@
-"""Strict check of manifests: only fields that a release of Kubernetes knows, with values of their type.
+"""Strict check of manifests, as a server with strict field validation makes it: only fields that a release
+of Kubernetes knows, with values of their type, and none missing that it requires.
 
-The table holds the fields that shmrec's manifests use and those that tests need, not all there are; a
-field that is missing here is an error, as it is for a server with strict field validation. Source: the
-API reference and the change logs of Kubernetes.
+kubernetes_schema.json has the fields of each release; tools/kubernetes-schema makes it and says how it is
+read. Rules between fields are here, only those that tests need.
 """
+import functools
+import json
+import pathlib
+import re
 
-# Field types: a Python type, "quantity", "port" (number or name), a name of TYPES, [T] a list, {T} a map.
-# (T, RELEASE): since 1.RELEASE; without, older than 1.28.
-S, I, B = str, int, bool
+import yaml
 
-TYPES = {
-    "ObjectMeta": {"name": S, "generateName": S, "namespace": S, "labels": {S}, "annotations": {S}},
-    "LabelSelector": {"matchLabels": {S}},
-    "List": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "items": ["Object"]},
-    "ConfigMap": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "data": {S}},
-    "Pod": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "PodSpec"},
-    "PodTemplate": {"metadata": "ObjectMeta", "spec": "PodSpec"},
-    "Deployment": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "DeploymentSpec"},
-    "DeploymentSpec": {"replicas": I, "selector": "LabelSelector", "template": "PodTemplate"},
-    "StatefulSet": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "StatefulSetSpec"},
-    "StatefulSetSpec": {"replicas": I, "selector": "LabelSelector", "serviceName": S,
-                        "template": "PodTemplate"},
-    "DaemonSet": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "DaemonSetSpec"},
-    "DaemonSetSpec": {"selector": "LabelSelector", "template": "PodTemplate"},
-    "ReplicaSet": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "ReplicaSetSpec"},
-    "ReplicaSetSpec": {"replicas": I, "selector": "LabelSelector", "template": "PodTemplate"},
-    "Job": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "JobSpec"},
-    "JobSpec": {"backoffLimit": I, "completions": I, "parallelism": I, "template": "PodTemplate",
-                "ttlSecondsAfterFinished": I},
-    "CronJob": {"apiVersion": S, "kind": S, "metadata": "ObjectMeta", "spec": "CronJobSpec"},
-    "CronJobSpec": {"schedule": S, "concurrencyPolicy": S, "jobTemplate": "JobTemplate"},
-    "JobTemplate": {"metadata": "ObjectMeta", "spec": "JobSpec"},
-    "PodSpec": {
-        "containers": ["Container"], "initContainers": ["Container"], "volumes": ["Volume"],
-        "restartPolicy": S, "nodeName": S, "nodeSelector": {S}, "hostname": S, "hostNetwork": B,
-        "hostPID": B, "hostIPC": B, "shareProcessNamespace": B, "serviceAccountName": S,
-        "automountServiceAccountToken": B, "terminationGracePeriodSeconds": I,
-        "securityContext": "PodSecurityContext",
-        "resources": ("Resources", 32),
-    },
-    "Container": {
-        "name": S, "image": S, "imagePullPolicy": S, "command": [S], "args": [S], "workingDir": S,
-        "env": ["EnvVar"], "ports": ["ContainerPort"], "resources": "Resources",
-        "volumeMounts": ["VolumeMount"], "securityContext": "SecurityContext",
-        "startupProbe": "Probe", "livenessProbe": "Probe", "readinessProbe": "Probe",
-        "terminationMessagePath": S, "terminationMessagePolicy": S, "tty": B, "stdin": B,
-        "restartPolicy": (S, 29),  # of init containers; on by default since 1.29
-    },
-    "EnvVar": {"name": S, "value": S, "valueFrom": "EnvVarSource"},
-    "EnvVarSource": {"fieldRef": "FieldRef", "secretKeyRef": "KeyRef", "configMapKeyRef": "KeyRef"},
-    "FieldRef": {"apiVersion": S, "fieldPath": S},
-    "KeyRef": {"name": S, "key": S, "optional": B},
-    "ContainerPort": {"name": S, "containerPort": I, "hostPort": I, "protocol": S},
-    "Resources": {"requests": {"quantity"}, "limits": {"quantity"}},
-    "VolumeMount": {"name": S, "mountPath": S, "readOnly": B, "subPath": S,
-                    "recursiveReadOnly": (S, 30)},
-    "Volume": {"name": S, "emptyDir": "EmptyDir", "configMap": "ConfigMapVolume",
-               "secret": "SecretVolume", "persistentVolumeClaim": "Claim", "hostPath": "HostPath",
-               "image": ("ImageVolume", 31)},
-    "EmptyDir": {"medium": S, "sizeLimit": "quantity"},
-    "ConfigMapVolume": {"name": S, "optional": B, "defaultMode": I},
-    "SecretVolume": {"secretName": S, "optional": B, "defaultMode": I},
-    "Claim": {"claimName": S, "readOnly": B},
-    "HostPath": {"path": S, "type": S},
-    "ImageVolume": {"reference": S, "pullPolicy": S},
-    "Probe": {"exec": "Exec", "httpGet": "HttpGet", "initialDelaySeconds": I, "periodSeconds": I,
-              "timeoutSeconds": I, "failureThreshold": I, "successThreshold": I},
-    "Exec": {"command": [S]},
-    "HttpGet": {"path": S, "port": "port", "host": S, "scheme": S},
-    "SecurityContext": {
-        "runAsUser": I, "runAsGroup": I, "runAsNonRoot": B, "privileged": B,
-        "allowPrivilegeEscalation": B, "readOnlyRootFilesystem": B, "procMount": S,
-        "capabilities": "Capabilities", "seccompProfile": "Profile", "seLinuxOptions": "SELinux",
-        "appArmorProfile": ("Profile", 30),
-    },
-    "PodSecurityContext": {
-        "runAsUser": I, "runAsGroup": I, "runAsNonRoot": B, "fsGroup": I, "fsGroupChangePolicy": S,
-        "supplementalGroups": [I], "seccompProfile": "Profile", "seLinuxOptions": "SELinux",
-        "sysctls": ["Sysctl"], "appArmorProfile": ("Profile", 30), "supplementalGroupsPolicy": (S, 31),
-    },
-    "Capabilities": {"add": [S], "drop": [S]},
-    "Profile": {"type": S, "localhostProfile": S},
-    "SELinux": {"type": S, "user": S, "role": S, "level": S},
-    "Sysctl": {"name": S, "value": S},
+SCHEMA = pathlib.Path(__file__).parent / "kubernetes_schema.json"
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+# Fields that an older release knows and ignores, unless its administrator says otherwise.
+OFF_BEFORE = {("core.v1.Container", "restartPolicy"): 29}
+
+QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
+TESTS = {  # a bool is no integer here
+    "string": lambda value: type(value) is str,
+    "integer": lambda value: type(value) is int,
+    "boolean": lambda value: type(value) is bool,
+    "time": lambda value: type(value) is str,
+    "any": lambda value: True,
+    "int-or-string": lambda value: type(value) in (int, str),
+    "quantity": lambda value: type(value) in (int, float, str) and QUANTITY.fullmatch(str(value)),
 }
 
-GROUPS = {"Pod": "v1", "ConfigMap": "v1", "List": "v1", "Deployment": "apps/v1", "StatefulSet": "apps/v1",
-          "DaemonSet": "apps/v1", "ReplicaSet": "apps/v1", "Job": "batch/v1", "CronJob": "batch/v1"}
-PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
+class Loader(yaml.SafeLoader):
+    """Refuses keys that stand twice; leaves times alone."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} stands twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
-def is_quantity(value):
-    import re
-    return isinstance(value, (str, int)) and not isinstance(value, bool) and bool(
-        re.fullmatch(r"\d+(\.\d+)?(m|k|[MGTPE]|[KMGTPE]i)?", str(value)))
+Loader.add_constructor("tag:yaml.org,2002:timestamp", Loader.construct_yaml_str)
+
+
+def load(text):
+    return list(yaml.load_all(text, Loader))
+
+
+def within(word, release):
+    """Whether "1.30-" (since) or "-1.30" (until) holds."""
+    return release >= int(word[2:-1]) if word.endswith("-") else release <= int(word[3:])
+
+
+@functools.cache
+def data():
+    return json.loads(SCHEMA.read_text())
+
+
+@functools.cache
+def releases():
+    return sorted(int(name[2:]) for name in data()["source"])
+
+
+@functools.cache
+def kinds():
+    """{kind: type} of what a document may be."""
+    return {name.split(".")[-1]: name for name in data()["kinds"]}
+
+
+@functools.cache
+def schema(release):
+    """{type: {field: (type, required)}} of 1.`release`."""
+    types = {}
+    for name, fields in data()["types"].items():
+        types[name] = {}
+        for field, texts in fields.items():
+            for kind, *words in map(str.split, [texts] if isinstance(texts, str) else texts):
+                if all(within(word, release) for word in words if word != "required"):
+                    types[name][field] = (kind, "required" in words)
+    return types
 
 
 class Checker:
     def __init__(self, release):
         self.release = release
+        self.types = schema(release)
         self.errors = []
 
     def error(self, path, text):
         self.errors.append(f"1.{self.release}: {path}: {text}")
 
     def check(self, value, kind, path):
-        if kind == "Object":
-            self.document(value, path)
-        elif kind == "quantity":
-            if not is_quantity(value):
-                self.error(path, f"{value!r} is no quantity")
-        elif kind == "port":
-            if type(value) not in (int, str):
-                self.error(path, f"{value!r} is no port")
-        elif isinstance(kind, list):
-            self.each(value, list, kind[0], path)
-        elif isinstance(kind, set):
-            self.each(value, dict, next(iter(kind)), path)
-        elif isinstance(kind, type):
-            if type(value) is not kind:  # a bool is no int here
-                self.error(path, f"{value!r} is no {kind.__name__}")
-        else:
+        if kind[0] == "[":
+            self.each(value, list, kind[1:-1], path)
+        elif kind[0] == "{":
+            self.each(value, dict, kind[1:-1], path)
+        elif kind not in TESTS:
             self.object(value, kind, path)
+        elif not TESTS[kind](value):
+            self.error(path, f"{value!r} is no {kind}")
 
     def each(self, value, container, item, path):
         if not isinstance(value, container):
@@ -129,7 +106,7 @@ class Checker:
         pairs = value.items() if container is dict else enumerate(value)
         names = [x.get("name") for x in value if isinstance(x, dict)] if container is list else []
         for name in {n for n in names if n is not None and names.count(n) > 1}:
-            if item != "VolumeMount":
+            if item != "core.v1.VolumeMount":
                 self.error(path, f"has {name} twice")
         for key, each in pairs:
             self.check(each, item, f"{path}[{key}]")
@@ -137,20 +114,31 @@ class Checker:
     def object(self, value, kind, path):
         if not isinstance(value, dict):
             return self.error(path, f"is no {kind}")
-        for key, each in value.items():
-            if key not in TYPES[kind]:
-                self.error(f"{path}.{key}", f"unknown field of {kind}")
+        before = len(self.errors)
+        value = {key: each for key, each in value.items() if each is not None}  # null: as if absent
+        for field, (_, required) in self.types[kind].items():
+            if required and field not in value:
+                self.error(path, f"has no {field}")
+        for field, each in value.items():
+            where = f"{path}.{field}"
+            if field not in self.types[kind]:
+                self.error(where, self.why_unknown(kind, field))
                 continue
-            field = TYPES[kind][key]
-            field, since = field if isinstance(field, tuple) else (field, 0)
-            if since > self.release:
-                self.error(f"{path}.{key}", f"field of {kind} since 1.{since}")
-            self.check(each, field, f"{path}.{key}")
-        if kind == "PodSpec":
+            if self.release < OFF_BEFORE.get((kind, field), 0):
+                self.error(where, f"ignored before 1.{OFF_BEFORE[kind, field]}")
+            self.check(each, self.types[kind][field][0], where)
+        if kind == "core.v1.PodSpec" and len(self.errors) == before:
             self.pod(value, path)
 
+    def why_unknown(self, kind, field):
+        known = [each for each in releases() if field in schema(each)[kind]]
+        if not known:
+            return f"unknown field of {kind}"
+        when = f"since 1.{known[0]}" if known[0] > self.release else f"until 1.{known[-1]}"
+        return f"field of {kind} {when}"
+
     def pod(self, spec, path):
-        """Rules between fields that a server checks too."""
+        """Rules between fields that a server checks too. REQUIRES: fields of the right type."""
         volumes = {volume.get("name") for volume in spec.get("volumes") or []}
         names = []
         for field in ("initContainers", "containers"):
@@ -176,11 +164,29 @@ class Checker:
 
     def document(self, value, path):
         kind = value.get("kind") if isinstance(value, dict) else None
-        if kind not in GROUPS:
+        name = str(kind).removesuffix("List")
+        if kind != "List" and name not in kinds():
             return self.error(path, f"kind {kind!r} is not in the table")
-        if value.get("apiVersion") != GROUPS[kind]:
-            self.error(path, f"{kind} of {value.get('apiVersion')!r}, not {GROUPS[kind]!r}")
-        self.object(value, kind, f"{path}{kind}")
+        group, version, _ = kinds().get(name, "core.v1.").split(".")
+        wanted = version if group == "core" else f"{group}/{version}"
+        if value.get("apiVersion") != wanted:
+            self.error(path, f"{kind} of {value.get('apiVersion')!r}, not {wanted!r}")
+        if name == kind:
+            self.object(value, kinds()[name], f"{path}{kind}")
+        else:
+            self.list(value, kinds().get(name), f"{path}{kind}")
+
+    def list(self, value, kind, path):
+        """Of one kind, whose items need not say it again, or of any. No schema has the latter."""
+        for field in set(value) - {"apiVersion", "kind", "metadata", "items"}:
+            self.error(f"{path}.{field}", "unknown field of a list")
+        self.check(value.get("metadata") or {}, "meta.v1.ListMeta", f"{path}.metadata")
+        for number, item in enumerate(value.get("items") or []):
+            where = f"{path}.items[{number}]"
+            if kind is None:
+                self.document(item, where + " ")
+            else:
+                self.object({"apiVersion": "", "kind": "", **item}, kind, where)
 
 
 def check(documents, release):
