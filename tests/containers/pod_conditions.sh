@@ -88,7 +88,6 @@ says() { grep -qF "$1" "$output" || { cat "$output"; fail "the launcher does not
 
 # ---- What the sidecar says
 
-pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1"; }
 exit_code() { podman inspect --format '{{.State.ExitCode}}' "$pod-$1"; }
 log_has() { podman logs "$pod-${2:-sidecar}" 2>&1 | grep -F "$1" >/dev/null; }
 health() { nsenter -t "$(pid_1 sidecar)" -n curl -sS -m 5 "http://127.0.0.1:7071$1"; }
@@ -335,13 +334,13 @@ join: false
 destinations: [{name: claim, directory: /claim}]
 rules:
 - {name: crashes, trigger: {signal: any, processes: true}}
-- {name: failures, trigger: {exitStatus: nonzero}, limit: {count: 3, per: 6s}}' \
+- {name: failures, trigger: {exitStatus: nonzero}, limit: {count: 3, per: 7s}}' \
     -v $faketime:/faketime.so:ro -v "$work/clock:/clock:ro" -v "$work/claim:/claim" \
     -e LD_PRELOAD=/faketime.so -e FAKETIME_TIMESTAMP_FILE=/clock/offset -e FAKETIME_NO_CACHE=1 \
     -e FAKETIME_DONT_FAKE_MONOTONIC=1 -e NO_FAKE_STAT=1
   chmod 700 "$work/claim"  # and root's: sending fails
   start_sidecar
-  local three="sh -c 'exit 3'" begin=$SECONDS
+  local three="sh -c 'exit 3'" limited
   record 3 "$three"  # a first failure
   record 3 "$three"  # one that may go
   collected 2
@@ -354,13 +353,14 @@ rules:
   remember_bundles
   record 3 "$three"
   wait_until "limit that holds" 5 limited_is 1
+  limited=$SECONDS
   wait_until "bundle of the first crash" 10 count_is 4
   check_bundles
 
   set_clock -40
   chown 65532 "$work/claim"
   remember_bundles
-  sleep $((begin + 8 - SECONDS > 0 ? begin + 8 - SECONDS : 0))
+  sleep $((limited + 8 > SECONDS ? limited + 8 - SECONDS : 0))
   record 3 "$three"
   wait_until "bundle, the limit's time being over" 5 count_is 5
   is_dated -40 || fail "the sidecar's clock was not set: $(listed)"

@@ -55,7 +55,6 @@ trap finish EXIT
 remove_pod  # what a killed test left
 
 pause() { sleep "$(printf '%d.%03d' $(($1 * RANDOM / 32768 / 1000)) $(($1 * RANDOM / 32768 % 1000)))"; }  # MS_AT_MOST
-pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1" | grep -vx 0; }  # 0 would be all of us
 traces() { find "$work/shared/$1" -name 'trace.*' -size +1k 2>/dev/null; }
 load_is_there() { [ "$(traces "$1" | wc -l)" = 6 ]; }
 
