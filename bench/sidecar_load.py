@@ -2,6 +2,9 @@
 """Loads a sidecar and measures whether collecting keeps up.
 
 usage: bench/sidecar_load.py [--short] [--json FILE] [options] DIRECTORY_OF_PROGRAMS
+       bench/sidecar_load_pod [options] DIRECTORY_OF_PROGRAMS
+
+The second form, as root, has the sidecar in a container of a pod, and all that is recorded in another.
 
 One recorded run, the crowd, keeps many processes at work on shared memory; they end and crash at random,
 and are replaced. Beside it, smaller runs fail one after another. All the while clients list and download
@@ -34,14 +37,14 @@ import threading
 import time
 
 TOKEN = "an-unguessable-token"
-STATUS_OF_CROWD, STATUS_OF_RUN = 3, 4
+FIRST_STATUS = 3  # of the crowd; the runs beside it end with those that follow, so that their bundles are known by it
 CONFIG = """apiVersion: shmrec/v1
 kind: Sidecar
-spool: {top}/spool
-store: {top}/store
+spool: {spool}
+store: {store}
 join: false  # each failing run is to have a bundle of its own
-http: {{listen: 'unix:{top}/http.sock', tokenFile: {top}/token}}
-health: {{listen: 'unix:{top}/health.sock'}}
+http: {{listen: 'unix:{store}/http.sock', tokenFile: {config}/token}}
+health: {{listen: 'unix:{store}/health.sock'}}
 retention: {{count: 0, bytes: 0}}
 rules:
 - {{name: crashes, trigger: {{signal: any, processes: true, lost: true}}, limit: {{count: {crash_bundles}, per: 1h}}}}
@@ -49,6 +52,7 @@ rules:
 """
 SHORT = {"processes": 20, "runs": 2, "run_processes": 5, "clients": 2, "seconds": 8, "life": 3,
          "crash_bundles": 2}
+SHORT_IN_POD = {"runs": 3, "seconds": 10, "life": 5, "crash_bundles": 3, "log_size": "32MiB"}
 
 
 def arguments():
@@ -64,12 +68,14 @@ def arguments():
     parser.add_argument("--crash-bundles", type=int, default=10, help="limit of the rule for crashes")
     parser.add_argument("--within", type=float, default=30, help="seconds from a run's end to its bundle")
     parser.add_argument("--log-size", default="128MiB")
-    parser.add_argument("--short", action="store_true", help="the form that runs as a test: %s" % SHORT)
+    parser.add_argument("--short", action="store_true",
+                        help="the form that runs as a test: %s, in a pod %s" % (SHORT, SHORT_IN_POD))
+    parser.add_argument("--pod", nargs=2, metavar=("NAME", "DIRECTORY"), help="given by bench/sidecar_load_pod")
     parser.add_argument("--json", metavar="FILE", help="the figures, - for standard output")
     parser.add_argument("programs", nargs="?", default="build/dev/bin")
     options = parser.parse_args()
     if options.short:
-        vars(options).update(SHORT)
+        vars(options).update(SHORT_IN_POD if options.pod else SHORT)
     options.programs = os.path.abspath(options.programs)
     return options
 
@@ -94,7 +100,7 @@ def get(path, target, timeout=60):
 
 
 def listed(top):
-    connection, answer = get(top + "/http.sock", "/v1/bundles")
+    connection, answer = get(top + "/store/http.sock", "/v1/bundles")
     data = answer.read()
     connection.close()
     if answer.status != 200:
@@ -105,7 +111,7 @@ def listed(top):
 
 def download(top, bundle, pause):
     """Bytes and errors of one download; `pause` seconds after each 64 KiB."""
-    connection, answer = get(top + "/http.sock", "/v1/bundles/%s/content" % bundle["name"])
+    connection, answer = get(top + "/store/http.sock", "/v1/bundles/%s/content" % bundle["name"])
     digest, size = hashlib.sha256(), 0
     while piece := answer.read(65536):
         digest.update(piece)
@@ -141,7 +147,7 @@ def prober(top, stop, results):
         for target in took:
             start = time.monotonic()
             try:
-                connection, answer = get(top + "/health.sock", target, timeout=5)
+                connection, answer = get(top + "/store/health.sock", target, timeout=5)
                 text = answer.read().decode()
                 connection.close()
                 if answer.status != 200:
@@ -153,35 +159,117 @@ def prober(top, stop, results):
     results.put(("health", {"milliseconds": took, "bad": bad}))
 
 
+# ---- Where the load is ---------------------------------------------------------------------------
+# Both have `top` with spool/, store/ and config/, and the sidecar's `pid` as seen from here.
+
+class Processes:
+    def __init__(self, options):
+        self.programs = options.programs
+        self.top = tempfile.mkdtemp(prefix="shmrec-load-")
+        for name in "spool", "store", "config":
+            os.mkdir(os.path.join(self.top, name))
+        self.inside = {name: os.path.join(self.top, name) for name in ("spool", "store", "config")}
+        self.environment = dict(os.environ, SHMREC_SPOOL=self.top + "/spool", SHMREC_LOG_SIZE=options.log_size)
+        self.sidecar = self.pid = None
+
+    def start_sidecar(self):
+        with open(self.top + "/sidecar.log", "wb") as log:
+            self.sidecar = subprocess.Popen(
+                [self.programs + "/shmrec-sidecar", "-c", self.top + "/config/sidecar.yaml"], stdout=log, stderr=log)
+        self.pid = self.sidecar.pid
+
+    def start_run(self, victim, log):
+        return subprocess.Popen([self.programs + "/shmrec", "run", "--", self.programs + "/sidecar_victim", *victim],
+                                stdout=log, stderr=log, cwd=self.top, env=self.environment)
+
+    def application_cpu_seconds(self):
+        return None  # that of its processes and the clients' is one
+
+    def stop_sidecar(self):
+        """Its exit status, None if it had to be killed."""
+        if not self.sidecar:
+            return 0
+        self.sidecar.terminate()
+        try:
+            return self.sidecar.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            self.sidecar.kill()
+            return None
+
+    def remove(self):
+        shutil.rmtree(self.top, ignore_errors=True)
+
+
+class Pod:
+    """Its containers are made, the application's runs; who made them removes them."""
+    inside = {"spool": "/var/spool/shmrec", "store": "/var/lib/shmrec", "config": "/etc/shmrec"}
+
+    def __init__(self, options):
+        self.pod, self.top = options.pod
+        self.log_size = options.log_size
+        self.pid = None
+
+    def podman(self, *arguments):
+        return subprocess.run([self.top + "/podman", *arguments], stdout=subprocess.PIPE, check=True,
+                              timeout=60).stdout.decode().strip()
+
+    def start_sidecar(self):
+        self.podman("start", self.pod + "-sidecar")
+        self.pid = self.pid_of("sidecar")
+
+    def pid_of(self, container):
+        return int(self.podman("inspect", "--format", "{{.State.Pid}}", "%s-%s" % (self.pod, container)))
+
+    def application_cpu_seconds(self):
+        pid = self.pid_of("app")
+        ns = control_group(pid, "cpuacct", "cpuacct.usage", "-")
+        us = control_group(pid, "cpu", "-", "cpu.stat")
+        return ns / 1e9 if ns else us / 1e6 if us else None
+
+    def start_run(self, victim, log):
+        return subprocess.Popen(
+            [self.top + "/podman", "exec", "-e", "SHMREC_LOG_SIZE=" + self.log_size, self.pod + "-app",
+             "/shmrec/shmrec", "run", "--", "/app/sidecar_victim", *victim], stdout=log, stderr=log)
+
+    def stop_sidecar(self):
+        if not self.pid:
+            return 0
+        self.podman("stop", "-t", "40", self.pod + "-sidecar")
+        with open(self.top + "/sidecar.log", "wb") as log:
+            subprocess.run([self.top + "/podman", "logs", self.pod + "-sidecar"], stdout=log, stderr=log, timeout=60)
+        return int(self.podman("inspect", "--format", "{{.State.ExitCode}}", self.pod + "-sidecar"))
+
+    def remove(self):
+        pass
+
+
 # ---- The load ------------------------------------------------------------------------------------
 
 class Load:
     def __init__(self, options):
         self.options = options
-        self.top = tempfile.mkdtemp(prefix="shmrec-load-")
-        os.mkdir(self.top + "/spool")
-        for name, mode, text in (("token", 0o600, TOKEN + "\n"),
-                                 ("sidecar.yaml", 0o644, CONFIG.format(top=self.top, crash_bundles=options.crash_bundles))):
-            with open(os.path.join(self.top, name), "w") as file:
+        self.place = Pod(options) if options.pod else Processes(options)
+        self.top = self.place.top
+        config = CONFIG.format(crash_bundles=options.crash_bundles, **self.place.inside)
+        for name, mode, text in ("token", 0o640, TOKEN + "\n"), ("sidecar.yaml", 0o644, config):
+            with open(os.path.join(self.top, "config", name), "w") as file:
                 os.fchmod(file.fileno(), mode)
+                os.fchown(file.fileno(), -1, os.stat(self.top + "/spool").st_gid)
                 file.write(text)
-        self.environment = dict(os.environ, SHMREC_SPOOL=self.top + "/spool", SHMREC_LOG_SIZE=options.log_size)
-        self.ended = {}    # launcher's pid: when it ended
-        self.appeared = {}  # file in the store: when it was seen first
+        self.ended = set()  # exit statuses
+        self.last_end = 0
+        self.appeared = {}  # file in the store: when it was seen first, by the wall clock
         self.anonymous = 0
         self.running = []
         self.failures = []
         self.done = threading.Event()
-        self.sidecar = None
 
     def start_sidecar(self):
-        with open(self.top + "/sidecar.log", "wb") as log:
-            self.sidecar = subprocess.Popen([self.options.programs + "/shmrec-sidecar", "-c", self.top + "/sidecar.yaml"],
-                                            stdout=log, stderr=log)
+        self.place.start_sidecar()
         for _ in range(200):
             time.sleep(0.05)
             try:
-                if get(self.top + "/health.sock", "/readyz")[1].status == 200:
+                if get(self.top + "/store/health.sock", "/readyz")[1].status == 200:
                     return
             except OSError:
                 pass
@@ -189,11 +277,10 @@ class Load:
 
     def start_run(self, processes, seconds, status, seed):
         options = self.options
-        victim = [options.programs + "/sidecar_victim", processes, seconds, status, options.rate,
-                  options.life if processes == options.processes else 1, options.crash_percent, seed]
-        log = open(self.top + "/output-%d" % seed, "wb")
-        run = subprocess.Popen([options.programs + "/shmrec", "run", "--", *map(str, victim)], stdout=log,
-                               stderr=log, cwd=self.top, env=self.environment)
+        victim = [processes, seconds, status, options.rate, options.life if processes == options.processes else 1,
+                  options.crash_percent, seed]
+        with open(self.top + "/output-%d" % status, "wb") as log:
+            run = self.place.start_run(list(map(str, victim)), log)
         self.running.append(run)
         return run
 
@@ -204,7 +291,8 @@ class Load:
             self.failures.append("a run does not end")
             run.kill()
             run.wait()
-        self.ended[run.pid] = time.monotonic()
+        self.ended.add(status)
+        self.last_end = time.monotonic()
         if run.returncode != status:
             self.failures.append("a run ended with %d, not %d" % (run.returncode, status))
 
@@ -212,12 +300,12 @@ class Load:
         while not self.done.is_set():
             self.watch_memory()
             for path in glob.glob(self.top + "/store/*.shmrec.tar.zst"):
-                self.appeared.setdefault(os.path.basename(path), time.monotonic())
+                self.appeared.setdefault(os.path.basename(path), time.time())
             time.sleep(0.02)
 
     def watch_memory(self):
         """The peak of memory of its own; the rest of the RSS are files, which the kernel can take back."""
-        with open("/proc/%d/status" % self.sidecar.pid) as file:
+        with open("/proc/%d/status" % self.place.pid) as file:
             lines = dict(line.split(":", 1) for line in file)
         if "RssAnon" in lines:  # else it is a zombie
             self.anonymous = max(self.anonymous, 1024 * int(lines["RssAnon"].split()[0]))
@@ -226,30 +314,33 @@ class Load:
         return [path for path in glob.glob(self.top + "/spool/*") if os.path.isdir(path)]
 
     def wait_for_bundles(self):
-        """Seconds from each run's end to its bundle, None where there is none."""
-        deadline = max(self.ended.values()) + self.options.within
-        while time.monotonic() < deadline:
-            seconds = self.seconds_to_bundle()
-            if None not in seconds.values() and not self.runs_left():
-                break
+        deadline = self.last_end + self.options.within
+        while time.monotonic() < deadline and (len(self.bundles_of_ends()) < len(self.ended) or self.runs_left()):
             time.sleep(0.2)
-        return self.seconds_to_bundle()
 
-    def seconds_to_bundle(self):
-        """Run directories end in the launcher's pid. A bundle of a crash on the way is not that of the end."""
-        made = {}
-        for bundle in listed(self.top):
-            if bundle["trigger"] in ("exit %d" % STATUS_OF_CROWD, "exit %d" % STATUS_OF_RUN):
-                made[int(bundle["run"].rsplit("-", 1)[1])] = self.appeared.get(bundle["name"])
-        return {pid: made[pid] - end if made.get(pid) else None for pid, end in self.ended.items()}
+    def bundles_of_ends(self):
+        """By exit status. A bundle of a crash on the way is not that of the end."""
+        triggers = {"exit %d" % status: status for status in self.ended}
+        return {triggers[bundle["trigger"]]: bundle["name"] for bundle in listed(self.top) if bundle["trigger"] in triggers}
+
+    def seconds_to_bundle(self, names):
+        """From each run's end to its bundle, None where there is none. The launcher says when it ended."""
+        seconds = dict.fromkeys(sorted(self.ended))
+        for status, name in names.items():
+            shown = subprocess.run([self.options.programs + "/shmrec", "bundle", "show", self.top + "/store/" + name],
+                                   stdout=subprocess.PIPE, check=True, timeout=60).stdout
+            ended = json.loads(shown)["endTime"]
+            ended = datetime.datetime.fromisoformat(ended[:26] + "+00:00").timestamp()
+            seconds[status] = self.appeared[name] - ended
+        return seconds
 
     def crowd(self):
         options = self.options
-        run = self.start_run(options.processes, options.seconds, STATUS_OF_CROWD, 1)
-        for number in range(options.runs):
-            small = self.start_run(options.run_processes, 2, STATUS_OF_RUN, 1000 * (number + 1))
-            self.wait_run(small, STATUS_OF_RUN, 60)
-        self.wait_run(run, STATUS_OF_CROWD, options.seconds + 120)
+        run = self.start_run(options.processes, options.seconds, FIRST_STATUS, 1)
+        for status in range(FIRST_STATUS + 1, FIRST_STATUS + 1 + options.runs):
+            small = self.start_run(options.run_processes, 2, status, 1000 * status)
+            self.wait_run(small, status, 60)
+        self.wait_run(run, FIRST_STATUS, options.seconds + 120)
 
     def verify(self):
         for path in sorted(glob.glob(self.top + "/store/*.shmrec.tar.zst")):
@@ -259,17 +350,16 @@ class Load:
                 self.failures.append("%s: %s" % (os.path.basename(path), result.stdout.decode().strip()))
 
     def sidecar_figures(self, seconds):
-        fields = open("/proc/%d/stat" % self.sidecar.pid).read().rsplit(")", 1)[1].split()
+        fields = open("/proc/%d/stat" % self.place.pid).read().rsplit(")", 1)[1].split()
         cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        status = dict(line.split(":", 1) for line in open("/proc/%d/status" % self.sidecar.pid))
-        connection, answer = get(self.top + "/health.sock", "/metrics")
+        status = dict(line.split(":", 1) for line in open("/proc/%d/status" % self.place.pid))
+        connection, answer = get(self.top + "/store/health.sock", "/metrics")
         metrics = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
         connection.close()
         return {"cpu_seconds": cpu, "cpu_percent": 100 * cpu / seconds,
                 "peak_rss_bytes": 1024 * int(status["VmHWM"].split()[0]), "peak_anonymous_bytes": self.anonymous,
-                "looks": float(metrics["shmrec_looks_total"]) if "shmrec_looks_total" in metrics else None,
-                "longest_look_ms": 1000 * float(metrics["shmrec_look_longest_seconds"])
-                if "shmrec_look_longest_seconds" in metrics else None,
+                "memory_limit_bytes": control_group(self.place.pid, "memory", "memory.limit_in_bytes", "memory.max"),
+                "peak_charged_bytes": control_group(self.place.pid, "memory", "memory.max_usage_in_bytes", "memory.peak"),
                 "metrics": {name: float(value) for name, value in metrics.items()}}
 
     def measure(self):
@@ -285,9 +375,11 @@ class Load:
         start = time.monotonic()
         try:
             self.crowd()
-            to_bundle = self.wait_for_bundles()
+            self.wait_for_bundles()
+            names = self.bundles_of_ends()
             seconds = time.monotonic() - start
             figures = self.sidecar_figures(seconds)
+            application_cpu = self.place.application_cpu_seconds()
             stop.set()
             parts = [results.get(timeout=90) for _ in helpers]
         finally:
@@ -298,28 +390,31 @@ class Load:
                 helper.join(timeout=5)
                 helper.kill()
         self.verify()
-        return self.report(seconds, to_bundle, figures, parts)
+        return self.report(seconds, self.seconds_to_bundle(names), figures, application_cpu, parts)
 
-    def report(self, seconds, to_bundle, sidecar, parts):
+    def report(self, seconds, to_bundle, sidecar, application_cpu, parts):
         of = lambda kind: [figures for name, figures in parts if name == kind]
         health = of("health")[0]
-        missing = [pid for pid, value in to_bundle.items() if value is None or value > self.options.within]
-        self.failures += ["no bundle within %g s of the run of launcher %d" % (self.options.within, pid) for pid in missing]
+        missing = [status for status, value in to_bundle.items() if value is None or value > self.options.within]
+        self.failures += ["no bundle within %g s of the run that ended with %d" % (self.options.within, status)
+                          for status in missing]
         self.failures += ["left behind in the spool: " + os.path.basename(path) for path in self.runs_left()]
         self.failures += health["bad"][:5]
         errors = sum(figures["errors"] for figures in of("client") + of("slow"))
         if errors:
             self.failures.append("%d downloads failed: %s" % (
                 errors, sorted({text for figures in of("client") + of("slow") for text in figures["messages"]})))
-        crowd = open(self.top + "/output-1").read().split("children ")[-1].split()
+        crowd = open(self.top + "/output-%d" % FIRST_STATUS).read().split("children ")[-1].split()
         return {
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "machine": machine(),
-            "options": {name: value for name, value in vars(self.options).items() if name not in ("json", "programs")},
+            "options": {name: value for name, value in vars(self.options).items() if name not in ("json", "pod", "programs")},
+            "in_pod": self.options.pod is not None, "load_average": os.getloadavg()[0],
+            "application_cpu_seconds": application_cpu,
             "seconds": seconds, "children": int(crowd[0]), "crashed": int(crowd[2]), "accesses": int(crowd[4]),
             "highest": int(crowd[6]), "failed_runs": len(self.ended), "bundles": len(self.appeared),
             "bundle_bytes": sum(os.path.getsize(path) for path in glob.glob(self.top + "/store/*.shmrec.tar.zst")),
             "seconds_to_bundle": sorted(value for value in to_bundle.values() if value is not None),
-            "seconds_to_bundle_of_crowd": list(to_bundle.values())[-1],
+            "seconds_to_bundle_of_crowd": to_bundle[FIRST_STATUS],
             "downloads": sum(figures["downloads"] for figures in of("client") + of("slow")),
             "download_bytes_per_second": sum(figures["bytes"] / figures["seconds"] for figures in of("client") + of("slow")),
             "slow_client_bytes_per_second": sum(figures["bytes"] / figures["seconds"] for figures in of("slow")),
@@ -330,20 +425,30 @@ class Load:
             if run.poll() is None:
                 run.terminate()
                 run.wait()
-        if self.sidecar and self.sidecar.poll() is None:
-            self.sidecar.terminate()
-            try:
-                if self.sidecar.wait(timeout=40) != 0:
-                    self.failures.append("the sidecar ended with %d" % self.sidecar.returncode)
-            except subprocess.TimeoutExpired:
-                self.sidecar.kill()
-        if keep:
+        status = self.place.stop_sidecar()
+        if status != 0:
+            self.failures.append("the sidecar does not end in order: %s" % status)
+        if keep or self.failures:
             print("files: " + self.top, file=sys.stderr)
         else:
-            shutil.rmtree(self.top, ignore_errors=True)
+            self.place.remove()
 
 
 # ---- What is printed -----------------------------------------------------------------------------
+
+def control_group(pid, controller, name_v1, name_v2):
+    """The first number in a file of the process's control group; None: no limit, or not to be had."""
+    for line in open("/proc/%d/cgroup" % pid):
+        _, controllers, path = line.strip().split(":", 2)
+        if controller not in controllers.split(",") and controllers:
+            continue
+        place = "/sys/fs/cgroup%s/%s" % (path, name_v2) if not controllers else \
+            "/sys/fs/cgroup/%s%s/%s" % (controllers, path, name_v1)
+        if os.path.exists(place):
+            numbers = [int(word) for word in open(place).read().split() if word.isdigit()]
+            return numbers[0] if numbers and numbers[0] < 1 << 60 else None
+    return None
+
 
 def machine():
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
@@ -360,10 +465,11 @@ def spread(values, unit):
 
 
 def table(figures):
-    sidecar, mib = figures["sidecar"], 1 << 20
+    sidecar, options, mib = figures["sidecar"], figures["options"], 1 << 20
     rows = [
-        ("Crowd", "%d processes at a time, %d in all, %d crashed, %s accesses" % (
-            figures["highest"], figures["children"], figures["crashed"], format(figures["accesses"], ","))),
+        ("Crowd", "%d processes at a time, %d in all, %d crashed, %s accesses, %.0f %% of those asked for" % (
+            figures["highest"], figures["children"], figures["crashed"], format(figures["accesses"], ","),
+            100 * figures["accesses"] / (options["processes"] * options["rate"] * options["seconds"]))),
         ("Failed runs", "%d, left behind: %d" % (
             figures["failed_runs"], sum("left behind" in text for text in figures["failures"]))),
         ("Bundles", "%d, %.1f MiB" % (figures["bundles"], figures["bundle_bytes"] / mib)),
@@ -375,13 +481,18 @@ def table(figures):
         ("`/healthz`", spread(figures["health_ms"]["/healthz"], "ms")),
         ("`/readyz`", spread(figures["health_ms"]["/readyz"], "ms")),
         ("Sidecar's CPU time", "%.1f s in %.0f s (%.0f %% of one processor)" % (
-            sidecar["cpu_seconds"], figures["seconds"], sidecar["cpu_percent"])),
+            sidecar["cpu_seconds"], figures["seconds"], sidecar["cpu_percent"])
+         + (", %.2f of the application's" % (sidecar["cpu_seconds"] / figures["application_cpu_seconds"])
+            if figures["application_cpu_seconds"] else "")),
         ("Sidecar's peak RSS", "%.1f MiB, without pages of files %.1f MiB" % (
             sidecar["peak_rss_bytes"] / mib, sidecar["peak_anonymous_bytes"] / mib)),
     ]
-    if sidecar["looks"] is not None:
-        rows.append(("Looks at the spool", "%d, the longest %.0f ms" % (sidecar["looks"], sidecar["longest_look_ms"] or 0)))
-    print("%s, %s\n\n| | |\n|---|---|" % (figures["machine"], figures["date"]))
+    if figures["in_pod"]:
+        limit, peak = sidecar["memory_limit_bytes"], sidecar["peak_charged_bytes"]
+        rows.append(("Memory charged to its container", "at most %s MiB, limit %s" % (
+            "?" if peak is None else peak // mib, "none" if limit is None else "%d MiB" % (limit // mib))))
+    print("%s, %s, load average %.1f\n\n| | |\n|---|---|" % (
+        figures["machine"], figures["date"], figures["load_average"]))
     for row in rows:
         print("| %s | %s |" % row)
 
