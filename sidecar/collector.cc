@@ -309,9 +309,7 @@ void Collector::on_made(const BundleJob& job, const Result<StoredBundle>& outcom
       pause(run);
     }
   }
-  const auto stored = store_.list();
-  engine_.set_kept(static_cast<size_t>(std::count_if(
-      stored.begin(), stored.end(), [](const StoredBundle& bundle) { return bundle.info.keep; })));
+  engine_.count_kept(store_.list());
   look();
 }
 
@@ -448,6 +446,7 @@ Result<std::optional<Operation>> Collector::start_bundle(const BundleRequest& re
   Run& run = found->second;
   Event event = event_of(run, Event::Type::kRequest);
   event.text = request.trigger;
+  event.from_spool = request.from_spool;
   std::optional<Decision> decision = engine_.on_event(event);
   if (!decision) return std::optional<Operation>();
   const std::optional<Operation> operation = bundler_->add_request({*decision, false, "", Clock::now()});

@@ -378,6 +378,7 @@ std::vector<Rule> Config::default_rules() {
   Rule requests;
   requests.name = "requests";
   requests.trigger.request = true;
+  requests.limit = {60, 3600};
   return {crashes, failures, requests};
 }
 

@@ -45,7 +45,7 @@ struct Config {
   bool join = true;  // containers that start while others record join their run
 
   // A bundle of every run that fails and of every process that a signal ends, at most ten an hour,
-  // and of what is asked for.
+  // and of what is asked for, at most sixty.
   static std::vector<Rule> default_rules();
 };
 

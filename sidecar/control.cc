@@ -42,6 +42,7 @@ bool is_line(const std::string& text) {
 
 ordered_json trigger(Service& service, const ordered_json& request) {
   BundleRequest wanted;
+  wanted.from_spool = true;
   wanted.run = text_of(request, "run");
   if (const std::string why = text_of(request, "trigger"); !why.empty()) wanted.trigger = why;
   if (!is_line(wanted.run) || !is_line(wanted.trigger))
@@ -49,7 +50,7 @@ ordered_json trigger(Service& service, const ordered_json& request) {
                    " bytes or has control characters");
   const auto started = service.start_bundle(wanted);
   if (!started) return refusal(started.error().message);
-  if (!*started) return {{"ok", false}, {"busy", true}, {"error", "busy; ask again later"}};
+  if (!*started) return {{"ok", false}, {"busy", true}, {"error", "too many bundles wait or were asked for"}};
   return {{"ok", true}, {"operation", (*started)->id}};
 }
 

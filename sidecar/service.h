@@ -45,6 +45,7 @@ struct BundleInfo {
 struct BundleRequest {
   std::string run;        // "" : the newest that is recording, else the newest
   std::string trigger = "on demand";
+  bool from_spool = false;  // by the control socket, which recorded programs reach too
 };
 
 struct Operation {
@@ -90,7 +91,7 @@ class Service {
   virtual std::vector<BundleInfo> bundles() const = 0;
   virtual Result<OpenedFile> open_bundle(const std::string& name) const = 0;
   virtual Result<> remove_bundle(const std::string& name) = 0;
-  // Nothing: busy, ask again later.
+  // Nothing: too many wait or were asked for; ask again later.
   virtual Result<std::optional<Operation>> start_bundle(const BundleRequest& request) = 0;
   virtual std::optional<Operation> operation(const std::string& id) const = 0;
   virtual std::vector<Metric> metrics() const = 0;

@@ -227,7 +227,7 @@ Reply ArtefactSite::create(const Call& call) {
   const auto started = service_.start_bundle(*request);
   if (!started) return error_reply(started.error(), 400);
   if (!*started) {
-    Reply reply = problem(429, "Another bundle is being made; ask again later.");
+    Reply reply = problem(429, "Too many bundles wait or were asked for; ask again later.");
     reply.headers.emplace_back("Retry-After", kBusyRetrySeconds);
     return reply;
   }

@@ -42,15 +42,15 @@ void RuleEngine::restore(const std::vector<StoredBundle>& bundles, const Moment&
   for (const StoredBundle& bundle : bundles) {
     int64_t then = 0;
     if (__builtin_sub_overflow(monotonic_ns, age_ns(bundle.made, now), &then)) continue;
-    fired_[bundle.info.rule].push_back(then);
-    kept_ += bundle.info.keep;
+    // Which way a request came is not on record: it counts both ways, rather than not at all.
+    for (const bool from_spool : {false, true})
+      if (limited_.contains(bundle.info.rule)) fired_[{bundle.info.rule, from_spool}].push_back(then);
     if (bundle.failure.empty()) continue;
     int64_t& seen = failures_.try_emplace({bundle.command, bundle.container, bundle.failure}, then)
                         .first->second;
     seen = std::max(seen, then);
   }
-  // Rules that are no more have no limit to keep.
-  std::erase_if(fired_, [&](const auto& entry) { return !limited_.contains(entry.first); });
+  count_kept(bundles);
   for (auto& [rule, times] : fired_) std::sort(times.begin(), times.end());
 }
 
@@ -68,7 +68,8 @@ std::optional<Decision> RuleEngine::on_event(const Event& event) {
 
   const FailureKey key{event.command, event.container, failure_of(event)};
   const bool first = is_first(key, now_);
-  if (!within_limit(*chosen, now_)) {
+  std::deque<int64_t>& times = fired_[{chosen->name, event.from_spool}];
+  if (!within_limit(*chosen, times, now_)) {
     ++limited_[chosen->name];
     // A loop goes on while it fails, bundles or not. But a first failure that the limit swallowed
     // leaves its place to the next one.
@@ -79,22 +80,37 @@ std::optional<Decision> RuleEngine::on_event(const Event& event) {
                     .run = event.run,
                     .reason = reason_of(event),
                     .failure = std::get<2>(key),
-                    .keep = first && kept_ < keep_.most,
+                    .keep = first && has_place({chosen->name, std::get<2>(key)}),
+                    .from_spool = event.from_spool,
                     .egress = chosen->egress,
                     .hooks = chosen->hooks,
                     .command = event.command,
                     .container = event.container,
                     .monotonic_ns = now_};
   see(key, now_);
-  if (chosen->limit.count > 0) fired_[chosen->name].push_back(now_);
-  kept_ += decision.keep;
+  if (chosen->limit.count > 0) times.push_back(now_);
+  if (decision.keep) ++kept_[{decision.rule, decision.failure}];
   return decision;
 }
 
+void RuleEngine::count_kept(const std::vector<StoredBundle>& bundles) {
+  kept_.clear();
+  for (const StoredBundle& bundle : bundles)
+    if (bundle.info.keep) ++kept_[{bundle.info.rule, bundle.failure}];
+}
+
+bool RuleEngine::has_place(const Alike& alike) const {
+  size_t all = 0;
+  for (const auto& [kind, bundles] : kept_) all += bundles;
+  const auto known = kept_.find(alike);
+  return all < keep_.most && (known == kept_.end() || known->second < keep_.most_alike);
+}
+
 void RuleEngine::withdraw(const Decision& decision) {
-  take_back(fired_[decision.rule], decision.monotonic_ns);
+  take_back(fired_[{decision.rule, decision.from_spool}], decision.monotonic_ns);
   if (!decision.keep) return;
-  kept_ -= std::min<size_t>(kept_, 1);
+  size_t& kept = kept_[{decision.rule, decision.failure}];
+  kept -= std::min<size_t>(kept, 1);
   failures_.erase({decision.command, decision.container, decision.failure});
 }
 
@@ -112,9 +128,8 @@ bool RuleEngine::readiness_strikes(const Rule& rule, const Event& event) {
   return failures == rule.trigger.readiness->failures;
 }
 
-bool RuleEngine::within_limit(const Rule& rule, int64_t now) {
+bool RuleEngine::within_limit(const Rule& rule, std::deque<int64_t>& times, int64_t now) {
   if (rule.limit.count == 0) return true;
-  std::deque<int64_t>& times = fired_[rule.name];
   drop_old(times, now, rule.limit.window_s);
   return times.size() < rule.limit.count;
 }

@@ -26,6 +26,7 @@ struct Decision {
   std::string reason;   // CreateBundleOptions::trigger
   std::string failure;  // BundleFacts::failure
   bool keep = false;    // the first failure of a crash loop
+  bool from_spool = false;  // Event::from_spool
   std::vector<std::string> egress, hooks;
   std::string command, container;
   int64_t monotonic_ns = 0;
@@ -36,8 +37,12 @@ struct KeepOptions {
   // long.
   int64_t window_s = 24 * 3600;
   // Kept bundles in the store; further firsts are made, but may go again. A workload that fails in
-  // ever new ways must not fill the store with what retention cannot drop.
+  // ever new ways must not fill the store with what retention cannot drop. None is given up for a
+  // newer one: what was there before the workload began to fail on purpose stays.
   size_t most = 16;
+  // Of them with the same rule and failure. Commands whose arguments differ each time make each
+  // failure a first one; they leave places to other failures.
+  size_t most_alike = 4;
 };
 
 class RuleEngine {
@@ -52,8 +57,8 @@ class RuleEngine {
 
   // The bundle to be made, if any.
   std::optional<Decision> on_event(const Event& event);
-  // How many kept bundles the store has now: after some were removed.
-  void set_kept(size_t bundles) { kept_ = bundles; }
+  // Which of them are kept now: after some were made or removed.
+  void count_kept(const std::vector<StoredBundle>& bundles);
   // The bundle could not be made: as if it had not been decided.
   void withdraw(const Decision& decision);
 
@@ -63,17 +68,20 @@ class RuleEngine {
  private:
   using FailureKey = std::tuple<std::string, std::string, std::string>;  // command, container, kind
 
+  using Alike = std::pair<std::string, std::string>;                      // rule, kind
+
   bool readiness_strikes(const Rule& rule, const Event& event);
-  bool within_limit(const Rule& rule, int64_t now);
+  bool within_limit(const Rule& rule, std::deque<int64_t>& times, int64_t now);
+  bool has_place(const Alike& alike) const;
   bool is_first(const FailureKey& key, int64_t now);
   void see(const FailureKey& key, int64_t now);
 
   std::vector<Rule> rules_;
   KeepOptions keep_;
   int64_t now_ = INT64_MIN;
-  std::map<std::string, std::deque<int64_t>> fired_;  // by rule, oldest first
+  std::map<std::pair<std::string, bool>, std::deque<int64_t>> fired_;  // by rule and from_spool, oldest first
   std::map<FailureKey, int64_t> failures_;            // when last seen
-  size_t kept_ = 0;
+  std::map<Alike, size_t> kept_;
   std::map<std::pair<std::string, std::string>, int> not_ready_;  // by rule and run: in a row
   std::map<std::string, uint64_t> limited_;
 };

@@ -44,7 +44,8 @@ struct Trigger {
   bool request = false;  // HTTP, `shmrec trigger`
 };
 
-// At most `count` bundles in any `window_s` seconds. 0: no limit.
+// At most `count` bundles in any `window_s` seconds. 0: no limit. Requests that come by way of the
+// spool count apart: whoever can write there must not use up what is for people.
 struct RateLimit {
   uint32_t count = 0;
   int64_t window_s = 0;
@@ -80,6 +81,7 @@ struct Event {
   std::string run, command, executable, container;
   int number = 0;
   bool succeeded = false;
+  bool from_spool = false;  // kRequest: over the control socket, which recorded programs reach too
   std::string text;
 };
 

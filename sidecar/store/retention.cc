@@ -6,6 +6,7 @@ namespace shmrec::sidecar {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
+constexpr ptrdiff_t kSpared = 4;  // of those about no failure
 
 class Planner {
  public:
@@ -64,8 +65,13 @@ class Planner {
     left_.erase(left_.begin() + static_cast<ptrdiff_t>(i));
   }
   bool drop_oldest() {
-    const auto oldest = std::find_if(left_.begin(), left_.end(),
-                                     [](const StoredBundle& bundle) { return !bundle.info.keep; });
+    const auto wished = [](const StoredBundle& bundle) {
+      return bundle.failure.empty() && !bundle.info.keep;
+    };
+    auto oldest = std::find_if(left_.begin(), left_.end(), wished);
+    if (std::count_if(oldest, left_.end(), wished) <= kSpared)
+      oldest = std::find_if(left_.begin(), left_.end(),
+                            [](const StoredBundle& bundle) { return !bundle.info.keep; });
     if (oldest == left_.end()) return false;
     drop(static_cast<size_t>(oldest - left_.begin()));
     return true;

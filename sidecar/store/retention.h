@@ -2,9 +2,11 @@
 //
 // Invariants
 //  1. A bundle with `keep` (the first failure of a crash loop) never goes.
-//  2. Of the others the oldest go first. The order is that of arrival, not of the clock: after the
+//  2. Of the others those go first that are about no failure: they were made by request, mark or
+//     file, as often as somebody liked. But for the newest four, so that who asked gets his bundle.
+//  3. Of each kind the oldest go first. The order is that of arrival, not of the clock: after the
 //     clock was set back, the newest bundle is not the oldest.
-//  3. Nothing goes in vain: a limit that cannot be met is said to be, with what to do.
+//  4. Nothing goes in vain: a limit that cannot be met is said to be, with what to do.
 #pragma once
 
 #include <cstdint>

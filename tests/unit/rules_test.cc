@@ -25,6 +25,17 @@ Rule rule(const std::string& name, Trigger trigger, RateLimit limit = {}) {
   return {.name = name, .trigger = std::move(trigger), .limit = limit};
 }
 
+StoredBundle stored(const std::string& rule, const Event& event, int64_t wall_s, bool keep) {
+  StoredBundle bundle;
+  bundle.info.rule = rule;
+  bundle.info.keep = keep;
+  bundle.command = event.command;
+  bundle.container = event.container;
+  bundle.failure = failure_of(event);
+  bundle.made.wall_ns = wall_s * kSecond;
+  return bundle;
+}
+
 // ---- Matching -----------------------------------------------------------------------------------
 
 TEST(Rules, FilterMatchesAllThatIsGiven) {
@@ -197,7 +208,7 @@ TEST(RuleEngine, SuccessAndRequestsAreNeverKept) {
 }
 
 TEST(RuleEngine, AWorkloadThatFailsInEverNewWaysCannotFillTheStore) {
-  RuleEngine engine({rule("r", {.exit_nonzero = true})}, {.most = 4});
+  RuleEngine engine({rule("r", {.exit_nonzero = true})}, {.most = 4, .most_alike = 4});
   size_t kept = 0;
   for (int i = 0; i < 5000; ++i) {
     Event next = event(Type::kExit, 1, i);
@@ -205,9 +216,43 @@ TEST(RuleEngine, AWorkloadThatFailsInEverNewWaysCannotFillTheStore) {
     kept += engine.on_event(next)->keep;
   }
   EXPECT_EQ(kept, 4u);
-  engine.set_kept(3);  // somebody removed one
+  const StoredBundle one = stored("r", event(Type::kExit, 1), 0, true);
+  engine.count_kept({one, one, one});  // somebody removed one
   EXPECT_TRUE(engine.on_event(event(Type::kExit, 2, 6000))->keep);
   EXPECT_FALSE(engine.on_event(event(Type::kExit, 3, 6001))->keep);
+}
+
+TEST(RuleEngine, CommandsThatDifferEachTimeLeavePlacesToOtherFailures) {
+  RuleEngine engine({rule("crashes", {.any_signal = true}), rule("failures", {.exit_nonzero = true})});
+  size_t kept = 0;
+  for (int i = 0; i < 100; ++i) {
+    Event next = event(Type::kSignal, 11, i);
+    next.command = "worker --job=" + std::to_string(i);
+    kept += engine.on_event(next)->keep;
+  }
+  EXPECT_EQ(kept, 4u);
+  EXPECT_TRUE(engine.on_event(event(Type::kSignal, 6, 200))->keep) << "another failure";
+  EXPECT_TRUE(engine.on_event(event(Type::kExit, 1, 201))->keep) << "another rule";
+}
+
+TEST(RuleEngine, RequestsFromTheSpoolDoNotUseUpWhatIsForPeople) {
+  const std::vector<Rule> rules{rule("r", {.request = true}, {.count = 2, .window_s = 60})};
+  RuleEngine engine(rules);
+  Event flood = event(Type::kRequest, 0, 1);
+  flood.from_spool = true;
+  EXPECT_TRUE(engine.on_event(flood));
+  const auto second = engine.on_event(flood);
+  EXPECT_FALSE(engine.on_event(flood));
+  EXPECT_TRUE(engine.on_event(event(Type::kRequest, 0, 1)));
+  engine.withdraw(*second);
+  EXPECT_TRUE(engine.on_event(flood));
+  EXPECT_TRUE(engine.on_event(event(Type::kRequest, 0, 1)));
+  EXPECT_FALSE(engine.on_event(event(Type::kRequest, 0, 1)));
+
+  RuleEngine restarted(rules);
+  const StoredBundle made = stored("r", flood, 0, false);
+  restarted.restore({made, made}, {.wall_ns = 0}, 0);
+  EXPECT_FALSE(restarted.on_event(flood)) << "a restart lets no more through";
 }
 
 TEST(RuleEngine, BundleThatCouldNotBeMadeDoesNotCount) {
@@ -235,17 +280,6 @@ TEST(RuleEngine, ReadinessStrikesOnceAfterFailuresInARow) {
 }
 
 // ---- Restart ------------------------------------------------------------------------------------
-
-StoredBundle stored(const std::string& rule, const Event& event, int64_t wall_s, bool keep) {
-  StoredBundle bundle;
-  bundle.info.rule = rule;
-  bundle.info.keep = keep;
-  bundle.command = event.command;
-  bundle.container = event.container;
-  bundle.failure = failure_of(event);
-  bundle.made.wall_ns = wall_s * kSecond;
-  return bundle;
-}
 
 TEST(RuleEngine, RestartKeepsLimitsAndFirstFailures) {
   const auto rules = [] {

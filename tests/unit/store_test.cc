@@ -429,6 +429,35 @@ TEST(Retention, FirstFailureNeverGoes) {
   EXPECT_EQ(plan(bundles, {.free_bytes = 20}, 0, 0).drop, (Names{"b", "c"}));
 }
 
+TEST(Retention, WhatWasAskedForGoesBeforeFailuresButForTheNewest) {
+  std::vector<StoredBundle> bundles;
+  for (uint64_t i = 0; i < 6; ++i) {
+    bundles.push_back(old("crash" + std::to_string(i), 2 * i, 10));
+    bundles.back().failure = "signal 11";
+    bundles.push_back(old("asked" + std::to_string(i), 2 * i + 1, 10));
+  }
+  EXPECT_EQ(plan(bundles, {.count = 10}).drop, (Names{"asked0", "asked1"}));
+  EXPECT_EQ(plan(bundles, {.count = 8}).drop, (Names{"asked0", "asked1", "crash0", "crash1"}));
+  EXPECT_EQ(plan(bundles, {.bytes = 1}).drop.size(), 12u);
+}
+
+// However often a workload asks for bundles, the evidence of failures stays.
+TEST(Retention, RequestsWithoutEndPushOutFourFailuresAtMost) {
+  std::vector<StoredBundle> bundles;
+  for (uint64_t i = 0; i < 50; ++i) {
+    bundles.push_back(old("crash" + std::to_string(i), i, 10));
+    bundles.back().failure = "signal 11";
+  }
+  for (uint64_t i = 50; i < 500; ++i) {
+    bundles.push_back(old("asked" + std::to_string(i), i, 10));
+    for (const std::string& name : plan(bundles, {.count = 50}).drop)
+      std::erase_if(bundles, [&](const StoredBundle& bundle) { return bundle.info.name == name; });
+    ASSERT_EQ(bundles.back().sequence, i) << "who asked gets it";
+  }
+  EXPECT_EQ(bundles.size(), 50u);
+  EXPECT_EQ(std::count_if(bundles.begin(), bundles.end(), [](const auto& b) { return !b.failure.empty(); }), 46);
+}
+
 TEST(Retention, KeptBundlesBeyondTheLimitAreSaidToBe) {
   const auto over = plan({old("first", 1, 10, 0, true), old("b", 2, 10)}, {.bytes = 5});
   EXPECT_EQ(
