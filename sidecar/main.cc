@@ -178,7 +178,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--listen", arguments.listen, "Artefact server: HOST:PORT, unix:/PATH or none");
   app.add_option("--token-file", arguments.token_file, "Bearer token of the artefact server");
   app.add_flag("--no-auth", arguments.no_auth, "Serve artefacts to whoever reaches the address");
-  app.add_option("--health-listen", arguments.health_listen, "Health server: HOST:PORT or none");
+  app.add_option("--health-listen", arguments.health_listen, "Health server: HOST:PORT, unix:/PATH or none");
 }
 
 int main_of(int argc, char** argv) {
