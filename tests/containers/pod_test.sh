@@ -87,7 +87,7 @@ plugin() {
 }
 
 plugin bundles pod/web >"$work/bundles" || fail "kubectl shmrec bundles"
-grep -q '"trigger": *"exit 1"' "$work/bundles" || { cat "$work/bundles"; fail "no bundle for exit 1"; }
+grep -q ' exit 1$' "$work/bundles" || { cat "$work/bundles"; fail "no bundle for exit 1"; }
 mkdir "$work/pull"
 cd "$work/pull"
 plugin pull pod/web >name 2>verified || { cat verified; fail "kubectl shmrec pull"; }

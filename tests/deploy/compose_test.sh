@@ -8,7 +8,7 @@ set -euo pipefail
 programs=$1
 work=/nowhere pod=shmrec-compose
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck disable=SC1091
+# shellcheck disable=SC1091,SC2154
 . "$here/../containers/pod.sh"
 skip_unless_possible
 command -v docker-compose >/dev/null || { echo "skipped: needs docker-compose"; exit 77; }
