@@ -875,6 +875,9 @@ TEST_F(FutexAccess, WaiterNoticesThatTheOwnerIsKilled) {
   reaper.join();
 }
 
+// Not shorter, and longer only by what a busy machine adds.
+bool lasts(int64_t ms, int64_t expected) { return ms >= expected - 1 && ms < expected + 1000; }
+
 TEST_F(FutexAccess, SlicedWaitKeepsTheProgramsTimeout) {
   const uint32_t value = uint32_t(getppid());
   at(64) = value;
@@ -882,7 +885,7 @@ TEST_F(FutexAccess, SlicedWaitKeepsTheProgramsTimeout) {
   const timespec relative = {0, 130'000'000};
   int64_t start = now_ms();
   EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT, value, &relative), -ETIMEDOUT);
-  EXPECT_NEAR(double(now_ms() - start), 130, 30);
+  EXPECT_TRUE(lasts(now_ms() - start, 130));
   EXPECT_EQ(rounds, 3);
   for (const int clock : {CLOCK_MONOTONIC, CLOCK_REALTIME}) {
     timespec end;
@@ -894,7 +897,7 @@ TEST_F(FutexAccess, SlicedWaitKeepsTheProgramsTimeout) {
     EXPECT_EQ(call(SYS_futex, view + 64, FUTEX_WAIT_BITSET | flag, value, &end, 0,
                    FUTEX_BITSET_MATCH_ANY),
               -ETIMEDOUT);
-    EXPECT_NEAR(double(now_ms() - start), 80, 30);
+    EXPECT_TRUE(lasts(now_ms() - start, 80));
     EXPECT_EQ(rounds, 2);
   }
   const timespec past = {1, 0}, bad = {0, -1};

@@ -219,7 +219,7 @@ def test_all_killed(setting):
 def test_crash_in_a_run_that_goes_on(setting):
     setting.start_sidecar()
     run = setting.run("sh", "-c", "sh -c 'kill -ABRT $$'; exec sleep 60", wait=False)
-    wait_for("bundle", setting.bundles)
+    wait_for("bundle", setting.listed)
     if "signal 6" not in setting.listed()[0]["trigger"] or not setting.runs():
         raise Failed("%s, runs %s" % (setting.listed(), setting.runs()))
     setting.shmrec("bundle", "verify", setting.bundles()[0])
@@ -272,7 +272,7 @@ def test_two_launchers_in_one_run(setting):
     first = setting.run_sleep()
     second = setting.run("sh", "-c", "sleep 1; exit 9", wait=False)
     second.wait(timeout=30)
-    wait_for("bundle", setting.bundles)
+    wait_for("bundle", setting.listed)
     if len(setting.runs()) != 1 or "exit 9" not in setting.listed()[0]["trigger"]:
         raise Failed("%s, runs %s" % (setting.listed(), setting.runs()))
     listing = setting.shmrec("ls", setting.bundles()[0])
@@ -291,7 +291,7 @@ def test_out_of_memory(setting):
     # The line that the launcher writes when its cgroup's counter rises (launcher.oom_test).
     with open(setting.runs()[0] + "/events.jsonl", "a") as events:
         events.write('{"time":"2026-01-01T00:00:00Z","type":"oom","count":1}\n')
-    wait_for("bundle", setting.bundles)
+    wait_for("bundle", setting.listed)
     if "memory" not in setting.listed()[0]["trigger"]:
         raise Failed("%s" % setting.listed())
     run.terminate()
@@ -310,7 +310,7 @@ def test_mark(setting):
                "time.sleep(60)")
     library = glob.glob(os.path.dirname(BIN) + "/lib/libshmrec.so*")[0]
     run = setting.run(sys.executable, "-c", program, library, wait=False)
-    wait_for("bundle", setting.bundles)
+    wait_for("bundle", setting.listed)
     if "phase-2" not in setting.listed()[0]["trigger"] or len(setting.listed()) != 1:
         raise Failed("%s" % setting.listed())
     run.terminate()
@@ -345,9 +345,9 @@ def test_file_and_readiness(setting):
     if setting.bundles():
         raise Failed("a bundle, and nothing has happened: %s" % setting.listed())
     open(setting.top + "/please", "w").close()
-    wait_for("bundle of the touched file", lambda: len(setting.bundles()) == 1)
+    wait_for("bundle of the touched file", lambda: len(setting.listed()) == 1)
     Unwell.status = 503
-    wait_for("bundle of the failed readiness", lambda: len(setting.bundles()) == 2)
+    wait_for("bundle of the failed readiness", lambda: len(setting.listed()) == 2)
     if sorted(bundle["rule"] for bundle in setting.listed()) != ["broken", "touched"]:
         raise Failed("%s" % setting.listed())
     server.shutdown()
