@@ -1,11 +1,13 @@
 #include "recording/run_follower.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "recording/bundle_files.h"
@@ -189,6 +191,7 @@ void LogFollower::see(uint32_t index, const ProcessEntry& entry) {
     process.process = index;
     process.id = recording_id(entry.id_high, entry.id_low);
     process.pid = entry.pid;
+    process.pid_namespace = entry.pid_namespace;
     processes_.push_back(std::move(process));
     seen_.push_back({.start_tsc = entry.start_tsc});
     by_pid_[entry.pid].push_back(known->second);
@@ -239,35 +242,33 @@ void LogFollower::settle(bool last, std::vector<RunFact>& facts) {
   }
 }
 
-// The newest recording of a pid that had started by then: pids are used again.
-std::optional<size_t> LogFollower::newest_of(int32_t pid, uint64_t tsc) const {
-  constexpr size_t kLookedAt = 16;
-  const auto known = by_pid_.find(pid);
+// The newest recording of a pid that had started by then: pids are used again, and containers that
+// share a log each have their own.
+std::optional<size_t> LogFollower::newest_of(const PidSeen& seen) const {
+  constexpr size_t kLookedAt = 64;
+  const auto known = by_pid_.find(seen.pid);
   if (known == by_pid_.end()) return std::nullopt;
   const std::vector<size_t>& places = known->second;
   for (size_t i = 0; i < std::min(kLookedAt, places.size()); ++i) {
     const size_t place = places[places.size() - 1 - i];
-    if (seen_[place].start_tsc <= tsc) return place;
+    const uint64_t pid_namespace = processes_[place].pid_namespace;
+    const bool same = pid_namespace == seen.pid_namespace || pid_namespace == 0 || seen.pid_namespace == 0;
+    if (same && (seen.tsc == 0 || seen_[place].start_tsc <= seen.tsc)) return place;
   }
   return std::nullopt;
 }
 
-void LogFollower::child_exit(int32_t pid, int wait_status, uint64_t tsc,
-                             std::vector<RunFact>& facts) {
+void LogFollower::note_exit(const PidSeen& seen, int wait_status, std::vector<RunFact>& facts) {
   RunFact fact{.type = RunFact::Type::kChildExit,
-               .pid = pid,
-               .time_ns = time_of(tsc),
+               .pid = seen.pid,
+               .time_ns = time_of(seen.tsc),
                .wait_status = wait_status,
                .signal = signal_of(wait_status)};
-  const std::optional<size_t> place = newest_of(pid, tsc == 0 ? UINT64_MAX : tsc);
+  const std::optional<size_t> place = newest_of(seen);
   if (place) fact.process = processes_[*place].process;
   facts.push_back(std::move(fact));
   if (place && !seen_[*place].settled && seen_[*place].exit_known != kReplaced)
-    end(*place, end_by(wait_status), wait_status, tsc, facts);
-}
-
-void LogFollower::note_exit(int32_t pid, int wait_status, std::vector<RunFact>& facts) {
-  child_exit(pid, wait_status, 0, facts);
+    end(*place, end_by(wait_status), wait_status, seen.tsc, facts);
 }
 
 // ---- Journal
@@ -343,7 +344,9 @@ void LogFollower::take(const JournalEntry& entry, std::string text, std::vector<
     if (mark_names_.size() > kMaxMarkNames) mark_names_.pop_front();
     facts.push_back(std::move(fact));
   } else if (type == JournalType::kChildExit) {
-    child_exit(static_cast<int32_t>(entry.a), static_cast<int>(entry.b & 0xFFFF), entry.tsc, facts);
+    const uint64_t pid_namespace = process != nullptr ? process->pid_namespace : 0;
+    note_exit({static_cast<int32_t>(entry.a), pid_namespace, entry.tsc},
+              static_cast<int>(entry.b & 0xFFFF), facts);
   }
 }
 
@@ -376,8 +379,10 @@ void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) 
   if (event->text("type") == "oom") ++out_of_memory_;
   if (event->text("type") != "exit") return;
   const auto pid = event->number("pid"), status = event->number("status");
+  const int64_t tsc = std::max<int64_t>(0, event->number("tsc").value_or(0));
   if (pid && status && *pid > 0 && *pid <= INT32_MAX)
-    exits.push_back({static_cast<int32_t>(*pid), static_cast<int>(*status & 0xFFFF)});
+    exits.push_back({static_cast<int32_t>(*pid), static_cast<int>(*status & 0xFFFF),
+                     static_cast<uint64_t>(tsc)});
 }
 
 // ---- RunFollower --------------------------------------------------------------------------------
@@ -391,16 +396,52 @@ Result<RunFollower> RunFollower::open(const UniqueFd& run) {
   return follower;
 }
 
+void RunFollower::poll_launcher(const std::string& name, int directory, std::vector<Told>& told) {
+  const shmrec::UniqueFd events = open_untrusted(directory, "events.jsonl");
+  if (!events) return;
+  Launcher& launcher = launchers_[name];
+  const uint64_t before = launcher.events.out_of_memory();
+  Told one{.launcher = name, .exits = launcher.events.poll(events.get())};
+  one.out_of_memory = launcher.events.out_of_memory() > before;
+  if (one.exits.empty() && !one.out_of_memory) return;
+  if (!launcher.pid_namespace) launcher.pid_namespace = read_identity(directory).pid_namespace;
+  one.pid_namespace = *launcher.pid_namespace;
+  told.push_back(std::move(one));
+}
+
+void RunFollower::poll_launchers(std::vector<Told>& told) {
+  poll_launcher("", run_fd_.get(), told);
+  constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+  const int members = openat(run_fd_.get(), "members", kOpenDirectory);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(members < 0 ? nullptr : fdopendir(members), closedir);
+  if (!stream) return;
+  while (const dirent* entry = readdir(stream.get())) {
+    const std::string name = entry->d_name;
+    if (!Spool::valid_name(name)) continue;
+    if (!launchers_.contains(name) && launchers_.size() > Spool::kMaxMembers) continue;
+    const shmrec::UniqueFd member(openat(members, name.c_str(), kOpenDirectory));
+    if (member) poll_launcher(name, member.get(), told);
+  }
+}
+
+bool RunFollower::launchers_behind() const {
+  return std::any_of(launchers_.begin(), launchers_.end(),
+                     [](const auto& launcher) { return launcher.second.events.behind(); });
+}
+
 Result<std::vector<RunFact>> RunFollower::poll(bool run_over) {
-  // Before the log: what the launcher saw is then never told of a process not met yet.
-  if (!events_fd_) events_fd_ = open_untrusted(run_fd_.get(), "events.jsonl");
-  std::vector<EventsFollower::Exit> exits;
-  const uint64_t out_of_memory = events_.out_of_memory();
-  if (events_fd_) exits = events_.poll(events_fd_.get());
-  Result<std::vector<RunFact>> facts = log_.poll(log_fd_.get(), run_over && !events_.behind());
+  // Before the log: what a launcher saw is then never told of a process not met yet.
+  std::vector<Told> told;
+  poll_launchers(told);
+  Result<std::vector<RunFact>> facts = log_.poll(log_fd_.get(), run_over && !launchers_behind());
   if (!facts) return facts;
-  for (const EventsFollower::Exit& exit : exits) log_.note_exit(exit.pid, exit.wait_status, *facts);
-  if (events_.out_of_memory() > out_of_memory) facts->push_back({.type = RunFact::Type::kOutOfMemory});
+  for (const Told& one : told) {
+    const size_t first = facts->size();
+    for (const EventsFollower::Exit& exit : one.exits)
+      log_.note_exit({exit.pid, one.pid_namespace, exit.tsc}, exit.wait_status, *facts);
+    if (one.out_of_memory) facts->push_back({.type = RunFact::Type::kOutOfMemory});
+    for (size_t i = first; i < facts->size(); ++i) (*facts)[i].launcher = one.launcher;
+  }
   return facts;
 }
 

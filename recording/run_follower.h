@@ -2,11 +2,12 @@
 // many runs, and for whom reading the whole log each time would be too dear.
 //
 // A poll reads the log's header, the entries of processes that have not ended, and the journal from
-// where the last poll stopped; then the new lines of events.jsonl. All by pread, none of it mapped.
+// where the last poll stopped; and the new lines of each launcher's events.jsonl. All by pread, none
+// of it mapped.
 // Trust: the workload can write every byte of both files at any time. The layout is taken once and
 // checked against the file's size; counts are clamped to it; a poll handles a bounded number of
 // units and bytes, and `behind` says that more is there. Texts are printable and bounded.
-// Owner: the follower holds the files open, and with them their blocks when the run is removed.
+// Owner: the follower holds the log open, and with it its blocks when the run is removed.
 // Threads: one at a time for one follower.
 #pragma once
 
@@ -21,6 +22,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "recording/pid_lookup.h"
 #include "recording/shmlog_format.h"
 
 namespace shmrec::recording {
@@ -42,6 +44,8 @@ struct RunFact {
   int signal = 0;
   bool replaced = false;  // execve succeeded: the pid goes on as another recording
   std::string text;
+  // Who told: "" the log or the run's first launcher, else the name of one that joined (members/NAME).
+  std::string launcher;
 };
 
 struct FollowedProcess {
@@ -50,6 +54,7 @@ struct FollowedProcess {
   std::string id;  // "%08x-%04x"
   std::string name, executable;
   int32_t pid = 0;
+  uint64_t pid_namespace = 0;  // that `pid` counts in, 0: unknown
   End end = End::kNone;
   int wait_status = 0;    // of kExited and kKilled
   int fatal_signal = 0;   // it said that this signal is about to kill it
@@ -68,8 +73,8 @@ class LogFollower {
 
   // What is new. `last`: the run is over, so that nothing will be taken back any more.
   Result<std::vector<RunFact>> poll(int log, bool last);
-  // Somebody else (the launcher) saw `pid` end.
-  void note_exit(int32_t pid, int wait_status, std::vector<RunFact>& facts);
+  // Somebody else (a launcher) saw a process end.
+  void note_exit(const PidSeen& seen, int wait_status, std::vector<RunFact>& facts);
 
   // A time of CLOCK_MONOTONIC of the boot that the run is of, as nanoseconds since the epoch: as the wall
   // clock would say it if nobody had set it since the run began. 0: unknown.
@@ -103,10 +108,9 @@ class LogFollower {
   void take(const shmlog::JournalEntry& entry, std::string text, std::vector<RunFact>& facts);
   void announce_silent(std::vector<RunFact>& facts);
   void settle(bool last, std::vector<RunFact>& facts);
-  void child_exit(int32_t pid, int wait_status, uint64_t tsc, std::vector<RunFact>& facts);
   void end(size_t place, FollowedProcess::End end, int wait_status, uint64_t tsc,
            std::vector<RunFact>& facts);
-  std::optional<size_t> newest_of(int32_t pid, uint64_t tsc) const;
+  std::optional<size_t> newest_of(const PidSeen& seen) const;
   FollowedProcess* find(uint32_t process);
   int64_t time_of(uint64_t tsc) const;
 
@@ -126,12 +130,13 @@ class LogFollower {
   std::deque<std::string> mark_names_;
 };
 
-// The launcher's part: the exits in events.jsonl, and how often it saw memory run out.
+// A launcher's part: the exits in events.jsonl, and how often it saw memory run out.
 class EventsFollower {
  public:
   struct Exit {
     int32_t pid = 0;
     int wait_status = 0;
+    uint64_t tsc = 0;  // 0: unknown
   };
   std::vector<Exit> poll(int events);
   bool behind() const { return behind_; }
@@ -146,20 +151,36 @@ class EventsFollower {
   uint64_t out_of_memory_ = 0;
 };
 
-// Both, for a run directory.
+// The log and all its launchers, for a run directory.
 class RunFollower {
  public:
   // `run`: see Spool::open_run. Fails if there is no log yet.
   static Result<RunFollower> open(const UniqueFd& run);
 
   Result<std::vector<RunFact>> poll(bool run_over);
-  bool behind() const { return log_.behind() || events_.behind(); }
+  bool behind() const { return log_.behind() || launchers_behind(); }
   const LogFollower& log() const { return log_; }
 
  private:
-  UniqueFd run_fd_, log_fd_, events_fd_;
+  // In its own directory: that of the run, or one in members/. No descriptor is kept of them: there
+  // may be many, and most have nothing to say.
+  struct Launcher {
+    EventsFollower events;
+    std::optional<uint64_t> pid_namespace;  // 0: unknown
+  };
+  struct Told {
+    std::string launcher;
+    uint64_t pid_namespace = 0;
+    std::vector<EventsFollower::Exit> exits;
+    bool out_of_memory = false;
+  };
+  void poll_launchers(std::vector<Told>& told);
+  void poll_launcher(const std::string& name, int directory, std::vector<Told>& told);
+  bool launchers_behind() const;
+
+  UniqueFd run_fd_, log_fd_;
   LogFollower log_;
-  EventsFollower events_;
+  std::map<std::string, Launcher> launchers_;  // "" the first; at most Spool::kMaxMembers others
 };
 
 }  // namespace shmrec::recording

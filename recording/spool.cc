@@ -52,6 +52,14 @@ bool is_directory(int parent, const dirent& entry) {
          S_ISDIR(status.st_mode);
 }
 
+// Whether a file could not be opened because there is none, or something that is no file of a
+// launcher's. All else, want of descriptors or memory above all, says nothing about the run.
+bool is_no_file(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EINVAL || error == ENXIO;
+}
+
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
+
 // The whole of a small file; nothing, with errno set, if it cannot be read or is longer.
 std::optional<std::string> read_small(int directory, const char* name, size_t limit) {
   const UniqueFd file = open_untrusted(directory, name);
@@ -67,20 +75,11 @@ std::optional<std::string> read_small(int directory, const char* name, size_t li
 
 // ---- State --------------------------------------------------------------------------------------
 
-RunIdentity identity_in(int directory) {
-  RunIdentity identity;
-  const auto text = read_small(directory, "run.json", kMaxRunJsonBytes);
-  if (text) {
-    identity = parse_identity(*text);
-  } else {
-    identity.problem = "run.json: " + std::string(strerror(errno));
-  }
-  return identity;
-}
-
-// What end.json in the directory says; false if it is not there, or not whole.
-bool end_in(int directory, RunStatus& status) {
+// What end.json in the directory says; false if it is not there, or not whole. Nothing, with errno
+// set, if it cannot be told.
+std::optional<bool> end_in(int directory, RunStatus& status) {
   const auto end = read_small(directory, "end.json", kMaxEndJsonBytes);
+  if (!end && is_shortage(errno)) return std::nullopt;
   return end && parse_end(*end, status);
 }
 
@@ -90,9 +89,8 @@ bool end_in(int directory, RunStatus& status) {
 // errno set, if it cannot be told: want of descriptors must not make a run look over.
 std::optional<bool> run_is_over(int run, bool long_known, RunStatus& status) {
   const UniqueFd log = open_untrusted(run, "run.shmlog");
-  const bool none = !log && (errno == ENOENT || errno == ELOOP || errno == EINVAL);
-  if (!log && !none) return std::nullopt;
-  if (none) return long_known;
+  if (!log && !is_no_file(errno)) return std::nullopt;
+  if (!log) return long_known;
   char magic[sizeof(shmlog::kMagic)] = {};
   status.has_log = pread_all(log.get(), magic, sizeof magic, 0) == sizeof magic &&
                    memcmp(magic, shmlog::kMagic, sizeof magic) == 0;
@@ -176,6 +174,17 @@ UniqueFd open_untrusted(int directory, const char* name) {
   return fd;
 }
 
+RunIdentity read_identity(int directory) {
+  RunIdentity identity;
+  const auto text = read_small(directory, "run.json", kMaxRunJsonBytes);
+  if (text) {
+    identity = parse_identity(*text);
+  } else {
+    identity.problem = "run.json: " + std::string(strerror(errno));
+  }
+  return identity;
+}
+
 RunIdentity parse_identity(const std::string& text) {
   RunIdentity identity;
   const std::optional<FlatJson> json = flatten_json(text);
@@ -205,6 +214,8 @@ RunIdentity parse_identity(const std::string& text) {
   };
   for (const auto& row : kTexts) identity.*row.into = printable_text(*json, row.member);
   identity.launcher_pid = json->number("launcherPid").value_or(0);
+  identity.pid_namespace =
+      static_cast<uint64_t>(std::max<int64_t>(0, json->number("pidNamespace").value_or(0)));
   return identity;
 }
 
@@ -263,7 +274,7 @@ Result<UniqueFd> Spool::open_run(const std::string& name) const {
 Result<RunIdentity> Spool::identify(const std::string& name) const {
   const Result<UniqueFd> run = open_run(name);
   if (!run) return run.error();
-  RunIdentity identity = identity_in(run->get());
+  RunIdentity identity = read_identity(run->get());
   identity.name = name;
   return identity;
 }
@@ -275,9 +286,10 @@ Result<RunStatus> Spool::status(const std::string& name, bool long_known) const 
   // The lock first: the launcher writes end.json before it lets go.
   const std::optional<bool> over = run_is_over(run->get(), long_known, status);
   if (!over) return system_error(directory_ + "/" + name + "/run.shmlog");
-  const bool told = end_in(run->get(), status);
-  if (*over) status.state = told ? RunState::kEnded : RunState::kLost;
-  status.launcher_gone = *over || told;
+  const std::optional<bool> told = end_in(run->get(), status);
+  if (!told) return system_error(directory_ + "/" + name + "/end.json");
+  if (*over) status.state = *told ? RunState::kEnded : RunState::kLost;
+  status.launcher_gone = *over || *told;
   size_t entries = kMaxWalked;
   status.bytes = bytes_below(run->get(), 0, entries);
   return status;
@@ -287,17 +299,23 @@ Result<std::vector<RunMember>> Spool::members(const std::string& name) const {
   const Result<UniqueFd> run = open_run(name);
   if (!run) return run.error();
   std::vector<RunMember> all;
+  const std::string path = directory_ + "/" + name + "/members";
   const UniqueFd directory(openat(run->get(), "members", kOpenDirectory));
+  if (!directory && is_no_file(errno)) return all;
   const Directory stream = directory ? read_directory(directory.get()) : nullptr;
-  while (const dirent* entry = stream ? readdir(stream.get()) : nullptr) {
+  if (!stream) return system_error(path);
+  while (const dirent* entry = readdir(stream.get())) {
     if (!valid_name(entry->d_name)) continue;
     const UniqueFd member(openat(directory.get(), entry->d_name, kOpenDirectory));
+    if (!member && is_shortage(errno)) return system_error(path);
     if (!member) continue;
     if (all.size() == kMaxMembers) break;
-    all.push_back({identity_in(member.get()), std::nullopt});
-    all.back().identity.name = entry->d_name;
     RunStatus status;
-    if (end_in(member.get(), status)) all.back().end = status;
+    const std::optional<bool> told = end_in(member.get(), status);
+    if (!told) return system_error(path);
+    all.push_back({read_identity(member.get()), std::nullopt});
+    all.back().identity.name = entry->d_name;
+    if (*told) all.back().end = status;
   }
   std::sort(all.begin(), all.end(), [](const RunMember& a, const RunMember& b) {
     return a.identity.name < b.identity.name;
@@ -311,6 +329,7 @@ Result<> Spool::remove(const std::string& name) const {
   if (!run && errno == ENOENT) return Unit{};
   if (!run) return unknown_run(directory_, name, errno);
   const UniqueFd log = open_untrusted(run.get(), "run.shmlog");
+  if (!log && !is_no_file(errno)) return system_error(directory_ + "/" + name + "/run.shmlog");
   if (log && flock(log.get(), LOCK_EX | LOCK_NB) != 0)
     return Error{directory_ + "/" + name + ": somebody records into it", false};
   const bool removed = empty_directory(run.get(), 0) &&

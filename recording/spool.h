@@ -4,7 +4,8 @@
 // Trust: the workload can write all of the spool. Everything is opened relative to a held
 // descriptor, never through a symbolic link, and nothing but regular files is read; sizes, counts
 // and times have limits. Texts are handed out printable. A run may vanish between any two calls,
-// which is an Error that names it.
+// which is an Error that names it; so is want of descriptors or memory, which says nothing about the
+// run: it is neither over nor without members for that.
 // Cost: status() is for polling: a few system calls and 8 bytes of the log. Nothing is mapped:
 // reading a hole of a sparse file through a mapping would charge its page to the reader.
 // Threads: any, after open().
@@ -43,6 +44,7 @@ struct RunIdentity {
   std::string executable, cwd, hostname, boot_id, start_time;
   std::string container, pod, pod_namespace, node;
   int64_t launcher_pid = 0;  // in the launcher's PID namespace
+  uint64_t pid_namespace = 0;  // that one's inode, 0: unknown
 };
 
 struct RunStatus {
@@ -99,7 +101,9 @@ class Spool {
 // no regular file).
 UniqueFd open_untrusted(int directory, const char* name);
 
-// Identity from the text of a run.json. Its `name` is left empty.
+// What the run.json in a launcher's directory says. Its `name` is left empty.
+RunIdentity read_identity(int directory);
+// The same from its text.
 RunIdentity parse_identity(const std::string& text);
 // Fills in what the text of an end.json says; false if it is not whole.
 bool parse_end(const std::string& text, RunStatus& status);

@@ -142,7 +142,8 @@ void Collector::identify(const std::string& name, Run& run) {
 void Collector::look_at(const std::string& name, Run& run) {
   identify(name, run);
   const auto status = spool_.status(name, Clock::now() - run.met > recording::Spool::kCreation);
-  if (!status) return;  // it has just gone, or cannot be read: the next look tells
+  const auto members = spool_.members(name);
+  if (!status || !members) return;  // it has just gone, or cannot be read: the next look tells
   run.status = *status;
   spool_bytes_ += status->bytes;
   const bool over = status->state != RunState::kRecording;
@@ -153,16 +154,18 @@ void Collector::look_at(const std::string& name, Run& run) {
   if (!run.follower && status->has_log && !run.settled) {
     const auto directory = spool_.open_run(name);
     if (!directory) return;
-    if (auto follower = recording::RunFollower::open(*directory)) run.follower.emplace(std::move(*follower));
+    auto follower = recording::RunFollower::open(*directory);
+    if (!follower) return;  // for want of descriptors: the log is there
+    run.follower.emplace(std::move(*follower));
   }
   bool behind = false;
   if (run.follower) {
     if (const auto facts = run.follower->poll(over))
-      for (const RunFact& fact : *facts) tell(run, fact);
+      for (const RunFact& fact : *facts) tell(run, fact, *members);
     behind = run.follower->behind();
   }
   if (!over) run.settled = false;  // somebody joined it at the last moment
-  if (!behind) tell_ends(run, over);
+  if (!behind) tell_ends(run, *members, over);
   if (over && !run.settled && !behind) settle(run);
   if (!run.settled || run.jobs > 0) return;
   if (run.retry) {
@@ -194,9 +197,7 @@ Event Collector::event_of(const Run& run, Event::Type type) const {
   event.type = type;
   event.monotonic_ns = monotonic_ns();
   event.run = run.identity.name;
-  event.command = run.identity.command_line;
-  event.executable = run.identity.executable;
-  event.container = run.identity.container;
+  name_launcher(run.identity, event);
   return event;
 }
 
@@ -210,20 +211,47 @@ int64_t Collector::known_until(const Run& run) {
   return run.follower->log().time_at(monotonic_ns() - age_ns(*run.bundled, now));
 }
 
-void Collector::tell(Run& run, const RunFact& fact) {
+void Collector::name_launcher(const recording::RunIdentity& launcher, Event& event) {
+  event.command = launcher.command_line;
+  event.executable = launcher.executable;
+  event.container = launcher.container;
+}
+
+// Whose command and container a fact is about: in a joined run the launcher that told it, else the one
+// in whose PID namespace the process is. The first where that does not tell them apart.
+const recording::RunIdentity& Collector::launcher_of(const Run& run, const RunFact& fact,
+                                                     const Members& members) {
+  uint64_t pid_namespace = 0;
+  for (const recording::FollowedProcess& process : run.follower->log().processes())
+    if (process.process == fact.process) pid_namespace = process.pid_namespace;
+  const bool is_firsts = pid_namespace == 0 || pid_namespace == run.identity.pid_namespace;
+  for (const recording::RunMember& member : members) {
+    const bool told = !fact.launcher.empty() && member.identity.name == fact.launcher;
+    const bool holds = fact.launcher.empty() && !is_firsts && member.identity.pid_namespace == pid_namespace;
+    if (told || holds) return member.identity;
+  }
+  return run.identity;
+}
+
+void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
   if (fact.time_ns != 0 && fact.time_ns <= known_until(run)) return;
   if (fact.type == RunFact::Type::kMark) {
     Event event = event_of(run, Event::Type::kMark);
+    name_launcher(launcher_of(run, fact, members), event);
     event.text = fact.text;
     return decide(run, event, false);
   }
-  if (fact.type == RunFact::Type::kOutOfMemory)
-    return decide(run, event_of(run, Event::Type::kOutOfMemory), false);
+  if (fact.type == RunFact::Type::kOutOfMemory) {
+    Event event = event_of(run, Event::Type::kOutOfMemory);
+    name_launcher(launcher_of(run, fact, members), event);
+    return decide(run, event, false);
+  }
   const bool ends = fact.type == RunFact::Type::kProcessEnded || fact.type == RunFact::Type::kSignal;
   if (!ends || fact.replaced || run.failed[fact.process]) return;
   if (fact.signal == 0 && fact.wait_status == 0) return;
   run.failed[fact.process] = true;
   Event event = event_of(run, fact.signal != 0 ? Event::Type::kSignal : Event::Type::kExit);
+  name_launcher(launcher_of(run, fact, members), event);
   event.of_process = true;
   event.number = fact.signal != 0 ? fact.signal : WEXITSTATUS(fact.wait_status);
   for (const recording::FollowedProcess& process : run.follower->log().processes())
@@ -233,12 +261,10 @@ void Collector::tell(Run& run, const RunFact& fact) {
 
 // Each launcher's end is an event of its own: the run goes on while another's processes do. One that
 // is over without a word was lost.
-void Collector::tell_ends(Run& run, bool over) {
-  const auto members = spool_.members(run.identity.name);
+void Collector::tell_ends(Run& run, const Members& members, bool over) {
   if (run.status.wait_status || over)
     tell_end(run, run.identity, run.status.wait_status ? &run.status : nullptr, over);
-  if (!members) return;
-  for (const recording::RunMember& member : *members)
+  for (const recording::RunMember& member : members)
     if (member.end || over) tell_end(run, member.identity, member.end ? &*member.end : nullptr, over);
 }
 
@@ -247,9 +273,7 @@ void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
   const std::string member = &launcher == &run.identity ? "" : launcher.name;
   if (!run.told.insert(member).second) return;
   Event event = event_of(run, Event::Type::kLost);
-  event.command = launcher.command_line;
-  event.executable = launcher.executable;
-  event.container = launcher.container;
+  name_launcher(launcher, event);
   if (end != nullptr && end->signal) {
     event.type = Event::Type::kSignal;
     event.number = *end->signal;

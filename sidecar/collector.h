@@ -77,18 +77,22 @@ class Collector : public Service {
     std::set<std::string> told;          // launchers whose end is: "" the first, members by name
   };
 
+  using Members = std::vector<recording::RunMember>;
   void wait();
   void look_at_all();
   void look_at(const std::string& name, Run& run);
   void identify(const std::string& name, Run& run);
   static int64_t known_until(const Run& run);
-  void tell(Run& run, const recording::RunFact& fact);
-  void tell_ends(Run& run, bool over);
+  void tell(Run& run, const recording::RunFact& fact, const Members& members);
+  void tell_ends(Run& run, const Members& members, bool over);
   void tell_end(Run& run, const recording::RunIdentity& launcher,
                 const recording::RunStatus* end, bool over);
   void settle(Run& run);
   static void pause(Run& run);  // until it is tried again
   Event event_of(const Run& run, Event::Type type) const;
+  static const recording::RunIdentity& launcher_of(const Run& run, const recording::RunFact& fact,
+                                                   const Members& members);
+  static void name_launcher(const recording::RunIdentity& launcher, Event& event);
   void decide(Run& run, const Event& event, bool final);
   void look_at_files();
   void look_at_readiness();

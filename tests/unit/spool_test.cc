@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -397,6 +398,49 @@ TEST_F(SpoolTest, RemovingGivesUpOnDirectoriesWithoutEnd) {
   EXPECT_GT(status().bytes, 0u);
 }
 
+// With so few descriptors left that the call fails at each of its steps in turn.
+template <typename Call>
+void with_few_descriptors(Call call) {
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  ASSERT_GE(next, 0);
+  close(next);
+  for (int left = 0; left < 6; ++left) {
+    rlimit few = before;
+    few.rlim_cur = static_cast<rlim_t>(next + left);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    call();
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  }
+}
+
+TEST_F(SpoolTest, WantOfDescriptorsRemovesNoRunThatIsHeld) {
+  const fs::path run = make_run();
+  Holder launcher(run / "run.shmlog");
+  int refused = 0;
+  with_few_descriptors([&] { refused += !spool_.remove("demo-1").ok(); });
+  EXPECT_EQ(refused, 6);
+  EXPECT_TRUE(fs::exists(run / "run.shmlog"));
+}
+
+TEST_F(SpoolTest, WantOfDescriptorsMakesNoRunLookLostOrWithoutMembers) {
+  const fs::path run = make_run();
+  write_file(run / "end.json", kEnd);
+  fs::create_directories(run / "members" / "other-2");
+  write_file(run / "members" / "other-2" / "end.json", kEnd);
+  int failures = 0;
+  with_few_descriptors([&] {
+    const auto status = spool_.status("demo-1", false);
+    const auto members = spool_.members("demo-1");
+    failures += !status + !members;
+    EXPECT_TRUE(!status || status->state == RunState::kEnded);
+    EXPECT_TRUE(!members || (members->size() == 1 && members->front().end));
+  });
+  EXPECT_GT(failures, 2);
+  EXPECT_LT(failures, 12) << "six are enough";
+}
+
 // ---- Following ----------------------------------------------------------------------------------
 
 class FollowerTest : public SpoolTest {
@@ -549,6 +593,39 @@ TEST_F(FollowerTest, LauncherTellsOfExitsLineByLine) {
   ASSERT_EQ(types(facts), (std::vector<Type>{Type::kChildExit, Type::kProcessEnded}));
   EXPECT_EQ(facts[1].signal, 9);
   EXPECT_TRUE(poll().empty());
+}
+
+TEST_F(FollowerTest, EachLauncherTellsOfItsOwnProcesses) {
+  log_.process(log_.add_process({.pid = 7})).pid_namespace = 1111;
+  log_.process(log_.add_process({.pid = 7})).pid_namespace = 2222;
+  write_file(run_ / "run.json", R"({"pidNamespace":1111})");
+  const fs::path member = run_ / "members" / "other-2";
+  fs::create_directories(member);
+  write_file(member / "run.json", R"({"pidNamespace":2222})");
+  poll();
+  write_file(member / "events.jsonl", "{\"type\":\"oom\",\"count\":1}\n"
+                                      "{\"type\":\"exit\",\"pid\":7,\"status\":9,\"tsc\":4000}\n");
+  const auto facts = poll();
+  ASSERT_EQ(types(facts), (std::vector<Type>{Type::kChildExit, Type::kProcessEnded, Type::kOutOfMemory}));
+  for (const RunFact& fact : facts) EXPECT_EQ(fact.launcher, "other-2");
+  EXPECT_EQ(process_state(process(1), false), "killed");
+  EXPECT_EQ(process_state(process(0), false), "running") << "its number in another namespace";
+  EXPECT_TRUE(poll().empty());
+  write_file(run_ / "events.jsonl", "{\"type\":\"exit\",\"pid\":7,\"status\":0,\"tsc\":4000}\n");
+  ASSERT_EQ(types(poll()), (std::vector<Type>{Type::kChildExit, Type::kProcessEnded}));
+  EXPECT_EQ(process_state(process(0), false), "exited");
+}
+
+TEST_F(FollowerTest, ExitThatALauncherSawIsNotOfWhoStartedLater) {
+  const uint32_t old = log_.add_process({.pid = 100});
+  const uint64_t between = log_.process(old).start_tsc;
+  log_.add_process({.pid = 100});
+  poll();
+  write_file(run_ / "events.jsonl", R"({"type":"exit","pid":100,"status":9,"tsc":)" +
+                                        std::to_string(between) + "}\n");
+  EXPECT_EQ(poll().size(), 2u);
+  EXPECT_EQ(process_state(process(0), false), "killed");
+  EXPECT_EQ(process_state(process(1), false), "running");
 }
 
 TEST_F(FollowerTest, EntryThatWasBeingWrittenIsToldOnceItIs) {

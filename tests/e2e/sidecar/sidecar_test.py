@@ -270,15 +270,27 @@ def test_two_launchers_in_one_run(setting):
     """As two containers of a pod: one log, and the end of each is seen while the other goes on."""
     setting.start_sidecar()
     first = setting.run_sleep()
-    second = setting.run("sh", "-c", "sleep 1; exit 9", wait=False)
+    second = setting.run("sh", "-c", "sleep 3; exit 9", wait=False)
+    events = wait_for("member", lambda: glob.glob(setting.spool + "/*/members/*/events.jsonl"))[0]
+    # The line that the second launcher writes when its cgroup's counter rises.
+    with open(events, "a") as file:
+        file.write('{"time":"2026-01-01T00:00:00Z","type":"oom","count":1}\n')
+    wait_for("bundle of the second launcher's loss of memory", setting.listed)
+    if second.poll() is not None or "memory" not in setting.listed()[0]["trigger"]:
+        raise Failed("%s" % setting.listed())
+    record = json.load(open(setting.bundles()[0].replace(".shmrec.tar.zst", ".json")))
+    if "exit 9" not in record["command"]:
+        raise Failed("not the second launcher's command: %s" % record)
     second.wait(timeout=30)
-    wait_for("bundle", setting.listed)
-    if len(setting.runs()) != 1 or "exit 9" not in setting.listed()[0]["trigger"]:
+    wait_for("second bundle", lambda: len(setting.listed()) == 2)
+    newest = setting.listed()[-1]
+    if len(setting.runs()) != 1 or "exit 9" not in newest["trigger"]:
         raise Failed("%s, runs %s" % (setting.listed(), setting.runs()))
-    listing = setting.shmrec("ls", setting.bundles()[0])
+    bundle = setting.store + "/" + newest["name"]
+    listing = setting.shmrec("ls", bundle)
     if "sleep" not in listing or "sh" not in listing:
         raise Failed("not both in the bundle:\n" + listing)
-    setting.shmrec("bundle", "verify", setting.bundles()[0])
+    setting.shmrec("bundle", "verify", bundle)
     first.terminate()
     setting.settle()
 
@@ -433,11 +445,11 @@ def test_no_socket(setting):
     sleeper = wait_for("process", lambda: pid_of(setting, "sleep"))
     for pid in (run.pid, sleeper):
         os.kill(pid, signal.SIGKILL)
-    wait_for("bundle", setting.bundles)
+    wait_for("bundle", setting.listed)
     shutil.rmtree(setting.spool + "/sidecar.sock")
     wait_for("answer to /readyz", setting.is_ready)
     setting.run("sh", "-c", "exit 4")
-    wait_for("second bundle", lambda: len(setting.bundles()) == 2)
+    wait_for("second bundle", lambda: len(setting.listed()) == 2)
 
 
 def test_full_disk(setting):
