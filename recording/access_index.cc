@@ -47,7 +47,6 @@ class AccessIndex::Builder {
   AccessIndex& index_;
   Buckets buckets_;
   std::map<std::string, Damage> damage_;
-  uint64_t last_tsc_ = 0;
 
  private:
   void add_chunk(uint32_t slot) {
@@ -57,7 +56,6 @@ class AccessIndex::Builder {
     }
     open_.clear();
     std::fill(table_.begin(), table_.end(), kNone);
-    last_tsc_ = std::max(last_tsc_, copy_.info().header.start_tsc);
     uint32_t at = 0;
     RecordView record;
     while (copy_.next(at, record)) add_record(slot, record);
@@ -66,10 +64,7 @@ class AccessIndex::Builder {
   }
 
   void add_record(uint32_t slot, const RecordView& record) {
-    if (record.is_clock()) {
-      last_tsc_ = std::max(last_tsc_, record.clock_tsc);
-      return;
-    }
+    if (record.is_clock()) return;
     const Outcome outcome = index_.reader_.outcome(copy_.info(), record);
     if (outcome == Outcome::kNotDone) return;
     Slot& summary = index_.slots_[slot];
@@ -153,7 +148,6 @@ std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
   std::map<std::string, Damage> damage;
   for (Builder& builder : builders) {
     index->parts_.push_back(std::move(builder.buckets_));
-    index->last_tsc_ = std::max(index->last_tsc_, builder.last_tsc_);
     for (const auto& [reason, found] : builder.damage_) {
       damage[reason].reason = reason;
       damage[reason].count += found.count;
@@ -294,14 +288,6 @@ std::optional<Access> AccessIndex::load(RecordId id) const {
     if (record.is_clock()) access.tsc_high = record.clock_tsc;
   }
   return access;
-}
-
-uint64_t AccessIndex::accesses_of(uint32_t process) const {
-  uint64_t count = 0;
-  for (size_t slot = 0; slot < slots_.size(); ++slot) {
-    if (reader_.chunks()[slot].header.process == process) count += slots_[slot].records;
-  }
-  return count;
 }
 
 }  // namespace shmrec::recording

@@ -96,10 +96,8 @@ class AccessIndex {
 
   const ShmlogReader& reader() const { return reader_; }
   uint64_t records() const { return records_; }
-  uint64_t accesses_of(uint32_t process) const;
   // Chunks or parts of chunks that could not be used, beside ShmlogReader::damage().
   const std::vector<Damage>& damage() const { return damage_; }
-  uint64_t last_tsc() const { return last_tsc_; }
 
  private:
   struct Posting {
@@ -131,7 +129,6 @@ class AccessIndex {
   std::vector<Slot> slots_;
   std::vector<Damage> damage_;
   uint64_t records_ = 0;
-  uint64_t last_tsc_ = 0;
 
   struct CachedChunk {
     uint32_t slot = UINT32_MAX;

@@ -27,7 +27,6 @@ RunFiles::~RunFiles() = default;
 
 Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path) {
   std::unique_ptr<RunFiles> files(new RunFiles);
-  files->given_path_ = path;
   std::filesystem::path log = path;
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored) || !is_log(path)) {

@@ -24,7 +24,6 @@ class RunFiles {
   ~RunFiles();
 
   const ShmlogReader& log() const { return *log_; }
-  const std::string& given_path() const { return given_path_; }
   // The log's timeline, with the ends of processes that only the launcher saw (SIGKILL).
   Timeline timeline() const;
   // The launchers that recorded into the log, the first one first; empty if it was one alone.
@@ -38,7 +37,6 @@ class RunFiles {
  private:
   RunFiles();
 
-  std::string given_path_;
   std::filesystem::path directory_;
   std::unique_ptr<OpenedBundle> bundle_;
   std::unique_ptr<ShmlogReader> log_;

@@ -339,9 +339,6 @@ void LogFollower::take(const JournalEntry& entry, std::string text, std::vector<
   } else if (type == JournalType::kMark) {
     fact.type = RunFact::Type::kMark;
     fact.text = short_printable(text);
-    ++marks_;
-    mark_names_.push_back(fact.text);
-    if (mark_names_.size() > kMaxMarkNames) mark_names_.pop_front();
     facts.push_back(std::move(fact));
   } else if (type == JournalType::kChildExit) {
     const uint64_t pid_namespace = process != nullptr ? process->pid_namespace : 0;

@@ -12,7 +12,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -69,7 +68,6 @@ class LogFollower {
  public:
   static constexpr uint32_t kMaxProcesses = 16384;     // more are counted, not followed
   static constexpr uint32_t kMaxUnitsPerPoll = 16384;  // of the journal: 1 MiB
-  static constexpr size_t kMaxMarkNames = 16;
 
   // What is new. `last`: the run is over, so that nothing will be taken back any more.
   Result<std::vector<RunFact>> poll(int log, bool last);
@@ -82,8 +80,6 @@ class LogFollower {
   bool behind() const { return behind_; }  // more is there than a poll takes: poll again
   const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry
   uint64_t processes_not_followed() const { return not_followed_; }
-  uint64_t marks() const { return marks_; }
-  const std::deque<std::string>& newest_marks() const { return mark_names_; }  // newest last
   uint64_t accesses() const;
 
  private:
@@ -126,8 +122,6 @@ class LogFollower {
   std::unordered_map<int32_t, std::vector<size_t>> by_pid_;  // newest last
   uint32_t next_new_ = 1;                                    // entries below have been met
   uint64_t not_followed_ = 0;
-  uint64_t marks_ = 0;
-  std::deque<std::string> mark_names_;
 };
 
 // A launcher's part: the exits in events.jsonl, and how often it saw memory run out.

@@ -493,8 +493,14 @@ std::vector<Metric> Collector::metrics() const {
   all.push_back({"shmrec_store_bundles", "Stored bundles.", false, "", {{"", double(store_.list().size())}}});
   const std::lock_guard lock(mutex_);
   std::map<std::string, double> states{{"recording", 0}, {"ended", 0}, {"lost", 0}};
-  for (const auto& [name, run] : runs_) ++states[name_of(run.status.state)];
+  double not_followed = 0;
+  for (const auto& [name, run] : runs_) {
+    ++states[name_of(run.status.state)];
+    if (run.follower) not_followed += static_cast<double>(run.follower->log().processes_not_followed());
+  }
   all.push_back({"shmrec_runs", "Runs in the spool.", false, "state", {states.begin(), states.end()}});
+  all.push_back({"shmrec_processes_not_followed", "Processes of these runs beyond those that are followed.",
+                 false, "", {{"", not_followed}}});
   all.push_back({"shmrec_spool_bytes", "Bytes of runs in the spool.", false, "", {{"", double(spool_bytes_)}}});
   all.push_back({"shmrec_runs_settled_total", "Runs that are over.", true, "state",
                  {settled_.begin(), settled_.end()}});

@@ -70,7 +70,7 @@ struct Health {
 
 struct Info {
   std::string version, instance, hostname, started, spool, store;
-  uint64_t spool_bytes = 0, spool_limit = 0, store_bytes = 0, store_limit = 0;
+  uint64_t spool_bytes = 0, store_bytes = 0, store_limit = 0;
 };
 
 // A counter or gauge of few label values, none of which is content of a workload.

@@ -60,7 +60,6 @@ Json view(const Info& info) {
           {"spool", info.spool},
           {"store", info.store},
           {"spoolBytes", info.spool_bytes},
-          {"spoolLimit", info.spool_limit},
           {"storeBytes", info.store_bytes},
           {"storeLimit", info.store_limit}};
 }

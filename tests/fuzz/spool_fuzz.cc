@@ -58,7 +58,6 @@ void look(LogFollower& follower, int log, bool last) {
     if (!follower.behind()) break;
   }
   require(follower.processes().size() <= LogFollower::kMaxProcesses);
-  require(follower.newest_marks().size() <= LogFollower::kMaxMarkNames);
   for (const FollowedProcess& process : follower.processes()) {
     require_printable(process.name + process.executable + process.id);
     require(!process_state(process, last).empty());

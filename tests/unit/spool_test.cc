@@ -488,7 +488,6 @@ TEST_F(FollowerTest, TellsEachThingOnce) {
   ASSERT_EQ(types(facts), (std::vector<Type>{Type::kMark}));
   EXPECT_EQ(facts[0].text, "half\\x0away");
   EXPECT_EQ(facts[0].process, a);
-  EXPECT_EQ(follower_.log().marks(), 1u);
   EXPECT_EQ(follower_.log().accesses(), 12u);
   EXPECT_TRUE(poll().empty());
 }
@@ -687,15 +686,6 @@ TEST_F(FollowerTest, ALogThatLostItsHeaderIsAnErrorAndNotTheEnd) {
   ASSERT_EQ(pwrite(fd.get(), nothing.data(), nothing.size(), 0), 64);
   EXPECT_FALSE(follower_.poll(false).ok());
   EXPECT_TRUE(poll().empty());
-}
-
-TEST_F(FollowerTest, KeepsTheNewestMarksOnly) {
-  const uint32_t a = log_.add_process({.pid = 100});
-  for (int i = 0; i < 20; ++i) log_.add_journal(JournalType::kMark, a, 0, {1}, std::to_string(i));
-  EXPECT_EQ(poll().size(), 21u);
-  EXPECT_EQ(follower_.log().marks(), 20u);
-  EXPECT_EQ(follower_.log().newest_marks().size(), LogFollower::kMaxMarkNames);
-  EXPECT_EQ(follower_.log().newest_marks().back(), "19");
 }
 
 uint64_t bytes_read_so_far() {
