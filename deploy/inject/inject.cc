@@ -21,7 +21,15 @@ class Injector {
       : options_(options), file_(file), problems_(file), editor_(text, problems_) {}
 
   void visit(const YamlNode& document) {
-    for (const PodTemplate& pod : find_pods(problems_, document)) visit_pod(pod);
+    const Found found = find_pods(problems_, document);
+    for (const PodTemplate& pod : found.pods) visit_pod(pod);
+    for (const YamlNode* object : found.unknown) {
+      result_.notes.push_back(at_position(
+          file_, object->where,
+          std::string(scalar(*object, "kind")) + " of " +
+              shmrec::quoted(scalar(*object, "apiVersion")) +
+              " has containers and is no kind that inject knows; it passes as it is"));
+    }
   }
 
   Result<Injection> finish(const YamlStream& source) {
@@ -40,6 +48,7 @@ class Injector {
   void refuse_names(const Object& object, std::string_view list, std::string_view key,
                     const std::vector<std::string_view>& ours);
   std::string user_of_sidecar(const PodTemplate& pod, const std::vector<Object>& chosen);
+  void tell_of_storage_limit(const PodTemplate& pod);
   void change_container(const Object& container);
   void change_spec(const PodTemplate& pod, const PodSettings& settings);
   void annotate(const Object& owner);
@@ -166,6 +175,21 @@ std::string Injector::user_of_sidecar(const PodTemplate& pod, const std::vector<
   return "";
 }
 
+// The sidecar has no such limit of its own: where no container has one it would be the first, and hold
+// for the whole pod.
+void Injector::tell_of_storage_limit(const PodTemplate& pod) {
+  const YamlNode* containers = find_value(pod.spec.node(), "containers");
+  for (const YamlNode* container : containers->items) {
+    const YamlNode* at = find_value(*container, "resources");
+    if (at != nullptr) at = find_value(*at, "limits");
+    if (at == nullptr || find_value(*at, "ephemeral-storage") == nullptr) continue;
+    return tell(pod, "limits ephemeral-storage in container " +
+                         shmrec::quoted(scalar(*container, "name")) +
+                         ", and kubelet evicts a pod whose volumes exceed the sum of these limits; "
+                         "raise it by what the spool and the store may take (up to 8Gi)");
+  }
+}
+
 void Injector::add_items(const Object& object, const std::string& list,
                          const std::vector<Addition>& items, Place place) {
   Json values = Json::array();
@@ -245,6 +269,7 @@ void Injector::visit_pod(const PodTemplate& pod) {
   result_.workloads.push_back({pod.kind + "/" + pod.name, {}});
   PodSettings settings = {options_.image, options_.mode, options_.policy_configmap, ""};
   settings.user = user_of_sidecar(pod, chosen);
+  tell_of_storage_limit(pod);
   for (const Object& container : chosen) change_container(container);
   change_spec(pod, settings);
   annotate(pod.owner);

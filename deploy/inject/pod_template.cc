@@ -60,13 +60,26 @@ void add_pod(Problems& problems, const YamlNode& root, const Workload& workload,
   out.push_back({std::string(workload.kind), name, *at, *spec, workload.ends});
 }
 
-void find_in(Problems& problems, const YamlNode& node, std::vector<PodTemplate>& out) {
+bool has_containers(const YamlNode& object) {
+  for (const Workload& workload : workloads()) {
+    const YamlNode* at = &object;
+    for (const std::string_view step : workload.template_path)
+      at = at != nullptr ? find_value(*at, step) : nullptr;
+    const YamlNode* spec = at != nullptr ? find_value(*at, "spec") : nullptr;
+    const YamlNode* containers = spec != nullptr ? find_value(*spec, "containers") : nullptr;
+    if (containers != nullptr && containers->type == Type::kSequence) return true;
+  }
+  return false;
+}
+
+void find_in(Problems& problems, const YamlNode& node, Found& out) {
   if (node.type != Type::kMap) return;
   const std::string_view kind = scalar(node, "kind"), version = scalar(node, "apiVersion");
   const auto known = std::find_if(
       workloads().begin(), workloads().end(),
       [&](const Workload& each) { return each.kind == kind && is_api(version, each.api); });
-  if (known != workloads().end()) return add_pod(problems, node, *known, out);
+  if (known != workloads().end()) return add_pod(problems, node, *known, out.pods);
+  if (has_containers(node)) return out.unknown.push_back(&node);
   const YamlNode* items = kind.ends_with("List") ? find_value(node, "items") : nullptr;
   if (items == nullptr || items->type != Type::kSequence) return;
   // Neither these nor the list itself are changed, but what is in them.
@@ -144,8 +157,8 @@ const YamlNode* Object::list(Problems& problems, std::string_view field) const {
   return report_shared(problems, value, path_of(field)) ? nullptr : &value;
 }
 
-std::vector<PodTemplate> find_pods(Problems& problems, const YamlNode& document) {
-  std::vector<PodTemplate> out;
+Found find_pods(Problems& problems, const YamlNode& document) {
+  Found out;
   find_in(problems, document, out);
   return out;
 }

@@ -52,7 +52,12 @@ struct PodTemplate {
   bool ends;  // pods of a Job
 };
 
-// All pods of a document, in its order.
-std::vector<PodTemplate> find_pods(Problems& problems, const YamlNode& document);
+struct Found {
+  std::vector<PodTemplate> pods;  // in the document's order
+  // Objects of other kinds that hold containers where the known ones do: a Rollout, for example.
+  std::vector<const YamlNode*> unknown;
+};
+
+Found find_pods(Problems& problems, const YamlNode& document);
 
 }  // namespace shmrec::inject

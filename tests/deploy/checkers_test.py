@@ -185,6 +185,20 @@ class Fields(unittest.TestCase):
             self.assertEqual(len(fields.check([manifest], 29)), 1)
             self.assertEqual(fields.check([{**manifest, "items": [GOOD]}], 29), [])
 
+    def test_a_claim_of_a_stateful_set_is_a_volume_of_its_pods(self):
+        template = damaged(("spec", "volumes"), None)
+        claim = {"metadata": {"name": "v"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+        spec = {"serviceName": "s", "selector": {}, "volumeClaimTemplates": [claim],
+                "template": {"metadata": template["metadata"], "spec": template["spec"]}}
+        manifest = {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": spec}
+        self.assertEqual(fields.check([manifest], 29), [])
+        claim["metadata"]["name"] = "w"
+        self.assertEqual(len(fields.check([manifest], 29)), 1)
+
+    def test_foreign_groups_pass_and_misspelt_ones_do_not(self):
+        self.assertEqual(fields.check([None, {"apiVersion": "example.com/v1", "kind": "Thing"}], 29), [])
+        self.assertEqual(len(fields.check([{"apiVersion": "app/v1", "kind": "Deploymnet"}], 29)), 1)
+
     def test_null_is_as_if_absent(self):
         self.assertEqual(fields.check([{**GOOD, "status": None}], 29), [])
         self.assertEqual(len(fields.check([{**GOOD, "spec": {"containers": None}}], 29)), 1)

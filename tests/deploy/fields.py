@@ -86,6 +86,7 @@ class Checker:
         self.release = release
         self.types = schema(release)
         self.errors = []
+        self.claims = []  # names of volumes that a StatefulSet makes for each of its pods
 
     def error(self, path, text):
         self.errors.append(f"1.{self.release}: {path}: {text}")
@@ -115,6 +116,8 @@ class Checker:
         if not isinstance(value, dict):
             return self.error(path, f"is no {kind}")
         before = len(self.errors)
+        if kind == "apps.v1.StatefulSetSpec":
+            self.claims = [each["metadata"]["name"] for each in value.get("volumeClaimTemplates") or []]
         value = {key: each for key, each in value.items() if each is not None}  # null: as if absent
         for field, (_, required) in self.types[kind].items():
             if required and field not in value:
@@ -139,7 +142,7 @@ class Checker:
 
     def pod(self, spec, path):
         """Rules between fields that a server checks too. REQUIRES: fields of the right type."""
-        volumes = {volume.get("name") for volume in spec.get("volumes") or []}
+        volumes = {volume.get("name") for volume in spec.get("volumes") or []} | set(self.claims)
         names = []
         for field in ("initContainers", "containers"):
             for container in spec.get(field) or []:
@@ -163,6 +166,7 @@ class Checker:
             self.error(path, "has two containers of one name")
 
     def document(self, value, path):
+        self.claims = []
         kind = value.get("kind") if isinstance(value, dict) else None
         name = str(kind).removesuffix("List")
         if kind != "List" and name not in kinds():
@@ -186,19 +190,24 @@ class Checker:
             if kind is None:
                 self.document(item, where + " ")
             else:
-                self.object({"apiVersion": "", "kind": "", **item}, kind, where)
+                self.object(item, kind, where)
 
 
 def check(documents, release):
-    """The errors of `documents` for Kubernetes 1.`release`."""
+    """The errors of `documents` for Kubernetes 1.`release`. Empty ones are none; those of groups such as
+    example.com/v1 are not looked into."""
     checker = Checker(release)
     for number, document in enumerate(documents):
-        checker.document(document, f"document {number + 1}: ")
+        foreign = isinstance(document, dict) and "." in str(document.get("apiVersion")).split("/")[0]
+        if document is not None and not foreign:
+            checker.document(document, f"document {number + 1}: ")
     return checker.errors
 
 
 def pods(document):
     """(metadata, spec) of all pods of a document."""
+    if document is None:
+        return []
     kind = document.get("kind", "")
     if kind.endswith("List"):
         return [pod for item in document["items"] for pod in pods(item)]

@@ -26,11 +26,15 @@ def inject(text, *arguments):
 
 
 def load(text):
-    return list(yaml.safe_load_all(text))
+    return [document for document in yaml.safe_load_all(text) if document is not None]
 
 
 def name_of(item, position):
     return item["name"] if isinstance(item, dict) and "name" in item else str(position)
+
+
+def key_of(item, position):  # a volume may be mounted twice
+    return (name_of(item, position), item.get("mountPath") if isinstance(item, dict) else None)
 
 
 def differences(before, after, path):
@@ -51,13 +55,12 @@ def differences(before, after, path):
     if isinstance(before, list) and isinstance(after, list):
         if path.endswith("].command"):
             return [path] if after == PREFIX + before else [] if after == before else ["-" + path]
-        known = {name_of(item, i): item for i, item in enumerate(before)}
-        kept = [name_of(item, i) for i, item in enumerate(after) if name_of(item, i) in known]
+        known = {key_of(item, i): item for i, item in enumerate(before)}
+        kept = [key_of(item, i) for i, item in enumerate(after) if key_of(item, i) in known]
         out = [] if kept == list(known) else ["-" + path]
         for i, item in enumerate(after):
-            name = name_of(item, i)
-            where = f"{path}[{name}]"
-            out += differences(known[name], item, where) if name in known else [where]
+            key, where = key_of(item, i), f"{path}[{name_of(item, i)}]"
+            out += differences(known[key], item, where) if key in known else [where]
         return out
     return [] if before == after else ["-" + path]
 

@@ -280,6 +280,31 @@ TEST(Inject, TellsOfAnOlderInjection) {
   EXPECT_THAT(again.notes[0], HasSubstr("injected by shmrec '1.2.3'"));
 }
 
+TEST(Inject, TellsOfContainersInKindsThatItDoesNotKnow) {
+  const char* kSpecs[] = {"{containers: [{name: a}]}", "{template: {spec: {containers: [{}]}}}",
+                          "{jobTemplate: {spec: {template: {spec: {containers: []}}}}}"};
+  for (const char* spec : kSpecs) {
+    const std::string text =
+        std::string("kind: Rollout\napiVersion: argoproj.io/v1alpha1\nspec: ") + spec + "\n";
+    const Injection injection = injected(text);
+    EXPECT_EQ(injection.yaml, text);
+    ASSERT_EQ(injection.notes.size(), 1u) << spec;
+    EXPECT_THAT(injection.notes[0], HasSubstr("Rollout of 'argoproj.io/v1alpha1' has containers"));
+  }
+  for (const char* spec : {"{containers: 3}", "{template: {spec: }}", "[]", "x"}) {
+    EXPECT_TRUE(injected(std::string("kind: Other\nspec: ") + spec + "\n").notes.empty()) << spec;
+  }
+}
+
+TEST(Inject, TellsOfAStorageLimitThatTheSpoolCountsAgainst) {
+  const std::string limits = "    resources: {limits: {ephemeral-storage: 2Gi, cpu: 1}}\n";
+  const Injection injection = injected(std::string(kPod) + limits);
+  ASSERT_EQ(injection.notes.size(), 1u);
+  EXPECT_THAT(injection.notes[0], HasSubstr("limits ephemeral-storage in container 'app'"));
+  EXPECT_TRUE(injected(std::string(kPod) + "    resources: {limits: {cpu: 1}}\n").notes.empty());
+  EXPECT_TRUE(injected(std::string(kPod) + "    resources: {limits: }\n").notes.empty());
+}
+
 TEST(Inject, MentionsThePolicyOnlyIfThereIsOne) {
   EXPECT_THAT(injected(kPod).yaml, Not(HasSubstr("configMap")));
   Options with_policy = options();
