@@ -4,11 +4,11 @@
 # usage: compose_test.sh DIRECTORY_OF_PROGRAMS
 # podman-compose 1.0 is no substitute: it neither waits for the installer to end nor takes a healthcheck
 # without a shell. Exit status 77: not root, or what is needed is not there.
+# shellcheck disable=SC1091,SC2154
 set -euo pipefail
 programs=$1
 work=/nowhere pod=shmrec-compose
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck disable=SC1091,SC2154
 . "$here/../containers/pod.sh"
 skip_unless_possible
 command -v docker-compose >/dev/null || { echo "skipped: needs docker-compose"; exit 77; }
@@ -81,7 +81,8 @@ ready=$(curl -sS "http://$(compose port shmrec-sidecar 7071)/readyz")
 [ "$ready" = ok ] || fail "readyz says $ready"
 podman healthcheck run "${pod}_shmrec-sidecar_1" >/dev/null || fail_with_logs "the healthcheck"
 
-"$programs/shmrec" bundle verify "$work/by_port" >"$work/verified" 2>&1 || { cat "$work/verified"; fail "verify"; }
+"$programs/shmrec" bundle verify "$work/by_port" >"$work/verified" 2>&1 ||
+  { cat "$work/verified"; fail "verify"; }
 "$programs/shmrec" blame "$work/by_port" --recording consumer "$address" >"$work/blame" 2>&1 ||
   { cat "$work/blame"; fail "blame"; }
 cat "$work/blame"
