@@ -1,6 +1,7 @@
-// Figures (docs/sidecar.md, Measured): the sidecar makes one bundle at a time; what is resident then is
-// mostly the mapped log, which the kernel takes back under a limit. The spool's limit leaves room for several logs of the default
-// size (limits.logSize, 256MiB); kubelet evicts a pod whose emptyDir grows beyond its limit.
+// Figures (docs/sidecar.md, Measured): the sidecar makes one bundle at a time; what is resident
+// then is mostly the mapped log, which the kernel takes back under a limit. The spool's limit
+// leaves room for several logs of the default size (limits.logSize, 256MiB); kubelet evicts a pod
+// whose emptyDir grows beyond its limit.
 #include "deploy/inject/additions.h"
 
 namespace shmrec::inject {

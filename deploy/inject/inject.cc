@@ -24,11 +24,11 @@ class Injector {
     const Found found = find_pods(problems_, document);
     for (const PodTemplate& pod : found.pods) visit_pod(pod);
     for (const YamlNode* object : found.unknown) {
-      result_.notes.push_back(at_position(
-          file_, object->where,
-          std::string(scalar(*object, "kind")) + " of " +
-              shmrec::quoted(scalar(*object, "apiVersion")) +
-              " has containers and is no kind that inject knows; it passes as it is"));
+      result_.notes.push_back(
+          at_position(file_, object->where,
+                      std::string(scalar(*object, "kind")) + " of " +
+                          shmrec::quoted(scalar(*object, "apiVersion")) +
+                          " has containers and is no kind that inject knows; it passes as it is"));
     }
   }
 
@@ -48,6 +48,7 @@ class Injector {
   void refuse_names(const Object& object, std::string_view list, std::string_view key,
                     const std::vector<std::string_view>& ours);
   std::string user_of_sidecar(const PodTemplate& pod, const std::vector<Object>& chosen);
+  bool is_elsewhere(const PodTemplate& pod);
   void tell_of_storage_limit(const PodTemplate& pod);
   void change_container(const Object& container);
   void change_spec(const PodTemplate& pod, const PodSettings& settings);
@@ -80,6 +81,25 @@ bool Injector::is_injected(const PodTemplate& pod) {
                   " and is left so; inject into the original to renew it");
   }
   return true;
+}
+
+// A pod that says that its nodes are not those that record. It would not start with the sidecar.
+bool Injector::is_elsewhere(const PodTemplate& pod) {
+  struct Field {
+    std::string_view map, name, ours;
+  };
+  constexpr Field kFields[] = {{"os", "name", "linux"},
+                               {"nodeSelector", "kubernetes.io/os", "linux"},
+                               {"nodeSelector", "kubernetes.io/arch", "amd64"}};
+  for (const Field& field : kFields) {
+    const YamlNode* map = find_value(pod.spec.node(), field.map);
+    const std::string_view value = map != nullptr ? scalar(*map, field.name) : "";
+    if (value.empty() || value == field.ours) continue;
+    tell(pod, "is for " + shmrec::quoted(value) +
+                  ", and only Linux on x86-64 records; it passes as it is");
+    return true;
+  }
+  return false;
 }
 
 std::vector<Object> Injector::chosen_containers(const PodTemplate& pod) {
@@ -116,7 +136,8 @@ void Injector::refuse_names(const Object& object, std::string_view list, std::st
   const YamlNode* items = object.list(problems_, list);
   if (items == nullptr) return;
   for (const YamlNode* item : items->items) {
-    const std::string_view name = scalar(*item, key);
+    std::string_view name = scalar(*item, key);
+    while (name.size() > 1 && name.ends_with('/')) name.remove_suffix(1);  // of a path
     if (std::find(ours.begin(), ours.end(), name) == ours.end()) continue;
     problems_.report(item->where,
                      object.path_of(list) + " has " + shmrec::quoted(name) +
@@ -175,8 +196,8 @@ std::string Injector::user_of_sidecar(const PodTemplate& pod, const std::vector<
   return "";
 }
 
-// The sidecar has no such limit of its own: where no container has one it would be the first, and hold
-// for the whole pod.
+// The sidecar has no such limit of its own: where no container has one it would be the first, and
+// hold for the whole pod.
 void Injector::tell_of_storage_limit(const PodTemplate& pod) {
   const YamlNode* containers = find_value(pod.spec.node(), "containers");
   for (const YamlNode* container : containers->items) {
@@ -257,7 +278,7 @@ void Injector::annotate(const Object& owner) {
 
 void Injector::visit_pod(const PodTemplate& pod) {
   const std::vector<Object> chosen = chosen_containers(pod);
-  if (problems_.any() || chosen.empty() || is_injected(pod)) return;
+  if (problems_.any() || chosen.empty() || is_injected(pod) || is_elsewhere(pod)) return;
   if (!check_conflicts(pod, chosen)) return;
   if (pod.ends && options_.mode == Mode::kClassic) {
     problems_.report(pod.spec.node().where,
@@ -303,6 +324,7 @@ Result<Injection> inject(std::string_view text, std::string_view file, const Opt
                                     std::pair{"--policy-configmap", options.policy_configmap}}) {
     if (const Result<> checked = check_option(name, value); !checked) return checked.error();
   }
+  if (options.image.empty()) return Error{"--image is empty; expected the sidecar's image"};
   const Result<YamlStream> source = read_source(text, file);
   if (!source) return source.error();
   Injector injector(text, file, options);

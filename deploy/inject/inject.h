@@ -5,7 +5,8 @@
 // 2. Injecting into the output gives the same bytes.
 // 3. Nothing but what `changes` names is added; no permission is among it (no capability, no host
 //    access, no API access, no privileged setting).
-// 4. Kinds without a pod, and of other API groups, pass as they are.
+// 4. Kinds without a pod, of other API groups, and pods that say that their nodes cannot record,
+//    pass as they are; where a person could think them injected, `notes` says so.
 #pragma once
 
 #include <string>

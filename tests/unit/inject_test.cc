@@ -248,6 +248,8 @@ TEST(Inject, RefusesItsOwnNames) {
               HasSubstr("under shmrec already"));
   EXPECT_THAT(refused(std::string(kPod) + "    env: [{name: SHMREC_SPOOL}]\n"),
               HasSubstr("SHMREC_SPOOL"));
+  EXPECT_THAT(refused(std::string(kPod) + "    volumeMounts: [{name: v, mountPath: /shmrec/}]\n"),
+              HasSubstr("volumeMounts has '/shmrec' already"));
 }
 
 TEST(Inject, AJobBesideAClassicSidecarWouldNeverEnd) {
@@ -293,6 +295,21 @@ TEST(Inject, TellsOfContainersInKindsThatItDoesNotKnow) {
   }
   for (const char* spec : {"{containers: 3}", "{template: {spec: }}", "[]", "x"}) {
     EXPECT_TRUE(injected(std::string("kind: Other\nspec: ") + spec + "\n").notes.empty()) << spec;
+  }
+}
+
+TEST(Inject, LeavesPodsOfOtherMachinesAlone) {
+  for (const char* field : {"os: {name: windows}", "nodeSelector: {kubernetes.io/os: windows}",
+                            "nodeSelector: {disk: ssd, kubernetes.io/arch: arm64}"}) {
+    const std::string text = std::string(kPod) + "  " + field + "\n";
+    const Injection injection = injected(text);
+    EXPECT_EQ(injection.yaml, text);
+    ASSERT_EQ(injection.notes.size(), 1u) << field;
+    EXPECT_THAT(injection.notes[0], HasSubstr("only Linux on x86-64 records"));
+  }
+  for (const char* field : {"os: {name: linux}", "nodeSelector: {kubernetes.io/arch: amd64}",
+                            "nodeSelector:", "os: linux"}) {
+    EXPECT_EQ(injected(std::string(kPod) + "  " + field + "\n").workloads.size(), 1u) << field;
   }
 }
 
@@ -368,6 +385,8 @@ TEST(Inject, RefusesOptionsThatAreNoNames) {
   Options bad = options();
   bad.image = "a b";
   EXPECT_THAT(refused(kPod, bad), HasSubstr("--image 'a b'"));
+  bad.image = "";
+  EXPECT_THAT(refused(kPod, bad), HasSubstr("--image is empty"));
   bad = options();
   bad.policy_configmap = "\xFF";
   EXPECT_THAT(refused(kPod, bad), HasSubstr("--policy-configmap"));
