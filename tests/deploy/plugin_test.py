@@ -166,6 +166,13 @@ class Plugin(unittest.TestCase):
             self.assertEqual([line.split()[0] for line in done.stdout.splitlines()],
                              ["POD", "web-1", "web-2"], done.stderr)
 
+    def test_a_pod_without_sidecar_hides_no_other(self):
+        self.state["bundles"] = {"b.shmrec.tar.zst": b"x"}
+        done = self.plugin("bundles", "deploy/web", PODS="pod/old-1\npod/web-2\n")
+        self.assertEqual([line.split()[0] for line in done.stdout.splitlines()], ["POD", "web-2"])
+        self.assertEqual((done.returncode, done.stderr), (1,
+            'Error from server (NotFound): pods "pod/old-1" not found\n'))
+
     def test_what_needs_one_pod_takes_a_workload_of_one(self):
         self.state["bundles"] = {"b.shmrec.tar.zst": b"x"}
         self.assertEqual(self.plugin("pull", "deploy/web").stdout, "b.shmrec.tar.zst\n")
