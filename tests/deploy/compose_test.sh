@@ -65,7 +65,8 @@ status=$(podman inspect --format '{{.State.ExitCode}}' "${pod}_app_1")
 address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' "$work/output")
 [ -n "$address" ] || fail_with_logs "the example did not say what it found"
 
-request() { compose exec -T shmrec-sidecar shmrec-sidecar request "$@"; }
+# Not by docker-compose: what its exec leaves goes on for five minutes.
+request() { podman exec "${pod}_shmrec-sidecar_1" shmrec-sidecar request "$@"; }
 has_bundle() { request /v1/bundles 2>/dev/null | grep '"trigger": "exit 1"' >/dev/null; }
 wait_until "bundle for exit 1" 30 has_bundle
 name=$(request /v1/bundles | sed -nE 's/.*"name": "([^"]*)".*/\1/p' | head -n 1)
