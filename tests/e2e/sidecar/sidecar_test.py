@@ -270,17 +270,19 @@ def test_two_launchers_in_one_run(setting):
     """As two containers of a pod: one log, and the end of each is seen while the other goes on."""
     setting.start_sidecar()
     first = setting.run_sleep()
-    second = setting.run("sh", "-c", "sleep 3; exit 9", wait=False)
+    end = setting.top + "/end"
+    second = setting.run("sh", "-c", "until [ -e %s ]; do sleep 0.1; done; exit 9" % end, wait=False)
     events = wait_for("member", lambda: glob.glob(setting.spool + "/*/members/*/events.jsonl"))[0]
     # The line that the second launcher writes when its cgroup's counter rises.
     with open(events, "a") as file:
         file.write('{"time":"2026-01-01T00:00:00Z","type":"oom","count":1}\n')
     wait_for("bundle of the second launcher's loss of memory", setting.listed)
-    if second.poll() is not None or "memory" not in setting.listed()[0]["trigger"]:
+    if "memory" not in setting.listed()[0]["trigger"]:
         raise Failed("%s" % setting.listed())
     record = json.load(open(setting.bundles()[0].replace(".shmrec.tar.zst", ".json")))
     if "exit 9" not in record["command"]:
         raise Failed("not the second launcher's command: %s" % record)
+    open(end, "w").close()
     second.wait(timeout=30)
     wait_for("second bundle", lambda: len(setting.listed()) == 2)
     newest = setting.listed()[-1]
