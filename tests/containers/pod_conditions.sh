@@ -97,6 +97,7 @@ listed() { ask /v1/bundles; }
 something_is_recorded() { ask /v1/processes | grep -F '"running"' >/dev/null; }
 is_listed() { listed | grep -F "\"trigger\": \"$1\"" >/dev/null; }
 bundles() { find "$work/store" -maxdepth 1 -name '*.shmrec.tar.zst' | sort; }
+listed_are() { [ "$(listed | grep -c '"name"')" = "$1" ]; }
 count_is() { [ "$(bundles | wc -l)" = "$1" ]; }
 remember_bundles() { bundles | xargs -r sha256sum >"$work/sums"; }
 runs() { find "$work/spool" -mindepth 1 -maxdepth 1 -type d; }
@@ -310,11 +311,14 @@ set_clock() {  # DAYS
   mv "$work/clock/part" "$work/clock/offset"
 }
 
-is_dated() { listed | grep -F "\"created\": \"$(date -u -d "$1 days" +%Y-%m-%d)" >/dev/null; }  # DAYS
+# By the wall clock so many days away; midnight may have passed.
+is_dated() {  # DAYS
+  listed | grep -E "\"created\": \"($(date -u -d "$1 days" +%F)|$(date -u -d "$1 days 1 minute ago" +%F))" >/dev/null
+}
 all_are_sent() { [ -z "$(cd "$work/store" && for name in *.zst; do [ -e "../claim/$name" ] || echo "$name"; done)" ]; }
 all_are_named() {
   bundles | grep -vE '/[A-Za-z0-9._+]+-[0-9]{8}T[0-9]{6}Z(-[0-9]+)?\.shmrec\.tar\.zst$' && fail "the names above"
-  [ "$(listed | grep -c '"name"')" = "$(bundles | wc -l)" ] || fail "not all are listed: $(listed)"
+  listed_are "$(bundles | wc -l)" || fail "not all are listed: $(listed)"
 }
 limited_is() { health_has /metrics "^shmrec_bundles_limited_total $1\$"; }
 
@@ -348,13 +352,13 @@ rules:
   set_clock +40
   hand_in "/shmrec/shmrec run -- sh /app/crash_twice &"
   record 3 "$three"
-  wait_until "bundle" 5 count_is 3
+  wait_until "bundle" 5 listed_are 3
   is_dated +40 || fail "the sidecar's clock was not set: $(listed)"
   remember_bundles
   record 3 "$three"
   wait_until "limit that holds" 5 limited_is 1
   limited=$SECONDS
-  wait_until "bundle of the first crash" 10 count_is 4
+  wait_until "bundle of the first crash" 10 listed_are 4
   check_bundles
 
   set_clock -40
@@ -362,7 +366,7 @@ rules:
   remember_bundles
   sleep $((limited + 8 > SECONDS ? limited + 8 - SECONDS : 0))
   record 3 "$three"
-  wait_until "bundle, the limit's time being over" 5 count_is 5
+  wait_until "bundle, the limit's time being over" 5 listed_are 5
   is_dated -40 || fail "the sidecar's clock was not set: $(listed)"
   wait_until "copies of all" 10 all_are_sent
 
@@ -371,9 +375,9 @@ rules:
   wait_until "end of the sidecar" 10 is_over sidecar
   start_sidecar
   record 3 "$three"
-  wait_until "bundle after the restart" 5 count_is 6
+  wait_until "bundle after the restart" 5 listed_are 6
   touch "$work/shared/again"
-  wait_until "bundle of the second crash" 10 count_is 7
+  wait_until "bundle of the second crash" 10 listed_are 7
   sidecar_is_ready || fail "it does not live"
   collected 7
   check_bundles
