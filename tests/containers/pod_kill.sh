@@ -158,7 +158,7 @@ out_of_memory() {  # NUMBER CHECK COMMAND_OF_A_SHELL
   podman rm -f -t 0 "$pod-app" >/dev/null
   create_app -m 256m -e SHMREC_LOG_SIZE=256MiB -- sh -c "$3" ||
     { echo "  skipped: podman cannot limit memory here"; return; }
-  start app
+  (cd "$work" && start app)  # conmon leaves a file `oom` where it is started
   wait_until "end of the application" 60 is_over app
   [ "$(podman inspect --format '{{.State.ExitCode}}' "$pod-app")" = 137 ] || fail "it was not killed"
   check_time "$1" no "$2"

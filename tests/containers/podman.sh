@@ -2,7 +2,7 @@
 # Sets $image. The storage is kept between runs, because making the image takes half a minute.
 storage=${SHMREC_TEST_CACHE:-/var/tmp/shmrec-tests-$(id -u)}/containers
 image=localhost/shmrec-test:bookworm
-CONTAINERS_CONF=$(dirname "${BASH_SOURCE[0]}")/containers.conf
+CONTAINERS_CONF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/containers.conf
 export CONTAINERS_CONF
 
 podman() {
