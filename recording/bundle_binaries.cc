@@ -13,6 +13,7 @@ namespace shmrec::recording {
 namespace {
 
 constexpr size_t kMaxFiles = 500;  // each is held open; well below the usual limit of 1024
+constexpr size_t kMaxModules = 16384;
 constexpr size_t kMaxBaseName = 96;
 constexpr uint64_t kMostChecked = 4;  // times the limit of what is taken
 constexpr std::string_view kFolder = "binaries/";
@@ -39,14 +40,23 @@ struct ModuleKey {
   auto operator<=>(const ModuleKey&) const = default;
 };
 
-// Every module of the journal once. An executable that was never seen mapped is one too.
-std::vector<Module> modules_of(const ShmlogReader& log) {
+// Every module of the journal once. An executable that was never seen mapped is one too. Those of a
+// program that maps ever new ones are left out beyond a limit: `left_out` counts them, not each once.
+std::vector<Module> modules_of(const ShmlogReader& log, uint64_t& left_out) {
   std::set<std::string> executables, mapped;
   std::set<ModuleKey> keys;
   for (const JournalItem& item : log.journal()) {
     const auto type = static_cast<shmlog::JournalType>(item.entry.type);
-    if (type == shmlog::JournalType::kProcessStart) executables.insert(item.text);
+    const bool full = executables.size() + keys.size() >= kMaxModules;
+    if (type == shmlog::JournalType::kProcessStart) {
+      if (!full) executables.insert(item.text);
+      else left_out += !executables.contains(item.text);
+    }
     if (type != shmlog::JournalType::kModule || !names_a_file(item.text)) continue;
+    if (full && !keys.contains({item.text, item.entry.d})) {
+      ++left_out;
+      continue;
+    }
     keys.insert({item.text, item.entry.d});
     mapped.insert(item.text);
   }
@@ -168,7 +178,8 @@ class Collector {
 
 BinaryCollection collect_binaries(const ShmlogReader& log, const KeptBinaries& kept,
                                   const CollectChoice& choice) {
-  BinaryCollection collection{{}, modules_of(log)};
+  BinaryCollection collection;
+  collection.modules = modules_of(log, collection.left_out);
   Collector collector(choice, kept);
   // Executables first: they are what a person looks at when the limit does not let all in.
   for (const bool executables : {true, false}) {

@@ -43,6 +43,7 @@ struct Module {
 struct BinaryCollection {
   std::vector<BinaryFile> files;  // by name
   std::vector<Module> modules;    // by path
+  uint64_t left_out = 0;          // times that one more was mapped or started: there are too many
 };
 
 BinaryCollection collect_binaries(const ShmlogReader& log, const KeptBinaries& kept,

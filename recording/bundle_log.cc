@@ -27,6 +27,14 @@ constexpr uint64_t kMaxForeignBytes = uint64_t{64} << 30;  // more is no bundle 
 constexpr uint64_t kMaxUnsoundBytes = uint64_t{256} << 20;
 constexpr uint64_t kMaxHoles = uint64_t{1} << 30;  // of a foreign log, beside what its data explains
 constexpr uint64_t kMaxSparseness = 64;            // a used chunk of 64 KiB has a page at least
+// Of the journal a bundle is made of what coverage.h and bundle_binaries.h read. Its maker may fill all
+// of a log with it; that of a log of 256 MiB has a sixteenth, marks and mappings included.
+constexpr uint64_t kJournalTypes =
+    1u << static_cast<int>(shmlog::JournalType::kProcessStart) |
+    1u << static_cast<int>(shmlog::JournalType::kModule) |
+    1u << static_cast<int>(shmlog::JournalType::kCoverage) |
+    1u << static_cast<int>(shmlog::JournalType::kChildExit);
+constexpr uint64_t kMaxJournalBytes = uint64_t{32} << 20;
 constexpr size_t kMaxExtents = 1024;  // of a log that is mapped; the kernel allows 65530 mappings
 
 // Where the chunks are, as far as the file has them whole.
@@ -224,7 +232,8 @@ Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std:
   if (view->data_ == MAP_FAILED) return system_error(name);
   if (!view->map_data(image.fd.get(), image.stored_bytes)) return system_error(name);
   auto reader = ShmlogReader::from_memory(
-      {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name);
+      {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name,
+      {.journal_types = kJournalTypes, .journal_bytes = kMaxJournalBytes, .chunks = false});
   if (!reader) return reader.error();
   view->reader_ = std::move(*reader);
   return view;

@@ -78,9 +78,11 @@ ordered_json process_exit(const ProcessEnd& end) {
 // Indexed by StartKind.
 constexpr const char* kStartKinds[] = {"unknown", "exec", "fork", "api", "vfork"};
 
-ordered_json processes_of(const ShmlogReader& log, const RunFacts& facts) {
+// The value of "processes" as it stands in the text. Its rows are no part of the document: as a tree
+// those of a run of 65535 processes take 80 MiB.
+std::string processes_text(const ShmlogReader& log, const RunFacts& facts) {
   const std::map<uint32_t, ProcessEnd> ends = process_ends(log, facts);
-  ordered_json rows = ordered_json::array();
+  std::string text = "[";
   for (const auto& [index, entry] : log.processes()) {
     const auto end = ends.find(index);
     const uint32_t kind = entry.start_kind < std::size(kStartKinds) ? entry.start_kind : 0;
@@ -97,9 +99,22 @@ ordered_json processes_of(const ShmlogReader& log, const RunFacts& facts) {
                         {"events", entry.events},
                         {"accesses", entry.accesses}};
     if (entry.degraded != 0) row["unrecordedBecause"] = degraded_words(entry.degraded);
-    rows.push_back(std::move(row));
+    text += text.size() == 1 ? "\n    " : ",\n    ";
+    for (const char c : row.dump(2, ' ', false, ordered_json::error_handler_t::replace)) {
+      text += c;
+      if (c == '\n') text += "    ";
+    }
   }
-  return rows;
+  return text + (text.size() == 1 ? "]" : "\n  ]");
+}
+
+// Of a document whose "processes" is null.
+std::string with_processes(const ordered_json& document, const std::string& processes) {
+  constexpr std::string_view kMember = "\n  \"processes\": ", kNull = "null";
+  std::string text = to_text(document);
+  // At the start of a line, as deep as this, there is nothing but the document's own members.
+  text.replace(text.find(kMember) + kMember.size(), kNull.size(), processes);
+  return text;
 }
 
 ordered_json log_document(const ManifestInput& input) {
@@ -219,11 +234,10 @@ std::string make_manifest(const ManifestInput& input) {
                            {"redacted", input.facts.redacted},
                            {"log", log_document(input)}};
   if (!input.facts.members.empty()) document["members"] = members_of(input.facts);
-  document["processes"] =
-      input.log == nullptr ? ordered_json::array() : processes_of(*input.log, input.facts);
+  document["processes"] = nullptr;
   document["policy"] = copied(run, "policy");
   document["files"] = file_list(input.files);
-  return to_text(document);
+  return with_processes(document, input.log == nullptr ? "[]" : processes_text(*input.log, input.facts));
 }
 
 std::string make_binaries(const BinaryCollection& binaries) {

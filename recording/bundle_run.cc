@@ -14,14 +14,16 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxTextBytes = uint64_t{16} << 20;
 constexpr size_t kMaxLineBytes = size_t{4} << 20;
-constexpr size_t kMaxGaps = 10000;
+constexpr size_t kMaxGaps = 4096;
+constexpr size_t kMaxGapText = 1024;
 constexpr size_t kMaxRedacted = 10000;
+constexpr size_t kMaxRedactedText = 256;
 constexpr size_t kMaxExits = 1 << 20;
 
 constexpr uint64_t kMaxForeignTexts = uint64_t{512} << 20;
 // All run.json together: their trees stay in memory until the bundle is written, and a tree takes up to
-// thirty times its text.
-constexpr uint64_t kMaxForeignRuns = uint64_t{4} << 20;
+// sixty times its text, a copy for the manifest included.
+constexpr uint64_t kMaxForeignRuns = uint64_t{1} << 20;
 constexpr int kMaxNesting = 64;  // the launcher writes four levels
 
 // What of a text is taken from a stranger's directory: parsing takes many times as much memory, and
@@ -30,7 +32,7 @@ constexpr struct {
   std::string_view name;
   uint64_t bytes;
 } kForeignLimits[] = {
-    {"run.json", uint64_t{4} << 20},
+    {"run.json", uint64_t{1} << 20},
     {"end.json", uint64_t{64} << 10},
     {"events.jsonl", uint64_t{256} << 20},
     {"launcher.log", uint64_t{64} << 20},
@@ -82,11 +84,9 @@ void note_redacted(const std::string& text, const std::string& before,
   const size_t mark = text.find(kRedactedMark);
   if (mark == std::string::npos || names.size() >= kMaxRedacted) return;
   const size_t equals = text.find('=');
-  if (equals < mark) {
-    names.insert(text.substr(0, equals));
-  } else {
-    names.insert(text == kRedactedMark ? before : text);
-  }
+  const std::string& name = text == kRedactedMark ? before : text;
+  names.insert(equals < mark ? text.substr(0, std::min(equals, kMaxRedactedText))
+                             : name.substr(0, kMaxRedactedText));
 }
 
 // Values are nested no deeper than what the launcher writes.
@@ -222,6 +222,8 @@ class FactsReader {
   }
 
   void take_gap(std::string what, std::string why) {
+    what.resize(std::min(what.size(), kMaxGapText));
+    why.resize(std::min(why.size(), kMaxGapText));
     const auto [found, added] = gap_index_.try_emplace({what, why}, facts_.gaps.size());
     if (!added) {
       ++facts_.gaps[found->second].count;

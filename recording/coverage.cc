@@ -2,7 +2,9 @@
 
 #include <cstdio>
 #include <iterator>
+#include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 namespace shmrec::recording {
@@ -62,6 +64,18 @@ class CoverageList {
  public:
   std::vector<CoverageItem> items;
 
+  void add(CoverageItem item) {
+    if (items.size() < kMaxItems) items.push_back(std::move(item));
+    else ++left_out_;
+  }
+
+  // Last.
+  void add_left_out() {
+    if (left_out_ > 0)
+      items.push_back({"log", "lines of this list",
+                       "more than " + std::to_string(kMaxItems) + "; the log tells the others", left_out_});
+  }
+
   void add_run(const RunFacts& facts) {
     for (const auto& problem : facts.problems) {
       items.push_back({"run", problem.file, problem.why});
@@ -83,13 +97,24 @@ class CoverageList {
   }
 
   void add_journal(const ShmlogReader& log) {
+    // What a process says again and again is one line.
+    std::map<std::tuple<uint32_t, std::string, std::string>, size_t> lines;
     for (const JournalItem& item : log.journal()) {
       if (item.entry.type != static_cast<uint16_t>(JournalType::kCoverage)) continue;
-      const std::string why = item.entry.a == 0 ? "not recorded" : degraded_words(item.entry.a);
-      items.push_back({"journal", item.text.empty() ? "recording stopped" : item.text, why, 1,
-                       recording_id(log, item.entry.process)});
       if (item.entry.a != 0) told_.insert({item.entry.process, item.entry.a});
+      const std::string what = item.text.empty() ? "recording stopped" : item.text.substr(0, kMaxText);
+      const std::string why = item.entry.a == 0 ? "not recorded" : degraded_words(item.entry.a);
+      const auto known = lines.find({item.entry.process, what, why});
+      if (known != lines.end()) {
+        ++items[known->second].count;
+        continue;
+      }
+      if (items.size() < kMaxItems) lines.insert({{item.entry.process, what, why}, items.size()});
+      add({"journal", what, why, 1, recording_id(log, item.entry.process)});
     }
+    if (log.journal_left_out() > 0)
+      add({"journal", "journal entries", "too many for this list: the log has them all",
+           log.journal_left_out()});
   }
 
   void add_processes(const ShmlogReader& log, const std::map<uint32_t, ProcessEnd>& ends) {
@@ -97,24 +122,28 @@ class CoverageList {
       const std::string id = recording_id(log, process.index);
       const uint32_t degraded = process.entry.degraded;
       if (degraded != 0 && !told_.contains({process.index, degraded})) {
-        items.push_back({"process", process_title(process) + " ran on unrecorded",
-                         degraded_words(degraded), 1, id});
+        add({"process", process_title(process) + " ran on unrecorded", degraded_words(degraded), 1, id});
       }
       const auto end = ends.find(process.index);
       if (end != ends.end() && end->second.source != ProcessEnd::Source::kUnknown) continue;
-      items.push_back({"process", "end of " + process_title(process),
-                       "no exit record: killed, or still running when the bundle was made", 1, id});
+      add({"process", "end of " + process_title(process),
+           "no exit record: killed, or still running when the bundle was made", 1, id});
     }
   }
 
   void add_binaries(const BinaryCollection& binaries) {
     for (const Module& module : binaries.modules) {
       if (module.file.empty())
-        items.push_back({"binaries", module.path, module.why, 1, "", !module.unwanted});
+        add({"binaries", module.path, module.why, 1, "", !module.unwanted});
     }
+    if (binaries.left_out > 0)
+      add({"binaries", "executables and libraries", "there are too many: these were left out",
+           binaries.left_out});
   }
 
  private:
+  static constexpr size_t kMaxItems = 10000, kMaxText = 1024;
+  uint64_t left_out_ = 0;
   std::set<std::pair<uint32_t, uint64_t>> told_;  // process, reason
 };
 
@@ -167,6 +196,7 @@ std::vector<CoverageItem> list_coverage(const ShmlogReader* log, const std::stri
   list.add_journal(*log);
   list.add_processes(*log, process_ends(*log, facts));
   list.add_binaries(binaries);
+  list.add_left_out();
   return list.items;
 }
 

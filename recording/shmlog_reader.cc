@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace shmrec::recording {
 
@@ -22,6 +23,7 @@ using shmlog::RecordState;
 namespace {
 
 constexpr uint32_t kEndOfChunk = shmlog::kChunkBytes;
+constexpr uint32_t kMaxEntries = 1 << 16;  // of a table: no log is made with more
 constexpr uint32_t kMaxRules = 1 << 16;  // far more than a policy has; in a hole they take no disk
 constexpr uint64_t kMaxOffset = uint64_t{1} << 62;  // keeps offset + length from wrapping
 
@@ -174,20 +176,21 @@ Result<std::unique_ptr<ShmlogReader>> ShmlogReader::open(const std::string& path
   if (mapping == MAP_FAILED) return system_error(path, map_errno);
   auto bytes = std::span(static_cast<const uint8_t*>(mapping), size);
   std::unique_ptr<ShmlogReader> reader(new ShmlogReader(bytes, true));
-  const Result<> loaded = reader->load(path);
+  const Result<> loaded = reader->load(path, {});
   if (!loaded) return loaded.error();
   return reader;
 }
 
 Result<std::unique_ptr<ShmlogReader>> ShmlogReader::from_memory(std::span<const uint8_t> bytes,
-                                                                const std::string& name) {
+                                                                const std::string& name,
+                                                                const ReadChoice& choice) {
   std::unique_ptr<ShmlogReader> reader(new ShmlogReader(bytes, false));
-  const Result<> loaded = reader->load(name);
+  const Result<> loaded = reader->load(name, choice);
   if (!loaded) return loaded.error();
   return reader;
 }
 
-Result<> ShmlogReader::load(const std::string& name) {
+Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
   if (bytes_.size() < sizeof(shmlog::Header)) {
     return Error{name + ": " + std::to_string(bytes_.size()) +
                  " bytes; a shared-memory log has a header of " +
@@ -208,8 +211,8 @@ Result<> ShmlogReader::load(const std::string& name) {
   if (bytes_.size() < header_.file_bytes)
     add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
   load_tables();
-  load_journal();
-  load_chunks();
+  load_journal(choice);
+  load_chunks(choice.chunks);
   return Unit{};
 }
 
@@ -241,7 +244,9 @@ uint32_t ShmlogReader::usable_entries(const Area& area, uint32_t limit, const ch
 template <typename T>
 void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
                               std::vector<Numbered<T>>& into) {
-  const uint32_t count = usable_entries<T>(area, next, what);
+  if (std::min(next, area.count) > kMaxEntries)
+    add_damage(std::string(what) + " beyond what any log has", std::min(next, area.count) - kMaxEntries, 0);
+  const uint32_t count = usable_entries<T>(area, std::min(next, kMaxEntries), what);
   for (uint32_t i = 1; i < count; ++i) {
     const T entry = recording::load<T>(&bytes_[area.offset + uint64_t{i} * area.entry_bytes]);
     const uint32_t state = state_of(entry);
@@ -271,7 +276,12 @@ void ShmlogReader::load_tables() {
   }
 }
 
-void ShmlogReader::load_journal() {
+void ShmlogReader::load_journal(const ReadChoice& choice) {
+  const bool all = choice.journal_types == UINT64_MAX;  // also those that this version does not know
+  const auto wanted = [&](uint16_t type) {
+    return all || (type < 64 && (choice.journal_types >> type & 1) != 0);
+  };
+  uint64_t kept = 0;
   const Area& area = header_.journal;
   if (area.count != 0 && area.entry_bytes != shmlog::kJournalUnitBytes) {
     return add_damage("journal of a wrong unit size", 1, 0);
@@ -293,14 +303,21 @@ void ShmlogReader::load_journal() {
       ++unit;
       continue;
     }
+    const uint64_t bytes = uint64_t{entry.units} * shmlog::kJournalUnitBytes;
+    const uint32_t from = std::exchange(unit, unit + entry.units);
+    if (!wanted(entry.type)) continue;
+    if (bytes > choice.journal_bytes - kept) {
+      ++journal_left_out_;
+      continue;
+    }
+    kept += bytes;
     std::string text(entry.text_bytes, '\0');
     copy_untrusted(text.data(), at + sizeof(JournalEntry), text.size());
-    journal_.push_back({unit, entry, std::move(text)});
-    unit += entry.units;
+    journal_.push_back({from, entry, std::move(text)});
   }
 }
 
-void ShmlogReader::load_chunks() {
+void ShmlogReader::load_chunks(bool keep) {
   const Area& area = header_.chunks;
   if (area.count == 0) return;
   if (area.entry_bytes != shmlog::kChunkBytes || area.offset > bytes_.size()) {
@@ -314,7 +331,7 @@ void ShmlogReader::load_chunks() {
     }
     const auto header = recording::load<ChunkHeader>(&bytes_[at]);
     if (chunk_readable(header)) {
-      chunks_.push_back({i, header});
+      if (keep) chunks_.push_back({i, header});
     } else if (header.magic != 0 || header.state != 0) {
       add_damage("chunks being claimed or damaged", 1, shmlog::kChunkBytes);
     }

@@ -30,6 +30,13 @@ struct Damage {
   uint64_t bytes = 0;
 };
 
+// What is kept in memory of a log: all of it, or what its maker cannot make without bound.
+struct ReadChoice {
+  uint64_t journal_types = UINT64_MAX;  // bits of JournalType
+  uint64_t journal_bytes = UINT64_MAX;  // of their entries; the others are counted: journal_left_out
+  bool chunks = true;                   // else they are only checked
+};
+
 // A table entry with its number in the file.
 template <typename T>
 struct Numbered {
@@ -105,7 +112,8 @@ class ShmlogReader {
   static Result<std::unique_ptr<ShmlogReader>> open(const std::string& path);
   // `bytes` must outlive the reader. `name` stands for the path in messages.
   static Result<std::unique_ptr<ShmlogReader>> from_memory(std::span<const uint8_t> bytes,
-                                                           const std::string& name);
+                                                           const std::string& name,
+                                                           const ReadChoice& choice = {});
   ~ShmlogReader();
   ShmlogReader(const ShmlogReader&) = delete;
   ShmlogReader& operator=(const ShmlogReader&) = delete;
@@ -113,6 +121,7 @@ class ShmlogReader {
   const shmlog::Header& header() const { return header_; }
   uint64_t loss(shmlog::Loss loss) const { return header_.losses[static_cast<uint32_t>(loss)]; }
   const std::vector<Damage>& damage() const { return damage_; }
+  uint64_t journal_left_out() const { return journal_left_out_; }  // for want of choice.journal_bytes
   // Records that are known to be missing, for whatever reason.
   bool history_lost() const;
 
@@ -138,10 +147,10 @@ class ShmlogReader {
 
  private:
   ShmlogReader(std::span<const uint8_t> bytes, bool owns_mapping);
-  Result<> load(const std::string& name);
+  Result<> load(const std::string& name, const ReadChoice& choice);
   void load_tables();
-  void load_journal();
-  void load_chunks();
+  void load_journal(const ReadChoice& choice);
+  void load_chunks(bool keep);
   template <typename T>
   uint32_t usable_entries(const shmlog::Area& area, uint32_t limit, const char* what);
   template <typename T>
@@ -159,6 +168,7 @@ class ShmlogReader {
   std::vector<Numbered<shmlog::SegmentEntry>> segments_;
   std::vector<Numbered<shmlog::UsageEntry>> usage_;
   std::vector<JournalItem> journal_;
+  uint64_t journal_left_out_ = 0;
   std::vector<ChunkInfo> chunks_;
 };
 

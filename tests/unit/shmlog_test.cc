@@ -35,6 +35,30 @@ std::unique_ptr<ShmlogReader> open_bytes(const std::vector<uint8_t>& bytes) {
   return std::move(*reader);
 }
 
+TEST(ShmlogChoice, KeepsWhatIsAskedForAndCountsWhatIsTooMuch) {
+  ShmlogBuilder log(1);
+  const uint32_t process = log.add_process({.pid = 100});
+  for (int i = 0; i < 5; ++i) {
+    log.add_journal(shmlog::JournalType::kMark, process, 0, {1}, "mark");
+    log.add_journal(shmlog::JournalType::kCoverage, process, 0, {0}, "gap");  // of two units
+  }
+  const std::vector<uint8_t> bytes = log.build();
+  const auto read = [&](const ReadChoice& choice) {
+    auto reader = ShmlogReader::from_memory(bytes, "test.shmlog", choice);
+    return std::move(*reader);
+  };
+  EXPECT_EQ(read({})->journal().size(), 11u);  // the process's start too
+  const uint64_t gaps = 1u << static_cast<int>(shmlog::JournalType::kCoverage);
+  const auto chosen = read({.journal_types = gaps});
+  ASSERT_EQ(chosen->journal().size(), 5u);
+  EXPECT_EQ(chosen->journal()[4].text, "gap");
+  EXPECT_EQ(chosen->journal_left_out(), 0u);
+  const auto cut = read({.journal_types = gaps, .journal_bytes = 3 * 128});
+  EXPECT_EQ(cut->journal().size(), 3u);
+  EXPECT_EQ(cut->journal_left_out(), 2u);
+  EXPECT_TRUE(cut->damage().empty());
+}
+
 std::string error_of(const std::vector<uint8_t>& bytes) {
   auto reader = ShmlogReader::from_memory(bytes, "test.shmlog");
   return reader ? "" : reader.error().message;
