@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxFiles = 500;  // each is held open; well below the usual limit of 1024
 constexpr size_t kMaxModules = 16384;
+constexpr size_t kMaxModuleText = size_t{2} << 20;  // of all paths together
 constexpr size_t kMaxBaseName = 96;
 constexpr uint64_t kMostChecked = 4;  // times the limit of what is taken
 constexpr std::string_view kFolder = "binaries/";
@@ -45,20 +46,24 @@ struct ModuleKey {
 std::vector<Module> modules_of(const ShmlogReader& log, uint64_t& left_out) {
   std::set<std::string> executables, mapped;
   std::set<ModuleKey> keys;
+  size_t text = 0;
   for (const JournalItem& item : log.journal()) {
     const auto type = static_cast<shmlog::JournalType>(item.entry.type);
-    const bool full = executables.size() + keys.size() >= kMaxModules;
-    if (type == shmlog::JournalType::kProcessStart) {
-      if (!full) executables.insert(item.text);
-      else left_out += !executables.contains(item.text);
-    }
-    if (type != shmlog::JournalType::kModule || !names_a_file(item.text)) continue;
-    if (full && !keys.contains({item.text, item.entry.d})) {
+    const bool starts = type == shmlog::JournalType::kProcessStart;
+    if (!starts && (type != shmlog::JournalType::kModule || !names_a_file(item.text))) continue;
+    const bool known = starts ? executables.contains(item.text) : keys.contains({item.text, item.entry.d});
+    if (known) continue;
+    if (executables.size() + keys.size() >= kMaxModules || text + item.text.size() > kMaxModuleText) {
       ++left_out;
       continue;
     }
-    keys.insert({item.text, item.entry.d});
-    mapped.insert(item.text);
+    text += item.text.size();
+    if (starts) {
+      executables.insert(item.text);
+    } else {
+      keys.insert({item.text, item.entry.d});
+      mapped.insert(item.text);
+    }
   }
   for (const std::string& path : executables) {
     if (names_a_file(path) && !mapped.contains(path)) keys.insert({path, 0});

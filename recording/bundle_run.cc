@@ -14,11 +14,11 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxTextBytes = uint64_t{16} << 20;
 constexpr size_t kMaxLineBytes = size_t{4} << 20;
-constexpr size_t kMaxGaps = 4096;
+constexpr size_t kMaxGaps = 1024;
 constexpr size_t kMaxGapText = 1024;
 constexpr size_t kMaxRedacted = 10000;
 constexpr size_t kMaxRedactedText = 256;
-constexpr size_t kMaxExits = 1 << 20;
+constexpr size_t kMaxExits = 1 << 19;
 
 constexpr uint64_t kMaxForeignTexts = uint64_t{512} << 20;
 // All run.json together: their trees stay in memory until the bundle is written, and a tree takes up to

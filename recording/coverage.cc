@@ -142,7 +142,7 @@ class CoverageList {
   }
 
  private:
-  static constexpr size_t kMaxItems = 10000, kMaxText = 1024;
+  static constexpr size_t kMaxItems = 10000, kMaxText = 512;
   uint64_t left_out_ = 0;
   std::set<std::pair<uint32_t, uint64_t>> told_;  // process, reason
 };
