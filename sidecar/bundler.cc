@@ -97,16 +97,21 @@ std::string Bundler::last_problem() const {
   return problem_;
 }
 
-std::list<BundleJob>::iterator Bundler::next_due() {
-  const Clock::time_point now = Clock::now();
-  return std::find_if(jobs_.begin(), jobs_.end(),
-                      [&](const BundleJob& job) { return hurry_ || job.not_before <= now; });
+std::list<BundleJob>::iterator Bundler::choose(std::list<BundleJob>& jobs, Clock::time_point now,
+                                               bool hurry) {
+  auto chosen = jobs.end();
+  for (auto job = jobs.begin(); job != jobs.end(); ++job) {
+    if (!hurry && job->not_before > now) continue;
+    if (job->not_before + kPatience < now) return job;
+    if (chosen == jobs.end() || job->bytes < chosen->bytes) chosen = job;
+  }
+  return chosen;
 }
 
 void Bundler::work() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    const auto due = next_due();
+    const auto due = choose(jobs_, Clock::now(), hurry_);
     if (due == jobs_.end()) {
       changed_.wait_for(lock, std::chrono::milliseconds(100));
       continue;

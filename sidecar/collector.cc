@@ -170,7 +170,7 @@ void Collector::look_at(const std::string& name, Run& run) {
   if (!run.settled || run.jobs > 0) return;
   if (run.retry) {
     if (Clock::now() < run.retry_at) return;
-    if (bundler_->add({*run.retry, true, "", {}})) {
+    if (bundler_->add({*run.retry, true, "", Clock::now(), run.status.bytes})) {
       ++run.jobs;
       run.retry.reset();
     }
@@ -310,7 +310,7 @@ void Collector::decide(Run& run, const Event& event, bool final) {
     }
   }
   const auto delay = final || !event.of_process ? std::chrono::seconds(0) : kSettleTime;
-  if (bundler_->add({*decision, final, "", Clock::now() + delay})) {
+  if (bundler_->add({*decision, final, "", Clock::now() + delay, run.status.bytes})) {
     ++run.jobs;
   } else if (final) {
     run.retry = decision;
@@ -473,7 +473,7 @@ Result<std::optional<Operation>> Collector::start_bundle(const BundleRequest& re
   event.from_spool = request.from_spool;
   std::optional<Decision> decision = engine_.on_event(event);
   if (!decision) return std::optional<Operation>();
-  const std::optional<Operation> operation = bundler_->add_request({*decision, false, "", Clock::now()});
+  const std::optional<Operation> operation = bundler_->add_request({*decision, false, "", Clock::now(), run.status.bytes});
   if (operation) ++run.jobs;
   else engine_.withdraw(*decision);
   return operation;

@@ -159,6 +159,22 @@ TEST_F(ControlTest, ANameThatIsTakenAwayComesBack) {
   EXPECT_TRUE(ask(launcher, {{"type", "status"}}).value("ok", false));
 }
 
+// ---- The bundler
+
+TEST(BundlerTest, SmallRunsComeFirstButLargeOnesComeToo) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto job = [](uint64_t bytes, std::chrono::steady_clock::time_point not_before) {
+    return BundleJob{.not_before = not_before, .bytes = bytes};
+  };
+  std::list<BundleJob> jobs{job(5000, now), job(10, now), job(1, now + std::chrono::seconds(1))};
+  EXPECT_EQ(Bundler::choose(jobs, now, false)->bytes, 10u);
+  EXPECT_EQ(Bundler::choose(jobs, now, true)->bytes, 1u) << "in a hurry all are due";
+  EXPECT_EQ(Bundler::choose(jobs, now - std::chrono::seconds(1), false), jobs.end());
+  const auto later = now + Bundler::kPatience + std::chrono::milliseconds(1);
+  jobs.push_back(job(2, later));
+  EXPECT_EQ(Bundler::choose(jobs, later, false)->bytes, 5000u) << "it has waited long enough";
+}
+
 // ---- The collector
 
 size_t count_of(const std::string& text, const std::string& what) {
