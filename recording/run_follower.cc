@@ -87,7 +87,7 @@ std::string process_state(const FollowedProcess& process, bool run_over) {
 
 // ---- LogFollower --------------------------------------------------------------------------------
 
-Result<std::vector<RunFact>> LogFollower::poll(int log, bool last) {
+Result<std::vector<RunFact>> LogFollower::poll(int log, bool last, size_t most) {
   shmlog::Header header;
   if (const Result<> read = read_header(log, header); !read) return read.error();
   if (!has_layout_) {
@@ -97,7 +97,7 @@ Result<std::vector<RunFact>> LogFollower::poll(int log, bool last) {
   std::vector<RunFact> facts;
   // Processes before the journal: whoever wrote there has its entry by then.
   announce_silent(facts);
-  read_processes(log, header.next_process);
+  read_processes(log, header.next_process, most);
   retry_holes(log, last, facts);
   read_journal(log, header.journal_units, facts);
   if (last && !behind_) announce_silent(facts);
@@ -148,7 +148,7 @@ FollowedProcess* LogFollower::find(uint32_t process) {
 // ---- Processes
 
 // Blocks of entries that are all told are left out: a run that forks for days has a long table.
-void LogFollower::read_processes(int log, uint32_t next) {
+void LogFollower::read_processes(int log, uint32_t next, size_t most) {
   const uint32_t handed_out = std::min(next, process_table_.count);
   const uint32_t count = std::min(handed_out, kMaxProcesses);
   not_followed_ = handed_out - count;
@@ -159,13 +159,14 @@ void LogFollower::read_processes(int log, uint32_t next) {
     if (!seen_[place].settled && block < wanted.size()) wanted[block] = true;
   }
   for (uint32_t block = 0; block < wanted.size(); ++block) {
-    if (wanted[block]) read_block(log, block * kBlock, std::min(count, (block + 1) * kBlock));
+    if (wanted[block]) read_block(log, block * kBlock, std::min(count, (block + 1) * kBlock), most);
   }
+  if (processes_.size() >= most) next_new_ = std::max(next_new_, count);
   // An entry that is claimed but not filled is met again.
   while (next_new_ < count && by_entry_.contains(next_new_)) ++next_new_;
 }
 
-void LogFollower::read_block(int log, uint32_t begin, uint32_t end) {
+void LogFollower::read_block(int log, uint32_t begin, uint32_t end, size_t most) {
   if (begin >= end) return;
   // Entries may be larger than ours in a later version; hostile ones are read one by one.
   const uint64_t stride = process_table_.entry_bytes;
@@ -179,12 +180,13 @@ void LogFollower::read_block(int log, uint32_t begin, uint32_t end) {
   if (dense && !read(begin, entries.size())) return;
   for (uint32_t i = std::max(begin, 1u); i < end; ++i) {
     if (!dense && !read(i, 1)) return;
-    see(i, entries[dense ? i - begin : 0]);
+    see(i, entries[dense ? i - begin : 0], most);
   }
 }
 
-void LogFollower::see(uint32_t index, const ProcessEntry& entry) {
+void LogFollower::see(uint32_t index, const ProcessEntry& entry, size_t most) {
   if (!in_use(entry.state)) return;
+  if (processes_.size() >= most && !by_entry_.contains(index)) return;
   const auto [known, added] = by_entry_.try_emplace(index, processes_.size());
   if (added) {
     FollowedProcess process;
@@ -384,17 +386,8 @@ void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) 
 
 // ---- RunFollower --------------------------------------------------------------------------------
 
-Result<RunFollower> RunFollower::open(const UniqueFd& run) {
-  RunFollower follower;
-  follower.run_fd_.reset(fcntl(run.get(), F_DUPFD_CLOEXEC, 0));
-  if (!follower.run_fd_) return system_error("run directory");
-  follower.log_fd_ = open_untrusted(run.get(), "run.shmlog");
-  if (!follower.log_fd_) return system_error("run.shmlog");
-  return follower;
-}
-
 void RunFollower::poll_launcher(const std::string& name, int directory, std::vector<Told>& told) {
-  const shmrec::UniqueFd events = open_untrusted(directory, "events.jsonl");
+  const UniqueFd events = open_untrusted(directory, "events.jsonl");
   if (!events) return;
   Launcher& launcher = launchers_[name];
   const uint64_t before = launcher.events.out_of_memory();
@@ -406,17 +399,17 @@ void RunFollower::poll_launcher(const std::string& name, int directory, std::vec
   told.push_back(std::move(one));
 }
 
-void RunFollower::poll_launchers(std::vector<Told>& told) {
-  poll_launcher("", run_fd_.get(), told);
+void RunFollower::poll_launchers(int run, std::vector<Told>& told) {
+  poll_launcher("", run, told);
   constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
-  const int members = openat(run_fd_.get(), "members", kOpenDirectory);
+  const int members = openat(run, "members", kOpenDirectory);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(members < 0 ? nullptr : fdopendir(members), closedir);
   if (!stream) return;
   while (const dirent* entry = readdir(stream.get())) {
     const std::string name = entry->d_name;
     if (!Spool::valid_name(name)) continue;
     if (!launchers_.contains(name) && launchers_.size() > Spool::kMaxMembers) continue;
-    const shmrec::UniqueFd member(openat(members, name.c_str(), kOpenDirectory));
+    const UniqueFd member(openat(members, name.c_str(), kOpenDirectory));
     if (member) poll_launcher(name, member.get(), told);
   }
 }
@@ -426,11 +419,13 @@ bool RunFollower::launchers_behind() const {
                      [](const auto& launcher) { return launcher.second.events.behind(); });
 }
 
-Result<std::vector<RunFact>> RunFollower::poll(bool run_over) {
+Result<std::vector<RunFact>> RunFollower::poll(const UniqueFd& run, bool run_over, size_t most) {
+  const UniqueFd log = open_untrusted(run.get(), "run.shmlog");
+  if (!log) return is_shortage(errno) ? system_error("run.shmlog") : Error{"run.shmlog: there is none"};
   // Before the log: what a launcher saw is then never told of a process not met yet.
   std::vector<Told> told;
-  poll_launchers(told);
-  Result<std::vector<RunFact>> facts = log_.poll(log_fd_.get(), run_over && !launchers_behind());
+  poll_launchers(run.get(), told);
+  Result<std::vector<RunFact>> facts = log_.poll(log.get(), run_over && !launchers_behind(), most);
   if (!facts) return facts;
   for (const Told& one : told) {
     const size_t first = facts->size();

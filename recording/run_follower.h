@@ -7,7 +7,8 @@
 // Trust: the workload can write every byte of both files at any time. The layout is taken once and
 // checked against the file's size; counts are clamped to it; a poll handles a bounded number of
 // units and bytes, and `behind` says that more is there. Texts are printable and bounded.
-// Owner: the follower holds the log open, and with it its blocks when the run is removed.
+// Owner: no descriptor is kept between polls: a spool may hold thousands of runs. What lies under the
+// run's name then is what is followed.
 // Threads: one at a time for one follower.
 #pragma once
 
@@ -69,8 +70,9 @@ class LogFollower {
   static constexpr uint32_t kMaxProcesses = 16384;     // more are counted, not followed
   static constexpr uint32_t kMaxUnitsPerPoll = 16384;  // of the journal: 1 MiB
 
-  // What is new. `last`: the run is over, so that nothing will be taken back any more.
-  Result<std::vector<RunFact>> poll(int log, bool last);
+  // What is new. `last`: the run is over, so that nothing will be taken back any more. Processes beyond
+  // `most` are passed over, most of them for good.
+  Result<std::vector<RunFact>> poll(int log, bool last, size_t most = kMaxProcesses);
   // Somebody else (a launcher) saw a process end.
   void note_exit(const PidSeen& seen, int wait_status, std::vector<RunFact>& facts);
 
@@ -95,9 +97,9 @@ class LogFollower {
   };
 
   Result<> take_layout(int log, const shmlog::Header& header);
-  void read_processes(int log, uint32_t next);
-  void read_block(int log, uint32_t begin, uint32_t end);
-  void see(uint32_t index, const shmlog::ProcessEntry& entry);
+  void read_processes(int log, uint32_t next, size_t most);
+  void read_block(int log, uint32_t begin, uint32_t end, size_t most);
+  void see(uint32_t index, const shmlog::ProcessEntry& entry, size_t most);
   void read_journal(int log, uint64_t units, std::vector<RunFact>& facts);
   void retry_holes(int log, bool last, std::vector<RunFact>& facts);
   uint32_t take_entry(int log, uint64_t unit, std::vector<RunFact>& facts);
@@ -148,16 +150,15 @@ class EventsFollower {
 // The log and all its launchers, for a run directory.
 class RunFollower {
  public:
-  // `run`: see Spool::open_run. Fails if there is no log yet.
-  static Result<RunFollower> open(const UniqueFd& run);
-
-  Result<std::vector<RunFact>> poll(bool run_over);
+  // `run`: see Spool::open_run. An Error with bad_input: there is no log, or what is there is none;
+  // without: it could not be read this time. `most`: as for LogFollower.
+  Result<std::vector<RunFact>> poll(const UniqueFd& run, bool run_over,
+                                    size_t most = LogFollower::kMaxProcesses);
   bool behind() const { return log_.behind() || launchers_behind(); }
   const LogFollower& log() const { return log_; }
 
  private:
-  // In its own directory: that of the run, or one in members/. No descriptor is kept of them: there
-  // may be many, and most have nothing to say.
+  // In its own directory: that of the run, or one in members/.
   struct Launcher {
     EventsFollower events;
     std::optional<uint64_t> pid_namespace;  // 0: unknown
@@ -168,11 +169,10 @@ class RunFollower {
     std::vector<EventsFollower::Exit> exits;
     bool out_of_memory = false;
   };
-  void poll_launchers(std::vector<Told>& told);
+  void poll_launchers(int run, std::vector<Told>& told);
   void poll_launcher(const std::string& name, int directory, std::vector<Told>& told);
   bool launchers_behind() const;
 
-  UniqueFd run_fd_, log_fd_;
   LogFollower log_;
   std::map<std::string, Launcher> launchers_;  // "" the first; at most Spool::kMaxMembers others
 };

@@ -58,8 +58,6 @@ bool is_no_file(int error) {
   return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EINVAL || error == ENXIO;
 }
 
-bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
-
 // The whole of a small file; nothing, with errno set, if it cannot be read or is longer.
 std::optional<std::string> read_small(int directory, const char* name, size_t limit) {
   const UniqueFd file = open_untrusted(directory, name);
@@ -163,6 +161,8 @@ Error unknown_run(const std::string& directory, const std::string& name, int err
 }
 
 }  // namespace
+
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
 
 UniqueFd open_untrusted(int directory, const char* name) {
   UniqueFd fd(openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));

@@ -97,6 +97,9 @@ class Spool {
   UniqueFd fd_;
 };
 
+// Whether a call failed for want of descriptors or memory, which says nothing about a file.
+bool is_shortage(int error);
+
 // A regular file in `directory`, for reading; errno says why not (ELOOP: a symbolic link; EINVAL:
 // no regular file).
 UniqueFd open_untrusted(int directory, const char* name);

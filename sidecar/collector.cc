@@ -21,6 +21,9 @@ constexpr std::chrono::milliseconds kLookEvery{1000}, kLookAtMost{100};
 constexpr std::chrono::seconds kSettleTime{2};
 constexpr std::chrono::seconds kFirstPause{5}, kLongestPause{300};
 constexpr std::chrono::seconds kFinish{15}, kDrain{5};
+// Of all runs: what a process is known by takes about 400 bytes, and the workload may make up thousands.
+constexpr size_t kMaxFollowed = 65536;
+constexpr size_t kMaxCommand = 16384;  // bytes kept of a run's command line; there may be 4096 runs
 constexpr int64_t kStuckNs = int64_t{30} * 1000000000;
 
 int64_t monotonic_ns() {
@@ -100,7 +103,8 @@ void Collector::look_at_all() {
   last_look_ns_ = monotonic_ns();
   if (!listing) return;
   forget_vanished(listing->names);
-  spool_bytes_ = 0;
+  spool_bytes_ = followed_ = 0;
+  for (const auto& [name, run] : runs_) followed_ += run.follower ? run.follower->log().processes().size() : 0;
   ++looks_;
   for (const std::string& name : listing->names) {
     Run& run = runs_[name];
@@ -125,8 +129,11 @@ void Collector::forget_vanished(const std::vector<std::string>& names) {
 void Collector::identify(const std::string& name, Run& run) {
   const bool is_new = run.identity.name.empty();
   if (!is_new && (run.identity.problem.empty() || Clock::now() < run.identify_at)) return;
-  if (const auto identity = spool_.identify(name)) run.identity = *identity;
+  if (auto identity = spool_.identify(name)) run.identity = std::move(*identity);
   run.identity.name = name;
+  run.identity.command = {};  // the line is enough
+  run.identity.command_line.resize(std::min(run.identity.command_line.size(), kMaxCommand));
+  run.identity.command_line.shrink_to_fit();
   run.identify_pause =
       std::clamp<Clock::duration>(run.identify_pause * 2, kLookAtMost, kLongestPause);
   run.identify_at = Clock::now() + run.identify_pause;
@@ -151,19 +158,8 @@ void Collector::look_at(const std::string& name, Run& run) {
     run.identify_at = {};
     identify(name, run);
   }
-  if (!run.follower && status->has_log && !run.settled) {
-    const auto directory = spool_.open_run(name);
-    if (!directory) return;
-    auto follower = recording::RunFollower::open(*directory);
-    if (!follower) return;  // for want of descriptors: the log is there
-    run.follower.emplace(std::move(*follower));
-  }
-  bool behind = false;
-  if (run.follower) {
-    if (const auto facts = run.follower->poll(over))
-      for (const RunFact& fact : *facts) tell(run, fact, *members);
-    behind = run.follower->behind();
-  }
+  if (!run.follower && status->has_log && !run.settled) run.follower.emplace();
+  const bool behind = run.follower && !follow(name, run, *members);
   if (!over) run.settled = false;  // somebody joined it at the last moment
   if (!behind) tell_ends(run, *members, over);
   if (over && !run.settled && !behind) settle(run);
@@ -176,12 +172,26 @@ void Collector::look_at(const std::string& name, Run& run) {
     }
     return;
   }
-  run.follower.reset();  // it would hold the log's blocks
+  run.follower.reset();
   if (Clock::now() < run.retry_at) return;
   if (const Result<> removed = spool_.remove(name); !removed) {
     spdlog::error("{}: not removed: {}", name, removed.error().message);
     pause(run);  // whoever made it so must not fill the log
   }
+}
+
+bool Collector::follow(const std::string& name, Run& run, const Members& members) {
+  const auto directory = spool_.open_run(name);
+  if (!directory) return false;
+  const bool over = run.status.state != RunState::kRecording;
+  const size_t before = run.follower->log().processes().size();
+  const size_t room = kMaxFollowed - std::min(followed_, kMaxFollowed);
+  const size_t most = std::min<size_t>(before + room, recording::LogFollower::kMaxProcesses);
+  const auto facts = run.follower->poll(*directory, over, most);
+  followed_ += run.follower->log().processes().size() - before;
+  if (!facts) return facts.error().bad_input;  // then it has nothing to tell any more
+  for (const RunFact& fact : *facts) tell(run, fact, members);
+  return !run.follower->behind();
 }
 
 void Collector::pause(Run& run) {

@@ -83,6 +83,8 @@ class Collector : public Service {
   void look_at(const std::string& name, Run& run);
   void identify(const std::string& name, Run& run);
   static int64_t known_until(const Run& run);
+  // False: it could not be read, or not to its end; look again before it is taken for settled.
+  bool follow(const std::string& name, Run& run, const Members& members);
   void tell(Run& run, const recording::RunFact& fact, const Members& members);
   void tell_ends(Run& run, const Members& members, bool over);
   void tell_end(Run& run, const recording::RunIdentity& launcher,
@@ -118,6 +120,7 @@ class Collector : public Service {
   RuleEngine engine_;
   std::map<std::string, std::pair<int64_t, uint64_t>> files_;  // of triggers: time, inode
   uint64_t spool_bytes_ = 0;
+  size_t followed_ = 0;  // processes in all followers
   std::map<std::string, uint64_t> settled_;  // by how runs ended
 
   UniqueFd wake_, inotify_;

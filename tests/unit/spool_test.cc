@@ -320,7 +320,7 @@ TEST_F(SpoolTest, PipesInPlaceOfFilesDoNotBlock) {
     ASSERT_EQ(mkfifo((run / name).c_str(), 0600), 0);
   EXPECT_NE(identity().problem, "");
   EXPECT_FALSE(status().has_log);
-  EXPECT_FALSE(RunFollower::open(*spool_.open_run("demo-1")).ok());
+  EXPECT_FALSE(RunFollower().poll(*spool_.open_run("demo-1"), false).ok());
 }
 
 TEST_F(SpoolTest, NamesThatNoLauncherMakesAreLeftOutAndCounted) {
@@ -445,15 +445,11 @@ TEST_F(SpoolTest, WantOfDescriptorsMakesNoRunLookLostOrWithoutMembers) {
 
 class FollowerTest : public SpoolTest {
  protected:
-  FollowerTest() : run_(make_run()) {
-    auto opened = RunFollower::open(*spool_.open_run("demo-1"));
-    EXPECT_TRUE(opened.ok());
-    follower_ = std::move(*opened);
-  }
+  FollowerTest() : run_(make_run()), run_fd_(open(run_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
 
   std::vector<RunFact> poll(bool over = false) {
     write_log(run_ / "run.shmlog", log_);
-    auto facts = follower_.poll(over);
+    auto facts = follower_.poll(run_fd_, over);
     EXPECT_TRUE(facts.ok()) << facts.error().message;
     return facts ? std::move(*facts) : std::vector<RunFact>{};
   }
@@ -461,6 +457,7 @@ class FollowerTest : public SpoolTest {
   const FollowedProcess& process(size_t place) const { return follower_.log().processes()[place]; }
 
   fs::path run_;
+  shmrec::UniqueFd run_fd_;
   ShmlogBuilder log_{1};
   RunFollower follower_;
 };
@@ -627,6 +624,32 @@ TEST_F(FollowerTest, ExitThatALauncherSawIsNotOfWhoStartedLater) {
   EXPECT_EQ(process_state(process(1), false), "running");
 }
 
+TEST_F(FollowerTest, ProcessesBeyondTheRoomArePassedOver) {
+  for (int pid = 100; pid < 105; ++pid) log_.add_process({.pid = pid});
+  write_log(run_ / "run.shmlog", log_);
+  const auto facts = follower_.poll(run_fd_, false, 3);
+  ASSERT_TRUE(facts.ok());
+  EXPECT_EQ(follower_.log().processes().size(), 3u);
+  write_file(run_ / "events.jsonl", "{\"type\":\"exit\",\"pid\":102,\"status\":9}\n"
+                                    "{\"type\":\"exit\",\"pid\":104,\"status\":9}\n");
+  ASSERT_TRUE(follower_.poll(run_fd_, false, 3).ok());
+  EXPECT_EQ(follower_.log().processes().size(), 3u);
+  EXPECT_EQ(process_state(process(2), false), "killed");
+}
+
+TEST_F(FollowerTest, KeepsNoDescriptor) {
+  poll();
+  const int next = dup(0);
+  close(next);
+  const fs::path elsewhere = make_run("demo-2");
+  RunFollower other;
+  const shmrec::UniqueFd fd(open(elsewhere.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(other.poll(fd, false).ok());
+  EXPECT_EQ(fd.get(), next);
+  const shmrec::UniqueFd after(dup(0));
+  EXPECT_EQ(after.get(), next + 1);
+}
+
 TEST_F(FollowerTest, EntryThatWasBeingWrittenIsToldOnceItIs) {
   const uint32_t a = log_.add_process({.pid = 100});
   poll();
@@ -642,14 +665,14 @@ TEST_F(FollowerTest, EntryThatWasBeingWrittenIsToldOnceItIs) {
     ASSERT_EQ(pwrite(fd.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
   };
   put(torn);
-  auto facts = follower_.poll(false);
+  auto facts = follower_.poll(run_fd_, false);
   ASSERT_EQ(facts->size(), 1u);
   EXPECT_EQ((*facts)[0].text, "after");
   put(whole);
-  facts = follower_.poll(false);
+  facts = follower_.poll(run_fd_, false);
   ASSERT_EQ(facts->size(), 1u);
   EXPECT_EQ((*facts)[0].text, std::string(100, 'x'));
-  EXPECT_TRUE(follower_.poll(false)->empty());
+  EXPECT_TRUE(follower_.poll(run_fd_, false)->empty());
 }
 
 TEST_F(FollowerTest, ProcessWhoseStartDidNotFitTheJournalIsToldToo) {
@@ -658,9 +681,9 @@ TEST_F(FollowerTest, ProcessWhoseStartDidNotFitTheJournalIsToldToo) {
   std::vector<uint8_t> bytes = log_.build();
   std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(at), 64, 0);
   write_file(run_ / "run.shmlog", std::string(bytes.begin(), bytes.end()));
-  EXPECT_TRUE(follower_.poll(false)->empty());
-  EXPECT_EQ(types(*follower_.poll(false)), (std::vector<Type>{Type::kProcessStarted}));
-  EXPECT_TRUE(follower_.poll(false)->empty());
+  EXPECT_TRUE(follower_.poll(run_fd_, false)->empty());
+  EXPECT_EQ(types(*follower_.poll(run_fd_, false)), (std::vector<Type>{Type::kProcessStarted}));
+  EXPECT_TRUE(follower_.poll(run_fd_, false)->empty());
 }
 
 TEST_F(FollowerTest, LayoutThatTheWorkloadRewritesIsNotBelieved) {
@@ -684,7 +707,7 @@ TEST_F(FollowerTest, ALogThatLostItsHeaderIsAnErrorAndNotTheEnd) {
   const std::string nothing(64, '\0');
   const shmrec::UniqueFd fd(open((run_ / "run.shmlog").c_str(), O_WRONLY));
   ASSERT_EQ(pwrite(fd.get(), nothing.data(), nothing.size(), 0), 64);
-  EXPECT_FALSE(follower_.poll(false).ok());
+  EXPECT_FALSE(follower_.poll(run_fd_, false).ok());
   EXPECT_TRUE(poll().empty());
 }
 
@@ -705,10 +728,11 @@ TEST_F(SpoolTest, PollOfALargeLogReadsLittleAndFillsNoHole) {
   log.header().journal.count = 64;
   write_log(run / "run.shmlog", log);
   fs::resize_file(run / "run.shmlog", 256 << 20);
-  auto follower = RunFollower::open(*spool_.open_run("demo-1"));
-  ASSERT_TRUE(follower->poll(false).ok());
+  RunFollower follower;
+  const shmrec::UniqueFd run_fd(open(run.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(follower.poll(run_fd, false).ok());
   const uint64_t blocks = status().bytes, before = bytes_read_so_far();
-  for (int i = 0; i < 100; ++i) ASSERT_TRUE(follower->poll(false).ok());
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(follower.poll(run_fd, false).ok());
   EXPECT_LT(bytes_read_so_far() - before, 100u * 16384);
   EXPECT_EQ(status().bytes, blocks);
 }
