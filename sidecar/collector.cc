@@ -137,8 +137,8 @@ void Collector::identify(const std::string& name, Run& run) {
   run.identify_pause =
       std::clamp<Clock::duration>(run.identify_pause * 2, kLookAtMost, kLongestPause);
   run.identify_at = Clock::now() + run.identify_pause;
+  if (run.identity.problem.empty()) spdlog::info("run {}: {}", name, run.identity.command_line);
   if (!is_new) return;
-  spdlog::info("run {}: {}", name, run.identity.command_line);
   for (const StoredBundle& bundle : store_.list())
     if (bundle.info.run == name) run.bundled = bundle.made;
   const std::string directory = spool_.directory() + "/" + name;
@@ -269,9 +269,21 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
   decide(run, event, false);
 }
 
+// Of a launcher that was killed before it started anything there is no run.json and no process: nothing
+// that a bundle could show.
+bool Collector::has_begun(const Run& run, const Members& members) {
+  if (run.identity.problem.empty() || run.status.wait_status || !members.empty()) return true;
+  return run.follower && (!run.follower->log().processes().empty() ||
+                          run.follower->log().processes_not_followed() > 0);
+}
+
 // Each launcher's end is an event of its own: the run goes on while another's processes do. One that
 // is over without a word was lost.
 void Collector::tell_ends(Run& run, const Members& members, bool over) {
+  if (over && !has_begun(run, members)) {
+    if (!run.settled) spdlog::warn("run {}: killed before it began, nothing to keep", run.identity.name);
+    return;
+  }
   if (run.status.wait_status || over)
     tell_end(run, run.identity, run.status.wait_status ? &run.status : nullptr, over);
   for (const recording::RunMember& member : members)

@@ -86,6 +86,7 @@ class Collector : public Service {
   // False: it could not be read, or not to its end; look again before it is taken for settled.
   bool follow(const std::string& name, Run& run, const Members& members);
   void tell(Run& run, const recording::RunFact& fact, const Members& members);
+  static bool has_begun(const Run& run, const Members& members);
   void tell_ends(Run& run, const Members& members, bool over);
   void tell_end(Run& run, const recording::RunIdentity& launcher,
                 const recording::RunStatus* end, bool over);

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <thread>
 
+#include "recording/shmlog_create.h"
 #include "recording/shmlog_format.h"
 #include "sidecar/collector.h"
 #include "sidecar/control.h"
@@ -219,6 +220,41 @@ TEST(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
   spdlog::set_default_logger(before);
   EXPECT_TRUE(fs::exists(deep));
   EXPECT_EQ(count_of(said.str(), "not removed"), 1u) << said.str();
+}
+
+// Logs that nobody holds: one of a launcher that was killed at once, one of a launcher that had begun.
+TEST(CollectorTest, ARunThatNeverBeganMakesNoBundle) {
+  TempDir dir;
+  Config config;
+  config.spool = dir.file("spool");
+  config.store = dir.file("store");
+  config.rules = {Rule{.name = "all", .trigger = {.lost = true}}};
+  for (const char* name : {"never-1", "begun-2"}) {
+    const fs::path run = fs::path(config.spool) / name;
+    fs::create_directories(run);
+    recording::CreateOptions options;
+    options.log_bytes = recording::kMinLogBytes;
+    const auto log = recording::create_shmlog(run / "run.shmlog", options);
+    ASSERT_TRUE(log);
+    close(*log);
+  }
+  std::ofstream(fs::path(config.spool) / "begun-2" / "run.json") << R"({"command": ["app"]})";
+  const auto spool = recording::Spool::open(config.spool);
+  ASSERT_TRUE(spool);
+  auto store = Store::open(config.store);
+  ASSERT_TRUE(store);
+  auto queue = egress::Queue::open({.store = config.store}, {});
+  ASSERT_TRUE(queue);
+  Collector collector(config, "00ff", *spool, **store, **queue);
+  std::thread loop([&] { collector.run(); });
+  for (int i = 0; i < 200 && !fs::is_empty(config.spool); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  collector.stop();
+  loop.join();
+  EXPECT_TRUE(fs::is_empty(config.spool));
+  const auto bundles = (*store)->list();
+  ASSERT_EQ(bundles.size(), 1u);
+  EXPECT_EQ(bundles.front().info.run, "begun-2");
 }
 
 // A kubelet that gets no answer in a second restarts the sidecar.
