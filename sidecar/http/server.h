@@ -54,7 +54,7 @@ struct ServerLimits {
   std::chrono::milliseconds stop_grace{2'000};  // then connections are cut
   // While all threads are busy and others wait for one: how long a connection may still go without a
   // whole request, and how long one may take from there to the end of its response.
-  std::chrono::milliseconds speak{50};
+  std::chrono::milliseconds speak{500};
   std::chrono::milliseconds answer{std::chrono::hours(24)};
 };
 

@@ -184,6 +184,7 @@ TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
 TEST_F(HttpTest, HeldConnectionsWithoutARequestKeepNobodyOut) {
   options_.limits.connections = 4;
   options_.limits.waiting = 4;
+  options_.limits.speak = milliseconds(50);
   start();
   std::vector<std::unique_ptr<Wire>> held;
   for (int i = 0; i < 30; i++) {
