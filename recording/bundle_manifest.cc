@@ -191,7 +191,7 @@ ordered_json exit_of_run(const json& end) {
 
 ordered_json members_of(const RunFacts& facts) {
   ordered_json rows = ordered_json::array();
-  for (const RunMember& member : facts.members) {
+  for (const MemberFacts& member : facts.members) {
     rows.push_back({{"name", member.name},
                     {"command", copied(member.run, "command")},
                     {"executable", copied(member.run, "executable")},

@@ -42,7 +42,7 @@ struct ReportedExit {  // an exit line of events.jsonl
 };
 
 // Another launcher of the run.
-struct RunMember {
+struct MemberFacts {
   std::string name;    // its directory in members/
   nlohmann::json run;  // its run.json and end.json: objects, empty if there is none
   nlohmann::json end;
@@ -54,7 +54,7 @@ struct RunFacts {
   std::vector<RunFile> files;
   nlohmann::json run;        // an object; empty if there is none
   nlohmann::json end;        // likewise
-  std::vector<RunMember> members;  // by name
+  std::vector<MemberFacts> members;  // by name
   std::vector<ReportedExit> exits;  // as they were written
   std::vector<ReportedGap> gaps;
   std::set<std::string> redacted;  // names whose values were left out

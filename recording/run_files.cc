@@ -83,7 +83,7 @@ std::vector<LauncherListing> RunFiles::launchers() const {
   const RunFacts facts = read_run_facts(directory_);
   if (facts.members.empty()) return launchers;
   launchers.push_back(launcher_of("", facts.run, facts.end));
-  for (const RunMember& member : facts.members)
+  for (const MemberFacts& member : facts.members)
     launchers.push_back(launcher_of(member.name, member.run, member.end));
   return launchers;
 }
