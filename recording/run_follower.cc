@@ -161,7 +161,10 @@ void LogFollower::read_processes(int log, uint32_t next, size_t most) {
   for (uint32_t block = 0; block < wanted.size(); ++block) {
     if (wanted[block]) read_block(log, block * kBlock, std::min(count, (block + 1) * kBlock), most);
   }
-  if (processes_.size() >= most) next_new_ = std::max(next_new_, count);
+  if (processes_.size() >= most) {
+    next_new_ = std::max(next_new_, count);
+    not_followed_ = handed_out - std::min<size_t>(handed_out, processes_.size() + 1);
+  }
   // An entry that is claimed but not filled is met again.
   while (next_new_ < count && by_entry_.contains(next_new_)) ++next_new_;
 }

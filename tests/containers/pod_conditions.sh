@@ -175,6 +175,7 @@ disk_full() {
   says "of events.jsonl would tell: No space left on device"
   says "end.json: No space left on device"
   collected 4
+  is_listed "lost: all processes are gone, killed or out of memory" || fail "$(listed)"
   check_bundles
   accesses_are_whole
 }

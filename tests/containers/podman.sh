@@ -1,6 +1,6 @@
 # Sourced: podman with storage of its own, so that the tests neither see nor change other images.
 # Sets $image. The storage is kept between runs, because making the image takes half a minute.
-storage=${SHMREC_TEST_CACHE:-/var/tmp/shmrec-tests-$(id -u)}/containers
+storage=${E2E_CACHE:-/var/tmp/shmrec-tests-$(id -u)}/containers
 image=localhost/shmrec-test:bookworm
 CONTAINERS_CONF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/containers.conf
 export CONTAINERS_CONF
