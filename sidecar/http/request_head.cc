@@ -47,18 +47,17 @@ Refusal bad(std::string detail) { return {400, std::move(detail)}; }
 
 std::optional<Refusal> decode_segment(std::string_view text, std::string& segment) {
   for (size_t i = 0; i < text.size(); i++) {
-    if (text[i] != '%') {
-      segment += text[i];
-      continue;
+    char c = text[i];
+    if (c == '%') {
+      const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
+      if (high < 0 || low < 0) return bad("The path has a % without two hexadecimal digits.");
+      c = static_cast<char>(high << 4 | low);
+      i += 2;
     }
-    const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
-    const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
-    if (high < 0 || low < 0) return bad("The path has a % without two hexadecimal digits.");
-    const char c = static_cast<char>(high << 4 | low);
     if (c == '/' || c == '\\' || (c >= 0 && c < 0x20) || c == 0x7f)
-      return bad("The path has an escaped slash, backslash or control character.");
+      return bad("The path has a backslash, an escaped slash or a control character.");
     segment += c;
-    i += 2;
   }
   if (segment == "." || segment == "..") return bad("The path has a segment . or .. in it.");
   return {};

@@ -97,6 +97,8 @@ TEST(HttpParts, HeadsThatTwoReadersCouldReadDifferentlyAreRefused) {
       {"other version", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
       {"other method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
       {"escaped slash", "GET /..%2fetc HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"escaped backslash", "GET /..%5cetc HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+      {"backslash", "GET /..\\etc HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"dots", "GET /v1/../etc HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"escaped dots", "GET /%2e%2E/etc HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"escaped NUL", "GET /a%00b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
