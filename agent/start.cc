@@ -74,8 +74,11 @@ extern "C" int64_t shmrec_agent_start() {
   maps_start(thread, api);
   signals_start(process);
   const int64_t error = thread_arm(thread);
-  if (failed(error)) stop_tracing(process, shmlog::DegradedReason::kNoMemory, "no syscall dispatch here");
-  else signals_take_mask(thread);
+  if (failed(error)) {
+    stop_tracing(process, shmlog::DegradedReason::kNoDispatch, "syscall user dispatch is refused here");
+  } else {
+    signals_take_mask(thread);
+  }
   return error;
 }
 

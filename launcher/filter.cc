@@ -67,6 +67,10 @@ Result<FilterProgram> export_program(scmp_filter_ctx context) {
 }  // namespace
 
 Result<FilterProgram> build_filter() {
+  // Else libseccomp, which asks too, knows no notifications and says "invalid argument" of the rules.
+  const uint32_t notify = SECCOMP_RET_USER_NOTIF;
+  if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &notify) != 0)
+    return system_error("seccomp(2) is refused, by the container's profile or an old kernel (shmrec doctor)");
   const FilterContext context(seccomp_init(SCMP_ACT_ALLOW));
   if (!context) return system_error("seccomp filter: init", ENOMEM);
   if (int error = seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW))

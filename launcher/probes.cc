@@ -262,6 +262,9 @@ constexpr const char* kMemoryRemedy =
     "MemoryDenyWriteExecute=";
 constexpr const char* kRangeRemedy = "raise the address space limit (ulimit -v unlimited)";
 constexpr const char* kProfileRemedy = "allow it in the seccomp profile of the container";
+constexpr const char* kDispatchRemedy =
+    "use Linux 5.14 or newer; where that runs, the seccomp profile of the container refuses it: allow "
+    "prctl with 59 as its first argument";
 
 constexpr Probe kProbes[] = {
     {"Linux 5.14 on x86-64", true, try_kernel, kKernelRemedy},
@@ -271,7 +274,7 @@ constexpr Probe kProbes[] = {
     {"killable notifications", false, try_killable, "use Linux 5.19 or newer"},
     {"fast notifications", false, try_sync_wake_up,
      "use Linux 6.6 or newer: exec is a few microseconds slower without it"},
-    {"syscall user dispatch", true, try_dispatch, kKernelRemedy},
+    {"syscall user dispatch", true, try_dispatch, kDispatchRemedy},
     {"ptrace of descendants", true, try_ptrace, kPtraceRemedy},
     {"Yama lets descendants be traced", false, try_yama, kPtraceRemedy},
     {"hidden alias of a mapping", true, try_alias, kProfileRemedy},

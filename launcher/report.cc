@@ -7,12 +7,15 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "recording/coverage.h"
+
 namespace shmrec::launcher {
 namespace {
 
 using shmlog::Loss;
 
 constexpr size_t kShownGaps = 5;
+constexpr auto kStopped = static_cast<uint32_t>(shmlog::DegradedReason::kStopped);  // as it wished
 
 struct LossText {
   Loss loss;
@@ -51,6 +54,13 @@ void for_each_entry(int fd, const shmlog::Area& area, Visit visit) {
     if (entry.state >= live) visit(entry);
 }
 
+std::string name_of(const shmlog::ProcessEntry& process) {
+  std::string name(process.name, strnlen(process.name, sizeof process.name));
+  for (char& c : name)
+    if (c < 0x20 || c > 0x7E) c = '?';
+  return (name.empty() ? "process" : name) + " (pid " + std::to_string(process.pid) + ")";
+}
+
 }  // namespace
 
 Summary summarize(int log_fd, const shmlog::Header& layout) {
@@ -58,6 +68,8 @@ Summary summarize(int log_fd, const shmlog::Header& layout) {
   for_each_entry<shmlog::ProcessEntry>(log_fd, layout.processes, [&](const auto& process) {
     ++summary.recordings;
     summary.accesses += process.accesses;
+    if (process.degraded == 0 || process.degraded == kStopped) return;
+    summary.unrecorded.push_back({name_of(process), recording::degraded_words(process.degraded)});
   });
   for_each_entry<shmlog::SegmentEntry>(log_fd, layout.segments,
                                        [&](const auto&) { ++summary.segments; });
@@ -75,10 +87,12 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
   for (const LossText& loss : kLossTexts)
     if (const uint64_t count = summary.losses[static_cast<size_t>(loss.loss)])
       text += "shmrec: lost: " + grouped(count) + " " + loss.text + "\n";
-  for (size_t i = 0; i < std::min(gaps.size(), kShownGaps); ++i)
-    text += "shmrec: not recorded: " + gaps[i].what + ": " + gaps[i].why + "\n";
-  if (gaps.size() > kShownGaps)
-    text += "shmrec: not recorded: " + grouped(gaps.size() - kShownGaps) +
+  std::vector<Gap> all = summary.unrecorded;
+  all.insert(all.end(), gaps.begin(), gaps.end());
+  for (size_t i = 0; i < std::min(all.size(), kShownGaps); ++i)
+    text += "shmrec: not recorded: " + all[i].what + ": " + all[i].why + "\n";
+  if (all.size() > kShownGaps)
+    text += "shmrec: not recorded: " + grouped(all.size() - kShownGaps) +
             " more, listed in the bundle's coverage.json\n";
   if (!bundle.empty())
     text += "shmrec: bundle " + bundle + "\nshmrec: look at it with: shmrec ls " + bundle + "\n";

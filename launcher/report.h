@@ -10,12 +10,13 @@
 
 namespace shmrec::launcher {
 
-// Counts of a log. `losses` by shmlog::Loss.
+// Of a log. `losses` by shmlog::Loss; `unrecorded`: processes that went on unrecorded, by name.
 struct Summary {
   uint64_t recordings = 0;
   uint64_t segments = 0;
   uint64_t accesses = 0;
   uint64_t losses[static_cast<size_t>(shmlog::Loss::kCount)] = {};
+  std::vector<Gap> unrecorded;
 };
 
 // `layout`: as planned by the launcher. The file's own header may have been overwritten by the

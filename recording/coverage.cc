@@ -52,7 +52,7 @@ constexpr const char* kDegradedWords[] = {
     "a fault inside the recording agent; please report it",
     "the program called shmrec_stop",
     "it is not x86-64 code",
-    "the agent could not get the memory it needs",
+    "syscall user dispatch is refused here (shmrec doctor)",
 };
 
 std::string process_title(const Numbered<shmlog::ProcessEntry>& process) {

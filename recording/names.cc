@@ -22,7 +22,7 @@ constexpr const char* kOrders[] = {"exact", "relaxed"};
 constexpr const char* kStartKinds[] = {"exec", "fork", "api", "vfork"};
 constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permission",
                                      "tables full", "uses gs",       "agent fault",
-                                     "stopped",     "not x86-64",    "no memory"};
+                                     "stopped",     "not x86-64",    "no syscall dispatch"};
 constexpr const char* kJournalTypes[] = {
     "process start", "module",       "segment map", "unmap",      "process exit", "mark",
     "coverage",      "thread start", "signal",      "child exit", "protect"};

@@ -159,7 +159,7 @@ enum class DegradedReason : uint32_t {
   kAgentFault,         // a fault inside the agent
   kStopped,            // shmrec_stop
   kNotX86_64,          // 32-bit code
-  kNoMemory,           // the agent could not map what it needs
+  kNoDispatch,         // Syscall User Dispatch was refused: by the kernel or a seccomp profile
 };
 
 inline constexpr uint32_t kRobustSlots = 12;

@@ -243,9 +243,11 @@ TEST(Report, SaysWhatWasLostAndWhereTheBundleIs) {
   summary.recordings = 1;
   summary.accesses = 1234567;
   summary.losses[static_cast<size_t>(shmlog::Loss::kRecordsOverwritten)] = 1000;
+  summary.unrecorded = {{"wine (pid 7)", "it uses gs"}};
   const std::string text = report_text(summary, {{"io_uring by x (pid 1)", "why"}}, "a.zst");
   EXPECT_NE(text.find("1 recording, 1,234,567 accesses to 0 shared segments"), text.npos) << text;
   EXPECT_NE(text.find("lost: 1,000 oldest accesses"), text.npos) << text;
+  EXPECT_NE(text.find("not recorded: wine (pid 7): it uses gs"), text.npos) << text;
   EXPECT_NE(text.find("not recorded: io_uring by x (pid 1): why"), text.npos) << text;
   EXPECT_NE(text.find("shmrec ls a.zst"), text.npos) << text;
 }
