@@ -3,7 +3,7 @@
 moments under load, again and again.
 
 usage: sidecar_kill.py BIN_DIRECTORY [--times N] [--seed N] [--only WHAT]
-  --times  how often (default: $E2E_SIDECAR_KILLS, else 50)
+  --times  how often (default: $E2E_SIDECAR_KILLS, else 30)
   --only   one or several of app, launcher, sidecar, joined by '+'
 
 One spool and one store serve all the times. Each time: the oracle is recorded, the victims die, then the
@@ -95,7 +95,7 @@ def newest(logs, bundles):
 def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("bin")
-    parser.add_argument("--times", type=int, default=int(os.environ.get("E2E_SIDECAR_KILLS", "50")))
+    parser.add_argument("--times", type=int, default=int(os.environ.get("E2E_SIDECAR_KILLS", "30")))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=WHAT)
     options = parser.parse_args()
