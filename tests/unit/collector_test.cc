@@ -184,9 +184,37 @@ size_t count_of(const std::string& text, const std::string& what) {
   return count;
 }
 
-TEST(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
-  TempDir dir;
-  const fs::path run = fs::path(dir.file("spool")) / "app-20261122T000000Z-1";
+class CollectorTest : public ::testing::Test {
+ protected:
+  void SetUp() override { fs::create_directories(spool_); }
+
+  // Collects while `meanwhile` runs. Fills `bundles_`.
+  void collect(std::vector<Rule> rules, const std::function<void(Collector&)>& meanwhile) {
+    Config config;
+    config.rules = std::move(rules);
+    const auto spool = recording::Spool::open(spool_);
+    ASSERT_TRUE(spool);
+    auto store = Store::open(dir_.file("store"));
+    ASSERT_TRUE(store);
+    auto queue = egress::Queue::open({.store = dir_.file("store")}, {});
+    ASSERT_TRUE(queue);
+    Collector collector(config, "00ff", *spool, **store, **queue);
+    std::thread loop([&] { collector.run(); });
+    meanwhile(collector);
+    collector.stop();
+    loop.join();
+    bundles_ = (*store)->list();
+  }
+
+  static void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }
+
+  TempDir dir_;
+  const fs::path spool_ = dir_.file("spool");
+  std::vector<StoredBundle> bundles_;
+};
+
+TEST_F(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
+  const fs::path run = spool_ / "app-20261122T000000Z-1";
   fs::path deep = run;  // deeper than what is removed
   for (int level = 0; level < 20; ++level) deep /= "d";
   fs::create_directories(deep);
@@ -197,97 +225,54 @@ TEST(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
   const auto before = spdlog::default_logger();
   spdlog::set_default_logger(
       std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
-  {
-    Config config;
-    config.rules = {};
-    config.spool = dir.file("spool");
-    config.store = dir.file("store");
-    const auto spool = recording::Spool::open(config.spool);
-    ASSERT_TRUE(spool);
-    auto store = Store::open(config.store);
-    ASSERT_TRUE(store);
-    auto queue = egress::Queue::open({.store = config.store}, {});
-    ASSERT_TRUE(queue);
-    Collector collector(config, "00ff", *spool, **store, **queue);
-    std::thread loop([&] { collector.run(); });
+  collect({}, [](Collector& collector) {
     for (int i = 0; i < 15; ++i) {  // each makes it look again
       collector.look();
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      pause();
     }
-    collector.stop();
-    loop.join();
-  }
+  });
   spdlog::set_default_logger(before);
   EXPECT_TRUE(fs::exists(deep));
   EXPECT_EQ(count_of(said.str(), "not removed"), 1u) << said.str();
 }
 
 // Logs that nobody holds: one of a launcher that was killed at once, one of a launcher that had begun.
-TEST(CollectorTest, ARunThatNeverBeganMakesNoBundle) {
-  TempDir dir;
-  Config config;
-  config.spool = dir.file("spool");
-  config.store = dir.file("store");
-  config.rules = {Rule{.name = "all", .trigger = {.lost = true}}};
+TEST_F(CollectorTest, ARunThatNeverBeganMakesNoBundle) {
   for (const char* name : {"never-1", "begun-2"}) {
-    const fs::path run = fs::path(config.spool) / name;
-    fs::create_directories(run);
+    fs::create_directories(spool_ / name);
     recording::CreateOptions options;
     options.log_bytes = recording::kMinLogBytes;
-    const auto log = recording::create_shmlog(run / "run.shmlog", options);
+    const auto log = recording::create_shmlog(spool_ / name / "run.shmlog", options);
     ASSERT_TRUE(log);
     close(*log);
   }
-  std::ofstream(fs::path(config.spool) / "begun-2" / "run.json") << R"({"command": ["app"]})";
-  const auto spool = recording::Spool::open(config.spool);
-  ASSERT_TRUE(spool);
-  auto store = Store::open(config.store);
-  ASSERT_TRUE(store);
-  auto queue = egress::Queue::open({.store = config.store}, {});
-  ASSERT_TRUE(queue);
-  Collector collector(config, "00ff", *spool, **store, **queue);
-  std::thread loop([&] { collector.run(); });
-  for (int i = 0; i < 200 && !fs::is_empty(config.spool); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  collector.stop();
-  loop.join();
-  EXPECT_TRUE(fs::is_empty(config.spool));
-  const auto bundles = (*store)->list();
-  ASSERT_EQ(bundles.size(), 1u);
-  EXPECT_EQ(bundles.front().info.run, "begun-2");
+  std::ofstream(spool_ / "begun-2" / "run.json") << R"({"command": ["app"]})";
+  collect({Rule{.name = "all", .trigger = {.lost = true}}}, [&](Collector&) {
+    for (int i = 0; i < 200 && !fs::is_empty(spool_); ++i) pause();
+  });
+  EXPECT_TRUE(fs::is_empty(spool_));
+  ASSERT_EQ(bundles_.size(), 1u);
+  EXPECT_EQ(bundles_.front().info.run, "begun-2");
 }
 
 // A kubelet that gets no answer in a second restarts the sidecar.
-TEST(CollectorTest, ProbesDoNotWaitForAnExpensiveSpool) {
-  TempDir dir;
-  const fs::path spool_dir = dir.file("spool");
-  fs::create_directories(spool_dir);
-  const fs::path text = spool_dir / "text";  // one file for all: it costs the workload nothing
+TEST_F(CollectorTest, ProbesDoNotWaitForAnExpensiveSpool) {
+  const fs::path text = spool_ / "text";  // one file for all: it costs the workload nothing
   std::ofstream(text) << "{\"a\":\"" << std::string((4 << 20) - 100, 'x');
   for (int i = 0; i < 16; ++i) {
-    const fs::path run = spool_dir / ("app-" + std::to_string(i));
+    const fs::path run = spool_ / ("app-" + std::to_string(i));
     fs::create_directory(run);
     fs::create_hard_link(text, run / "run.json");
   }
-  Config config;
-  config.rules = {};
-  const auto spool = recording::Spool::open(spool_dir);
-  ASSERT_TRUE(spool);
-  auto store = Store::open(dir.file("store"));
-  ASSERT_TRUE(store);
-  auto queue = egress::Queue::open({.store = dir.file("store")}, {});
-  ASSERT_TRUE(queue);
-  Collector collector(config, "00ff", *spool, **store, **queue);
-  std::thread loop([&] { collector.run(); });
   std::chrono::duration<double> longest{};
-  for (int i = 0; i < 20; ++i) {
-    const auto asked = std::chrono::steady_clock::now();
-    (void)collector.health();
-    longest = std::max<std::chrono::duration<double>>(longest, std::chrono::steady_clock::now() - asked);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  }
-  collector.stop();
-  loop.join();
+  collect({}, [&](Collector& collector) {
+    for (int i = 0; i < 20; ++i) {
+      const auto asked = std::chrono::steady_clock::now();
+      (void)collector.health();
+      longest = std::max<std::chrono::duration<double>>(longest, std::chrono::steady_clock::now() - asked);
+      pause();
+    }
+  });
   EXPECT_LT(longest.count(), 0.5);
 }
 
