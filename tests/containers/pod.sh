@@ -3,7 +3,7 @@
 # volumes are directories of $work, so that the tests see what is in them. What stands for an emptyDir
 # with fsGroup is a directory of that group with the setgid bit.
 #
-# Before: $work, $pod (names of the test's own), $programs. Sets $sidecar_image.
+# Before: $pod (a name of the test's own), $programs. Sets $sidecar_image; begin sets $work.
 # shellcheck shell=bash disable=SC2154
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/podman.sh"
 sidecar_image=localhost/shmrec-test:pod
@@ -40,6 +40,23 @@ skip_without_pods() {
     { echo "skipped: podman makes no pods here: $output"; exit 77; }
   podman pod rm -f -t 0 "$pod-probe" >/dev/null 2>&1
   touch "$known"
+}
+
+# Sets $work, whose files stay if the test fails. ARGUMENTS: to repeat it.
+begin() {
+  repeat="$0 $*"
+  take_turn
+  skip_without_pods
+  work=$(mktemp -d /var/tmp/"$pod"-XXXXXX)
+  trap finish EXIT
+  remove_pod  # what a killed test left
+}
+
+finish() {
+  local status=$?
+  remove_pod
+  umount "$work/store" "$work/spool" 2>/dev/null || true  # where a test has mounted them
+  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $repeat"; fi
 }
 
 # A program that knows the storage, for those who call podman by name.

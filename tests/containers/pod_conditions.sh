@@ -12,22 +12,12 @@
 # files and says where.
 set -euo pipefail
 condition=$1 programs=$2
-work=/nowhere pod=shmrec-pod-${condition//_/-}
+pod=shmrec-pod-${condition//_/-}
 . "$(dirname "$0")/pod.sh"
 skip_unless_possible
 faketime=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1
 
-work=$(mktemp -d /var/tmp/"$pod"-XXXXXX)
-finish() {
-  local status=$?
-  remove_pod
-  umount "$work/store" "$work/spool" 2>/dev/null || true
-  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $condition $programs"; fi
-}
-take_turn
-skip_without_pods
-trap finish EXIT
-remove_pod  # what a killed test left
+begin "$condition" "$programs"
 
 # ---- The pod
 

@@ -14,7 +14,7 @@
 set -euo pipefail
 programs=$1 seed=${2:-1} times=${E2E_POD_KILLS:-100} pods=${E2E_PODS:-4}
 mine=${3:-}  # number of this pod; none: all are to be started
-work=/nowhere pod=shmrec-pod-kill-$mine
+pod=shmrec-pod-kill-$mine
 . "$(dirname "$0")/pod.sh"
 skip_unless_possible
 [ -x "$programs/victims/oracle" ] || { echo "skipped: the oracle is not built"; exit 77; }
@@ -43,16 +43,7 @@ fi
 RANDOM=$((seed * 100 + mine))
 victims=(app launcher sidecar "app launcher" "app sidecar" "launcher sidecar")
 
-work=$(mktemp -d /var/tmp/$pod-XXXXXX)
-finish() {
-  local status=$?
-  remove_pod
-  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $programs $seed $mine"; fi
-}
-take_turn
-skip_without_pods
-trap finish EXIT
-remove_pod  # what a killed test left
+begin "$programs" "$seed" "$mine"
 
 pause() { sleep "$(printf '%d.%03d' $(($1 * RANDOM / 32768 / 1000)) $(($1 * RANDOM / 32768 % 1000)))"; }  # MS_AT_MOST
 traces() { find "$work/shared/$1" -name 'trace.*' -size +1k 2>/dev/null; }

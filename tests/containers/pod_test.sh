@@ -8,7 +8,7 @@
 # what is needed is not there. A failure keeps its files and says where.
 set -euo pipefail
 variant=$1 programs=$2
-work=/nowhere pod=shmrec-pod-$variant
+pod=shmrec-pod-$variant
 . "$(dirname "$0")/pod.sh"
 skip_unless_possible
 case $variant in
@@ -17,16 +17,7 @@ case $variant in
   *) echo "no such variant: $variant" >&2; exit 2 ;;
 esac
 
-work=$(mktemp -d /var/tmp/"$pod"-XXXXXX)
-finish() {
-  local status=$?
-  remove_pod
-  if [ $status = 0 ]; then rm -rf "$work"; else echo "files: $work; repeat: $0 $variant $programs"; fi
-}
-take_turn
-skip_without_pods
-trap finish EXIT
-remove_pod  # what a killed test left
+begin "$variant" "$programs"
 
 # ---- The pod
 
