@@ -14,7 +14,8 @@ constexpr int kSigsegv = 11;
 constexpr int kAccessError = 2;      // SEGV_ACCERR
 constexpr uint64_t kWriteError = 2;  // page-fault error code: it was a write
 
-// ---- Pieces: an access cut where traced and private memory meet ----------------------------------------
+// ---- Pieces: an access cut where traced and private memory meet
+// ----------------------------------------
 
 struct Piece {
   bool traced;
@@ -41,14 +42,16 @@ UsageEntry& usage_of(Thread* thread, const Region& region) {
   if (region.usage) return *region.usage;
   UsageEntry* usage = usage_enter(thread->process, region.segment);
   Locked lock(regions_lock);
-  region_update(region.begin, region.end,
-                [](Region& piece, void* entry) { piece.usage = static_cast<UsageEntry*>(entry); }, usage);
+  region_update(
+      region.begin, region.end,
+      [](Region& piece, void* entry) { piece.usage = static_cast<UsageEntry*>(entry); }, usage);
   return *usage;
 }
 
 }  // namespace
 
-void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads, bool writes) {
+void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
+                 bool writes) {
   UsageEntry& usage = usage_of(thread, region);
   if (reads) fetch_add(&usage.reads, uint64_t{1});
   if (writes) fetch_add(&usage.writes, uint64_t{1});
@@ -57,7 +60,8 @@ void count_usage(Thread* thread, const Region& region, const Origin& origin, boo
 
 namespace {
 
-// ---- Records ---------------------------------------------------------------------------------------------
+// ---- Records
+// ---------------------------------------------------------------------------------------------
 
 struct Draft {
   uint8_t* at;
@@ -67,8 +71,8 @@ struct Draft {
   uint64_t* versions() { return reinterpret_cast<uint64_t*>(at + sizeof(RecordHeader)); }
 };
 
-Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region& region, uint64_t address,
-            uint32_t length) {
+Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region& region,
+            uint64_t address, uint32_t length) {
   const uint64_t offset = region.segment_offset + (address - region.begin);
   Draft result = {nullptr, record_bytes(kind, offset, length), lines_touched(offset, length)};
   result.at = record_reserve(thread, result.bytes);
@@ -85,10 +89,14 @@ Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region&
 }
 
 // The part of [offset, offset + bytes) in the line that holds `offset`.
-uint64_t in_line(uint64_t offset, uint64_t bytes) { return min(bytes, kLineBytes - offset % kLineBytes); }
+uint64_t in_line(uint64_t offset, uint64_t bytes) {
+  return min(bytes, kLineBytes - offset % kLineBytes);
+}
 
 // An address in the alias as the program knows it.
-void to_program(Fault* fault, uint64_t alias, uint64_t address) { fault->address += address - alias; }
+void to_program(Fault* fault, uint64_t alias, uint64_t address) {
+  fault->address += address - alias;
+}
 
 // Reads one line's part, so that value and version belong together.
 bool read_line(Thread* thread, const Region& region, uint8_t* to, uint64_t alias, uint64_t offset,
@@ -177,8 +185,8 @@ bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* faul
   return false;
 }
 
-bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& piece, uint64_t address,
-                Fault* fault) {
+bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& piece,
+                uint64_t address, Fault* fault) {
   if (!piece.traced) return safe_copy(to, reinterpret_cast<void*>(address), piece.bytes, fault);
   if (!permitted(piece.region, address, false, fault)) return false;
   const uint32_t bytes = static_cast<uint32_t>(piece.bytes);
@@ -217,7 +225,8 @@ bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t addres
   uint64_t at = 0;
   while (at < bytes) {
     const Piece piece = first_piece(address + at, bytes - at);
-    const bool ok = read_piece(thread, origin, static_cast<uint8_t*>(to) + at, piece, address + at, fault);
+    const bool ok =
+        read_piece(thread, origin, static_cast<uint8_t*>(to) + at, piece, address + at, fault);
     if (done) *done = at + (ok ? piece.bytes : 0);
     if (!ok) return false;
     at += piece.bytes;
@@ -230,8 +239,8 @@ bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const 
   uint64_t at = 0;
   while (at < bytes) {
     const Piece piece = first_piece(address + at, bytes - at);
-    const bool ok =
-        write_piece(thread, origin, static_cast<const uint8_t*>(from) + at, piece, address + at, fault);
+    const bool ok = write_piece(thread, origin, static_cast<const uint8_t*>(from) + at, piece,
+                                address + at, fault);
     if (done) *done = at + (ok ? piece.bytes : 0);
     if (!ok) return false;
     at += piece.bytes;
@@ -257,10 +266,11 @@ uint64_t alias_of(uint64_t address, uint64_t bytes) {
   return region.alias + (address - region.begin);
 }
 
-// ---- Read-modify-write without LOCK ------------------------------------------------------------------------
+// ---- Read-modify-write without LOCK
+// ------------------------------------------------------------------------
 
-bool modify_begin(Thread* thread, const Region& region, uint8_t* to, uint64_t address, uint32_t bytes,
-                  Fault* fault) {
+bool modify_begin(Thread* thread, const Region& region, uint8_t* to, uint64_t address,
+                  uint32_t bytes, Fault* fault) {
   if (!read_lines(thread, region, to, address, bytes, thread->versions, fault)) return false;
   memcpy(thread->old_value, to, bytes);
   return true;
@@ -282,7 +292,8 @@ bool modify_end(Thread* thread, const Origin& origin, const Region& region, cons
   return ok;
 }
 
-// ---- Atomic accesses ---------------------------------------------------------------------------------------
+// ---- Atomic accesses
+// ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -299,8 +310,10 @@ void atomic_lock(Thread* thread, const Region& region, Draft& record) {
   const bool two = record.lines == 2 && stripes[0] != stripes[1];
   const int first = two && stripes[1] < stripes[0];
   versions[first] = stripe_lock(thread, 0, stripes[first]);
-  if (two) versions[1 - first] = stripe_lock(thread, 1, stripes[1 - first]);
-  else if (record.lines == 2) versions[1] = versions[0];
+  if (two)
+    versions[1 - first] = stripe_lock(thread, 1, stripes[1 - first]);
+  else if (record.lines == 2)
+    versions[1] = versions[0];
 }
 
 void atomic_unlock(Thread* thread, bool happened) {
@@ -341,10 +354,10 @@ void atomic_end(Thread* thread, bool happened) {
 }
 
 int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
-                      int64_t (*perform)(uint32_t* word, void* context), void* context, Fault* fault) {
+                      int64_t (*perform)(uint32_t* word, void* context), void* context,
+                      Fault* fault) {
   Region region;
-  if (!region_find(address, &region) ||
-      !atomic_begin(thread, origin, region, address, 4, fault))
+  if (!region_find(address, &region) || !atomic_begin(thread, origin, region, address, 4, fault))
     return -14;  // EFAULT
   const int64_t result = perform(reinterpret_cast<uint32_t*>(thread->alias), context);
   atomic_end(thread, true);

@@ -20,7 +20,7 @@ constexpr uint32_t kBuckets = 1 << 14;
 constexpr uint32_t kSiteCodeBytes = 128;
 constexpr uint32_t kMaxSiteBytes = 4096;  // longer operands (XSAVE with AMX) take the slow path
 
-Site sites[kMaxSites];   // .bss: untouched pages cost nothing
+Site sites[kMaxSites];  // .bss: untouched pages cost nothing
 Site* buckets[kBuckets];
 uint32_t site_count = 1;
 uint8_t* code_next = reinterpret_cast<uint8_t*>(kCodeBase);
@@ -29,7 +29,9 @@ ZydisDecoder decoder;
 
 // Zydis is ordinary compiled code: its stack protector reads %fs:0x28, which is the program's.
 struct ForeignCode {
-  explicit ForeignCode(Thread* thread) : saved(read_fs_base()) { write_fs_base(thread->canary_base); }
+  explicit ForeignCode(Thread* thread) : saved(read_fs_base()) {
+    write_fs_base(thread->canary_base);
+  }
   ~ForeignCode() { write_fs_base(saved); }
   uint64_t saved;
 };
@@ -70,17 +72,27 @@ struct MnemonicForm {
 };
 // Instructions that are not told by what they do to their memory operand.
 constexpr MnemonicForm kByMnemonic[] = {
-    {ZYDIS_MNEMONIC_PUSH, Form::kPush},       {ZYDIS_MNEMONIC_POP, Form::kPop},
-    {ZYDIS_MNEMONIC_CALL, Form::kCall},       {ZYDIS_MNEMONIC_JMP, Form::kJump},
-    {ZYDIS_MNEMONIC_RET, Form::kReturn},      {ZYDIS_MNEMONIC_LEAVE, Form::kLeave},
-    {ZYDIS_MNEMONIC_PUSHFQ, Form::kPushFlags},{ZYDIS_MNEMONIC_POPFQ, Form::kPopFlags},
-    {ZYDIS_MNEMONIC_XLAT, Form::kXlat},       {ZYDIS_MNEMONIC_XCHG, Form::kAtomic},
-    {ZYDIS_MNEMONIC_CLFLUSH, Form::kTouch},   {ZYDIS_MNEMONIC_CLFLUSHOPT, Form::kTouch},
-    {ZYDIS_MNEMONIC_CLWB, Form::kTouch},      {ZYDIS_MNEMONIC_CLDEMOTE, Form::kTouch},
-    {ZYDIS_MNEMONIC_MASKMOVDQU, Form::kMaskedStore}, {ZYDIS_MNEMONIC_VMASKMOVDQU, Form::kMaskedStore},
+    {ZYDIS_MNEMONIC_PUSH, Form::kPush},
+    {ZYDIS_MNEMONIC_POP, Form::kPop},
+    {ZYDIS_MNEMONIC_CALL, Form::kCall},
+    {ZYDIS_MNEMONIC_JMP, Form::kJump},
+    {ZYDIS_MNEMONIC_RET, Form::kReturn},
+    {ZYDIS_MNEMONIC_LEAVE, Form::kLeave},
+    {ZYDIS_MNEMONIC_PUSHFQ, Form::kPushFlags},
+    {ZYDIS_MNEMONIC_POPFQ, Form::kPopFlags},
+    {ZYDIS_MNEMONIC_XLAT, Form::kXlat},
+    {ZYDIS_MNEMONIC_XCHG, Form::kAtomic},
+    {ZYDIS_MNEMONIC_CLFLUSH, Form::kTouch},
+    {ZYDIS_MNEMONIC_CLFLUSHOPT, Form::kTouch},
+    {ZYDIS_MNEMONIC_CLWB, Form::kTouch},
+    {ZYDIS_MNEMONIC_CLDEMOTE, Form::kTouch},
+    {ZYDIS_MNEMONIC_MASKMOVDQU, Form::kMaskedStore},
+    {ZYDIS_MNEMONIC_VMASKMOVDQU, Form::kMaskedStore},
     {ZYDIS_MNEMONIC_MASKMOVQ, Form::kMaskedStore},
-    {ZYDIS_MNEMONIC_FXSAVE, Form::kModify},   {ZYDIS_MNEMONIC_FXSAVE64, Form::kModify},
-    {ZYDIS_MNEMONIC_ENTER, Form::kStep},      {ZYDIS_MNEMONIC_MOVDIR64B, Form::kStep},
+    {ZYDIS_MNEMONIC_FXSAVE, Form::kModify},
+    {ZYDIS_MNEMONIC_FXSAVE64, Form::kModify},
+    {ZYDIS_MNEMONIC_ENTER, Form::kStep},
+    {ZYDIS_MNEMONIC_MOVDIR64B, Form::kStep},
 };
 struct StringForm {
   ZydisMnemonic mnemonic;
@@ -102,7 +114,8 @@ constexpr StringForm kStrings[] = {
 
 bool has_mask(const ZydisDecodedInstruction& instruction) {
   return instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
-         instruction.avx.mask.reg != ZYDIS_REGISTER_NONE && instruction.avx.mask.reg != ZYDIS_REGISTER_K0;
+         instruction.avx.mask.reg != ZYDIS_REGISTER_NONE &&
+         instruction.avx.mask.reg != ZYDIS_REGISTER_K0;
 }
 
 // VMASKMOVPS/PD and VPMASKMOVD/Q: opcode of the store form for a load's, 0 if it is neither.
@@ -111,10 +124,17 @@ uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction) {
       instruction.opcode_map != ZYDIS_OPCODE_MAP_0F38)
     return 0;
   switch (instruction.opcode) {
-    case 0x2C: case 0x2E: return 0x2E;
-    case 0x2D: case 0x2F: return 0x2F;
-    case 0x8C: case 0x8E: return 0x8E;
-    default: return 0;
+    case 0x2C:
+    case 0x2E:
+      return 0x2E;
+    case 0x2D:
+    case 0x2F:
+      return 0x2F;
+    case 0x8C:
+    case 0x8E:
+      return 0x8E;
+    default:
+      return 0;
   }
 }
 
@@ -122,8 +142,8 @@ Form form_by_effect(const Decoded& decoded, const ZydisDecodedOperand& memory) {
   const bool reads = memory.actions & ZYDIS_OPERAND_ACTION_MASK_READ;
   const bool writes = memory.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
   const bool broadcast = decoded.instruction.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
-  const bool masked =
-      (has_mask(decoded.instruction) && !broadcast) || vector_mask_store_opcode(decoded.instruction);
+  const bool masked = (has_mask(decoded.instruction) && !broadcast) ||
+                      vector_mask_store_opcode(decoded.instruction);
   if (!memory.size || memory.size / 8 > kMaxSiteBytes) return Form::kStep;
   if (masked && memory.size / 8 <= 64) return writes ? Form::kMaskedStore : Form::kMaskedLoad;
   if (reads && writes)
@@ -131,7 +151,8 @@ Form form_by_effect(const Decoded& decoded, const ZydisDecodedOperand& memory) {
   return writes ? Form::kStore : Form::kLoad;
 }
 
-// VPGATHER and VGATHER 90..93, VPSCATTER and VSCATTER A0..A3; not their prefetches, which never fault.
+// VPGATHER and VGATHER 90..93, VPSCATTER and VSCATTER A0..A3; not their prefetches, which never
+// fault.
 bool is_gather(const ZydisDecodedInstruction& instruction) {
   return instruction.opcode_map == ZYDIS_OPCODE_MAP_0F38 &&
          ((instruction.opcode & 0xFC) == 0x90 || (instruction.opcode & 0xFC) == 0xA0);
@@ -170,7 +191,8 @@ int8_t free_register(const Decoded& decoded) {
   return kNoRegister;
 }
 
-// ---- Emitting ------------------------------------------------------------------------------------------
+// ---- Emitting
+// ------------------------------------------------------------------------------------------
 
 struct Emitter {
   uint8_t* at;
@@ -181,7 +203,8 @@ struct Emitter {
   }
   void jump(void (*target)()) {
     byte(0xE9);
-    word32(static_cast<uint32_t>(reinterpret_cast<uint64_t>(target) - reinterpret_cast<uint64_t>(at) - 4));
+    word32(static_cast<uint32_t>(reinterpret_cast<uint64_t>(target) -
+                                 reinterpret_cast<uint64_t>(at) - 4));
   }
   // movq $value, %gs:offset
   void store_thread(uint32_t offset, uint32_t value) {
@@ -199,7 +222,8 @@ struct Emitter {
 };
 
 // The moffs forms A0..A3 have no ModRM: the same move with one.
-bool emit_moffs(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction, int hardware) {
+bool emit_moffs(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction,
+                int hardware) {
   if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
       instruction.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || instruction.opcode < 0xA0 ||
       instruction.opcode > 0xA3)
@@ -215,9 +239,10 @@ bool emit_moffs(Emitter& out, const Site& site, const ZydisDecodedInstruction& i
   return true;
 }
 
-// The instruction with its memory operand replaced by (%hardware). `opcode`: another opcode, 0: its own.
-void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction, int hardware,
-             uint8_t opcode = 0) {
+// The instruction with its memory operand replaced by (%hardware). `opcode`: another opcode, 0: its
+// own.
+void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction,
+             int hardware, uint8_t opcode = 0) {
   if (emit_moffs(out, site, instruction, hardware)) return;
   const uint8_t modrm_at = instruction.raw.modrm.offset;
   for (int i = 0; i < modrm_at; ++i) {
@@ -230,19 +255,21 @@ void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& inst
     if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && instruction.raw.vex.size == 3 &&
         i == instruction.raw.vex.offset + 1)
       value |= 0x60;
-    if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && i == instruction.raw.evex.offset + 1)
+    if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
+        i == instruction.raw.evex.offset + 1)
       value |= 0x60;
     if (opcode && i == modrm_at - 1) value = opcode;
     out.byte(value);
   }
   out.byte(static_cast<uint8_t>((site.code[modrm_at] & 0x38) | hardware));
-  const uint8_t skip = modrm_at + 1 + (instruction.raw.sib.offset ? 1 : 0) + instruction.raw.disp.size / 8;
+  const uint8_t skip =
+      modrm_at + 1 + (instruction.raw.sib.offset ? 1 : 0) + instruction.raw.disp.size / 8;
   for (int i = skip; i < site.length; ++i) out.byte(site.code[i]);
 }
 
 // vmovdqu{8,16,32,64} %zmm0, (%hardware){%k}: stores exactly the elements that the mask selects.
-void emit_mask_probe(Emitter& out, const ZydisDecodedInstruction& instruction, uint32_t element_bits,
-                     int hardware) {
+void emit_mask_probe(Emitter& out, const ZydisDecodedInstruction& instruction,
+                     uint32_t element_bits, int hardware) {
   static constexpr uint8_t kP1[4] = {0x7F, 0xFF, 0x7E, 0xFE};
   const int width = element_bits == 8 ? 0 : element_bits == 16 ? 1 : element_bits == 32 ? 2 : 3;
   out.byte(0x62), out.byte(0xF1), out.byte(kP1[width]);
@@ -259,7 +286,8 @@ void emit_twice(Emitter& out, const Site& site, const Decoded& decoded, bool pro
   for (int round = 0; round < 2; ++round) {
     if (round) out.load_thread(hardware, offsetof(Thread, second_target));
     if (!site.rip_relative && site.form == Form::kMaskedStore && site.bit_register == -2) {
-      for (int i = 0; i < site.length; ++i) out.byte(site.code[i]);  // maskmovdqu: (%rdi) is implied
+      for (int i = 0; i < site.length; ++i)
+        out.byte(site.code[i]);  // maskmovdqu: (%rdi) is implied
     } else if (probe && !vector_store) {
       emit_mask_probe(out, decoded.instruction, element_bits, hardware);
     } else {
@@ -293,13 +321,16 @@ void emit(Site& site, const Decoded& decoded, const ZydisDecodedOperand* memory)
   code_next += kSiteCodeBytes;
 }
 
-// ---- Describing -------------------------------------------------------------------------------------------
+// ---- Describing
+// -------------------------------------------------------------------------------------------
 
 void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
   site.bytes = memory.size / 8;
-  site.rip_relative = memory.mem.base == ZYDIS_REGISTER_RIP || memory.mem.base == ZYDIS_REGISTER_EIP;
+  site.rip_relative =
+      memory.mem.base == ZYDIS_REGISTER_RIP || memory.mem.base == ZYDIS_REGISTER_EIP;
   site.base = site.rip_relative ? kNoRegister : register_index(memory.mem.base);
-  site.index = memory.mem.type == ZYDIS_MEMOP_TYPE_VSIB ? kNoRegister : register_index(memory.mem.index);
+  site.index =
+      memory.mem.type == ZYDIS_MEMOP_TYPE_VSIB ? kNoRegister : register_index(memory.mem.index);
   site.scale = memory.mem.scale;
   site.displacement = memory.mem.disp.has_displacement ? memory.mem.disp.value : 0;
   site.fs_relative = memory.mem.segment == ZYDIS_REGISTER_FS;
@@ -322,29 +353,32 @@ void describe_special(Site& site, const Decoded& decoded) {
   const ZydisDecodedOperand& first = decoded.operands[0];
   if (instruction.operand_count_visible == 0) return;
   site.value_is_memory = is_memory(first);
-  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER) site.value_register = register_index(first.reg.value);
+  if (first.type == ZYDIS_OPERAND_TYPE_REGISTER)
+    site.value_register = register_index(first.reg.value);
   if (first.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) site.immediate = first.imm.value.s;
 }
 
 // BT, BTS, BTR, BTC with a register: the bit may lie far from the operand.
 void describe_bit_test(Site& site, const Decoded& decoded) {
   const ZydisMnemonic m = decoded.instruction.mnemonic;
-  const bool bit_test = m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
-                        m == ZYDIS_MNEMONIC_BTC;
+  const bool bit_test = m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS ||
+                        m == ZYDIS_MNEMONIC_BTR || m == ZYDIS_MNEMONIC_BTC;
   if (bit_test && decoded.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
     site.bit_register = register_index(decoded.operands[1].reg.value);
 }
 
-uint8_t register_number(ZydisRegister which) { return static_cast<uint8_t>(ZydisRegisterGetId(which)); }
+uint8_t register_number(ZydisRegister which) {
+  return static_cast<uint8_t>(ZydisRegisterGetId(which));
+}
 
 // The register operand at `index` among the visible ones.
 uint8_t visible_register(const Decoded& decoded, int index) {
   return register_number(decoded.operands[index].reg.value);
 }
 
-// The opcode's lowest bit is the size of the indices, W that of the elements; the vector length holds
-// as many as there is room for of the larger of the two. Operands of a VEX gather: data, memory, mask;
-// of an EVEX gather: data, opmask, memory; of a scatter: memory, opmask, data.
+// The opcode's lowest bit is the size of the indices, W that of the elements; the vector length
+// holds as many as there is room for of the larger of the two. Operands of a VEX gather: data,
+// memory, mask; of an EVEX gather: data, opmask, memory; of a scatter: memory, opmask, data.
 void describe_gather(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
   const ZydisDecodedInstruction& instruction = decoded.instruction;
   const bool evex = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
@@ -365,8 +399,8 @@ void describe_gather(Site& site, const Decoded& decoded, const ZydisDecodedOpera
 bool describe(Thread* thread, Site& site) {
   ForeignCode foreign(thread);
   Decoded decoded;
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, site.code, sizeof site.code, &decoded.instruction,
-                                           decoded.operands)))
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, site.code, sizeof site.code,
+                                           &decoded.instruction, decoded.operands)))
     return false;
   const ZydisDecodedOperand* memory = memory_operand(decoded);
   site.length = decoded.instruction.length;
@@ -384,8 +418,10 @@ bool describe(Thread* thread, Site& site) {
     site.scratch = kFromHardware[7];
   } else if (runs_core(site.form)) {
     const int8_t hardware = free_register(decoded);
-    if (hardware == kNoRegister) site.form = Form::kStep;
-    else site.scratch = kFromHardware[hardware];
+    if (hardware == kNoRegister)
+      site.form = Form::kStep;
+    else
+      site.scratch = kFromHardware[hardware];
   }
   emit(site, decoded, memory);
   return true;
@@ -393,7 +429,8 @@ bool describe(Thread* thread, Site& site) {
 
 Site* find(uint64_t ip, const uint8_t* code, size_t bytes) {
   for (Site* site = load(&buckets[(ip ^ ip >> 14) % kBuckets]); site; site = site->next)
-    if (site->ip == ip && site->length <= bytes && memcmp(site->code, code, site->length) == 0) return site;
+    if (site->ip == ip && site->length <= bytes && memcmp(site->code, code, site->length) == 0)
+      return site;
   return nullptr;
 }
 
@@ -402,7 +439,8 @@ size_t read_code(uint64_t ip, uint8_t* code) {
   const size_t here = min<size_t>(15, page_up(ip + 1) - ip);
   memset(code, 0, 15);
   if (!safe_copy(code, reinterpret_cast<const void*>(ip), here)) return 0;
-  if (here < 15 && safe_copy(code + here, reinterpret_cast<const void*>(ip + here), 15 - here)) return 15;
+  if (here < 15 && safe_copy(code + here, reinterpret_cast<const void*>(ip + here), 15 - here))
+    return 15;
   return here;
 }
 
@@ -440,7 +478,8 @@ uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_i
   if (site.fs_relative) address += read_fs_base();
   if (site.bit_register >= 0) {
     const int bits = site.bytes * 8;
-    const int64_t value = static_cast<int64_t>(reg(regs, site.bit_register) << (64 - bits)) >> (64 - bits);
+    const int64_t value =
+        static_cast<int64_t>(reg(regs, site.bit_register) << (64 - bits)) >> (64 - bits);
     const int shift = site.bytes == 2 ? 4 : site.bytes == 4 ? 5 : 6;
     address += static_cast<uint64_t>((value >> shift) * site.bytes);
   }
@@ -449,7 +488,8 @@ uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_i
 
 void decode_start(Thread* thread) {
   ForeignCode foreign(thread);
-  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64); }
+  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+}
 
 void decode_after_fork() { sites_lock.reset(); }
 

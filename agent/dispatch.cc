@@ -1,5 +1,5 @@
-// Which syscall goes where. What is not listed only reads and writes memory, if anything: the table of
-// effects (kernel_access.cc) covers it.
+// Which syscall goes where. What is not listed only reads and writes memory, if anything: the table
+// of effects (kernel_access.cc) covers it.
 #include "agent/entry.h"
 #include "agent/maps.h"
 #include "agent/process.h"

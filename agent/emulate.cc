@@ -13,9 +13,11 @@ int raise(Thread* thread, const Site& site, const Fault& fault) {
 
 namespace {
 
-constexpr uint64_t kStringBudget = 64 * 1024;  // bytes of one string instruction before signals get a turn
+constexpr uint64_t kStringBudget =
+    64 * 1024;  // bytes of one string instruction before signals get a turn
 
-// ---- String instructions ------------------------------------------------------------------------------------
+// ---- String instructions
+// ------------------------------------------------------------------------------------
 
 bool backwards(const Regs& regs) { return regs.eflags & 0x400; }
 
@@ -30,8 +32,8 @@ void advance(Regs& regs, const Site& site, uint64_t* pointer, uint64_t elements)
   *pointer += backwards(regs) ? -bytes : bytes;
 }
 
-// How many elements may be done at once: whole ones that lie in one page at each of the addresses, so
-// that all of them or none faults; one that crosses into the next page goes alone.
+// How many elements may be done at once: whole ones that lie in one page at each of the addresses,
+// so that all of them or none faults; one that crosses into the next page goes alone.
 uint64_t batch(const Regs& regs, const Site& site, uint64_t first, uint64_t second) {
   const uint64_t left = site.repeat ? regs.rcx : 1;
   if (backwards(regs)) return min<uint64_t>(left, 1);
@@ -51,17 +53,19 @@ int emulate_movs(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
   for (uint64_t budget = kStringBudget; budget && (!site.repeat || regs.rcx);) {
     uint64_t elements = batch(regs, site, source_of(site, regs), regs.rdi);
-    // A destination just behind the source repeats what was just written: no more at once than the gap.
+    // A destination just behind the source repeats what was just written: no more at once than the
+    // gap.
     const uint64_t gap = regs.rdi - source_of(site, regs);
-    if (!backwards(regs) && gap && gap < elements * site.bytes) elements = max<uint64_t>(gap / site.bytes, 1);
+    if (!backwards(regs) && gap && gap < elements * site.bytes)
+      elements = max<uint64_t>(gap / site.bytes, 1);
     Fault fault;
     uint64_t got = 0, put = 0;
-    const bool read = traced_read(thread, origin_of(thread, site), thread->bounce, source_of(site, regs),
-                                  elements * site.bytes, &fault, &got);
+    const bool read = traced_read(thread, origin_of(thread, site), thread->bounce,
+                                  source_of(site, regs), elements * site.bytes, &fault, &got);
     const uint64_t whole = got / site.bytes;
     const bool wrote = !whole || (traced_writable(regs.rdi, whole * site.bytes, &fault) &&
-                                  traced_write(thread, origin_of(thread, site), regs.rdi, thread->bounce,
-                                               whole * site.bytes, &fault, &put));
+                                  traced_write(thread, origin_of(thread, site), regs.rdi,
+                                               thread->bounce, whole * site.bytes, &fault, &put));
     const uint64_t done = put / site.bytes;
     advance(regs, site, &regs.rsi, done);
     advance(regs, site, &regs.rdi, done);
@@ -77,7 +81,8 @@ int emulate_stos(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
   for (uint64_t budget = kStringBudget; budget && (!site.repeat || regs.rcx);) {
     const uint64_t elements = batch(regs, site, regs.rdi, regs.rdi);
-    for (uint64_t i = 0; i < elements; ++i) memcpy(thread->bounce + i * site.bytes, &regs.rax, site.bytes);
+    for (uint64_t i = 0; i < elements; ++i)
+      memcpy(thread->bounce + i * site.bytes, &regs.rax, site.bytes);
     Fault fault;
     uint64_t put = 0;
     const bool wrote = traced_writable(regs.rdi, elements * site.bytes, &fault) &&
@@ -97,8 +102,10 @@ namespace {
 
 // The low `bytes` of a register take a value as a move to it would leave it.
 void set_low(uint64_t* to, uint64_t value, uint32_t bytes) {
-  if (bytes == 4) *to = static_cast<uint32_t>(value);
-  else memcpy(to, &value, bytes);
+  if (bytes == 4)
+    *to = static_cast<uint32_t>(value);
+  else
+    memcpy(to, &value, bytes);
 }
 
 // Flags as CMP leaves them.
@@ -123,14 +130,17 @@ int emulate_compare(Thread* thread, const Site& site) {
   for (uint64_t round = 0; round < 4096 && (!site.repeat || regs.rcx); ++round) {
     Fault fault;
     uint64_t source = 0, target = 0;
-    if (uses_rsi && !traced_read(thread, origin_of(thread, site), &source, source_of(site, regs), site.bytes, &fault))
+    if (uses_rsi && !traced_read(thread, origin_of(thread, site), &source, source_of(site, regs),
+                                 site.bytes, &fault))
       return raise(thread, site, fault);
-    if (uses_rdi && !traced_read(thread, origin_of(thread, site), &target, regs.rdi, site.bytes, &fault))
+    if (uses_rdi &&
+        !traced_read(thread, origin_of(thread, site), &target, regs.rdi, site.bytes, &fault))
       return raise(thread, site, fault);
     if (uses_rsi) advance(regs, site, &regs.rsi, 1);
     if (uses_rdi) advance(regs, site, &regs.rdi, 1);
     if (site.repeat) --regs.rcx;
-    if (site.form == Form::kLods) set_low(&regs.rax, source, site.bytes);
+    if (site.form == Form::kLods)
+      set_low(&regs.rax, source, site.bytes);
     else
       regs.eflags = (regs.eflags & ~0x8D5ull) |
                     compare_flags(uses_rsi ? source : regs.rax, target, site.bytes);
@@ -143,10 +153,12 @@ int emulate_compare(Thread* thread, const Site& site) {
 
 namespace {
 
-// ---- Stack and control ----------------------------------------------------------------------------------------
+// ---- Stack and control
+// ----------------------------------------------------------------------------------------
 
 bool push_value(Thread* thread, const Site& site, uint64_t value, uint32_t bytes, Fault* fault) {
-  if (!traced_write(thread, origin_of(thread, site), thread->regs.rsp - bytes, &value, bytes, fault))
+  if (!traced_write(thread, origin_of(thread, site), thread->regs.rsp - bytes, &value, bytes,
+                    fault))
     return false;
   thread->regs.rsp -= bytes;
   return true;
@@ -154,7 +166,8 @@ bool push_value(Thread* thread, const Site& site, uint64_t value, uint32_t bytes
 
 bool pop_value(Thread* thread, const Site& site, uint64_t* value, uint32_t bytes, Fault* fault) {
   *value = 0;
-  if (!traced_read(thread, origin_of(thread, site), value, thread->regs.rsp, bytes, fault)) return false;
+  if (!traced_read(thread, origin_of(thread, site), value, thread->regs.rsp, bytes, fault))
+    return false;
   thread->regs.rsp += bytes;
   return true;
 }
@@ -187,7 +200,8 @@ int emulate_pop(Thread* thread, const Site& site) {
     return kTail;
   }
   const uint64_t address = effective_address(site, thread->regs);  // with the new stack pointer
-  if (traced_write(thread, origin_of(thread, site), address, &value, site.value_bytes, &fault)) return kTail;
+  if (traced_write(thread, origin_of(thread, site), address, &value, site.value_bytes, &fault))
+    return kTail;
   thread->regs = before;
   return raise(thread, site, fault);
 }

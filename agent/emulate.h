@@ -1,8 +1,8 @@
 // What the forms of instructions have in common, and those that are emulated: they have no memory
 // operand that could be exchanged (string instructions, the stack, control transfers).
 //
-// Each function performs one instruction of thread->regs at its site and returns what entry.S does next.
-// A fault leaves the registers as the processor would, and raises it at the instruction.
+// Each function performs one instruction of thread->regs at its site and returns what entry.S does
+// next. A fault leaves the registers as the processor would, and raises it at the instruction.
 #pragma once
 
 #include "agent/access.h"
@@ -15,7 +15,9 @@ enum Next : int {
   kCore = 1,  // run the generated instruction with thread->core
 };
 
-inline Origin origin_of(const Thread* thread, const Site& site) { return {site.ip, thread->event, 0}; }
+inline Origin origin_of(const Thread* thread, const Site& site) {
+  return {site.ip, thread->event, 0};
+}
 
 // The program is to see this fault at the instruction. Returns kTail.
 int raise(Thread* thread, const Site& site, const Fault& fault);

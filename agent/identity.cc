@@ -86,7 +86,8 @@ bool starts_with(const char* text, const char* prefix) {
 void set_name(SegmentIdentity* identity, const char* name) {
   size_t size = min(strlen(name), sizeof identity->name - 1);
   static constexpr char kDeleted[] = " (deleted)";
-  if (size > sizeof kDeleted - 1 && memcmp(name + size - (sizeof kDeleted - 1), kDeleted, sizeof kDeleted - 1) == 0)
+  if (size > sizeof kDeleted - 1 &&
+      memcmp(name + size - (sizeof kDeleted - 1), kDeleted, sizeof kDeleted - 1) == 0)
     size -= sizeof kDeleted - 1;
   memset(identity->name, 0, sizeof identity->name);
   memcpy(identity->name, name, size);
@@ -135,10 +136,10 @@ uint64_t generation_of(const MapLine& line, const SegmentIdentity& identity) {
   // Shared memory identifiers, which are the inode numbers, begin at 0 in each IPC namespace.
   if (identity.kind == SegmentKind::kSysV) return namespace_inode("/proc/self/ns/ipc");
   struct statx status;
-  const bool known =
-      has_generation(identity) &&
-      !failed(sys(__NR_statx, -100 /* AT_FDCWD */, line.path, 0, STATX_INO | STATX_BTIME, &status)) &&
-      status.stx_ino == line.inode;
+  const bool known = has_generation(identity) &&
+                     !failed(sys(__NR_statx, -100 /* AT_FDCWD */, line.path, 0,
+                                 STATX_INO | STATX_BTIME, &status)) &&
+                     status.stx_ino == line.inode;
   return known ? birth_time(status) : 0;
 }
 
@@ -181,7 +182,8 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
         classify(wanted.identity, line.path);
         wanted.found = line.inode != 0;
         wanted.identity->generation = generation_of(line, *wanted.identity);
-        if (wanted.identity->kind == SegmentKind::kSysV) wanted.identity->device = 0;  // as in do_shmat
+        if (wanted.identity->kind == SegmentKind::kSysV)
+          wanted.identity->device = 0;  // as in do_shmat
         return false;
       },
       &search);

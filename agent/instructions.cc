@@ -1,11 +1,11 @@
 // Performing instructions that touch traced memory.
 //
-// An instruction never touches a traced segment itself, but for atomic ones. A load runs on a private
-// copy of what was read under the stripe's version; a store runs on private memory, whose content is
-// then written under the stripe's lock with the record written ahead. So what is logged is what the
-// program got, and no generated code runs under a lock. Only atomic instructions (LOCK, xchg) run on
-// the segment's alias, under the lock, so that they stay atomic towards processes that are not
-// recorded and towards the kernel.
+// An instruction never touches a traced segment itself, but for atomic ones. A load runs on a
+// private copy of what was read under the stripe's version; a store runs on private memory, whose
+// content is then written under the stripe's lock with the record written ahead. So what is logged
+// is what the program got, and no generated code runs under a lock. Only atomic instructions (LOCK,
+// xchg) run on the segment's alias, under the lock, so that they stay atomic towards processes that
+// are not recorded and towards the kernel.
 #include "agent/agent_abi.h"
 #include "agent/emulate.h"
 #include "agent/robust.h"
@@ -36,8 +36,8 @@ void take_core(Thread* thread, const Site& site) {
   reg(thread->regs, site.scratch) = scratch;
 }
 
-// Where an instruction must stand for the program's bits: a register bit offset moves the address on,
-// and the processor will move it again.
+// Where an instruction must stand for the program's bits: a register bit offset moves the address
+// on, and the processor will move it again.
 uint64_t unmoved(const Site& site, const Regs& regs, uint64_t target, uint64_t address) {
   if (site.bit_register < 0) return target;
   Site plain = site;
@@ -64,8 +64,8 @@ int begin_store(Thread* thread, const Site& site) {
 int end_store(Thread* thread, const Site& site) {
   Fault fault;
   take_core(thread, site);
-  if (!traced_write(thread, origin_of(thread, site), thread->ea, bounce_for(thread->bounce, thread->ea),
-                    site.bytes, &fault))
+  if (!traced_write(thread, origin_of(thread, site), thread->ea,
+                    bounce_for(thread->bounce, thread->ea), site.bytes, &fault))
     return raise(thread, site, fault);
   return kTail;
 }
@@ -100,10 +100,9 @@ int end_modify(Thread* thread, const Site& site) {
   const Origin origin = origin_of(thread, site);
   const uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
   take_core(thread, site);
-  const bool ok =
-      one_record(thread, site, &region)
-          ? modify_end(thread, origin, region, bounce, thread->ea, site.bytes, &fault)
-          : traced_write(thread, origin, thread->ea, bounce, site.bytes, &fault);
+  const bool ok = one_record(thread, site, &region)
+                      ? modify_end(thread, origin, region, bounce, thread->ea, site.bytes, &fault)
+                      : traced_write(thread, origin, thread->ea, bounce, site.bytes, &fault);
   return ok ? kTail : raise(thread, site, fault);
 }
 
@@ -111,7 +110,8 @@ int begin_atomic(Thread* thread, const Site& site) {
   Fault fault;
   Region region;
   if (!in_one_region(thread, site, &region)) return begin_modify(thread, site);
-  if (site.bytes == 4 && load(&log_header().robust_held)) robust_check_dead(thread, region, thread->ea);
+  if (site.bytes == 4 && load(&log_header().robust_held))
+    robust_check_dead(thread, region, thread->ea);
   if (!atomic_begin(thread, origin_of(thread, site), region, thread->ea, site.bytes, &fault))
     return raise(thread, site, fault);
   if (site.bytes == 4 && thread->robust_head) robust_note_ahead(thread, region, thread->ea);
@@ -192,7 +192,8 @@ int end_masked_load(Thread* thread, const Site& site) {
   uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
   memset(bounce, 0, 64);
   const bool ok = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
-    return traced_read(thread, origin_of(thread, site), bounce + at, thread->ea + at, bytes, &fault);
+    return traced_read(thread, origin_of(thread, site), bounce + at, thread->ea + at, bytes,
+                       &fault);
   });
   if (!ok) return raise(thread, site, fault);
   thread->phase = kOnly;
@@ -210,7 +211,8 @@ int end_masked_store(Thread* thread, const Site& site) {
   });
   if (!possible) return raise(thread, site, fault);
   const bool ok = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
-    return traced_write(thread, origin_of(thread, site), thread->ea + at, bounce + at, bytes, &fault);
+    return traced_write(thread, origin_of(thread, site), thread->ea + at, bounce + at, bytes,
+                        &fault);
   });
   return ok ? kTail : raise(thread, site, fault);
 }
@@ -240,14 +242,16 @@ constexpr Performance kPerformances[] = {
     {begin_masked, end_masked_load},   // kMaskedLoad
     {begin_masked, end_masked_store},  // kMaskedStore
     {begin_touch, end_touch},          // kTouch
-    {emulate_movs, nothing},       {emulate_stos, nothing},    {emulate_compare, nothing},
-    {emulate_compare, nothing},    {emulate_compare, nothing}, {emulate_push, nothing},
-    {emulate_pop, nothing},        {emulate_call, nothing},    {emulate_jump, nothing},
-    {emulate_return, nothing},     {emulate_leave, nothing},   {emulate_push_flags, nothing},
-    {emulate_pop_flags, nothing},  {emulate_xlat, nothing},
+    {emulate_movs, nothing},          {emulate_stos, nothing},    {emulate_compare, nothing},
+    {emulate_compare, nothing},       {emulate_compare, nothing}, {emulate_push, nothing},
+    {emulate_pop, nothing},           {emulate_call, nothing},    {emulate_jump, nothing},
+    {emulate_return, nothing},        {emulate_leave, nothing},   {emulate_push_flags, nothing},
+    {emulate_pop_flags, nothing},     {emulate_xlat, nothing},
 };
 
-const Performance& performance(const Site& site) { return kPerformances[static_cast<int>(site.form)]; }
+const Performance& performance(const Site& site) {
+  return kPerformances[static_cast<int>(site.form)];
+}
 
 }  // namespace
 
@@ -269,7 +273,8 @@ extern "C" int access_end(Thread* thread) {
 
 void access_abort(Thread* thread, uint64_t* address) {
   const Site& site = site_at(thread->site_index);
-  if (*address >= kCodeBase && *address < kCodeBase + kCodeBytes) *address = site.ip;  // of a SIGFPE
+  if (*address >= kCodeBase && *address < kCodeBase + kCodeBytes)
+    *address = site.ip;  // of a SIGFPE
   if (thread->record) {
     if (*address >= thread->alias && *address < thread->alias + site.bytes)
       *address += thread->ea - thread->alias;

@@ -70,7 +70,8 @@ int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher) {
   return 0;
 }
 
-// ---- Lanes -----------------------------------------------------------------------------------------
+// ---- Lanes
+// -----------------------------------------------------------------------------------------
 
 bool lane_dead(const LaneEntry& lane) {
   if (load(&lane.state) == static_cast<uint32_t>(EntryState::kEnded)) return true;
@@ -103,7 +104,8 @@ bool take_dead_lane(uint32_t index, bool with_robust) {
   const uint32_t live = static_cast<uint32_t>(EntryState::kLive);
   const uint32_t robust = load(&lane.robust_count);
   if (load(&lane.state) != live || (robust && !with_robust) || !lane_dead(lane)) return false;
-  if (!compare_exchange(&lane.state, live, static_cast<uint32_t>(EntryState::kClaimed))) return false;
+  if (!compare_exchange(&lane.state, live, static_cast<uint32_t>(EntryState::kClaimed)))
+    return false;
   if (robust) fetch_add(&log_header().robust_held, 0u - min(robust, kRobustSlots));
   stripes_recover(index);
   return true;
@@ -115,7 +117,8 @@ uint32_t find_lane() {
   if (fresh && fresh < lanes.count && claim_lane(fresh, false)) return fresh;
   for (uint32_t i = 1; i < lanes.count; ++i)
     if (claim_lane(i, true)) return i;
-  // What a dead thread's lane says of its robust mutexes is for their next owner: the last to be reused.
+  // What a dead thread's lane says of its robust mutexes is for their next owner: the last to be
+  // reused.
   for (const bool with_robust : {false, true})
     for (uint32_t i = 1; i < lanes.count; ++i)
       if (take_dead_lane(i, with_robust)) return i;
@@ -148,7 +151,8 @@ bool lane_take(Thread* thread) {
 
 namespace {
 
-// ---- Chunks ----------------------------------------------------------------------------------------
+// ---- Chunks
+// ----------------------------------------------------------------------------------------
 
 ChunkHeader* chunk_at(uint32_t index) {
   return reinterpret_cast<ChunkHeader*>(file_base() + log_header().chunks.offset +
@@ -239,7 +243,8 @@ void clock_if_due(Thread* thread) {
   if (thread->chunk_end - thread->cursor < static_cast<int64_t>(sizeof(ClockRecord)) + 8) return;
   ClockRecord* record = reinterpret_cast<ClockRecord*>(thread->cursor);
   record->tsc = rdtsc();
-  store(&record->commit, commit_word(sizeof(ClockRecord), RecordKind::kClock, RecordState::kCommitted));
+  store(&record->commit,
+        commit_word(sizeof(ClockRecord), RecordKind::kClock, RecordState::kCommitted));
   thread->cursor += sizeof(ClockRecord);
   thread->since_clock = 0;
 }
@@ -260,7 +265,8 @@ void record_begin(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind ki
   store(&thread->lane_entry->record, static_cast<uint64_t>(record - file_base()));
 }
 
-void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind kind, RecordState state) {
+void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind kind,
+                   RecordState state) {
   if (record == thread->spare_record) {
     count_loss(Loss::kRecordsDropped);
     return;
@@ -282,9 +288,12 @@ void lane_release(Thread* thread) {
   thread->lane_entry = nullptr;
 }
 
-uint64_t next_event(Thread* thread) { return fetch_add(&thread->process->entry->events, uint64_t{1}) + 1; }
+uint64_t next_event(Thread* thread) {
+  return fetch_add(&thread->process->entry->events, uint64_t{1}) + 1;
+}
 
-// ---- Journal -----------------------------------------------------------------------------------------
+// ---- Journal
+// -----------------------------------------------------------------------------------------
 
 void journal(const Process* process, JournalType type, const JournalValues& values) {
   if (!attached) return;
@@ -330,7 +339,8 @@ void coverage(const Process* process, const char* why, DegradedReason reason) {
   journal(process, JournalType::kCoverage, values);
 }
 
-// ---- Processes ----------------------------------------------------------------------------------------
+// ---- Processes
+// ----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -362,7 +372,9 @@ void random_id(ProcessEntry& entry) {
 
 }  // namespace
 
-void process_renamed(Process* process) { read_comm(process->entry->name, sizeof process->entry->name); }
+void process_renamed(Process* process) {
+  read_comm(process->entry->name, sizeof process->entry->name);
+}
 
 void process_enter(Process* process, uint32_t parent, StartKind kind) {
   Header& header = log_header();
@@ -409,14 +421,16 @@ void process_ends(Process* process, int wait_status, bool replaced_by_exec) {
   journal(process, JournalType::kProcessExit, values);
 }
 
-// ---- Segments -----------------------------------------------------------------------------------------
+// ---- Segments
+// -----------------------------------------------------------------------------------------
 
 namespace {
 
 bool same_segment(const SegmentEntry& entry, const SegmentIdentity& identity) {
   return load(&entry.state) == static_cast<uint32_t>(EntryState::kLive) &&
          entry.device == identity.device && entry.inode == identity.inode &&
-         entry.generation == identity.generation && entry.kind == static_cast<uint32_t>(identity.kind);
+         entry.generation == identity.generation &&
+         entry.kind == static_cast<uint32_t>(identity.kind);
 }
 
 uint32_t find_segment(const SegmentIdentity& identity) {
@@ -435,15 +449,16 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   read_executable(executable, sizeof executable);
   entry.mode = header.default_mode;
   entry.order = header.default_order;
-  const SegmentQuestion question = {identity.kind, identity.sysv_key, identity.name, strlen(identity.name),
-                                    executable, strlen(executable)};
+  const SegmentQuestion question = {identity.kind,         identity.sysv_key, identity.name,
+                                    strlen(identity.name), executable,        strlen(executable)};
   entry.rule = find_rule(rules, header.rules.count, question);
   if (!entry.rule) return;
   entry.mode = rules[entry.rule - 1].mode;
   entry.order = rules[entry.rule - 1].order;
 }
 
-// Whether the holder of the tables is dead. One of another namespace never is: its pid means nothing here.
+// Whether the holder of the tables is dead. One of another namespace never is: its pid means
+// nothing here.
 bool table_holder_dead(uint32_t word) {
   const uint32_t pid = word & ((1u << kTableLockPidBits) - 1);
   if (word != table_lock_word(own_pid_namespace, pid)) return false;
@@ -486,7 +501,8 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
     store(&entry.state, static_cast<uint32_t>(EntryState::kLive));
     store(&header.next_segment, index + 1);
   }
-  if (index) segment_entry(index).extent_bytes = max(segment_entry(index).extent_bytes, extent_bytes);
+  if (index)
+    segment_entry(index).extent_bytes = max(segment_entry(index).extent_bytes, extent_bytes);
   store(&header.table_lock, 0u);
   if (!index) count_loss(Loss::kSegmentsDropped);
   return index;

@@ -1,5 +1,5 @@
-// Writing the shared-memory log from inside a recorded process: the mapped file, this thread's lane,
-// records, the journal and the tables. recording/shmlog_format.h is the format.
+// Writing the shared-memory log from inside a recorded process: the mapped file, this thread's
+// lane, records, the journal and the tables. recording/shmlog_format.h is the format.
 #pragma once
 
 #include "agent/regions.h"
@@ -7,8 +7,8 @@
 
 namespace shmrec::agent {
 
-// Maps the log at kLogBase from `fd`. 0 or -errno; checks magic, version and areas. `launcher`: number
-// of the one that started this process, or 0.
+// Maps the log at kLogBase from `fd`. 0 or -errno; checks magic, version and areas. `launcher`:
+// number of the one that started this process, or 0.
 int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher);
 uint64_t pid_namespace();  // of this process, 0 if unknown
 shmlog::Header& log_header();

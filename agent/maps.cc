@@ -31,10 +31,11 @@ int64_t pass(Thread* thread) {
   return syscall6(static_cast<int64_t>(thread->call.number), a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-// ---- Modules ---------------------------------------------------------------------------------------------
+// ---- Modules
+// ---------------------------------------------------------------------------------------------
 
-void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset, uint64_t inode,
-                const char* path) {
+void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset,
+                uint64_t inode, const char* path) {
   if (!path[0] || module_count == kMaxModules) return;
   modules[module_count++] = {begin, begin + bytes};
   JournalValues values;
@@ -59,7 +60,8 @@ bool modules_forget(uint64_t begin, uint64_t end) {
   return any;
 }
 
-// ---- Regions ---------------------------------------------------------------------------------------------
+// ---- Regions
+// ---------------------------------------------------------------------------------------------
 
 void drop_alias(const Region& piece, void* any) {
   sys(__NR_munmap, piece.alias, piece.end - piece.begin);
@@ -81,8 +83,8 @@ void forget(const Process* process, uint64_t begin, uint64_t end) {
 uint64_t make_alias(uint64_t address, uint64_t bytes) {
   const uint64_t at = fetch_add(&alias_next, bytes + kPage);
   const bool fits = at + bytes < kAgentEnd;
-  const int64_t alias = sys(__NR_mremap, address, 0, bytes, fits ? MREMAP_MAYMOVE | MREMAP_FIXED : MREMAP_MAYMOVE,
-                            fits ? at : 0);
+  const int64_t alias = sys(__NR_mremap, address, 0, bytes,
+                            fits ? MREMAP_MAYMOVE | MREMAP_FIXED : MREMAP_MAYMOVE, fits ? at : 0);
   return failed(alias) ? 0 : static_cast<uint64_t>(alias);
 }
 
@@ -118,8 +120,8 @@ void say_untraced(const Process* process, const char* why, const SegmentIdentity
 }
 
 // What to do with a mapping that was just made with its own protection: the result of the syscall.
-int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset, uint32_t protection,
-              const SegmentIdentity& identity, bool sysv) {
+int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
+              uint32_t protection, const SegmentIdentity& identity, bool sysv) {
   Process* process = thread->process;
   const uint32_t segment = segment_enter(process, identity, offset + bytes);
   const SegmentMode mode =
@@ -149,7 +151,8 @@ bool is_shared(uint64_t flags) {
   return type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
 }
 
-void journal_module(const Process* process, uint64_t address, uint64_t bytes, int fd, uint64_t offset) {
+void journal_module(const Process* process, uint64_t address, uint64_t bytes, int fd,
+                    uint64_t offset) {
   SegmentIdentity identity;
   if (!identify_descriptor(fd, &identity)) return;
   module_add(process, address, bytes, offset, identity.inode, identity.name);
@@ -175,7 +178,8 @@ Answer do_mmap(Thread* thread, void*) {
     return done(thread, at);
   }
   SegmentIdentity identity;
-  const bool known = anonymous ? identify_mapping(address, &identity) : identify_descriptor(fd, &identity);
+  const bool known =
+      anonymous ? identify_mapping(address, &identity) : identify_descriptor(fd, &identity);
   if (!known) {
     coverage(thread->process, "a shared mapping of a device, or without /proc, is not traced");
     return done(thread, at);
@@ -184,7 +188,8 @@ Answer do_mmap(Thread* thread, void*) {
     say_untraced(thread->process, "not traced: executable or huge pages", identity);
     return done(thread, at);
   }
-  const int64_t result = admit(thread, address, bytes, anonymous ? 0 : arg(thread, 5), protection, identity, false);
+  const int64_t result =
+      admit(thread, address, bytes, anonymous ? 0 : arg(thread, 5), protection, identity, false);
   if (failed(result)) sys(__NR_munmap, address, bytes);
   return done(thread, result);
 }
@@ -216,9 +221,11 @@ Answer do_mprotect(Thread* thread, void*) {
     const uint64_t stop = min(end, region.end);
     result = sys(__NR_mprotect, region.alias + (at - region.begin), stop - at, protection);
     if (failed(result)) break;
-    region_update(at, stop, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
-                  const_cast<uint32_t*>(&protection));
-    if (protection & PROT_EXEC) coverage(thread->process, "traced memory was made executable: code in it cannot run");
+    region_update(
+        at, stop, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
+        const_cast<uint32_t*>(&protection));
+    if (protection & PROT_EXEC)
+      coverage(thread->process, "traced memory was made executable: code in it cannot run");
     JournalValues values;
     values.segment = region.segment;
     values.a = at, values.b = stop - at, values.d = protection;
@@ -229,7 +236,8 @@ Answer do_mprotect(Thread* thread, void*) {
 }
 
 Answer do_mremap(Thread* thread, void*) {
-  const uint64_t from = arg(thread, 0), old_bytes = page_up(arg(thread, 1)), bytes = page_up(arg(thread, 2));
+  const uint64_t from = arg(thread, 0), old_bytes = page_up(arg(thread, 1)),
+                 bytes = page_up(arg(thread, 2));
   const uint64_t flags = arg(thread, 3);
   Locked lock(regions_lock);
   Region region;
@@ -240,7 +248,8 @@ Answer do_mremap(Thread* thread, void*) {
   const Process* process = thread->process;
   if (!traced) {
     if (to != from) forget(process, to, to + bytes);
-    if (to != from && old_bytes && !(flags & MREMAP_DONTUNMAP)) forget(process, from, from + old_bytes);
+    if (to != from && old_bytes && !(flags & MREMAP_DONTUNMAP))
+      forget(process, from, from + old_bytes);
     return done(thread, at);
   }
   region.segment_offset += from - region.begin;
@@ -279,7 +288,8 @@ Answer do_remap_file_pages(Thread* thread, void*) {
   return done(thread, result);
 }
 
-// ---- SysV --------------------------------------------------------------------------------------------------
+// ---- SysV
+// ---- SysV ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -307,8 +317,8 @@ bool traced_sysv(uint64_t id) {
 
 }  // namespace
 
-// An alias counts as an attachment. Every recorded process has one for each of its own, so half of what
-// the kernel counts are the program's.
+// An alias counts as an attachment. Every recorded process has one for each of its own, so half of
+// what the kernel counts are the program's.
 Answer do_shmctl(Thread* thread, void* context) {
   constexpr uint64_t kIpcStat = 2, kShmStat = 13, kShmStatAny = 15;
   const uint64_t command = arg(thread, 1) & ~0x100ull;
@@ -319,7 +329,8 @@ Answer do_shmctl(Thread* thread, void* context) {
   if (failed(result)) return done(thread, result);
   if (traced_sysv(command == kIpcStat ? arg(thread, 0) : static_cast<uint64_t>(result)))
     status.attached = (status.attached + 1) / 2;
-  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  const Origin origin = {thread->call.pc, thread->call.event,
+                         static_cast<uint16_t>(thread->call.number + 1)};
   Fault fault;
   const bool ok = traced_write(thread, origin, arg(thread, 2), &status, sizeof status, &fault);
   return done(thread, ok ? result : -14);
@@ -369,7 +380,8 @@ Answer do_shmdt(Thread* thread, void*) {
   return done(thread, result);
 }
 
-// ---- Start -------------------------------------------------------------------------------------------------
+// ---- Start
+// -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -388,10 +400,12 @@ bool note_map(const MapLine& line, void* raw) {
   Adoption& adoption = *static_cast<Adoption*>(raw);
   if (line.begin >= kAgentBase && line.begin < kAgentEnd) return true;
   if (line.executable && line.inode && !line.shared)
-    module_add(adoption.thread->process, line.begin, line.end - line.begin, line.offset, line.inode, line.path);
+    module_add(adoption.thread->process, line.begin, line.end - line.begin, line.offset, line.inode,
+               line.path);
   if (line.shared && !line.executable && adoption.adopt && adoption.count < 256)
-    adoption.found[adoption.count++] = {line.begin, line.end, line.offset,
-                                        (line.readable ? PROT_READ : 0u) | (line.writable ? PROT_WRITE : 0u)};
+    adoption.found[adoption.count++] = {
+        line.begin, line.end, line.offset,
+        (line.readable ? PROT_READ : 0u) | (line.writable ? PROT_WRITE : 0u)};
   return true;
 }
 
@@ -401,7 +415,8 @@ void maps_start(Thread* thread, bool adopt) {
   static Adoption adoption;
   adoption.thread = thread;
   adoption.adopt = adopt;
-  if (!for_each_map(note_map, &adoption)) coverage(thread->process, "no /proc: modules are not known");
+  if (!for_each_map(note_map, &adoption))
+    coverage(thread->process, "no /proc: modules are not known");
   Locked lock(regions_lock);
   for (uint32_t i = 0; i < adoption.count; ++i) {
     const Found& found = adoption.found[i];
@@ -421,7 +436,8 @@ void maps_after_fork() {
     if (region.not_forked) {
       region_remove(region.begin, region.end, nullptr, nullptr);
     } else {
-      region_update(region.begin, region.end, [](Region& piece, void*) { piece.usage = nullptr; }, nullptr);
+      region_update(
+          region.begin, region.end, [](Region& piece, void*) { piece.usage = nullptr; }, nullptr);
     }
     at = region.end;
   }

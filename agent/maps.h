@@ -1,5 +1,5 @@
-// The program's memory maps: traces what the policy wants traced, and keeps regions, aliases and the
-// journal in step with mmap, munmap, mremap, mprotect, madvise, shmat and their kin.
+// The program's memory maps: traces what the policy wants traced, and keeps regions, aliases and
+// the journal in step with mmap, munmap, mremap, mprotect, madvise, shmat and their kin.
 #pragma once
 
 #include "agent/syscalls.h"

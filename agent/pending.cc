@@ -30,7 +30,8 @@ void put_in(PendingSignals& pending, const Siginfo& info) {
 bool take_out(PendingSignals& pending, uint64_t set, Siginfo* info) {
   for (int i = 0; i < kNeededSignals; ++i) {
     auto& slot = pending.slots[i];
-    if (!(set & bit(kSlots[i])) || !compare_exchange<uint32_t>(&slot.state, kFull, kEmptying)) continue;
+    if (!(set & bit(kSlots[i])) || !compare_exchange<uint32_t>(&slot.state, kFull, kEmptying))
+      continue;
     *info = slot.info;
     __atomic_fetch_and(&pending.set, ~bit(kSlots[i]), __ATOMIC_SEQ_CST);
     store<uint32_t>(&slot.state, kEmpty);
@@ -39,8 +40,8 @@ bool take_out(PendingSignals& pending, uint64_t set, Siginfo* info) {
   return false;
 }
 
-// The kernel lets a thread send a siginfo of kill or tgkill to nobody but itself, so the signal is put
-// there and the thread called to look.
+// The kernel lets a thread send a siginfo of kill or tgkill to nobody but itself, so the signal is
+// put there and the thread called to look.
 bool hand_over(Thread* to, const Siginfo& info) {
   put_in(to->pending, info);
   Siginfo call = {};
@@ -58,7 +59,8 @@ struct Search {
 
 void note_taker(Thread* thread, void* raw) {
   Search& search = *static_cast<Search*>(raw);
-  if ((search.signal & ~load(&thread->virtual_mask)) || (search.signal & load(&thread->call.waits_for)))
+  if ((search.signal & ~load(&thread->virtual_mask)) ||
+      (search.signal & load(&thread->call.waits_for)))
     search.found = thread;
 }
 
@@ -73,7 +75,8 @@ bool pass_on(const Thread* thread, const Siginfo& info) {
 
 void pending_note(Thread* thread, const Siginfo& info, uint64_t blocked) {
   const uint64_t signal = bit(info.signo);
-  const bool waited_for = thread->call.waits_for & signal, waits = (blocked & signal) && !waited_for;
+  const bool waited_for = thread->call.waits_for & signal,
+             waits = (blocked & signal) && !waited_for;
   if (!waits && !waited_for && thread->process->actions[info.signo].handler == kIgnore) return;
   if (!waits || info.code == kSentToThread) return put_in(thread->pending, info);
   if (pass_on(thread, info)) return;
@@ -81,7 +84,8 @@ void pending_note(Thread* thread, const Siginfo& info, uint64_t blocked) {
   Siginfo back;
   Search search = {signal, nullptr};
   for_each_thread(thread->process, note_taker, &search);
-  if (search.found && take_out(thread->process->pending, signal, &back)) hand_over(search.found, back);
+  if (search.found && take_out(thread->process->pending, signal, &back))
+    hand_over(search.found, back);
 }
 
 uint64_t pending_set(const Thread* thread) {

@@ -1,11 +1,11 @@
-// Needed signals that somebody sent (kill, sigqueue, a timer) while the program blocks them: the kernel
-// does not block them, so they have arrived; they wait here until the program unblocks them, asks for
-// them, or goes on as another image.
+// Needed signals that somebody sent (kill, sigqueue, a timer) while the program blocks them: the
+// kernel does not block them, so they have arrived; they wait here until the program unblocks them,
+// asks for them, or goes on as another image.
 //
-// What was sent to a thread waits with the thread, what was sent to the process with the process, unless
-// a thread takes it at once: to that one it is sent on.
-// Threads: lock-free, as a signal may come at any moment. Who stores looks afterwards for a thread that
-// takes it; who unblocks or waits looks afterwards for what is stored. So one of them sees the other.
+// What was sent to a thread waits with the thread, what was sent to the process with the process,
+// unless a thread takes it at once: to that one it is sent on. Threads: lock-free, as a signal may
+// come at any moment. Who stores looks afterwards for a thread that takes it; who unblocks or waits
+// looks afterwards for what is stored. So one of them sees the other.
 #pragma once
 
 #include "agent/signals.h"

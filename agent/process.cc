@@ -34,7 +34,8 @@ uint64_t reachable(uint64_t address, uint64_t bytes) {
   return alias ? alias : address;
 }
 
-// ---- clone ----------------------------------------------------------------------------------------------
+// ---- clone
+// ----------------------------------------------------------------------------------------------
 
 struct CloneRequest {
   uint64_t flags, stack, parent_tid, child_tid, tls;
@@ -43,8 +44,8 @@ struct CloneRequest {
 CloneRequest request_of(const Thread* thread) {
   if (thread->call.number == __NR_fork) return {kSigchld, 0, 0, 0, 0};
   if (thread->call.number == __NR_vfork) return {CLONE_VM | CLONE_VFORK | kSigchld, 0, 0, 0, 0};
-  return {arg(thread, 0), arg(thread, 1), reachable(arg(thread, 2), 4), reachable(arg(thread, 3), 4),
-          arg(thread, 4)};
+  return {arg(thread, 0), arg(thread, 1), reachable(arg(thread, 2), 4),
+          reachable(arg(thread, 3), 4), arg(thread, 4)};
 }
 
 // The child of a fork has this thread's copied stack, so it comes out of the same call.
@@ -72,7 +73,8 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
 
 Answer fork_process(Thread* thread, const CloneRequest& request) {
   regions_lock.lock();
-  const int64_t result = sys(__NR_clone, request.flags, 0, request.parent_tid, request.child_tid, request.tls);
+  const int64_t result =
+      sys(__NR_clone, request.flags, 0, request.parent_tid, request.child_tid, request.tls);
   if (result != 0) {
     regions_lock.unlock();
     return done(thread, result);
@@ -100,7 +102,8 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
     return done(thread, kEagain);
   }
   child->virtual_mask = thread->virtual_mask;
-  if (request.flags & CLONE_VFORK) memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
+  if (request.flags & CLONE_VFORK)
+    memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
   if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;
   Context* frame = context_for_child(*context, child->altstack_top);
   frame->regs = thread->regs;
@@ -138,7 +141,8 @@ Answer do_clone(Thread* thread, void* raw) {
 
 Answer do_clone3(Thread* thread, void*) { return done(thread, kEnosys); }
 
-// ---- exec -----------------------------------------------------------------------------------------------
+// ---- exec
+// -----------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -164,7 +168,8 @@ struct ExecCopies {
 
 bool copy_string(Thread* thread, ExecCopies& copies, uint64_t* pointer) {
   if (!*pointer || !region_overlaps(*pointer, 1)) return true;
-  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  const Origin origin = {thread->call.pc, thread->call.event,
+                         static_cast<uint16_t>(thread->call.number + 1)};
   const uint64_t copy = reinterpret_cast<uint64_t>(copies.at);
   Fault fault;
   for (uint64_t from = *pointer; copies.at < copies.end; ++from) {
@@ -177,7 +182,8 @@ bool copy_string(Thread* thread, ExecCopies& copies, uint64_t* pointer) {
 
 bool copy_vector(Thread* thread, ExecCopies& copies, uint64_t* vector) {
   if (!*vector) return true;
-  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  const Origin origin = {thread->call.pc, thread->call.event,
+                         static_cast<uint16_t>(thread->call.number + 1)};
   uint64_t count = 0;
   Fault fault;
   copies.at = reinterpret_cast<uint8_t*>((reinterpret_cast<uint64_t>(copies.at) + 7) & ~7ull);
@@ -224,8 +230,8 @@ Answer do_exec(Thread* thread, void* raw) {
     copies.close();
     return done(thread, kEfault);
   }
-  // The launcher attaches to put the agent into the new image; a process that changed its user may not
-  // be attached to until its exec, which resets this anyway.
+  // The launcher attaches to put the agent into the new image; a process that changed its user may
+  // not be attached to until its exec, which resets this anyway.
   const int64_t dumpable = sys(__NR_prctl, PR_GET_DUMPABLE);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, 1);
   lane_release(thread);
@@ -242,16 +248,18 @@ Answer do_exec(Thread* thread, void* raw) {
   return Answer::kResume;
 }
 
-// ---- exit -----------------------------------------------------------------------------------------------
+// ---- exit
+// -----------------------------------------------------------------------------------------------
 
 namespace {
 
-// The kernel clears the tid word of an ending thread and wakes who waits for it; in traced memory it
-// cannot.
+// The kernel clears the tid word of an ending thread and wakes who waits for it; in traced memory
+// it cannot.
 void clear_tid(Thread* thread) {
   const uint64_t alias = thread->clear_tid ? alias_of(thread->clear_tid, 4) : 0;
   if (!alias) return;
-  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  const Origin origin = {thread->call.pc, thread->call.event,
+                         static_cast<uint16_t>(thread->call.number + 1)};
   const uint32_t zero = 0;
   Fault fault;
   if (threads_of(thread->process) < 2) return;
@@ -270,7 +278,8 @@ Answer do_exit(Thread* thread, void*) {
   return Answer::kNative;
 }
 
-// ---- Calls of libshmrec and odds -------------------------------------------------------------------------
+// ---- Calls of libshmrec and odds
+// -------------------------------------------------------------------------
 
 namespace {
 
@@ -308,14 +317,20 @@ int64_t call_stop(Thread* thread) {
 }  // namespace
 
 Answer do_fcntl(Thread* thread, void* context) {
-  const bool ours = static_cast<int32_t>(arg(thread, 0)) == -1 && static_cast<uint32_t>(arg(thread, 1)) == kCallCommand;
+  const bool ours = static_cast<int32_t>(arg(thread, 0)) == -1 &&
+                    static_cast<uint32_t>(arg(thread, 1)) == kCallCommand;
   if (!ours) return kernel_access(thread, context);
   switch (arg(thread, 2)) {
-    case kCallIsRecording: return done(thread, thread->process->entry->degraded ? 0 : 1);
-    case kCallMark: return done(thread, call_mark(thread));
-    case kCallStop: return done(thread, call_stop(thread));
-    case kCallRecordingId: return done(thread, call_id(thread));
-    default: return done(thread, kEinval);
+    case kCallIsRecording:
+      return done(thread, thread->process->entry->degraded ? 0 : 1);
+    case kCallMark:
+      return done(thread, call_mark(thread));
+    case kCallStop:
+      return done(thread, call_stop(thread));
+    case kCallRecordingId:
+      return done(thread, call_id(thread));
+    default:
+      return done(thread, kEinval);
   }
 }
 
@@ -349,15 +364,17 @@ Answer do_prctl(Thread* thread, void* context) {
   // A recording goes by the name of its process, as ps shows it.
   if (arg(thread, 0) == PR_SET_NAME && thread->tid == thread->process->pid) {
     char name[16] = {};
-    if (safe_string(name, arg(thread, 1), sizeof name)) memcpy(thread->process->entry->name, name, sizeof name);
+    if (safe_string(name, arg(thread, 1), sizeof name))
+      memcpy(thread->process->entry->name, name, sizeof name);
   }
   if (arg(thread, 0) == PR_SET_SYSCALL_USER_DISPATCH) return done(thread, kEinval);
   if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
   return kernel_access(thread, context);
 }
 
-// The kernel would write to a thread's area on every migration, wherever it lies; libc does without.
-// Where the first thread has registered before recording began, libc insists on it for all.
+// The kernel would write to a thread's area on every migration, wherever it lies; libc does
+// without. Where the first thread has registered before recording began, libc insists on it for
+// all.
 Answer do_rseq(Thread* thread, void*) {
   if (shmrec_boot_info.mode != static_cast<uint32_t>(BootMode::kApi)) return done(thread, kEnosys);
   const uint64_t area = reachable(arg(thread, 0), arg(thread, 1));

@@ -1,5 +1,6 @@
-// Calls that say or do something about a range of memory and leave the mappings as they are: madvise,
-// msync, mlock and their kin. The program's view of traced memory has no pages; its alias has.
+// Calls that say or do something about a range of memory and leave the mappings as they are:
+// madvise, msync, mlock and their kin. The program's view of traced memory has no pages; its alias
+// has.
 #include <linux/mman.h>
 
 #include "agent/bounce.h"
@@ -33,8 +34,9 @@ Part first_part(uint64_t begin, uint64_t end) {
   return {begin, min(end, region.end), region.alias + (begin - region.begin), true};
 }
 
-// Calls the syscall for each part of [begin, end) up to the first error. `over_holes`: ENOMEM, which
-// says that something is not mapped, is left for the end, as the kernel does it in some of these calls.
+// Calls the syscall for each part of [begin, end) up to the first error. `over_holes`: ENOMEM,
+// which says that something is not mapped, is left for the end, as the kernel does it in some of
+// these calls.
 int64_t on_each_part(Thread* thread, uint64_t begin, uint64_t end, bool over_holes,
                      void (*succeeded)(Thread*, const Part&) = nullptr) {
   const uint64_t* a = thread->call.args;
@@ -44,15 +46,17 @@ int64_t on_each_part(Thread* thread, uint64_t begin, uint64_t end, bool over_hol
     const int64_t result = syscall6(static_cast<int64_t>(thread->call.number), part.address,
                                     part.end - part.begin, a[2], a[3], a[4], a[5]);
     if (failed(result) && !(over_holes && result == kEnomem)) return result;
-    if (failed(result)) hole = result;
-    else if (succeeded) succeeded(thread, part);
+    if (failed(result))
+      hole = result;
+    else if (succeeded)
+      succeeded(thread, part);
     at = part.end;
   }
   return hole;
 }
 
-// MADV_REMOVE has emptied the segment behind the pages: zeros, written by the kernel. To log them they
-// are written once more, and the pages given back again.
+// MADV_REMOVE has emptied the segment behind the pages: zeros, written by the kernel. To log them
+// they are written once more, and the pages given back again.
 void log_removal(Thread* thread, const Part& part) {
   if (!part.traced) return;
   memset(thread->bounce, 0, kPage);
@@ -64,8 +68,9 @@ void log_removal(Thread* thread, const Part& part) {
 
 void note_fork_advice(uint64_t begin, uint64_t end, uint32_t not_forked) {
   Locked lock(regions_lock);
-  region_update(begin, end, [](Region& piece, void* to) { piece.not_forked = *static_cast<uint32_t*>(to); },
-                &not_forked);
+  region_update(
+      begin, end, [](Region& piece, void* to) { piece.not_forked = *static_cast<uint32_t*>(to); },
+      &not_forked);
 }
 
 }  // namespace
@@ -73,8 +78,10 @@ void note_fork_advice(uint64_t begin, uint64_t end, uint32_t not_forked) {
 Answer do_madvise(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
   const uint64_t advice = arg(thread, 2);
-  if (begin % kPage || end < begin || !region_overlaps(begin, end - begin)) return done(thread, pass(thread));
-  const int64_t result = on_each_part(thread, begin, end, true, advice == MADV_REMOVE ? log_removal : nullptr);
+  if (begin % kPage || end < begin || !region_overlaps(begin, end - begin))
+    return done(thread, pass(thread));
+  const int64_t result =
+      on_each_part(thread, begin, end, true, advice == MADV_REMOVE ? log_removal : nullptr);
   const bool forks = advice == MADV_DONTFORK || advice == MADV_DOFORK;
   const bool of_mapping = forks || advice == MADV_DONTDUMP || advice == MADV_DODUMP;
   if (!failed(result) && of_mapping) pass(thread);

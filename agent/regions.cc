@@ -20,8 +20,10 @@ uint32_t first_after(uint64_t address) {
   uint32_t low = 0, high = min(load(&count), kMaxRegions);
   while (low < high) {
     const uint32_t middle = (low + high) / 2;
-    if (regions[middle].end > address) high = middle;
-    else low = middle + 1;
+    if (regions[middle].end > address)
+      high = middle;
+    else
+      low = middle + 1;
   }
   return low;
 }
@@ -37,7 +39,8 @@ void erase_at(uint32_t index) {
   store(&count, count - 1);
 }
 
-// Cuts a region in two at `address` if it lies inside one. The table always keeps room for two cuts.
+// Cuts a region in two at `address` if it lies inside one. The table always keeps room for two
+// cuts.
 void split_at(uint64_t address) {
   const uint32_t index = first_after(address);
   if (index >= count || regions[index].begin >= address) return;
@@ -103,8 +106,10 @@ bool region_find_remote(int32_t pid, uint64_t address, Region* region) {
     const uint32_t middle = (low + high) / 2;
     if (!read_remote(pid, &regions[middle], region)) return false;
     if (region->begin <= address && address < region->end) return true;
-    if (region->end <= address) low = middle + 1;
-    else high = middle;
+    if (region->end <= address)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return false;
 }
@@ -123,8 +128,8 @@ bool region_insert(const Region& region) {
   return true;
 }
 
-void region_remove(uint64_t begin, uint64_t end, void (*removed)(const Region& piece, void* context),
-                   void* context) {
+void region_remove(uint64_t begin, uint64_t end,
+                   void (*removed)(const Region& piece, void* context), void* context) {
   if (!region_overlaps(begin, end - begin)) return;
   Change change;
   split_at(begin);

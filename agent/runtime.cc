@@ -45,8 +45,8 @@ __attribute__((visibility("default"))) size_t strlen(const char* text) {
 // Zydis is built with the stack protector and assertions. Neither fires on valid use; if one does,
 // trapping inside the agent is turned into a degraded recording by the signal handler.
 __attribute__((visibility("default"), noreturn)) void __stack_chk_fail() { __builtin_trap(); }
-__attribute__((visibility("default"), noreturn)) void __assert_fail(const char*, const char*, unsigned,
-                                                                    const char*) {
+__attribute__((visibility("default"), noreturn)) void __assert_fail(const char*, const char*,
+                                                                    unsigned, const char*) {
   __builtin_trap();
 }
 

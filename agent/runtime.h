@@ -4,7 +4,8 @@
 //  1. No libc, no heap of the program, no thread-local storage of the program, no vector registers.
 //  2. It runs on its own stacks. The program's stack is written only where the kernel would write.
 //  3. Every function may run inside a signal handler with all asynchronous signals blocked.
-//  4. Memory that the program owns is touched through safe_copy() only: it may vanish at any moment.
+//  4. Memory that the program owns is touched through safe_copy() only: it may vanish at any
+//  moment.
 //  5. A failure inside turns recording off with a reason; it never ends the program.
 #pragma once
 
@@ -22,9 +23,9 @@ size_t strlen(const char* text);
 
 namespace shmrec::agent {
 
-// A system call made by the agent for itself. Returns -errno on failure. 
-inline int64_t syscall6(int64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0,
-                        uint64_t e = 0, uint64_t f = 0) {
+// A system call made by the agent for itself. Returns -errno on failure.
+inline int64_t syscall6(int64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0,
+                        uint64_t d = 0, uint64_t e = 0, uint64_t f = 0) {
   register uint64_t r10 asm("r10") = d;
   register uint64_t r8 asm("r8") = e;
   register uint64_t r9 asm("r9") = f;
@@ -62,23 +63,34 @@ inline uint64_t read_gs_base() {
 inline void write_gs_base(uint64_t base) { asm volatile("wrgsbase %0" ::"r"(base)); }
 
 template <typename T>
-inline T load(const T* at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+inline T load(const T* at) {
+  return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
 template <typename T>
-inline void store(T* at, T value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+inline void store(T* at, T value) {
+  __atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
 template <typename T>
-inline T fetch_add(T* at, T value) { return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST); }
+inline T fetch_add(T* at, T value) {
+  return __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST);
+}
 template <typename T>
 inline bool compare_exchange(T* at, T expected, T desired) {
-  return __atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+  return __atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST);
 }
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t page_down(uint64_t value) { return value & ~(kPage - 1); }
 constexpr uint64_t page_up(uint64_t value) { return (value + kPage - 1) & ~(kPage - 1); }
 template <typename T>
-constexpr T min(T a, T b) { return a < b ? a : b; }
+constexpr T min(T a, T b) {
+  return a < b ? a : b;
+}
 template <typename T>
-constexpr T max(T a, T b) { return a > b ? a : b; }
+constexpr T max(T a, T b) {
+  return a > b ? a : b;
+}
 
 // A lock among the threads of one process (or of processes that share this memory, as after vfork).
 // Held for bounded work only, with asynchronous signals blocked, so it cannot deadlock with itself.
@@ -86,8 +98,10 @@ class SpinLock {
  public:
   void lock() {
     for (uint32_t tries = 0; __atomic_exchange_n(&held_, 1u, __ATOMIC_ACQUIRE); ++tries) {
-      if (tries < 200) cpu_pause();
-      else sys(__NR_sched_yield);
+      if (tries < 200)
+        cpu_pause();
+      else
+        sys(__NR_sched_yield);
     }
   }
   void unlock() { __atomic_store_n(&held_, 0u, __ATOMIC_RELEASE); }

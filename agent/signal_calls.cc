@@ -1,5 +1,5 @@
-// What the program asks about its signals: actions, masks, alternate stacks, waiting; and what a new image
-// inherits. do_sigreturn, the counterpart of delivery, is in signals.cc.
+// What the program asks about its signals: actions, masks, alternate stacks, waiting; and what a
+// new image inherits. do_sigreturn, the counterpart of delivery, is in signals.cc.
 #include "agent/bounce.h"
 #include "agent/kernel_access.h"
 #include "agent/pending.h"
@@ -30,7 +30,8 @@ Answer do_sigaction(Thread* thread, void*) {
   const int signal = static_cast<int>(arg(thread, 0));
   SignalAction wanted, old;
   if (arg(thread, 3) != 8 || signal < 1 || signal > 64) return done(thread, kEinval);
-  if (arg(thread, 1) && !get(thread, &wanted, arg(thread, 1), sizeof wanted)) return done(thread, kEfault);
+  if (arg(thread, 1) && !get(thread, &wanted, arg(thread, 1), sizeof wanted))
+    return done(thread, kEfault);
   if (arg(thread, 1) && (bit(signal) & kUnblockable)) return done(thread, kEinval);
   Process* process = thread->process;
   process->signal_lock.lock();
@@ -56,10 +57,17 @@ Answer do_sigprocmask(Thread* thread, void* raw) {
   if (arg(thread, 1)) {
     if (!get(thread, &set, arg(thread, 1), 8)) return done(thread, kEfault);
     switch (arg(thread, 0)) {
-      case 0: mask |= set; break;   // SIG_BLOCK
-      case 1: mask &= ~set; break;  // SIG_UNBLOCK
-      case 2: mask = set; break;    // SIG_SETMASK
-      default: return done(thread, kEinval);
+      case 0:
+        mask |= set;
+        break;  // SIG_BLOCK
+      case 1:
+        mask &= ~set;
+        break;  // SIG_UNBLOCK
+      case 2:
+        mask = set;
+        break;  // SIG_SETMASK
+      default:
+        return done(thread, kEinval);
     }
   }
   set_program_mask(thread, context, mask);
@@ -80,17 +88,21 @@ Answer do_sigaltstack(Thread* thread, void*) {
     const int32_t mode = wanted.flags & ~kSsAutodisarm;
     if (running) return done(thread, kEperm);
     if (mode != 0 && mode != 1 && mode != kSsDisable) return done(thread, kEinval);
-    if (mode == kSsDisable) wanted.sp = wanted.size = 0;
-    else if (wanted.size < 2048) return done(thread, kEnomem);
+    if (mode == kSsDisable)
+      wanted.sp = wanted.size = 0;
+    else if (wanted.size < 2048)
+      return done(thread, kEnomem);
     thread->altstack.sp = wanted.sp;
     thread->altstack.flags = mode == 1 ? wanted.flags & kSsAutodisarm : wanted.flags;
     thread->altstack.size = wanted.size;
   }
-  if (arg(thread, 1) && !put(thread, arg(thread, 1), &old, sizeof old)) return done(thread, kEfault);
+  if (arg(thread, 1) && !put(thread, arg(thread, 1), &old, sizeof old))
+    return done(thread, kEfault);
   return done(thread, 0);
 }
 
-// ---- Waiting for signals -----------------------------------------------------------------------------------------
+// ---- Waiting for signals
+// -----------------------------------------------------------------------------------------
 
 // The kernel looks at its own mask and its own queue while the thread waits. Neither shall hold the
 // signals that the agent needs: blocked they could not be taken from whoever sends them, and a hold
@@ -107,8 +119,9 @@ struct MaskArgument {
   bool pair;  // the argument points to {const sigset_t*, size_t}
 };
 constexpr MaskArgument kMaskArguments[] = {
-    {__NR_rt_sigsuspend, 0, 1, false}, {__NR_ppoll, 3, 4, false},        {__NR_epoll_pwait, 4, 5, false},
-    {__NR_epoll_pwait2, 4, 5, false},  {__NR_pselect6, 5, 0, true},      {__NR_io_pgetevents, 5, 0, true},
+    {__NR_rt_sigsuspend, 0, 1, false}, {__NR_ppoll, 3, 4, false},
+    {__NR_epoll_pwait, 4, 5, false},   {__NR_epoll_pwait2, 4, 5, false},
+    {__NR_pselect6, 5, 0, true},       {__NR_io_pgetevents, 5, 0, true},
 };
 
 // Reads the set of `bytes` bytes at `address`; what is wrong with it is left to the kernel to find.
@@ -160,7 +173,8 @@ Answer do_masked_wait(Thread* thread, void* context) {
 Answer do_sigtimedwait(Thread* thread, void* context) {
   uint64_t set = 0;
   Siginfo info;
-  if (!peek_set(arg(thread, 0), arg(thread, 3), &set) || !(set & kNeeded)) return kernel_access(thread, context);
+  if (!peek_set(arg(thread, 0), arg(thread, 3), &set) || !(set & kNeeded))
+    return kernel_access(thread, context);
   if (pending_take(thread, set, &info)) {
     const bool told = !arg(thread, 1) || put(thread, arg(thread, 1), &info, sizeof info);
     return done(thread, told ? info.signo : kEfault);
@@ -174,8 +188,8 @@ Answer do_sigtimedwait(Thread* thread, void* context) {
   return answer;
 }
 
-// Reading a signalfd must not take a hold away from a thread. The other five are found there while a
-// thread waits in the read, as natively, but not if they came before.
+// Reading a signalfd must not take a hold away from a thread. The other five are found there while
+// a thread waits in the read, as natively, but not if they came before.
 Answer do_signalfd(Thread* thread, void* context) {
   uint64_t set = 0;
   const Answer answer = kernel_access(thread, context);
@@ -192,23 +206,28 @@ Answer do_sigpending(Thread* thread, void* raw) {
   return done(thread, put(thread, arg(thread, 0), &set, arg(thread, 1)) ? 0 : kEfault);
 }
 
-// ---- A new image -----------------------------------------------------------------------------------------
+// ---- A new image
+// -----------------------------------------------------------------------------------------
 
 namespace {
 
-// SIGSEGV and its kin that are ignored: while the kernel knows it, a fault of another thread would be
-// the end, so a process of several threads does without.
+// SIGSEGV and its kin that are ignored: while the kernel knows it, a fault of another thread would
+// be the end, so a process of several threads does without.
 void ignore_in_kernel(const Process* process, bool ignore) {
   if (ignore && threads_of(process) > 1) return;
   for (int signal = 1; signal <= 31; ++signal) {
     const SignalAction& action = process->actions[signal];
     if (!(kNeeded & bit(signal)) || action.handler != kIgnore) continue;
-    if (ignore) kernel_action(signal, kIgnore, 0);
-    else own_action(signal, action);
+    if (ignore)
+      kernel_action(signal, kIgnore, 0);
+    else
+      own_action(signal, action);
   }
 }
 
-void set_kernel_mask(uint64_t mask) { sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, kSetBytes); }
+void set_kernel_mask(uint64_t mask) {
+  sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, kSetBytes);
+}
 
 }  // namespace
 

@@ -49,8 +49,8 @@ int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
   return sys(__NR_rt_sigaction, signal, &action, 0, 8);
 }
 
-// SIGABRT that is ignored can be left to the kernel. Where the program has no handler, no call shall
-// notice that a signal came.
+// SIGABRT that is ignored can be left to the kernel. Where the program has no handler, no call
+// shall notice that a signal came.
 int64_t own_action(int signal, const SignalAction& wanted) {
   const bool handled = wanted.handler > kIgnore;
   const bool left = signal == kSigabrt && wanted.handler == kIgnore;
@@ -59,12 +59,14 @@ int64_t own_action(int signal, const SignalAction& wanted) {
 
 namespace {
 
-// ---- Where was the thread? -------------------------------------------------------------------------------
+// ---- Where was the thread?
+// -------------------------------------------------------------------------------
 
 uint64_t address_of(void (*label)()) { return reinterpret_cast<uint64_t>(label); }
 bool in_generated(uint64_t ip) { return ip >= kCodeBase && ip < kCodeBase + kCodeBytes; }
 bool in_agent(uint64_t ip) {
-  return (ip >= shmrec_image_layout.image_begin && ip < shmrec_image_layout.image_end) || in_generated(ip);
+  return (ip >= shmrec_image_layout.image_begin && ip < shmrec_image_layout.image_end) ||
+         in_generated(ip);
 }
 
 void program_arguments(const Thread* thread, Regs& regs) {
@@ -79,12 +81,15 @@ void finish_access(Thread* thread, Context* context) {
   if (thread->exit_ip != address_of(shmrec_raise_trap)) context->regs.rip = thread->exit_ip;
 }
 
-bool at_call(uint64_t ip) { return ip == address_of(shmrec_syscall_plain) || ip == address_of(shmrec_syscall_post); }
+bool at_call(uint64_t ip) {
+  return ip == address_of(shmrec_syscall_plain) || ip == address_of(shmrec_syscall_post);
+}
 
 // The program's syscall has just ended because of the signal.
 bool interrupted_call(const Context* context) {
   const uint64_t ip = context->regs.rip;
-  return (ip == address_of(shmrec_syscall_plain_done) || ip == address_of(shmrec_syscall_post_done)) &&
+  return (ip == address_of(shmrec_syscall_plain_done) ||
+          ip == address_of(shmrec_syscall_post_done)) &&
          context->regs.rax == static_cast<uint64_t>(-4 /* EINTR */);
 }
 
@@ -120,7 +125,8 @@ bool leave_agent(Thread* thread, Context* context) {
   return true;
 }
 
-// ---- Delivery ----------------------------------------------------------------------------------------------
+// ---- Delivery
+// ----------------------------------------------------------------------------------------------
 
 uint64_t fp_bytes(uint64_t fpstate) {
   if (!fpstate) return 0;
@@ -149,12 +155,14 @@ void die_by(Thread* thread, Context* context, int signal, const Siginfo* info) {
   process_ends(thread->process, signal, false);
   kernel_action(signal, kDefault, 0);
   context->mask &= ~bit(signal);
-  // A fault comes again when its instruction is executed again; traps, refused calls and sent signals
-  // do not.
-  if (info->code <= 0 || signal == kSigtrap || signal == kSigsys) sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
+  // A fault comes again when its instruction is executed again; traps, refused calls and sent
+  // signals do not.
+  if (info->code <= 0 || signal == kSigtrap || signal == kSigsys)
+    sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
 }
 
-bool build_frame(Thread* thread, Context* context, const SignalAction& action, const Siginfo& info) {
+bool build_frame(Thread* thread, Context* context, const SignalAction& action,
+                 const Siginfo& info) {
   uint64_t sp = context->regs.rsp - 128;
   const bool switches = (action.flags & kSaOnStack) && !(thread->altstack.flags & kSsDisable) &&
                         !on_stack(thread, context->regs.rsp);
@@ -168,9 +176,11 @@ bool build_frame(Thread* thread, Context* context, const SignalAction& action, c
   frame.context.stack.sp = thread->altstack.sp;
   frame.context.stack.flags = thread->altstack.flags;
   frame.context.stack.size = thread->altstack.size;
-  const Origin origin = {context->regs.rip, next_event(thread), 0};  // the stack itself may be traced
+  const Origin origin = {context->regs.rip, next_event(thread),
+                         0};  // the stack itself may be traced
   Fault fault;
-  if (!traced_write(thread, origin, fp_at, reinterpret_cast<void*>(context->fpstate), bytes, &fault) ||
+  if (!traced_write(thread, origin, fp_at, reinterpret_cast<void*>(context->fpstate), bytes,
+                    &fault) ||
       !traced_write(thread, origin, at, &frame, sizeof frame, &fault))
     return false;
   if (switches && (thread->altstack.flags & kSsAutodisarm)) thread->altstack.flags = kSsDisable;
@@ -203,12 +213,13 @@ void deliver(Thread* thread, Context* context, const Siginfo& info) {
   process->signal_lock.unlock();
   const bool forced = info.code > 0 && (kNeeded & bit(signal));
   const bool blocked = thread->virtual_mask & bit(signal);
-  // As the kernel does it: the handler starts with the mask that let the signal through, and returns to
-  // the one before the call.
+  // As the kernel does it: the handler starts with the mask that let the signal through, and
+  // returns to the one before the call.
   const uint64_t mask = blocked_now(thread, context);
   thread->left_swapped = 0;
   if (action.handler == kIgnore && !forced) return;
-  if (action.handler <= kIgnore || (forced && blocked)) return die_by(thread, context, signal, &info);
+  if (action.handler <= kIgnore || (forced && blocked))
+    return die_by(thread, context, signal, &info);
   if (!build_frame(thread, context, action, info)) {
     const Siginfo overflow = {kSigsegv, 0, 0x80 /* SI_KERNEL */, 0, {}};
     kernel_action(kSigsegv, kDefault, 0);
@@ -224,8 +235,8 @@ void deliver_pending(Thread* thread, Context* context) {
   while (pending_take(thread, ~blocked_now(thread, context), &info)) deliver(thread, context, info);
 }
 
-// The kernel would make do_exec's call again after this handler: it ends instead, so that the program's
-// handler runs before it.
+// The kernel would make do_exec's call again after this handler: it ends instead, so that the
+// program's handler runs before it.
 void end_exec(Context* context) {
   const uint64_t ip = context->regs.rip;
   if (ip >= reinterpret_cast<uint64_t>(shmrec_exec) && ip <= address_of(shmrec_exec_call))
@@ -234,13 +245,15 @@ void end_exec(Context* context) {
 
 void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   if (leave_agent(thread, context)) return deliver(thread, context, info);
-  // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in): on_signal
-  // looks when it ends; the next one stays with the kernel.
+  // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in):
+  // on_signal looks when it ends; the next one stays with the kernel.
   const bool nested = thread->outer != context;
   thread->deferred_info = info;
   thread->deferred |= nested ? kDeferredSignal | kDeferredNested : kDeferredSignal;
-  if (!nested) thread->deferred_mask = context->mask;
-  else end_exec(context);
+  if (!nested)
+    thread->deferred_mask = context->mask;
+  else
+    end_exec(context);
   context->mask = kAllBlocked;
 }
 
@@ -256,12 +269,14 @@ void deliver_deferred(Thread* thread, Context* context) {
   deliver_pending(thread, context);
 }
 
-// Another thread makes a step: this one stands still until it is done. A syscall that was interrupted
-// for this is made again.
+// Another thread makes a step: this one stands still until it is done. A syscall that was
+// interrupted for this is made again.
 void on_hold(Thread* thread, Context* context) {
   undo_interruption(context);
-  if (leave_agent(thread, context)) step_hold(thread);
-  else step_hold_later(thread);
+  if (leave_agent(thread, context))
+    step_hold(thread);
+  else
+    step_hold_later(thread);
 }
 
 // Somebody sent one of the signals that we cannot block. Settled when the outermost handler ends.
@@ -271,16 +286,19 @@ void on_sent(Thread* thread, const Siginfo& info, Context* context) {
   pending_note(thread, info, swapped ? thread->call.mask : thread->virtual_mask);
 }
 
-// sigtimedwait was interrupted by what it waits for: it returns it, through the pointers it was given.
+// sigtimedwait was interrupted by what it waits for: it returns it, through the pointers it was
+// given.
 void answer_wait(Thread* thread, Context* context) {
   Siginfo info;
   if (!interrupted_call(context) || !pending_take(thread, thread->call.waits_for, &info)) return;
   context->regs.rax = static_cast<uint64_t>(info.signo);
-  if (context->regs.rsi && !safe_copy(reinterpret_cast<void*>(context->regs.rsi), &info, sizeof info))
+  if (context->regs.rsi &&
+      !safe_copy(reinterpret_cast<void*>(context->regs.rsi), &info, sizeof info))
     context->regs.rax = static_cast<uint64_t>(-14 /* EFAULT */);
 }
 
-// Is the call that is about to be made one that waits for what is already here? It looked before it came.
+// Is the call that is about to be made one that waits for what is already here? It looked before it
+// came.
 bool ends_at_once(const Thread* thread, const Context* context) {
   const PendingSyscall& call = thread->call;
   return at_call(context->regs.rip) &&
@@ -294,7 +312,8 @@ uint64_t due_now(const Thread* thread, const Context* context) {
 }
 
 // The end of the outermost handler: what came while it ran, or while the agent's path that it
-// interrupted ran, is delivered if that is possible here. `sent`: the handler ran for a sent signal.
+// interrupted ran, is delivered if that is possible here. `sent`: the handler ran for a sent
+// signal.
 void settle(Thread* thread, Context* context, bool sent) {
   if (sent) answer_wait(thread, context);
   const bool due = due_now(thread, context), unnoticed = sent && !due && interrupted_call(context);
@@ -313,7 +332,8 @@ void settle(Thread* thread, Context* context, bool sent) {
   if (thread->deferred & kMasked) context->mask = kAllBlocked;  // the access here traps at its end
 }
 
-// ---- Faults ------------------------------------------------------------------------------------------------
+// ---- Faults
+// ------------------------------------------------------------------------------------------------
 
 // The agent itself is broken: the program goes on without it.
 void agent_fault(Thread* thread, Context* context) {
@@ -328,7 +348,8 @@ void agent_fault(Thread* thread, Context* context) {
   context->regs = thread->regs;
 }
 
-// The program sees the fault of an instruction that was performed for it; its registers are in `context`.
+// The program sees the fault of an instruction that was performed for it; its registers are in
+// `context`.
 void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
   Siginfo raised = {};
   raised.signo = fault.signal;
@@ -362,7 +383,8 @@ bool begin_gather(Thread* thread, Context* context, const Site& site) {
 // A fault at an address of a traced mapping that the program may access: perform the access.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   Region region;
-  if (info->signo != kSigsegv || info->code <= 0 || !region_find(info->fault.addr, &region)) return false;
+  if (info->signo != kSigsegv || info->code <= 0 || !region_find(info->fault.addr, &region))
+    return false;
   const bool write = context->error & 2, fetch = context->error & 16;
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
   if (fetch || !allowed) {
@@ -408,7 +430,8 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
   deliver(thread, context, *info);
 }
 
-// ---- Syscalls --------------------------------------------------------------------------------------------------
+// ---- Syscalls
+// ---- Syscalls -----------------------------------------------------------------------------------
 
 void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   kernel_access_cancel(thread);  // of a call that the program left by longjmp
@@ -440,12 +463,18 @@ void on_signal(int signal, Siginfo* info, Context* context) {
   const bool needed = kNeeded & bit(signal), made = info->code > 0;
   const bool queued = signal == kSigsys && info->code == -1;
   bool sent = false;
-  if (signal == kSigsys && info->code == 2 /* SYS_USER_DISPATCH */) on_syscall(thread, info, context);
-  else if (needed && made && signal != kSigsys) on_fault(thread, info, context);
-  else if (queued && info->words[1] == kHoldValue) on_hold(thread, context);
-  else if (queued && info->words[1] == kLookValue) sent = true;
-  else if ((sent = needed && !made)) on_sent(thread, *info, context);
-  else deliver_or_defer(thread, context, *info);
+  if (signal == kSigsys && info->code == 2 /* SYS_USER_DISPATCH */)
+    on_syscall(thread, info, context);
+  else if (needed && made && signal != kSigsys)
+    on_fault(thread, info, context);
+  else if (queued && info->words[1] == kHoldValue)
+    on_hold(thread, context);
+  else if (queued && info->words[1] == kLookValue)
+    sent = true;
+  else if ((sent = needed && !made))
+    on_sent(thread, *info, context);
+  else
+    deliver_or_defer(thread, context, *info);
   thread->outer = outer;
   if (!outer) settle(thread, context, sent);
 }
@@ -465,8 +494,10 @@ void signals_start(Process* process) {
     if (bit(signal) & kUnblockable) continue;
     sys(__NR_rt_sigaction, signal, 0, &process->actions[signal], 8);
     const SignalAction& action = process->actions[signal];
-    if (kOwned & bit(signal)) own_action(signal, action);
-    else if (action.handler > kIgnore) kernel_action(signal, action.handler, action.flags);
+    if (kOwned & bit(signal))
+      own_action(signal, action);
+    else if (action.handler > kIgnore)
+      kernel_action(signal, action.handler, action.flags);
   }
 }
 
@@ -507,15 +538,19 @@ Answer do_sigreturn(Thread* thread, void* raw) {
   Context saved;
   const uint64_t bytes = fp_bytes(context->fpstate);
   const uint64_t at = context->regs.rsp;
-  const Origin origin = {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1)};
+  const Origin origin = {thread->call.pc, thread->call.event,
+                         static_cast<uint16_t>(thread->call.number + 1)};
   Fault fault;
   if (!traced_read(thread, origin, &saved, at, sizeof saved, &fault)) {
     const Siginfo broken = {kSigsegv, 0, 0x80, 0, {}};
     deliver(thread, context, broken);
     return Answer::kResume;
   }
-  if (!saved.fpstate) reset_fp(context->fpstate);
-  else traced_read(thread, origin, reinterpret_cast<void*>(context->fpstate), saved.fpstate, bytes, &fault);
+  if (!saved.fpstate)
+    reset_fp(context->fpstate);
+  else
+    traced_read(thread, origin, reinterpret_cast<void*>(context->fpstate), saved.fpstate, bytes,
+                &fault);
   constexpr uint64_t kUserFlags = 0x50DD5;
   saved.regs.eflags = (context->regs.eflags & ~kUserFlags) | (saved.regs.eflags & kUserFlags);
   context->regs = saved.regs;

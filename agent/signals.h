@@ -1,6 +1,7 @@
-// Signals: the agent's handlers, and the program's own signals made to look as if the agent were not
-// there. The kernel delivers every handled signal to the agent on the agent's stack; the agent builds
-// the frame on the program's stack that the kernel would have built, and answers rt_sigreturn itself.
+// Signals: the agent's handlers, and the program's own signals made to look as if the agent were
+// not there. The kernel delivers every handled signal to the agent on the agent's stack; the agent
+// builds the frame on the program's stack that the kernel would have built, and answers
+// rt_sigreturn itself.
 #pragma once
 
 #include "agent/syscalls.h"
@@ -29,14 +30,15 @@ static_assert(sizeof(Context) == 304);
 void signals_start(Process* process);
 // The same for the mask that the calling thread has. REQUIRES: it is armed (thread.h).
 void signals_take_mask(Thread* thread);
-// Gives the kernel what a new image inherits: mask, ignored signals, pending ones. False: a signal has
-// to be handled first; nothing was changed.
+// Gives the kernel what a new image inherits: mask, ignored signals, pending ones. False: a signal
+// has to be handled first; nothing was changed.
 bool signals_before_exec(Thread* thread, const Context* context);
 void signals_after_failed_exec(Thread* thread);
-// The program ends or is beyond help: all traced memory gets its own protections back and nothing is
-// traced any more. The program goes on as if never recorded.
+// The program ends or is beyond help: all traced memory gets its own protections back and nothing
+// is traced any more. The program goes on as if never recorded.
 void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* why);
-// Builds at `stack_top` a context from which shmrec_return_to can start a new thread of the program.
+// Builds at `stack_top` a context from which shmrec_return_to can start a new thread of the
+// program.
 Context* context_for_child(const Context& parent, uint64_t stack_top);
 
 Answer do_sigaction(Thread* thread, void* context);

@@ -1,5 +1,5 @@
-// How the agent begins in a process: everything is prepared before the first trap can happen, and if
-// anything is missing the program runs on as if nothing had been tried.
+// How the agent begins in a process: everything is prepared before the first trap can happen, and
+// if anything is missing the program runs on as if nothing had been tried.
 #include <linux/mman.h>
 
 #include "agent/agent_abi.h"
@@ -11,9 +11,11 @@
 #include "agent/vector_state.h"
 
 extern "C" {
-__attribute__((visibility("default"), section(".data"))) shmrec::agent::BootInfo shmrec_boot_info = {};
+__attribute__((visibility("default"), section(".data")))
+shmrec::agent::BootInfo shmrec_boot_info = {};
 }
-__attribute__((visibility("default"), section(".data"))) shmrec::agent::ImageLayout shmrec_image_layout = {};
+__attribute__((visibility("default"), section(".data")))
+shmrec::agent::ImageLayout shmrec_image_layout = {};
 
 namespace shmrec::agent {
 namespace {
@@ -32,7 +34,8 @@ bool map_code() {
 }
 
 int64_t attach(const BootInfo& boot) {
-  if (boot.mode == static_cast<uint32_t>(BootMode::kApi)) return log_attach(boot.log_fd, boot.log_bytes, boot.launcher);
+  if (boot.mode == static_cast<uint32_t>(BootMode::kApi))
+    return log_attach(boot.log_fd, boot.log_bytes, boot.launcher);
   const int64_t fd = sys(__NR_fcntl, -1, kCallCommand, kCallHello);
   if (failed(fd)) return fd;
   const int64_t result = log_attach(static_cast<int>(fd), boot.log_bytes, boot.launcher);
@@ -44,7 +47,8 @@ int64_t attach(const BootInfo& boot) {
 uint32_t predecessor() {
   const shmlog::Header& header = log_header();
   const shmlog::ProcessEntry* entries = log_area<shmlog::ProcessEntry>(header.processes);
-  const int32_t pid = static_cast<int32_t>(sys(__NR_getpid)), parent = static_cast<int32_t>(sys(__NR_getppid));
+  const int32_t pid = static_cast<int32_t>(sys(__NR_getpid)),
+                parent = static_cast<int32_t>(sys(__NR_getppid));
   uint32_t by_parent = 0;
   for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;) {
     if (entries[i].pid_namespace != pid_namespace()) continue;  // of another container
@@ -75,7 +79,8 @@ extern "C" int64_t shmrec_agent_start() {
   signals_start(process);
   const int64_t error = thread_arm(thread);
   if (failed(error)) {
-    stop_tracing(process, shmlog::DegradedReason::kNoDispatch, "syscall user dispatch is refused here");
+    stop_tracing(process, shmlog::DegradedReason::kNoDispatch,
+                 "syscall user dispatch is refused here");
   } else {
     signals_take_mask(thread);
   }

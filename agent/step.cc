@@ -16,8 +16,8 @@ struct Step {
   uint32_t bytes;
   int pages;
   uint64_t page[kMaxPages];
-  uint64_t mask;             // the program's, restored afterwards
-  uint64_t trap_flag;        // the program's own
+  uint64_t mask;       // the program's, restored afterwards
+  uint64_t trap_flag;  // the program's own
   alignas(64) uint8_t before[kMaxPages][kPage];
 } step;
 SpinLock step_lock;
@@ -113,7 +113,8 @@ void step_begin(Thread* thread, Context* context, const Site* site) {
     return;
   }
   open_page(thread, context->cr2, region);
-  context->mask = ~0ull & ~(1ull << 4 | 1ull << 10 | 1ull << 6 | 1ull << 30 | 1ull << 7 | 1ull << 3);
+  context->mask =
+      ~0ull & ~(1ull << 4 | 1ull << 10 | 1ull << 6 | 1ull << 30 | 1ull << 7 | 1ull << 3);
   context->regs.eflags |= kTrapFlag;
 }
 

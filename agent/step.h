@@ -7,12 +7,12 @@
 
 namespace shmrec::agent {
 
-// The instruction at context->regs.rip faulted at a traced page (context->cr2): opens it and lets the
-// instruction run with the trap flag. May be called again for another page of the same instruction.
-// `site` may be null.
+// The instruction at context->regs.rip faulted at a traced page (context->cr2): opens it and lets
+// the instruction run with the trap flag. May be called again for another page of the same
+// instruction. `site` may be null.
 void step_begin(Thread* thread, Context* context, const Site* site);
-// The signal by which a step stops the process's other threads, so that none of them touches an opened
-// page unseen: SIGSYS, queued with this value.
+// The signal by which a step stops the process's other threads, so that none of them touches an
+// opened page unseen: SIGSYS, queued with this value.
 constexpr uint64_t kHoldValue = 0x53484D484F4C44;
 // The calling thread has been told to stand still: does so until the step is over.
 void step_hold(Thread* thread);

@@ -6,11 +6,13 @@ using namespace shmlog;
 
 namespace {
 
-constexpr uint64_t kStealAfterTsc = 1 << 29;  // about 0.2 s: a stopped owner does not stop the others
+constexpr uint64_t kStealAfterTsc = 1
+                                    << 29;  // about 0.2 s: a stopped owner does not stop the others
 
 uint64_t* stripe_at(uint32_t stripe) { return log_area<uint64_t>(log_header().stripes) + stripe; }
 
-// ---- Settling a dead thread's record ---------------------------------------------------------------
+// ---- Settling a dead thread's record
+// ---------------------------------------------------------------
 
 // The record of the access in which a thread died, with its parts.
 struct InFlight {
@@ -28,7 +30,8 @@ bool in_flight(const LaneEntry& dead, InFlight* record) {
   const Area& chunks = log_header().chunks;
   const uint64_t end = chunks.offset + uint64_t{chunks.count} * kChunkBytes;
   if (at < chunks.offset || at + sizeof(RecordHeader) > end) return false;
-  RecordHeader* header = reinterpret_cast<RecordHeader*>(reinterpret_cast<uint8_t*>(&log_header()) + at);
+  RecordHeader* header =
+      reinterpret_cast<RecordHeader*>(reinterpret_cast<uint8_t*>(&log_header()) + at);
   const uint32_t commit = load(&header->commit);
   const uint32_t length = header->length;
   record->header = header;
@@ -53,13 +56,15 @@ void set_state(const InFlight& record, RecordState state) {
                      (commit & 0xFFFFFF) | static_cast<uint32_t>(state) << 24);
 }
 
-// Copies what the segment holds at the record's bytes [first, first + bytes). False: not mapped here.
+// Copies what the segment holds at the record's bytes [first, first + bytes). False: not mapped
+// here.
 bool read_segment(const InFlight& record, uint64_t first, uint64_t bytes, uint8_t* to) {
   Region region;
   const uint64_t offset = record.header->offset + first;
   if (!region_of_segment(record.header->segment, offset, bytes, &region)) return false;
   Fault fault;
-  return safe_copy(to, reinterpret_cast<void*>(region.alias + (offset - region.segment_offset)), bytes, &fault);
+  return safe_copy(to, reinterpret_cast<void*>(region.alias + (offset - region.segment_offset)),
+                   bytes, &fault);
 }
 
 // What the segment holds at a line tells how far a store to it came: it copies upwards.
@@ -91,7 +96,8 @@ bool settle_store(const InFlight& record, uint32_t stripe, uint64_t version) {
   return true;  // held in somebody else's place: see take_over
 }
 
-// An atomic instruction happened if its memory changed, or if it had come to release another stripe.
+// An atomic instruction happened if its memory changed, or if it had come to release another
+// stripe.
 void settle_atomic(const InFlight& record, uint32_t stripe, uint32_t lane) {
   const RecordHeader& header = *record.header;
   const uint32_t first = stripe_index(header.segment, header.offset);
@@ -101,13 +107,14 @@ void settle_atomic(const InFlight& record, uint32_t stripe, uint32_t lane) {
   uint8_t now[kLineBytes];
   if (released || header.length > sizeof now || !read_segment(record, 0, header.length, now))
     return set_state(record, RecordState::kInferred);
-  if (memcmp(now, record.before, header.length) == 0) return set_state(record, RecordState::kAborted);
+  if (memcmp(now, record.before, header.length) == 0)
+    return set_state(record, RecordState::kAborted);
   memcpy(record.after, now, header.length);
   set_state(record, RecordState::kInferred);
 }
 
-// What the dead holder of a stripe at `version` did to its line. Returns whether the version was used.
-// REQUIRES: the stripe is ours, or nobody else's who could settle it.
+// What the dead holder of a stripe at `version` did to its line. Returns whether the version was
+// used. REQUIRES: the stripe is ours, or nobody else's who could settle it.
 bool settle(uint32_t lane, uint32_t stripe, uint64_t version) {
   InFlight record;
   if (!lane || lane >= log_header().lanes.count || !in_flight(lane_at(lane), &record)) return false;
@@ -118,8 +125,8 @@ bool settle(uint32_t lane, uint32_t stripe, uint64_t version) {
   return settle_store(record, stripe, version);
 }
 
-// Takes a stripe away from a holder that is dead, or that has not moved for too long. The word goes to
-// one locked by us, so that only one of the waiters settles the holder's record.
+// Takes a stripe away from a holder that is dead, or that has not moved for too long. The word goes
+// to one locked by us, so that only one of the waiters settles the holder's record.
 void take_over(Thread* thread, uint32_t stripe, uint64_t word, bool dead) {
   const uint64_t version = stripe_version(word);
   const uint64_t mine = stripe_word_locked(version, thread->lane);
@@ -164,8 +171,10 @@ uint64_t stripe_wait(Thread* thread, uint32_t stripe) {
     }
     sys(__NR_sched_yield);
     if (tries % 64 != 0) continue;
-    if (owner_dead(word)) take_over(thread, stripe, word, true);
-    else if (rdtsc() - since > kStealAfterTsc) take_over(thread, stripe, word, false);
+    if (owner_dead(word))
+      take_over(thread, stripe, word, true);
+    else if (rdtsc() - since > kStealAfterTsc)
+      take_over(thread, stripe, word, false);
   }
   return word;
 }
@@ -184,7 +193,8 @@ uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe) {
 
 void stripe_unlock(Thread* thread, int slot, bool wrote) {
   const uint64_t word = thread->stripe_word[slot];
-  compare_exchange(stripe_at(thread->stripe[slot] - 1), word, stripe_word(stripe_version(word) + wrote));
+  compare_exchange(stripe_at(thread->stripe[slot] - 1), word,
+                   stripe_word(stripe_version(word) + wrote));
   thread->stripe[slot] = 0;
   if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
 }

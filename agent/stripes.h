@@ -1,10 +1,13 @@
-// Stripes: the version words that give the accesses to each line an exact order over all processes, and
-// what becomes of a stripe whose holder has died. recording/shmlog_format.h describes the words.
+// Stripes: the version words that give the accesses to each line an exact order over all processes,
+// and what becomes of a stripe whose holder has died. recording/shmlog_format.h describes the
+// words.
 //
 // Invariants
-//  1. A stripe is held only between stripe_lock and stripe_unlock, at most two by one thread, and the
+//  1. A stripe is held only between stripe_lock and stripe_unlock, at most two by one thread, and
+//  the
 //     lane names them before they are locked.
-//  2. Whoever takes over a dead holder's stripe first settles what its record says of the line, so that
+//  2. Whoever takes over a dead holder's stripe first settles what its record says of the line, so
+//  that
 //     the record tells a reader whether the store happened.
 // Threads: any; a thread uses its own lane.
 #pragma once
@@ -16,7 +19,8 @@ namespace shmrec::agent {
 inline uint32_t stripe_index(uint32_t segment, uint64_t offset) {
   return shmlog::stripe_of(segment, offset, log_header().stripes.count);
 }
-// Locks a stripe for this thread's lane in slot 0 or 1; returns the recorded version (stripe's + 1).
+// Locks a stripe for this thread's lane in slot 0 or 1; returns the recorded version (stripe's +
+// 1).
 uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe);
 // Releases it; `wrote`: with the next version.
 void stripe_unlock(Thread* thread, int slot, bool wrote);

@@ -1,9 +1,10 @@
 // Syscalls of the program, each of which reaches the agent as SIGSYS (Syscall User Dispatch).
 //
 // A syscall is answered in one of three ways: at once (result in regs.rax), natively (the registers
-// are the program's and the syscall instruction in entry.S is executed in the program's context, with
-// its signal mask, so that signals interrupt it as they would), or natively with changed arguments
-// and a `post` step afterwards. entry.S has one syscall instruction for each of the latter two.
+// are the program's and the syscall instruction in entry.S is executed in the program's context,
+// with its signal mask, so that signals interrupt it as they would), or natively with changed
+// arguments and a `post` step afterwards. entry.S has one syscall instruction for each of the
+// latter two.
 #pragma once
 
 #include "agent/access.h"
@@ -25,8 +26,8 @@ using SyscallHandler = Answer (*)(Thread* thread, void* context);
 // signals (signals.cc), then the table of memory effects (kernel_access.cc).
 Answer dispatch_syscall(Thread* thread, void* context);
 
-// kernel_access.cc: passes the syscall on, with every pointer into traced memory replaced by private
-// memory or by the alias, and logs what the kernel read and wrote.
+// kernel_access.cc: passes the syscall on, with every pointer into traced memory replaced by
+// private memory or by the alias, and logs what the kernel read and wrote.
 Answer kernel_access(Thread* thread, void* context);
 // The pending syscall has returned (regs.rax): runs its `post` and sets exit_ip.
 extern "C" void syscall_finish(Thread* thread);

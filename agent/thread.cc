@@ -80,7 +80,8 @@ void threads_after_fork(Thread* self) {
     if (&process != self->process) process.in_use = 0;
 }
 
-void for_each_thread(const Process* process, void (*visit)(Thread* thread, void* context), void* context) {
+void for_each_thread(const Process* process, void (*visit)(Thread* thread, void* context),
+                     void* context) {
   for (uint32_t i = 0; i < load(&blocks_mapped); ++i)
     if (block(i)->process == process && block(i)->tid && !reusable(block(i), process->pid))
       visit(block(i), context);

@@ -57,7 +57,8 @@ int VectorState::parts_of(int number, Part parts[3]) {
 
 bool VectorState::holds(uint64_t wanted) const {
   constexpr uint64_t kCompacted = uint64_t{1} << 63;
-  if (!area_ || header().magic1 != kXstateMagic || (header().features & wanted) != wanted) return false;
+  if (!area_ || header().magic1 != kXstateMagic || (header().features & wanted) != wanted)
+    return false;
   if (header().xcomp_bv & kCompacted) return false;
   for (uint32_t i = 0; i < kComponents; ++i) {
     const Component& component = components[i];
@@ -89,7 +90,8 @@ void VectorState::write_part(const Part& part, const uint8_t* from) {
 void VectorState::read(int number, uint8_t to[kVectorBytes]) const {
   Part parts[3];
   memset(to, 0, kVectorBytes);
-  for (int i = 0, count = parts_of(number, parts); i < count; to += parts[i++].bytes) read_part(parts[i], to);
+  for (int i = 0, count = parts_of(number, parts); i < count; to += parts[i++].bytes)
+    read_part(parts[i], to);
 }
 
 void VectorState::write(int number, const uint8_t from[kVectorBytes]) {

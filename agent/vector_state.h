@@ -1,9 +1,11 @@
-// The vector registers of an interrupted instruction, as the kernel saved them in the signal frame and
-// will load them again: the XSAVE area behind ucontext's fpstate, standard (non-compacted) format.
+// The vector registers of an interrupted instruction, as the kernel saved them in the signal frame
+// and will load them again: the XSAVE area behind ucontext's fpstate, standard (non-compacted)
+// format.
 //
 // Context: runs in the tracee's signal handler; memory only, no vector register is touched.
 // Invariants
-//  1. A component whose bit in XSTATE_BV is clear is in its initial state, all zeros, whatever bytes
+//  1. A component whose bit in XSTATE_BV is clear is in its initial state, all zeros, whatever
+//  bytes
 //     lie in its place; it gets its bytes and its bit when something else is written to it.
 //  2. A part of a register that the processor lacks reads as zeros, and writes to it go nowhere.
 #pragma once
@@ -19,7 +21,7 @@ struct FxArea {  // the parts of the FXSAVE image, and of the header behind it, 
   uint32_t magic1, extended_size;  // sw_reserved
   uint64_t features;
   uint32_t xstate_size, padding[7];
-  uint64_t xstate_bv;              // XSAVE header
+  uint64_t xstate_bv;  // XSAVE header
   uint64_t xcomp_bv;
 };
 static_assert(offsetof(FxArea, magic1) == 464 && offsetof(FxArea, xstate_bv) == 512);
@@ -53,7 +55,8 @@ class VectorState {
 };
 
 // Asks the processor where the components lie. Once, before the first frame: a program may turn the
-// CPUID instruction off for itself later. If it has done so already, no frame `holds` more than SSE.
+// CPUID instruction off for itself later. If it has done so already, no frame `holds` more than
+// SSE.
 void vector_state_start();
 
 }  // namespace shmrec::agent

@@ -1,6 +1,7 @@
-// Waiting for children: what the kernel says of a child is taken into the agent's memory first, so that
-// the end of each child that is reaped gets into the journal, whatever the program asks for and wherever
-// it wants to have it. Written to the program afterwards, as the kernel would, and logged if traced.
+// Waiting for children: what the kernel says of a child is taken into the agent's memory first, so
+// that the end of each child that is reaped gets into the journal, whatever the program asks for
+// and wherever it wants to have it. Written to the program afterwards, as the kernel would, and
+// logged if traced.
 #include "agent/bounce.h"
 #include "agent/kernel_access.h"
 #include "agent/process.h"
@@ -35,16 +36,18 @@ Answer with_own_result(Thread* thread, void* context, int n, int fill, void (*po
   return Answer::kPost;
 }
 
-// The kernel reaps the child first and then finds out that it cannot say so: the status is known also
-// if the resource usage could not be written.
+// The kernel reaps the child first and then finds out that it cannot say so: the status is known
+// also if the resource usage could not be written.
 void after_wait4(Thread* thread) {
   const int64_t pid = static_cast<int64_t>(thread->regs.rax);
   uint32_t status;
   memcpy(&status, thread->call.scratch, sizeof status);
   const bool known = status != kNoStatus;
-  const bool ended = (status & 0x7F) != 0x7F && (status & 0xFFFF) != 0xFFFF;  // not stopped, not continued
+  const bool ended =
+      (status & 0x7F) != 0x7F && (status & 0xFFFF) != 0xFFFF;  // not stopped, not continued
   if (known && ended && pid > 0) journal_end(thread, pid, status);
-  if (known && arg(thread, 1) && !put(thread, arg(thread, 1), &status, sizeof status)) thread->regs.rax = kFaulted;
+  if (known && arg(thread, 1) && !put(thread, arg(thread, 1), &status, sizeof status))
+    thread->regs.rax = kFaulted;
   kernel_access_post(thread);
 }
 
@@ -60,8 +63,8 @@ uint32_t wait_status(const ChildInfo& info) {
   return static_cast<uint32_t>(info.status) | (info.code == kDumped ? 0x80 : 0);
 }
 
-// The kernel writes these fields, and no others, also when there is no child and when the call fails,
-// unless it could not write the resource usage.
+// The kernel writes these fields, and no others, also when there is no child and when the call
+// fails, unless it could not write the resource usage.
 void after_waitid(Thread* thread) {
   constexpr uint64_t kNoWait = 0x01000000;  // WNOWAIT
   ChildInfo info;
@@ -72,13 +75,18 @@ void after_waitid(Thread* thread) {
   const uint64_t to = arg(thread, 2);
   if (!to || thread->regs.rax == kFaulted) return;
   if (!put(thread, to, &info, offsetof(ChildInfo, pad)) ||
-      !put(thread, to + offsetof(ChildInfo, pid), &info.pid, sizeof info - offsetof(ChildInfo, pid)))
+      !put(thread, to + offsetof(ChildInfo, pid), &info.pid,
+           sizeof info - offsetof(ChildInfo, pid)))
     thread->regs.rax = kFaulted;
 }
 
 }  // namespace
 
-Answer do_wait4(Thread* thread, void* context) { return with_own_result(thread, context, 1, 0xFF, after_wait4); }
-Answer do_waitid(Thread* thread, void* context) { return with_own_result(thread, context, 2, 0, after_waitid); }
+Answer do_wait4(Thread* thread, void* context) {
+  return with_own_result(thread, context, 1, 0xFF, after_wait4);
+}
+Answer do_waitid(Thread* thread, void* context) {
+  return with_own_result(thread, context, 2, 0, after_waitid);
+}
 
 }  // namespace shmrec::agent

@@ -25,9 +25,8 @@ ImageHeader image_header() {
 // Anonymous memory for the whole image. 0 or an errno.
 int reserve(const ImageHeader& header) {
   void* const base = reinterpret_cast<void*>(header.base);
-  void* const mapped =
-      mmap(base, header.span_bytes, PROT_READ | PROT_WRITE | PROT_EXEC,
-           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* const mapped = mmap(base, header.span_bytes, PROT_READ | PROT_WRITE | PROT_EXEC,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (mapped == MAP_FAILED) return errno == EEXIST ? EADDRINUSE : errno;
   if (mapped == base) return 0;
   munmap(mapped, header.span_bytes);  // a kernel before 4.17 takes the address as a hint

@@ -28,14 +28,15 @@ bool read_at(int fd, uint64_t offset, T& value) {
 
 // REQUIRES: the flock of `fd` is held.
 bool still_named(int fd, const std::string& path) {
-  struct stat by_fd{}, by_name{};
+  struct stat by_fd {
+  }, by_name{};
   return fstat(fd, &by_fd) == 0 && stat(path.c_str(), &by_name) == 0 &&
          by_fd.st_dev == by_name.st_dev && by_fd.st_ino == by_name.st_ino;
 }
 
 // 0 if the file is a log of this version, whole; fills `header`.
 int check_header(int fd, Header& header) {
-  struct stat file{};
+  struct stat file {};
   if (fstat(fd, &file) != 0) return errno;
   if (!S_ISREG(file.st_mode) || !read_at(fd, 0, header) ||
       std::memcmp(header.magic, shmlog::kMagic, sizeof(header.magic)) != 0) {
@@ -64,7 +65,8 @@ int join_or_remove(const LogRequest& request, UniqueFd& fd, LogFile& log) {
 
 std::string partial_name(const std::string& path) {
   uint64_t random = 0;
-  if (getrandom(&random, sizeof(random), 0) != sizeof(random)) random = static_cast<uint64_t>(getpid());
+  if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+    random = static_cast<uint64_t>(getpid());
   return path + "." + std::to_string(random) + ".partial";
 }
 

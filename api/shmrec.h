@@ -5,12 +5,13 @@
  * `shmrec blame LOGFILE WHERE` then says which access gave a place its value.
  *
  * A program that is started by `shmrec run` is recorded already. There shmrec_start() succeeds and
- * changes nothing, the name and size of the log that were set mean nothing, and the other calls work
- * as here. So a program may record itself always, and be recorded by the launcher now and then.
+ * changes nothing, the name and size of the log that were set mean nothing, and the other calls
+ * work as here. So a program may record itself always, and be recorded by the launcher now and
+ * then.
  *
- * Errors: functions that return int return 0, or -1 with errno set to one of the values listed at the
- * function. Nothing is printed, nothing is thrown. A failed shmrec_start() leaves the program as it
- * was.
+ * Errors: functions that return int return 0, or -1 with errno set to one of the values listed at
+ * the function. Nothing is printed, nothing is thrown. A failed shmrec_start() leaves the program
+ * as it was.
  *
  * Threads: shmrec_event(), shmrec_is_recording() and shmrec_recording_id() may be called by any
  * thread at any time. The others must not be called concurrently.
@@ -54,7 +55,8 @@ extern "C" {
  * ENAMETOOLONG  name of the log file, with the suffix it has while it is created
  * EADDRINUSE  the addresses that shmrec needs (0x100090000000 to 0x180000000000) are in use
  * ENOSYS      the kernel lacks what recording needs (Syscall User Dispatch: Linux 5.11)
- * ENOMEM, or an errno of open(2), fallocate(2) or mmap(2) about the log file: EACCES, ENOENT, ENOSPC...
+ * ENOMEM, or an errno of open(2), fallocate(2) or mmap(2) about the log file: EACCES, ENOENT,
+ * ENOSPC...
  */
 int shmrec_start(void);
 
@@ -78,9 +80,9 @@ int shmrec_shmem_log_filename_set(const char* filename);
  * shmrec_shmem_log_filename_set(). */
 const char* shmrec_shmem_log_filename_get(void);
 
-/* Sets the size in bytes of the log that shmrec_start() creates; a log that is joined keeps its size.
- * When a log is full, its oldest accesses are discarded and counted. Without effect on a recording
- * that runs.
+/* Sets the size in bytes of the log that shmrec_start() creates; a log that is joined keeps its
+ * size. When a log is full, its oldest accesses are discarded and counted. Without effect on a
+ * recording that runs.
  *
  * EINVAL  less than 8 MiB, or more than 64 TiB */
 int shmrec_shmem_log_size_set(uint64_t bytes);

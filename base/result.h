@@ -12,8 +12,9 @@
 namespace shmrec {
 
 struct Error {
-  std::string message;  // complete sentence for a person, names the object; no trailing newline
-  bool bad_input = true;  // true: the caller's file or argument is at fault (exit 2); false: ours or the system's (exit 1)
+  std::string message;    // complete sentence for a person, names the object; no trailing newline
+  bool bad_input = true;  // true: the caller's file or argument is at fault (exit 2); false: ours
+                          // or the system's (exit 1)
 };
 
 // An Error about `object` from errno `err`: "OBJECT: strerror".

@@ -1,8 +1,9 @@
-// What recording costs, one benchmark per kind of event. The same program is run on its own and under
-// `shmrec run` (bench/run does, and prints the ratios); it does not know which.
+// What recording costs, one benchmark per kind of event. The same program is run on its own and
+// under `shmrec run` (bench/run does, and prints the ratios); it does not know which.
 //
-// An access is one instruction, written in assembly so that the compiler cannot merge, hoist or widen
-// it; the loop around it runs on registers. Segments are anonymous, so the default policy traces them.
+// An access is one instruction, written in assembly so that the compiler cannot merge, hoist or
+// widen it; the loop around it runs on registers. Segments are anonymous, so the default policy
+// traces them.
 #include <benchmark/benchmark.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -21,7 +22,8 @@ constexpr size_t kCopyBytes = 4096;
 
 // Fresh shared memory with every page present.
 uint8_t* shared_memory() {
-  void* const memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) abort();
   std::memset(memory, 1, kBytes);
   return static_cast<uint8_t*>(memory);
@@ -64,7 +66,9 @@ void store(benchmark::State& state) {
 }
 
 void add_to_memory(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) { asm volatile("addq $1, (%0)" ::"r"(at) : "memory", "cc"); });
+  over_shared_memory(state, [](uint8_t* at) {
+    asm volatile("addq $1, (%0)" ::"r"(at) : "memory", "cc");
+  });
 }
 
 void lock_xadd(benchmark::State& state) {
@@ -75,11 +79,15 @@ void lock_xadd(benchmark::State& state) {
 }
 
 void vector_load(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) { asm volatile("movdqu (%0), %%xmm0" ::"r"(at) : "xmm0", "memory"); });
+  over_shared_memory(state, [](uint8_t* at) {
+    asm volatile("movdqu (%0), %%xmm0" ::"r"(at) : "xmm0", "memory");
+  });
 }
 
 void vector_store(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) { asm volatile("movdqu %%xmm0, (%0)" ::"r"(at) : "memory"); });
+  over_shared_memory(state, [](uint8_t* at) {
+    asm volatile("movdqu %%xmm0, (%0)" ::"r"(at) : "memory");
+  });
 }
 
 void copy_from_shared_4k(benchmark::State& state) {

@@ -1,9 +1,11 @@
-// A crowd for bench/sidecar_load.py: a parent that keeps so many children at work on shared memory, at
-// a modest rate, while they end and crash at random; after a time it ends with the status it was given.
+// A crowd for bench/sidecar_load.py: a parent that keeps so many children at work on shared memory,
+// at a modest rate, while they end and crash at random; after a time it ends with the status it was
+// given.
 //
-// usage: sidecar_victim PROCESSES SECONDS STATUS ACCESSES_PER_SECOND LIFE_SECONDS CRASH_PERCENT SEED
-// A child lives between half and one and a half times LIFE_SECONDS; CRASH_PERCENT of them end by SIGSEGV
-// or SIGABRT, the others by exit(0). Each is replaced. The last line says how many there were:
+// usage: sidecar_victim PROCESSES SECONDS STATUS ACCESSES_PER_SECOND LIFE_SECONDS CRASH_PERCENT
+// SEED A child lives between half and one and a half times LIFE_SECONDS; CRASH_PERCENT of them end
+// by SIGSEGV or SIGABRT, the others by exit(0). Each is replaced. The last line says how many there
+// were:
 //   children N crashed N accesses N highest N
 #define _GNU_SOURCE
 #include <signal.h>
@@ -63,10 +65,12 @@ _Noreturn static void child(struct Shared* shared, const struct Options* options
 
 int main(int argc, char** argv) {
   if (argc != 8) return 2;
-  const struct Options options = {atoi(argv[1]), atoi(argv[2]), atoi(argv[3]),          atoi(argv[4]),
-                                  atof(argv[5]), atoi(argv[6]), (unsigned)atoi(argv[7])};
+  const struct Options options = {atoi(argv[1]),          atoi(argv[2]), atoi(argv[3]),
+                                  atoi(argv[4]),          atof(argv[5]), atoi(argv[6]),
+                                  (unsigned)atoi(argv[7])};
   setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-  struct Shared* shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  struct Shared* shared =
+      mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) return 4;
   const double end = now() + options.seconds;
   int alive = 0, children = 0, crashed = 0, highest = 0, status;

@@ -11,9 +11,10 @@
 namespace shmrec::cli {
 
 int cmd_doctor(int argc, char** argv) {
-  CLI::App app{"Tries each thing that recording needs of this machine by doing it; says what refuses it "
-               "and what to change. Exit code 0: recording works here.",
-               "shmrec doctor"};
+  CLI::App app{
+      "Tries each thing that recording needs of this machine by doing it; says what refuses it "
+      "and what to change. Exit code 0: recording works here.",
+      "shmrec doctor"};
   bool json = false;
   std::string spool;
   app.add_flag("--json", json, "Print a JSON document instead of a table");

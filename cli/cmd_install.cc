@@ -1,7 +1,8 @@
 // shmrec install: put this program where containers of other images can start it.
 //
-// Made for an init step that shares a volume with the application: the copy appears at once and whole
-// (rename), whoever may be running an older one goes on with it, and doing it again changes nothing.
+// Made for an init step that shares a volume with the application: the copy appears at once and
+// whole (rename), whoever may be running an older one goes on with it, and doing it again changes
+// nothing.
 #include <elf.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -98,8 +99,10 @@ Result<std::string> install(const fs::path& directory) {
   const Result<std::string> program = this_program();
   if (!program) return program.error();
   if (is_dynamic(*program))
-    std::fputs("shmrec: this build needs shared libraries, which other images may lack; release builds "
-               "are static\n", stderr);
+    std::fputs(
+        "shmrec: this build needs shared libraries, which other images may lack; release builds "
+        "are static\n",
+        stderr);
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) return system_error(directory.string(), error.value());
@@ -113,18 +116,21 @@ Result<std::string> install(const fs::path& directory) {
 std::string advice(const fs::path& directory) {
   const std::string program = (fs::absolute(directory).lexically_normal() / "shmrec").string();
   return "start the application by it, with the volume mounted at the same place:\n"
-         "  command: [\"" + program + "\", \"run\", \"--\", \"COMMAND\", \"ARGUMENT\"]\n";
+         "  command: [\"" +
+         program + "\", \"run\", \"--\", \"COMMAND\", \"ARGUMENT\"]\n";
 }
 
 }  // namespace
 
 int cmd_install(int argc, char** argv) {
-  CLI::App app{"Copies this program, with the agent in it, to DIR/shmrec, so that containers of "
-               "unchanged images can run their command by it.",
-               "shmrec install"};
+  CLI::App app{
+      "Copies this program, with the agent in it, to DIR/shmrec, so that containers of "
+      "unchanged images can run their command by it.",
+      "shmrec install"};
   std::string directory;
   app.footer(kFooter);
-  app.add_option("DIR", directory, "Where to, made if missing: a volume that the containers share")->required();
+  app.add_option("DIR", directory, "Where to, made if missing: a volume that the containers share")
+      ->required();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

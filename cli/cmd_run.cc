@@ -34,14 +34,15 @@ struct Help : CLI::Formatter {
   }
 };
 
-// Everything from the first word that is no option of ours is the command's, its options included. A
+// Everything from the first word that is no option of ours is the command's, its options included.
+// A
 // "--" in front of it is not part of it. Empty: there is none, which has been said.
 std::vector<std::string> command_of(std::vector<std::string> rest) {
   const bool marked = !rest.empty() && rest[0] == "--";
   if (marked) rest.erase(rest.begin());
-  const char* trouble = rest.empty()                              ? "no command given"
+  const char* trouble = rest.empty()                          ? "no command given"
                         : !marked && rest[0].starts_with("-") ? "no such option"
-                                                                  : nullptr;
+                                                              : nullptr;
   if (!trouble) return rest;
   std::fprintf(stderr, "shmrec: run: %s%s; see shmrec run --help\n",
                rest.empty() ? "" : (rest[0] + ": ").c_str(), trouble);
@@ -51,16 +52,18 @@ std::vector<std::string> command_of(std::vector<std::string> rest) {
 }  // namespace
 
 int cmd_run(int argc, char** argv) {
-  CLI::App app{"Runs COMMAND, records every access to shared memory by it and its descendants, and "
-               "leaves a bundle.",
-               "shmrec run"};
+  CLI::App app{
+      "Runs COMMAND, records every access to shared memory by it and its descendants, and "
+      "leaves a bundle.",
+      "shmrec run"};
   launcher::RunOptions options;
   options.agent_image = {shmrec_agent_image, shmrec_agent_image_bytes};
   std::string policy;
   app.formatter(std::make_shared<Help>());
   app.footer(kFooter);
-  app.add_option("-p,--policy", policy, "What to record, how much to keep (default: $SHMREC_POLICY, "
-                                        "/etc/shmrec/policy.yaml, built-in)")
+  app.add_option("-p,--policy", policy,
+                 "What to record, how much to keep (default: $SHMREC_POLICY, "
+                 "/etc/shmrec/policy.yaml, built-in)")
       ->type_name("FILE");
   app.add_option("-o,--output", options.output,
                  "The bundle, or the directory it goes to (default: the current directory)")

@@ -54,11 +54,14 @@ Result<std::string> socket_of(const Request& request) {
 // From outside of this program: shown with its control characters escaped.
 std::string text_of(const json& answer, const char* key) {
   const auto found = answer.find(key);
-  return found != answer.end() && found->is_string() ? recording::printable(found->get<std::string>())
-                                                     : "";
+  return found != answer.end() && found->is_string()
+             ? recording::printable(found->get<std::string>())
+             : "";
 }
 
-bool is_true(const json& answer, const char* key) { return answer.value(key, json()) == json(true); }
+bool is_true(const json& answer, const char* key) {
+  return answer.value(key, json()) == json(true);
+}
 
 int refused(const json& answer) {
   const std::string error = text_of(answer, "error");
@@ -78,7 +81,8 @@ int wait_for(launcher::ControlClient& sidecar, const std::string& operation, uin
     if (!is_true(*answer, "ok")) return refused(*answer);
     const std::string state = text_of(*answer, "state");
     if (state == "succeeded") return std::printf("%s\n", text_of(*answer, "bundle").c_str()) < 0;
-    if (state != "running") return fail("operation " + operation + " failed: " + text_of(*answer, "error"));
+    if (state != "running")
+      return fail("operation " + operation + " failed: " + text_of(*answer, "error"));
     if (launcher::now_ms() >= deadline)
       return fail("operation " + operation + " still goes on after " + format_duration(wait_ms));
     nanosleep(&kPause, nullptr);
@@ -114,7 +118,8 @@ int cmd_trigger(int argc, char** argv) {
       ->type_name("PATH")
       ->excludes(spool);
   app.add_flag("--wait", request.wait, "Wait until the bundle is made");
-  app.add_option("--timeout", timeout, "How long to wait at most (default: 10m)")->type_name("DURATION");
+  app.add_option("--timeout", timeout, "How long to wait at most (default: 10m)")
+      ->type_name("DURATION");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,5 +1,6 @@
 // The subcommands of `shmrec`. Each lives in cmd_NAME.cc, parses its own arguments with CLI11 and
-// returns the exit code: 0 done, 1 failed, 2 bad usage or bad input. argv[0] is the subcommand's name.
+// returns the exit code: 0 done, 1 failed, 2 bad usage or bad input. argv[0] is the subcommand's
+// name.
 #pragma once
 
 namespace shmrec::cli {

@@ -1,6 +1,6 @@
 /* Keeps libdw from loading libdebuginfod, which it would do as the program starts, to fetch symbols
- * from the network: a static program must not load shared libraries. These are libdw's own names for
- * the client; defined here, its client is not linked. */
+ * from the network: a static program must not load shared libraries. These are libdw's own names
+ * for the client; defined here, its client is not linked. */
 #include <stddef.h>
 
 struct Dwfl;

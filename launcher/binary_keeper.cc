@@ -63,7 +63,9 @@ bool has_other_root(pid_t pid) {
 }
 
 // Without opening it for reading: that would have effects on a device or a pipe.
-UniqueFd find_here(const std::string& path) { return UniqueFd(open(path.c_str(), O_PATH | O_CLOEXEC)); }
+UniqueFd find_here(const std::string& path) {
+  return UniqueFd(open(path.c_str(), O_PATH | O_CLOEXEC));
+}
 
 // As the process itself would find it; absolute links begin at its root.
 UniqueFd find_in_root_of(pid_t pid, const std::string& path) {
@@ -72,7 +74,8 @@ UniqueFd find_in_root_of(pid_t pid, const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  return UniqueFd(static_cast<int>(syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how)));
+  return UniqueFd(
+      static_cast<int>(syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how)));
 }
 
 UniqueFd reopen(const UniqueFd& found) {
@@ -99,8 +102,8 @@ UniqueFd open_module(const MappedModule& module, std::string& why) {
   UniqueFd file = accept(
       other_root ? find_in_root_of(module.pid, module.path) : find_here(module.path), module, why);
   std::string ignored;
-  // Removed or replaced, it is still what the process runs. Without an inode to compare, whoever has
-  // this pid now may be another.
+  // Removed or replaced, it is still what the process runs. Without an inode to compare, whoever
+  // has this pid now may be another.
   if (!file && module.pid > 0 && module.inode != 0)
     file = accept(find_here(in_proc(module.pid, "exe")), module, ignored);
   if (!file && other_root) file = accept(find_here(module.path), module, ignored);
@@ -157,7 +160,8 @@ struct BinaryKeeper::Work {
       lock.unlock();
       look(follower, false);
       lock.lock();
-      if (!follower.behind()) changed.wait_for(lock, options.interval, [this] { return stop.load(); });
+      if (!follower.behind())
+        changed.wait_for(lock, options.interval, [this] { return stop.load(); });
     }
     done = true;
     changed.notify_all();
@@ -201,9 +205,9 @@ struct BinaryKeeper::Work {
     const bool room = seen.size() < kMaxSeen;
     std::string why = room ? "" : "more modules than are kept";
     const UniqueFd file = room ? open_module(module, why) : UniqueFd();
-    const auto outcome =
-        !file ? KeptFolder::Outcome::kLost
-              : folder.keep(module.path, file.get(), [this] { return stop.load(); }, why);
+    const auto outcome = !file ? KeptFolder::Outcome::kLost
+                               : folder.keep(
+                                     module.path, file.get(), [this] { return stop.load(); }, why);
     if (outcome == KeptFolder::Outcome::kStopped) return;
     if (room) seen.insert(key);
     if (room) mapped.insert(module.path);

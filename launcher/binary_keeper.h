@@ -1,5 +1,5 @@
-// Keeps the programs and libraries of a run in its directory, for a collector that cannot open them:
-// a sidecar has another root (docs/spool.md, recording/kept_binaries.h).
+// Keeps the programs and libraries of a run in its directory, for a collector that cannot open
+// them: a sidecar has another root (docs/spool.md, recording/kept_binaries.h).
 //
 // The run's journal says what is mapped; a thread of its own looks at it a few times a second and
 // copies what is new to binaries/, through a temporary name. finish() copies what is still missing.
@@ -9,8 +9,10 @@
 //
 // Invariants
 //  1. The workload is not disturbed: nothing is traced, no lock is shared with the supervisor, the
-//     thread is the least urgent one of the machine, takes no signals, and leaves room in the spool.
-//  2. finish() returns in bounded time, whatever file systems do; what it could not wait for is lost.
+//     thread is the least urgent one of the machine, takes no signals, and leaves room in the
+//     spool.
+//  2. finish() returns in bounded time, whatever file systems do; what it could not wait for is
+//  lost.
 //  3. What is not kept is counted, and named with its reason in the index.
 //  4. Only regular ELF files are kept, and only those that were mapped (same inode): the journal is
 //     writable by the workload, which must not be able to have any file of its choice kept.
@@ -32,11 +34,11 @@ namespace shmrec::launcher {
 
 struct BinaryKeeperOptions {
   std::filesystem::path run_directory;  // of the run, not of a member of it
-  int log = -1;              // the run's log; a copy of the descriptor is taken
-  mode_t file_mode = 0600;   // of the files; the folder can be entered by whoever may read them
-  bool executables = true;   // the recorded processes' own
-  bool libraries = true;     // all else that is mapped as code
-  uint64_t max_bytes = 0;    // of all files together, 0: any
+  int log = -1;                         // the run's log; a copy of the descriptor is taken
+  mode_t file_mode = 0600;  // of the files; the folder can be entered by whoever may read them
+  bool executables = true;  // the recorded processes' own
+  bool libraries = true;    // all else that is mapped as code
+  uint64_t max_bytes = 0;   // of all files together, 0: any
   std::chrono::milliseconds interval{250};
 };
 

@@ -32,14 +32,17 @@ Result<json> ControlClient::ask(const json& request) {
   const int64_t deadline = now_ms() + kAnswerMs;
   for (std::string line;;) {
     switch (socket_.receive(line)) {
-      case LineSocket::Got::kClosed: return failed("hung up");
-      case LineSocket::Got::kTooLong: return failed("sent a line without end");
+      case LineSocket::Got::kClosed:
+        return failed("hung up");
+      case LineSocket::Got::kTooLong:
+        return failed("sent a line without end");
       case LineSocket::Got::kLine: {
         json answer = json::parse(line, nullptr, false);
         if (!answer.is_object()) return failed("sent what is none of its protocol");
         return answer;
       }
-      case LineSocket::Got::kNothingYet: break;
+      case LineSocket::Got::kNothingYet:
+        break;
     }
     const int64_t left = deadline - now_ms();
     pollfd entry{socket_.fd(), POLLIN, 0};

@@ -79,7 +79,8 @@ Diagnosis diagnose(const std::string& spool) {
   uname(&names);
   diagnosis.kernel = names.release;
   diagnosis.capabilities = effective_capabilities();
-  void* const shared = mmap(nullptr, sizeof(Slot), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const shared =
+      mmap(nullptr, sizeof(Slot), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   Slot* const slot = static_cast<Slot*>(shared);
   auto add = [&](const char* name, bool needed, const char* remedy,
                  const std::function<Attempt()>& function) {
@@ -103,7 +104,8 @@ std::string to_table(const Diagnosis& diagnosis, bool colour) {
     text += padded(finding.name, width) + "  " + (colour ? word.colour : "") +
             padded(word.text, finding.detail.empty() ? 0 : 7) + (colour ? "\033[0m" : "");
     text += (finding.detail.empty() ? "" : "  " + finding.detail) + "\n";
-    if (!finding.remedy.empty()) text += std::string(width + 2, ' ') + "change: " + finding.remedy + "\n";
+    if (!finding.remedy.empty())
+      text += std::string(width + 2, ' ') + "change: " + finding.remedy + "\n";
   }
   text += padded("capabilities held", width) + "  " + diagnosis.capabilities + "\n\n";
   return text + (diagnosis.recording_works() ? "Recording works here.\n"

@@ -9,9 +9,9 @@ namespace shmrec::launcher {
 struct Finding {
   std::string name;
   bool ok = false;
-  bool needed = true;   // false: recording works without it, less well
-  std::string detail;   // what was seen: a value, or what failed and the error
-  std::string remedy;   // if not ok: what to change
+  bool needed = true;  // false: recording works without it, less well
+  std::string detail;  // what was seen: a value, or what failed and the error
+  std::string remedy;  // if not ok: what to change
 };
 
 struct Diagnosis {

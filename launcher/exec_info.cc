@@ -31,8 +31,7 @@ class StackReader {
     const auto rest = bytes_.subspan(at - address_);
     const void* end = std::memchr(rest.data(), 0, rest.size());
     if (!end) return false;
-    text.assign(reinterpret_cast<const char*>(rest.data()),
-                static_cast<const char*>(end));
+    text.assign(reinterpret_cast<const char*>(rest.data()), static_cast<const char*>(end));
     return true;
   }
 
@@ -43,8 +42,10 @@ class StackReader {
       if (!next(pointer)) return false;
       if (pointer == 0) return all;
       std::string text;
-      if (string_at(pointer, text)) into.push_back(std::move(text));
-      else all = false;
+      if (string_at(pointer, text))
+        into.push_back(std::move(text));
+      else
+        all = false;
     }
   }
 

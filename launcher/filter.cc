@@ -67,10 +67,12 @@ Result<FilterProgram> export_program(scmp_filter_ctx context) {
 }  // namespace
 
 Result<FilterProgram> build_filter() {
-  // Else libseccomp, which asks too, knows no notifications and says "invalid argument" of the rules.
+  // Else libseccomp, which asks too, knows no notifications and says "invalid argument" of the
+  // rules.
   const uint32_t notify = SECCOMP_RET_USER_NOTIF;
   if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &notify) != 0)
-    return system_error("seccomp(2) is refused, by the container's profile or an old kernel (shmrec doctor)");
+    return system_error(
+        "seccomp(2) is refused, by the container's profile or an old kernel (shmrec doctor)");
   const FilterContext context(seccomp_init(SCMP_ACT_ALLOW));
   if (!context) return system_error("seccomp filter: init", ENOMEM);
   if (int error = seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW))
@@ -88,8 +90,8 @@ Listener install_filter(const FilterProgram& program) {
   sock_fprog code{static_cast<unsigned short>(program.size()),
                   const_cast<sock_filter*>(program.data())};
   for (const bool killable : {true, false}) {
-    const unsigned flags = SECCOMP_FILTER_FLAG_NEW_LISTENER |
-                           (killable ? SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV : 0);
+    const unsigned flags =
+        SECCOMP_FILTER_FLAG_NEW_LISTENER | (killable ? SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV : 0);
     const long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &code);
     if (fd >= 0) return {static_cast<int>(fd), 0, killable};
     if (errno != EINVAL) break;

@@ -15,8 +15,8 @@ ActAs::ActAs(pid_t pid) : own_user_(getuid()), own_group_(getgid()) {
   if (stat(path, &status) != 0) return;
   if (status.st_uid == own_user_ && status.st_gid == own_group_) return;
   changed_ = true;
-  // The group first: the right to change it may hang on the user. What is refused stays as it was, and
-  // the kernel then refuses the attachment, which is reported.
+  // The group first: the right to change it may hang on the user. What is refused stays as it was,
+  // and the kernel then refuses the attachment, which is reported.
   if (setresgid(status.st_gid, -1, -1) != 0 || setresuid(status.st_uid, -1, -1) != 0) return;
 }
 

@@ -1,9 +1,9 @@
 // Acting with the identity of a process whose user differs from the launcher's.
 //
-// The kernel lets a tracer attach if its *real* user and group are those of all three of the target.
-// A launcher that runs as root with CAP_SETUID but without CAP_SYS_PTRACE (a container's default)
-// therefore takes the target's real user for the moment of the attachment. Effective and saved user
-// stay, so file access and capabilities do not change.
+// The kernel lets a tracer attach if its *real* user and group are those of all three of the
+// target. A launcher that runs as root with CAP_SETUID but without CAP_SYS_PTRACE (a container's
+// default) therefore takes the target's real user for the moment of the attachment. Effective and
+// saved user stay, so file access and capabilities do not change.
 #pragma once
 
 #include <sys/types.h>

@@ -76,8 +76,8 @@ Result<AgentImage> AgentImage::open(std::span<const unsigned char> bytes) {
   if (memcmp(header.magic, agent::kImageMagic, sizeof header.magic) != 0 ||
       header.abi_version != agent::kAbiVersion)
     return Error{"agent image: not one of this release", false};
-  if (header.segment_count > kMaxSegments || header.base % 4096 != 0 ||
-      header.span_bytes == 0 || header.span_bytes > agent::kAgentEnd - agent::kAgentBase)
+  if (header.segment_count > kMaxSegments || header.base % 4096 != 0 || header.span_bytes == 0 ||
+      header.span_bytes > agent::kAgentEnd - agent::kAgentBase)
     return Error{"agent image: bad header", false};
   for (uint32_t i = 0; i < header.segment_count; ++i)
     if (bad_segment(header, header.segments[i], bytes.size()))
@@ -217,13 +217,14 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   return {};
 }
 
-// A SIGSTOP or group stop while the stub runs is put off until the detachment. Any other signal there
-// was forced by the stub itself, that is, the entry point cannot be executed: let the program find out
-// by itself. In the first phase it is the INTERRUPT that a failed execve meets.
+// A SIGSTOP or group stop while the stub runs is put off until the detachment. Any other signal
+// there was forced by the stub itself, that is, the entry point cannot be executed: let the program
+// find out by itself. In the first phase it is the INTERRUPT that a failed execve meets.
 Injector::Handled Injector::on_other_stop(pid_t pid, Tracee& tracee, int status) {
   const bool signal_stop = status >> 16 == 0;
   if (tracee.phase == Phase::kSeized) {
-    return detach(pid, tracee, ExecReport::Outcome::kFailed, {}, signal_stop ? WSTOPSIG(status) : 0);
+    return detach(pid, tracee, ExecReport::Outcome::kFailed, {},
+                  signal_stop ? WSTOPSIG(status) : 0);
   }
   if (!signal_stop || WSTOPSIG(status) == SIGSTOP) {
     tracee.stopped_by_user |= signal_stop;

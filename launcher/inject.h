@@ -8,9 +8,11 @@
 // A failed execve meets the INTERRUPT instead of EVENT_EXEC and is detached with its own errno.
 //
 // Invariants
-//  1. No call waits for a tracee: the owner feeds wait statuses into on_wait() in any order, for any
+//  1. No call waits for a tracee: the owner feeds wait statuses into on_wait() in any order, for
+//  any
 //     number of execs at once.
-//  2. Whatever goes wrong after attach(), the tracee ends up detached, running, with its own memory,
+//  2. Whatever goes wrong after attach(), the tracee ends up detached, running, with its own
+//  memory,
 //     registers and signal mask; or it is dead (killed, if Settings say so).
 //  3. While the stub runs all signals are blocked in the tracee, so none is lost or runs a handler.
 // Threads: attach() and on_wait() on one thread, the tracer. The owner waits with __WALL.
@@ -56,8 +58,8 @@ struct ExecReport {
   Outcome outcome = Outcome::kFailed;
   pid_t pid = 0;
   std::string why;
-  ExecInfo exec;          // filled if the exec succeeded and the image could be read
-  int wait_status = 0;    // kDied
+  ExecInfo exec;        // filled if the exec succeeded and the image could be read
+  int wait_status = 0;  // kDied
 };
 
 class Injector {
@@ -76,8 +78,8 @@ class Injector {
   int attach(pid_t tid, bool killable);
   void interrupt(pid_t tid);
 
-  // Takes a status that waitpid gave for `pid`. `mine`: it was about a tracee, and the owner must not
-  // use it for anything else. `report`: the exec is over.
+  // Takes a status that waitpid gave for `pid`. `mine`: it was about a tracee, and the owner must
+  // not use it for anything else. `report`: the exec is over.
   struct Handled {
     bool mine = false;
     std::optional<ExecReport> report;

@@ -22,7 +22,8 @@ using recording::pread_all;
 using recording::write_all;
 
 constexpr size_t kBlockBytes = 256 << 10;
-constexpr uint64_t kSpareBytes = uint64_t{32} << 20;  // left free for events, the log's copy, others
+constexpr uint64_t kSpareBytes = uint64_t{32}
+                                 << 20;  // left free for events, the log's copy, others
 constexpr int kMaxTemporaries = 1000;
 
 // Who may read files in the folder may enter it.
@@ -32,7 +33,8 @@ mode_t folder_mode(mode_t file_mode) { return file_mode | (file_mode & 0444u) >>
 // another launcher made need not be ours to change.
 void share(int folder, mode_t file_mode) {
   struct stat status;
-  if (fstat(folder, &status) == 0) fchmod(folder, folder_mode(file_mode) | (status.st_mode & S_ISGID));
+  if (fstat(folder, &status) == 0)
+    fchmod(folder, folder_mode(file_mode) | (status.st_mode & S_ISGID));
 }
 
 bool unchanged(const struct stat& before, int file) {

@@ -1,9 +1,9 @@
 // A Unix stream socket with one JSON object a line each way: the sidecar's control socket as its
 // clients see it (docs/spool.md).
 //
-// Never blocks: connecting to a Unix socket is decided at once, what is sent is small, and receive()
-// takes what is there. Close-on-exec.
-// Trust: nothing that is received is believed; lines longer than kMaxLineBytes end the connection.
+// Never blocks: connecting to a Unix socket is decided at once, what is sent is small, and
+// receive() takes what is there. Close-on-exec. Trust: nothing that is received is believed; lines
+// longer than kMaxLineBytes end the connection.
 #pragma once
 
 #include <string>

@@ -16,12 +16,13 @@ bool answer_continue(int listener, uint64_t id);
 // The syscall returns -error.
 bool answer_error(int listener, uint64_t id, int error);
 
-// The syscall returns a new descriptor (close-on-exec), a copy of `fd`. Returns 0, or the errno: the
-// syscall then still waits for its answer, unless it is ENOENT (its process was killed meanwhile).
+// The syscall returns a new descriptor (close-on-exec), a copy of `fd`. Returns 0, or the errno:
+// the syscall then still waits for its answer, unless it is ENOENT (its process was killed
+// meanwhile).
 int answer_with_descriptor(int listener, uint64_t id, int fd);
 
-// Answered processes wake up on the processor of the one who answers: four times faster where the two
-// take turns. False: this kernel cannot (before 6.6).
+// Answered processes wake up on the processor of the one who answers: four times faster where the
+// two take turns. False: this kernel cannot (before 6.6).
 bool wake_up_on_this_processor(int listener);
 
 }  // namespace shmrec::launcher

@@ -1,7 +1,7 @@
 // How often the kernel has killed for want of memory in the launcher's own control group, as far as
 // that can be seen from inside of a container: `oom_kill` of memory.events (v2) or
-// memory.oom_control (v1). The kernel counts before it kills, so whoever learns of the death finds the
-// count risen.
+// memory.oom_control (v1). The kernel counts before it kills, so whoever learns of the death finds
+// the count risen.
 #pragma once
 
 #include <cstdint>

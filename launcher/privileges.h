@@ -11,8 +11,8 @@
 
 namespace shmrec::launcher {
 
-// Gives up all effective capabilities but the few needed. Returns a line for the log that says which
-// remain and why.
+// Gives up all effective capabilities but the few needed. Returns a line for the log that says
+// which remain and why.
 Result<std::string> drop_capabilities();
 
 // Makes all permitted capabilities effective again: to write the bundle where the user said.

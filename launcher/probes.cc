@@ -27,8 +27,8 @@
 
 #include "agent/agent_abi.h"
 #include "launcher/filter.h"
-#include "launcher/notifier.h"
 #include "launcher/message.h"
+#include "launcher/notifier.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
@@ -56,12 +56,11 @@ Attempt try_kernel() {
   uname(&names);
   int major = 0, minor = 0;
   sscanf(names.release, "%d.%d", &major, &minor);
-  return {major > 5 || (major == 5 && minor >= 14), std::string(names.release) + " " + names.machine};
+  return {major > 5 || (major == 5 && minor >= 14),
+          std::string(names.release) + " " + names.machine};
 }
 
-Attempt try_no_new_privs() {
-  return check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "prctl");
-}
+Attempt try_no_new_privs() { return check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "prctl"); }
 
 Attempt try_listener() {
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -138,7 +137,8 @@ Attempt try_sync_wake_up() {
   return check(wake_up_on_this_processor(greeter.listener.get()), "NOTIF_SET_FLAGS");
 }
 
-// ---- What the agent does in a process ------------------------------------------------------------
+// ---- What the agent does in a process
+// ------------------------------------------------------------
 
 volatile char dispatch_selector;
 volatile sig_atomic_t dispatched;
@@ -191,7 +191,8 @@ Attempt try_ptrace() {
 
 Attempt try_alias() {
   constexpr size_t kBytes = 4096;
-  void* const original = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const original =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   void* const alias = mremap(original, 0, kBytes, MREMAP_MAYMOVE);
   if (alias == MAP_FAILED) return failure("mremap");
   if (mprotect(original, kBytes, PROT_NONE) != 0) return failure("mprotect");
@@ -205,8 +206,8 @@ Attempt try_fsgsbase() {
 }
 
 Attempt try_executable_memory() {
-  void* const page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const page =
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) return failure("mmap");
   *static_cast<unsigned char*>(page) = 0xC3;  // ret
   reinterpret_cast<void (*)()>(page)();
@@ -221,7 +222,9 @@ Attempt try_address_range() {
   return check(at == reinterpret_cast<void*>(agent::kAgentBase), "mmap");
 }
 
-Attempt try_memfd() { return check(memfd_create("shmrec-probe", MFD_CLOEXEC) >= 0, "memfd_create"); }
+Attempt try_memfd() {
+  return check(memfd_create("shmrec-probe", MFD_CLOEXEC) >= 0, "memfd_create");
+}
 
 Attempt try_proc() {
   std::string line;
@@ -229,9 +232,7 @@ Attempt try_proc() {
   return std::getline(maps, line) ? success() : Attempt{false, "/proc/self/maps cannot be read"};
 }
 
-Attempt try_pidfd() {
-  return check(syscall(SYS_pidfd_open, getpid(), 0) >= 0, "pidfd_open");
-}
+Attempt try_pidfd() { return check(syscall(SYS_pidfd_open, getpid(), 0) >= 0, "pidfd_open"); }
 
 Attempt try_signal_frame() {
   unsigned eax, xsave_bytes = 0, ecx, edx;
@@ -248,7 +249,8 @@ Attempt try_yama() {
 }
 
 constexpr const char* kSeccompRemedy =
-    "podman, docker: the default seccomp profile allows it, drop a stricter --security-opt seccomp=; "
+    "podman, docker: the default seccomp profile allows it, drop a stricter --security-opt "
+    "seccomp=; "
     "Kubernetes: securityContext.seccompProfile.type RuntimeDefault; one listener only: no "
     "seccomp notifier of the runtime and no shmrec inside of shmrec";
 constexpr const char* kPtraceRemedy =
@@ -263,7 +265,8 @@ constexpr const char* kMemoryRemedy =
 constexpr const char* kRangeRemedy = "raise the address space limit (ulimit -v unlimited)";
 constexpr const char* kProfileRemedy = "allow it in the seccomp profile of the container";
 constexpr const char* kDispatchRemedy =
-    "use Linux 5.14 or newer; where that runs, the seccomp profile of the container refuses it: allow "
+    "use Linux 5.14 or newer; where that runs, the seccomp profile of the container refuses it: "
+    "allow "
     "prctl with 59 as its first argument";
 
 constexpr Probe kProbes[] = {
@@ -293,7 +296,8 @@ Attempt fill(const std::string& directory) {
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file) return failure(path);
   unlink(path.c_str());
-  if (const int error = posix_fallocate(file.get(), 0, 8 * kMiB)) return failure("fallocate", error);
+  if (const int error = posix_fallocate(file.get(), 0, 8 * kMiB))
+    return failure("fallocate", error);
   void* const mapped = mmap(nullptr, 8 * kMiB, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   if (mapped == MAP_FAILED) return failure("mmap");
   struct statvfs space {};

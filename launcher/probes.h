@@ -15,9 +15,9 @@ struct Attempt {
 
 struct Probe {
   const char* name;
-  bool needed;          // false: recording works without it, less well
+  bool needed;  // false: recording works without it, less well
   Attempt (*attempt)();
-  const char* remedy;   // what to change if it fails
+  const char* remedy;  // what to change if it fails
 };
 
 std::span<const Probe> probes();

@@ -47,7 +47,8 @@ template <typename Entry, typename Visit>
 void for_each_entry(int fd, const shmlog::Area& area, Visit visit) {
   std::vector<Entry> entries(area.count);
   const size_t bytes = entries.size() * sizeof(Entry);
-  if (pread(fd, entries.data(), bytes, static_cast<off_t>(area.offset)) != static_cast<ssize_t>(bytes))
+  if (pread(fd, entries.data(), bytes, static_cast<off_t>(area.offset)) !=
+      static_cast<ssize_t>(bytes))
     return;
   const auto live = static_cast<uint32_t>(shmlog::EntryState::kLive);
   for (const Entry& entry : entries)
@@ -102,10 +103,12 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
 std::string sidecar_text(const std::string& run_directory, bool present) {
   const std::string run = std::filesystem::path(run_directory).filename().string();
   if (!present)
-    return "shmrec: run " + run + " is left to the sidecar, which is not there right now; it finds " +
-           run_directory + " when it is back; or: shmrec bundle create " + run_directory + "\n";
+    return "shmrec: run " + run +
+           " is left to the sidecar, which is not there right now; it finds " + run_directory +
+           " when it is back; or: shmrec bundle create " + run_directory + "\n";
   return "shmrec: run " + run + " is left to the sidecar, which keeps bundles by its rules\n" +
-         "shmrec: they are listed by: kubectl shmrec bundles; in the sidecar: shmrec-sidecar request "
+         "shmrec: they are listed by: kubectl shmrec bundles; in the sidecar: shmrec-sidecar "
+         "request "
          "/v1/bundles\n";
 }
 

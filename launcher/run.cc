@@ -72,7 +72,8 @@ recording::CreateOptions log_options(const Policy& policy) {
 
 Result<> make_log(Recording& recording, recording::CreateOptions options) {
   options.file_mode = recording.directory.file_mode();
-  if (auto planned = recording::plan_layout(options, recording.layout); !planned) return planned.error();
+  if (auto planned = recording::plan_layout(options, recording.layout); !planned)
+    return planned.error();
   Result<int> file = recording::create_shmlog(recording.directory.log_path(), options);
   if (!file) return file.error();
   recording.log.reset(*file);
@@ -106,7 +107,8 @@ Result<Recording> complete(Recording recording, uint64_t run_id, const RunOption
   return filled.error();
 }
 
-Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool) {
+Result<Recording> prepare(const Policy& policy, const RunOptions& options,
+                          const std::string& spool) {
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
@@ -188,7 +190,8 @@ class Run {
     return prepare(policy_, options_, spool_);
   }
 
-  // Without an answer the run is recorded and bundled here, or refused: as the policy says. True: go on.
+  // Without an answer the run is recorded and bundled here, or refused: as the policy says. True:
+  // go on.
   bool meet_sidecar() {
     const SidecarPlace place = find_sidecar(spool_, policy_.sidecar);
     if (!place.expected) return true;
@@ -220,7 +223,8 @@ class Run {
                                       "their log could not be joined: " + join_trouble_);
     }
     const RunDirectory& directory = recording_->directory;
-    if (!directory.member().empty()) log("joined to run {} as {}", directory.run(), directory.member());
+    if (!directory.member().empty())
+      log("joined to run {} as {}", directory.run(), directory.member());
     sidecar_->announce(directory.run(), directory.member());
   }
 
@@ -232,8 +236,8 @@ class Run {
         fcntl(fileno(file), F_SETFD, FD_CLOEXEC);
         fchmod(fileno(file), mode);
       };
-      log_ = spdlog::basic_logger_st("launcher", recording_->directory.path() / "launcher.log", false,
-                                     handlers);
+      log_ = spdlog::basic_logger_st("launcher", recording_->directory.path() / "launcher.log",
+                                     false, handlers);
       log_->flush_on(spdlog::level::info);
       log_->set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v", spdlog::pattern_time_type::utc);
     } catch (const spdlog::spdlog_ex& error) {
@@ -264,10 +268,11 @@ class Run {
     return true;
   }
 
-  // The sidecar has another root: it cannot open programs by their paths. After drop_capabilities(),
-  // so that the keeper's thread has none, and after the fork.
+  // The sidecar has another root: it cannot open programs by their paths. After
+  // drop_capabilities(), so that the keeper's thread has none, and after the fork.
   void start_keeper() {
-    if (!sidecar_ || !recording_ || !(policy_.collect.binaries || policy_.collect.libraries)) return;
+    if (!sidecar_ || !recording_ || !(policy_.collect.binaries || policy_.collect.libraries))
+      return;
     BinaryKeeperOptions options;
     options.run_directory = spool_ + "/" + recording_->directory.run();
     options.log = recording_->log.get();
@@ -276,8 +281,10 @@ class Run {
     options.libraries = policy_.collect.libraries;
     options.max_bytes = policy_.limits.recording_bytes;
     Result<std::unique_ptr<BinaryKeeper>> keeper = BinaryKeeper::start(options);
-    if (keeper) keeper_ = std::move(*keeper);
-    else recording_->directory.write_gap("binaries", keeper.error().message);
+    if (keeper)
+      keeper_ = std::move(*keeper);
+    else
+      recording_->directory.write_gap("binaries", keeper.error().message);
   }
 
   void finish_keeper() {
@@ -285,14 +292,15 @@ class Run {
     const BinaryKeeper::Summary kept = keeper_->finish();
     log("kept {} binaries of {} bytes; lost {} {}", kept.files, kept.bytes, kept.lost, kept.why);
     if (kept.lost > 0 && !options_.quiet)
-      say("not kept for the sidecar: ", std::to_string(kept.lost), " binaries, the first ", kept.why);
+      say("not kept for the sidecar: ", std::to_string(kept.lost), " binaries, the first ",
+          kept.why);
     keeper_.reset();
   }
 
   bool tolerate_no_listener() {
     const int error = child_->listener.error;
-    const std::string trouble = std::string("seccomp: ") + strerror(error) + ": " +
-                                explain_install_error(error);
+    const std::string trouble =
+        std::string("seccomp: ") + strerror(error) + ": " + explain_install_error(error);
     if (tolerate(trouble)) {
       recording_->directory.write_gap("the whole run", trouble);
       return true;
@@ -380,15 +388,18 @@ class Run {
                           "(shmrec run --wait-all waits for them)");
     finish_keeper();
     directory.tell_lost_lines();
-    if (const Result<> end = directory.write_end(status_, exit_code_); !end) say(end.error().message);
+    if (const Result<> end = directory.write_end(status_, exit_code_); !end)
+      say(end.error().message);
     if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);
     if (sidecar_) return leave_to_sidecar();
     const bool wanted = !options_.on_failure || exit_code_ != 0;
     const bool bundled = wanted && make_bundle();
     if (!options_.quiet) print_report(summary_, directory.gaps(), bundle_);
-    if ((bundled || !wanted) && !options_.keep_spool) directory.remove();
-    else if (options_.keep_spool && !options_.quiet) say("run directory: ", directory.path().string());
+    if ((bundled || !wanted) && !options_.keep_spool)
+      directory.remove();
+    else if (options_.keep_spool && !options_.quiet)
+      say("run directory: ", directory.path().string());
   }
 
   void leave_to_sidecar() {
@@ -396,8 +407,7 @@ class Run {
       say("-o ", options_.output, " is not used: the sidecar makes the bundle");
     if (options_.quiet) return;
     print_report(summary_, recording_->directory.gaps(), "");
-    fputs(sidecar_text(spool_ + "/" + recording_->directory.run(), sidecar_->connected())
-              .c_str(),
+    fputs(sidecar_text(spool_ + "/" + recording_->directory.run(), sidecar_->connected()).c_str(),
           stderr);
   }
 

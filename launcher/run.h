@@ -14,12 +14,12 @@ struct RunOptions {
   std::span<const unsigned char> agent_image;  // agent/pack/image.h
   std::vector<std::string> command;
   std::optional<std::string> policy_file;
-  std::string spool;         // empty: the policy's
-  std::string output;        // bundle file or directory; empty: the current directory
-  bool on_failure = false;   // a bundle only if the command failed
-  bool keep_spool = false;   // keep the run directory beside the bundle
-  bool wait_all = false;     // wait for all processes of the workload, not for the command alone
-  bool quiet = false;        // no report at the end; errors are still said
+  std::string spool;        // empty: the policy's
+  std::string output;       // bundle file or directory; empty: the current directory
+  bool on_failure = false;  // a bundle only if the command failed
+  bool keep_spool = false;  // keep the run directory beside the bundle
+  bool wait_all = false;    // wait for all processes of the workload, not for the command alone
+  bool quiet = false;       // no report at the end; errors are still said
 };
 
 // Returns the exit code: the command's, 128+n if signal n killed it, 126 or 127 if it could not be

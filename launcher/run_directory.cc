@@ -70,9 +70,12 @@ ordered_json container_facts() {
     const char* key;
     const char* variable;
   } kVariables[] = {
-      {"pod", "POD_NAME"},          {"podNamespace", "POD_NAMESPACE"},
-      {"podUid", "POD_UID"},        {"node", "NODE_NAME"},
-      {"containerName", "CONTAINER_NAME"}, {"runtime", "container"},
+      {"pod", "POD_NAME"},
+      {"podNamespace", "POD_NAMESPACE"},
+      {"podUid", "POD_UID"},
+      {"node", "NODE_NAME"},
+      {"containerName", "CONTAINER_NAME"},
+      {"runtime", "container"},
       {"kubernetesServiceHost", "KUBERNETES_SERVICE_HOST"},
   };
   ordered_json facts;
@@ -102,10 +105,11 @@ Result<> check_room(const Policy& policy, const std::string& spool, bool joined)
   if (joined) return Unit{};  // its log is there already
   const uint64_t used = bytes_in(spool), limit = policy.limits.spool_bytes;
   if (used <= limit && policy.limits.log_bytes <= limit - used) return Unit{};
-  return Error{spool + ": earlier runs take " + std::to_string(used >> 20) + " MiB, and this one's log " +
-                   std::to_string(policy.limits.log_bytes >> 20) + " MiB; expected at most spoolSize (" +
-                   std::to_string(limit >> 20) + " MiB) in all; make their bundles (shmrec bundle create " +
-                   spool + "/NAME) and remove them, or raise spoolSize",
+  return Error{spool + ": earlier runs take " + std::to_string(used >> 20) +
+                   " MiB, and this one's log " + std::to_string(policy.limits.log_bytes >> 20) +
+                   " MiB; expected at most spoolSize (" + std::to_string(limit >> 20) +
+                   " MiB) in all; make their bundles (shmrec bundle create " + spool +
+                   "/NAME) and remove them, or raise spoolSize",
                false};
 }
 
@@ -115,8 +119,9 @@ Result<> check_owner(const std::string& spool) {
   if (lstat(spool.c_str(), &status) != 0) return system_error(spool);
   if (fs::path(spool).filename() != "shmrec-" + std::to_string(getuid())) return Unit{};
   if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || (status.st_mode & 022) != 0)
-    return Error{spool + ": not a directory of this user alone; remove it or choose another by --spool",
-                 false};
+    return Error{
+        spool + ": not a directory of this user alone; remove it or choose another by --spool",
+        false};
   return Unit{};
 }
 
@@ -132,8 +137,8 @@ class Umask {
 };
 constexpr mode_t kOwnerAlone = 077, kOwnerAndGroup = 007;
 
-// A directory in one with this bit gets its group and the bit too: inode_init_owner(), and so it goes
-// on without the rights that chmod would need to set it.
+// A directory in one with this bit gets its group and the bit too: inode_init_owner(), and so it
+// goes on without the rights that chmod would need to set it.
 bool shares_with_group(const fs::path& directory) {
   struct stat status;
   return stat(directory.c_str(), &status) == 0 && (status.st_mode & S_ISGID);
@@ -148,7 +153,8 @@ fs::path nearest_existing(fs::path path) {
 Result<UniqueFd> open_for_writing(const fs::path& path, int flags, mode_t mode) {
   UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, mode));
   if (!file) return system_error(path.string());
-  fchmod(file.get(), mode);  // whatever the umask; fails for a file of another owner, which has its own
+  fchmod(file.get(),
+         mode);  // whatever the umask; fails for a file of another owner, which has its own
   return file;
 }
 
@@ -235,7 +241,9 @@ Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::strin
   return run;
 }
 
-std::string RunDirectory::run() const { return joined_.empty() ? path_.filename().string() : joined_; }
+std::string RunDirectory::run() const {
+  return joined_.empty() ? path_.filename().string() : joined_;
+}
 
 std::string RunDirectory::member() const {
   return joined_.empty() ? "" : path_.filename().string();
@@ -269,7 +277,9 @@ Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::strin
 }
 
 void RunDirectory::write_exec(pid_t pid, const ExecInfo& exec, bool recorded) {
-  ordered_json line = {{"time", wall_clock()}, {"type", "exec"}, {"pid", pid},
+  ordered_json line = {{"time", wall_clock()},
+                       {"type", "exec"},
+                       {"pid", pid},
                        {"exe", exec.executable},
                        {"argv", redact_arguments(*policy_, exec.arguments)},
                        {"recorded", recorded}};
@@ -289,8 +299,12 @@ const std::vector<std::string>& RunDirectory::redacted_environment(
 }
 
 void RunDirectory::write_exit(pid_t pid, int status) {
-  append(to_text({{"time", wall_clock()}, {"type", "exit"}, {"pid", pid}, {"status", status},
-                  {"tsc", __rdtsc()}}, -1));
+  append(to_text({{"time", wall_clock()},
+                  {"type", "exit"},
+                  {"pid", pid},
+                  {"status", status},
+                  {"tsc", __rdtsc()}},
+                 -1));
 }
 
 void RunDirectory::write_gap(const std::string& what, const std::string& why) {
@@ -305,9 +319,10 @@ void RunDirectory::write_oom(uint64_t count) {
 }
 
 Result<> RunDirectory::write_end(int status, int exit_code) {
-  return write_file(path_ / "end.json",
-                    to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2),
-                    file_mode_);
+  return write_file(
+      path_ / "end.json",
+      to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2),
+      file_mode_);
 }
 
 void RunDirectory::remove() {
@@ -332,7 +347,8 @@ void RunDirectory::append(const std::string& line) {
 
 void RunDirectory::tell_lost_lines() {
   if (lost_lines_ > 0)
-    write_gap("what " + std::to_string(lost_lines_) + " lines of events.jsonl would tell", lost_why_);
+    write_gap("what " + std::to_string(lost_lines_) + " lines of events.jsonl would tell",
+              lost_why_);
 }
 
 }  // namespace shmrec::launcher

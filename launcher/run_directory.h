@@ -19,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "launcher/exec_info.h"
 #include "base/unique_fd.h"
+#include "launcher/exec_info.h"
 #include "policy/policy.h"
 
 namespace shmrec::launcher {
@@ -36,10 +36,11 @@ Result<> prepare_spool(const std::string& spool);
 
 class RunDirectory {
  public:
-  // Makes NAME-TIME-PID in the spool, or in the members of the run `join` there. `policy` must outlive
-  // the object. REQUIRES: prepare_spool(spool).
+  // Makes NAME-TIME-PID in the spool, or in the members of the run `join` there. `policy` must
+  // outlive the object. REQUIRES: prepare_spool(spool).
   static Result<RunDirectory> create(const Policy& policy, const std::string& spool,
-                                     const std::string& join, const std::vector<std::string>& command);
+                                     const std::string& join,
+                                     const std::vector<std::string>& command);
 
   const std::filesystem::path& path() const { return path_; }
   std::string run() const;     // name in the spool

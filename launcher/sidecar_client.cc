@@ -16,7 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kVersion = 1;
-constexpr int64_t kAnswerMs = 2000;       // to a request, before the connection counts as dead
+constexpr int64_t kAnswerMs = 2000;  // to a request, before the connection counts as dead
 constexpr int64_t kFirstPauseMs = 50;
 constexpr int64_t kLongestFirstPauseMs = 500;  // while the start waits for it
 constexpr int64_t kLongestPauseMs = 5000;
@@ -48,8 +48,9 @@ bool says_ok(const json& answer) {
 // Why an answer is not the one that was hoped for.
 std::string refusal(const json& answer, const std::string& line) {
   const std::string error = answer.is_object() ? text_of(answer, "error") : "";
-  return error.empty() ? "it answered '" + printable(line.substr(0, 80)) + "', which is none of this protocol"
-                       : "it refused: " + printable(error);
+  return error.empty()
+             ? "it answered '" + printable(line.substr(0, 80)) + "', which is none of this protocol"
+             : "it refused: " + printable(error);
 }
 
 std::string to_line(const json& request) {
@@ -72,7 +73,8 @@ Result<> SidecarClient::wait(uint64_t wait_ms) {
   connect();
   while (!connected()) {
     const int64_t now = now_ms();
-    if (now >= deadline) return Error{trouble_.empty() ? "it accepted, but did not answer" : trouble_, false};
+    if (now >= deadline)
+      return Error{trouble_.empty() ? "it accepted, but did not answer" : trouble_, false};
     pollfd entry{fd(), POLLIN, 0};
     const int64_t pause = std::clamp<int64_t>(std::min(due_ms_, deadline) - now, 0, 60'000);
     const bool input = poll(&entry, 1, static_cast<int>(pause)) > 0;
@@ -84,8 +86,10 @@ Result<> SidecarClient::wait(uint64_t wait_ms) {
 void SidecarClient::serve(bool has_input) {
   if (has_input) receive();
   if (now_ms() < due_ms_) return;
-  if (state_ == State::kDown) connect();
-  else hang_up("it did not answer within " + std::to_string(kAnswerMs / 1000) + " s");
+  if (state_ == State::kDown)
+    connect();
+  else
+    hang_up("it did not answer within " + std::to_string(kAnswerMs / 1000) + " s");
 }
 
 void SidecarClient::connect() {
@@ -103,10 +107,15 @@ void SidecarClient::receive() {
   std::string line;
   while (socket_.fd() >= 0) {
     switch (socket_.receive(line)) {
-      case LineSocket::Got::kLine: on_line(line); break;
-      case LineSocket::Got::kNothingYet: return;
-      case LineSocket::Got::kClosed: return hang_up("it hung up");
-      case LineSocket::Got::kTooLong: return hang_up("it sent a line without end");
+      case LineSocket::Got::kLine:
+        on_line(line);
+        break;
+      case LineSocket::Got::kNothingYet:
+        return;
+      case LineSocket::Got::kClosed:
+        return hang_up("it hung up");
+      case LineSocket::Got::kTooLong:
+        return hang_up("it sent a line without end");
     }
   }
 }
@@ -166,8 +175,8 @@ void SidecarClient::hang_up(const std::string& why) {
   socket_.close();
   state_ = State::kDown;
   due_ms_ = now_ms() + pause_ms_;
-  pause_ms_ = std::clamp(pause_ms_ * 2, kFirstPauseMs,
-                         answered_ ? kLongestPauseMs : kLongestFirstPauseMs);
+  pause_ms_ =
+      std::clamp(pause_ms_ * 2, kFirstPauseMs, answered_ ? kLongestPauseMs : kLongestFirstPauseMs);
 }
 
 }  // namespace shmrec::launcher

@@ -42,8 +42,8 @@ class SidecarClient {
   // Tells it of the run, now and after each reconnection. `member`: in a joined run, else "".
   void announce(const std::string& run, const std::string& member);
 
-  // For a poll loop: fd() is polled for input and serve() called when it has some or hung up, and at
-  // due_ms() (now_ms(), kForeverMs).
+  // For a poll loop: fd() is polled for input and serve() called when it has some or hung up, and
+  // at due_ms() (now_ms(), kForeverMs).
   int fd() const { return socket_.fd(); }
   int64_t due_ms() const { return due_ms_; }
   void serve(bool has_input);

@@ -1,7 +1,7 @@
 // Starts the command: as the caller would have, plus no_new_privs and the seccomp filter.
 //
-// The command gets the launcher's signal mask and dispositions as they were at prepare_signals(), its
-// descriptors, directory, environment, limits and terminal; nothing is added to any of them.
+// The command gets the launcher's signal mask and dispositions as they were at prepare_signals(),
+// its descriptors, directory, environment, limits and terminal; nothing is added to any of them.
 #pragma once
 
 #include <sys/types.h>
@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "launcher/filter.h"
 #include "base/unique_fd.h"
+#include "launcher/filter.h"
 
 namespace shmrec::launcher {
 
@@ -25,7 +25,7 @@ class InheritedSignals {
 
  private:
   sigset_t mask_{};
-  struct sigaction child_{};
+  struct sigaction child_ {};
 };
 
 struct SpawnOptions {

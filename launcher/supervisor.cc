@@ -20,11 +20,12 @@
 namespace shmrec::launcher {
 namespace {
 
-// How long the rest of the workload may take to end after the command before it counts as left over.
+// How long the rest of the workload may take to end after the command before it counts as left
+// over.
 constexpr int64_t kGraceMs = 100;
 
 // Left to their defaults: faults of the launcher itself, and what cannot or need not be forwarded.
-constexpr int kNotSupervised[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL, SIGTRAP, SIGABRT,
+constexpr int kNotSupervised[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGTRAP, SIGABRT,
                                   SIGSYS,  SIGTTIN, SIGTTOU, SIGKILL, SIGSTOP};
 
 std::string name_of(pid_t pid) {
@@ -51,8 +52,10 @@ short poll_once(int fd, int timeout_ms) {
   for (seccomp_notif request; !(poll_once(listener, -1) & (POLLHUP | POLLERR | POLLNVAL));) {
     if (!receive_notification(listener, request)) continue;
     const int number = request.data.nr;
-    if (number == SYS_execve || number == SYS_execveat) answer_continue(listener, request.id);
-    else answer_error(listener, request.id, number == SYS_fcntl ? EBADF : ENOSYS);
+    if (number == SYS_execve || number == SYS_execveat)
+      answer_continue(listener, request.id);
+    else
+      answer_error(listener, request.id, number == SYS_fcntl ? EBADF : ENOSYS);
   }
   _exit(0);
 }
@@ -83,8 +86,10 @@ int Supervisor::run() {
     if (poll(entries, std::size(entries), poll_timeout()) < 0 && errno != EINTR) break;
     // Statuses first: a process may have been stopped before it could cause the next notification.
     if (entries[0].revents) on_signals();
-    if (entries[1].revents & POLLIN) on_notification();
-    else if (entries[1].revents) end_of_listener();
+    if (entries[1].revents & POLLIN)
+      on_notification();
+    else if (entries[1].revents)
+      end_of_listener();
     if (options_.sidecar) options_.sidecar->serve(entries[2].revents != 0);
     tick();
   }
@@ -146,17 +151,22 @@ void Supervisor::leave_keeper() {
   keep(listener);
 }
 
-// ---- Notifications -------------------------------------------------------------------------------
+// ---- Notifications
+// -------------------------------------------------------------------------------
 
 void Supervisor::on_notification() {
   seccomp_notif request;
   if (!receive_notification(options_.listener.get(), request)) return;
   switch (request.data.nr) {
     case SYS_execve:
-    case SYS_execveat: return on_exec_request(request);
-    case SYS_fcntl: return on_hello(request);
-    case SYS_io_uring_setup: return on_refused_feature(request, "io_uring");
-    case SYS_userfaultfd: return on_refused_feature(request, "userfaultfd");
+    case SYS_execveat:
+      return on_exec_request(request);
+    case SYS_fcntl:
+      return on_hello(request);
+    case SYS_io_uring_setup:
+      return on_refused_feature(request, "io_uring");
+    case SYS_userfaultfd:
+      return on_refused_feature(request, "userfaultfd");
   }
   answer_continue(options_.listener.get(), request.id);
 }
@@ -179,8 +189,7 @@ void Supervisor::on_exec_request(const seccomp_notif& request) {
 }
 
 void Supervisor::on_hello(const seccomp_notif& request) {
-  const int error =
-      answer_with_descriptor(options_.listener.get(), request.id, options_.log_fd);
+  const int error = answer_with_descriptor(options_.listener.get(), request.id, options_.log_fd);
   if (error == 0 || error == ENOENT) return;  // ENOENT: killed meanwhile
   answer_error(options_.listener.get(), request.id, error);
   events_.coverage(name_of(static_cast<pid_t>(request.pid)),
@@ -189,18 +198,22 @@ void Supervisor::on_hello(const seccomp_notif& request) {
 
 void Supervisor::on_refused_feature(const seccomp_notif& request, const char* name) {
   answer_error(options_.listener.get(), request.id, ENOSYS);
-  events_.coverage(std::string(name) + " by " + name_of(static_cast<pid_t>(request.pid)),
-                   "it cannot be recorded, so the program was told that it does not exist (ENOSYS)");
+  events_.coverage(
+      std::string(name) + " by " + name_of(static_cast<pid_t>(request.pid)),
+      "it cannot be recorded, so the program was told that it does not exist (ENOSYS)");
 }
 
-// ---- Signals and children ------------------------------------------------------------------------
+// ---- Signals and children
+// ------------------------------------------------------------------------
 
 void Supervisor::on_signals() {
   bool child = false;
   signalfd_siginfo signal;
   while (read(signals_.get(), &signal, sizeof signal) == sizeof signal) {
-    if (signal.ssi_signo == SIGCHLD) child = true;
-    else forward(signal);
+    if (signal.ssi_signo == SIGCHLD)
+      child = true;
+    else
+      forward(signal);
   }
   if (child) reap();
 }

@@ -19,8 +19,8 @@
 #include <optional>
 #include <string>
 
-#include "launcher/inject.h"
 #include "base/unique_fd.h"
+#include "launcher/inject.h"
 
 namespace shmrec::launcher {
 
@@ -34,15 +34,15 @@ struct SupervisorEvents {
 };
 
 struct SupervisorOptions {
-  pid_t command = 0;          // a child of the caller
-  UniqueFd listener;          // of the workload's filter; empty: nothing is recorded
-  bool killable = false;      // see Listener
-  int log_fd = -1;            // given to agents; stays the caller's
+  pid_t command = 0;      // a child of the caller
+  UniqueFd listener;      // of the workload's filter; empty: nothing is recorded
+  bool killable = false;  // see Listener
+  int log_fd = -1;        // given to agents; stays the caller's
   std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
   bool refuse_unrecorded = false;               // failurePolicy: closed
   SidecarClient* sidecar = nullptr;             // served beside all else; stays the caller's
   std::function<void()> every_second;           // none: nothing is to be done
-  bool wait_for_all = false;  // go on until no process of the workload is left
+  bool wait_for_all = false;                    // go on until no process of the workload is left
 };
 
 class Supervisor {

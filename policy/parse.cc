@@ -371,9 +371,9 @@ Result<Policy> parse_policy(std::string_view text, std::string_view file) {
 }
 
 NameTable policy_keys() {
-  return {{"policy", names_of(kPolicyKeys)},      {"segment", names_of(kSegmentKeys)},
-          {"match", names_of(kMatchKeys)},        {"defaults", names_of(kDefaultsKeys)},
-          {"limits", names_of(kLimitKeys)},       {"collect", names_of(kCollectKeys)},
+  return {{"policy", names_of(kPolicyKeys)},       {"segment", names_of(kSegmentKeys)},
+          {"match", names_of(kMatchKeys)},         {"defaults", names_of(kDefaultsKeys)},
+          {"limits", names_of(kLimitKeys)},        {"collect", names_of(kCollectKeys)},
           {"redaction", names_of(kRedactionKeys)}, {"sidecar", names_of(kSidecarKeys)}};
 }
 

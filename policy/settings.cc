@@ -17,14 +17,13 @@ constexpr YamlLimits kLimits = {kMaxPolicyBytes, 16, 20000, 1, "make it smaller"
 // Nothing if settings have a use for the node.
 std::optional<Error> refusal_of(const YamlNode& node, std::string_view file) {
   if (!node.tag.empty() && node.tag != "?" && node.tag != "!") {
-    return Error{at_position(file, node.where, "tag " + quoted(node.tag) +
-                                                   "; expected a plain value; remove the tag")};
+    return Error{at_position(
+        file, node.where, "tag " + quoted(node.tag) + "; expected a plain value; remove the tag")};
   }
   for (const YamlNode::Entry& entry : node.entries) {
     if (entry.key->type == YamlNode::Type::kString) continue;
-    return Error{
-        at_position(file, entry.key->where,
-                    "a key is not a word; expected KEY: VALUE; write the key's name")};
+    return Error{at_position(file, entry.key->where,
+                             "a key is not a word; expected KEY: VALUE; write the key's name")};
   }
   return std::nullopt;
 }

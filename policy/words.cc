@@ -86,7 +86,8 @@ std::string format_duration(uint64_t ms) {
 std::string wait_problem(std::optional<uint64_t> ms, std::string_view text) {
   if (!ms) {
     return quoted(text) +
-           " is no duration; expected a whole number with a unit (ms, s, m, h, d); write for example 5s";
+           " is no duration; expected a whole number with a unit (ms, s, m, h, d); write for "
+           "example 5s";
   }
   if (*ms <= kMaxSidecarWaitMs) return "";
   return quoted(text) + " is out of range; expected 0s to " + format_duration(kMaxSidecarWaitMs) +

@@ -91,8 +91,8 @@ std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
 const LimitWord* conflicting_limit(const Limits& limits);
 std::string conflict_message(const LimitWord& limit, const Limits& limits);
 
-// "500ms", "5s", "1m", "2h", "7d": a whole number and a unit, as milliseconds. Nothing if it is something else or
-// does not fit.
+// "500ms", "5s", "1m", "2h", "7d": a whole number and a unit, as milliseconds. Nothing if it is
+// something else or does not fit.
 std::optional<uint64_t> parse_duration(std::string_view text);
 
 // The shortest exact form: "5s".

@@ -169,7 +169,8 @@ std::optional<int64_t> integer_of(const YamlNode& node) {
 
 std::optional<uint64_t> size_of(const YamlNode& node) {
   if (node.type == Type::kString) return parse_size(node.text);
-  const std::optional<int64_t> value = node.type == Type::kInteger ? integer_of(node) : std::nullopt;
+  const std::optional<int64_t> value =
+      node.type == Type::kInteger ? integer_of(node) : std::nullopt;
   return value && *value >= 0 ? std::optional<uint64_t>(*value) : std::nullopt;
 }
 

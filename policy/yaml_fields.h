@@ -1,9 +1,9 @@
 // Reading a YAML document's objects into structs, by tables.
 //
-// Each kind of object has a table of its keys, each key a function that reads one value. read_map walks
-// an object against its table, so that unknown and repeated keys are found in one place, and the tables
-// can be held against a schema. All mistakes are collected; a value with a mistake leaves the default in
-// place, and the caller throws the result away if there was any.
+// Each kind of object has a table of its keys, each key a function that reads one value. read_map
+// walks an object against its table, so that unknown and repeated keys are found in one place, and
+// the tables can be held against a schema. All mistakes are collected; a value with a mistake
+// leaves the default in place, and the caller throws the result away if there was any.
 #pragma once
 
 #include <algorithm>
@@ -61,8 +61,8 @@ const char* describe(const YamlNode& node);
 void report_type(Problems& problems, const Field& field, const std::string& expected,
                  const std::string& fix);
 // Reports if it is not.
-bool is_type(Problems& problems, const Field& field, YamlNode::Type type, const std::string& expected,
-             const std::string& fix);
+bool is_type(Problems& problems, const Field& field, YamlNode::Type type,
+             const std::string& expected, const std::string& fix);
 void report_unknown_key(Problems& problems, const YamlNode& key, std::string_view object,
                         const std::vector<std::string>& known);
 
@@ -95,7 +95,8 @@ void read_submap(Problems& problems, const Field& field, const Key<T> (&keys)[N]
 }
 
 std::optional<Field> find_field(const YamlNode& map, std::string_view name);
-Position key_position(const YamlNode& map, std::string_view name);  // of the map if it has no such key
+Position key_position(const YamlNode& map,
+                      std::string_view name);  // of the map if it has no such key
 
 // Is it a list of at most `most` items? Reports if not.
 bool is_list(Problems& problems, const Field& field, size_t most);
@@ -127,11 +128,10 @@ std::optional<T> read_word(Problems& problems, const Field& field, const Word<T>
   const std::optional<T> value = find_word(words, field.value.text);
   if (value) return value;
   const std::string nearest = nearest_name(field.value.text, texts);
-  problems.report(field.value.where, shmrec::quoted(field.key.text) + " is " +
-                                         shmrec::quoted(field.value.text) +
-                                         did_you_mean(field.value.text, texts) + "; expected " +
-                                         one_of(texts) + "; write " +
-                                         (nearest.empty() ? texts[0] : nearest));
+  problems.report(field.value.where,
+                  shmrec::quoted(field.key.text) + " is " + shmrec::quoted(field.value.text) +
+                      did_you_mean(field.value.text, texts) + "; expected " + one_of(texts) +
+                      "; write " + (nearest.empty() ? texts[0] : nearest));
   return std::nullopt;
 }
 

@@ -187,10 +187,10 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   [[noreturn]] void refuse_size(Position where) const {
-    throw Refusal{where,
-                  "the text is too deep or, with aliases followed, too large; expected at most " +
-                      std::to_string(limits_.depth) + " levels and " +
-                      std::to_string(limits_.nodes) + " values; " + limits_.advice};
+    throw Refusal{
+        where, "the text is too deep or, with aliases followed, too large; expected at most " +
+                   std::to_string(limits_.depth) + " levels and " + std::to_string(limits_.nodes) +
+                   " values; " + limits_.advice};
   }
 
   void attach(const YamlNode& child) { attach(child, child.where); }

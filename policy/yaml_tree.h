@@ -58,7 +58,8 @@ struct YamlLimits {
 };
 
 // `file` is the text's name in messages.
-Result<YamlStream> read_yaml(std::string_view text, std::string_view file, const YamlLimits& limits);
+Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
+                             const YamlLimits& limits);
 
 // The first place in `text` that is not UTF-8, or a control character other than tab and line ends.
 std::optional<Position> find_non_text(std::string_view text);

@@ -8,11 +8,11 @@
 #include <errno.h>
 
 /* libarchive's own name. */
-void __archive_write_entry_filetype_unsupported(struct archive* archive, struct archive_entry* entry,
-                                                const char* format);
+void __archive_write_entry_filetype_unsupported(struct archive* archive,
+                                                struct archive_entry* entry, const char* format);
 
-void __archive_write_entry_filetype_unsupported(struct archive* archive, struct archive_entry* entry,
-                                                const char* format) {
+void __archive_write_entry_filetype_unsupported(struct archive* archive,
+                                                struct archive_entry* entry, const char* format) {
   archive_set_error(archive, EINVAL, "%s: filetype not supported by %s",
                     archive_entry_pathname(entry), format);
 }

@@ -60,8 +60,8 @@ class OpenedBundle {
   ~OpenedBundle();
 
   bool is_run_directory() const { return !temporary_; }
-  // The file that was mapped as `module_path` in the recorded processes: the bundle's copy, or for a
-  // run directory the launcher's copy, else the file itself. Nothing if it was not kept.
+  // The file that was mapped as `module_path` in the recorded processes: the bundle's copy, or for
+  // a run directory the launcher's copy, else the file itself. Nothing if it was not kept.
   std::optional<std::filesystem::path> binary(const std::string& module_path) const;
 
  private:

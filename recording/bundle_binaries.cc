@@ -42,7 +42,8 @@ struct ModuleKey {
 };
 
 // Every module of the journal once. An executable that was never seen mapped is one too. Those of a
-// program that maps ever new ones are left out beyond a limit: `left_out` counts them, not each once.
+// program that maps ever new ones are left out beyond a limit: `left_out` counts them, not each
+// once.
 std::vector<Module> modules_of(const ShmlogReader& log, uint64_t& left_out) {
   std::set<std::string> executables, mapped;
   std::set<ModuleKey> keys;
@@ -51,9 +52,11 @@ std::vector<Module> modules_of(const ShmlogReader& log, uint64_t& left_out) {
     const auto type = static_cast<shmlog::JournalType>(item.entry.type);
     const bool starts = type == shmlog::JournalType::kProcessStart;
     if (!starts && (type != shmlog::JournalType::kModule || !names_a_file(item.text))) continue;
-    const bool known = starts ? executables.contains(item.text) : keys.contains({item.text, item.entry.d});
+    const bool known =
+        starts ? executables.contains(item.text) : keys.contains({item.text, item.entry.d});
     if (known) continue;
-    if (executables.size() + keys.size() >= kMaxModules || text + item.text.size() > kMaxModuleText) {
+    if (executables.size() + keys.size() >= kMaxModules ||
+        text + item.text.size() > kMaxModuleText) {
       ++left_out;
       continue;
     }

@@ -25,15 +25,15 @@ using shmlog::kChunkBytes;
 constexpr const char* kLogName = "run.shmlog";
 constexpr uint64_t kMaxForeignBytes = uint64_t{64} << 30;  // more is no bundle that opens
 constexpr uint64_t kMaxUnsoundBytes = uint64_t{256} << 20;
-constexpr uint64_t kMaxHoles = uint64_t{1} << 30;  // of a foreign log, beside what its data explains
-constexpr uint64_t kMaxSparseness = 64;            // a used chunk of 64 KiB has a page at least
-// Of the journal a bundle is made of what coverage.h and bundle_binaries.h read. Its maker may fill all
-// of a log with it; that of a log of 256 MiB has a sixteenth, marks and mappings included.
-constexpr uint64_t kJournalTypes =
-    1u << static_cast<int>(shmlog::JournalType::kProcessStart) |
-    1u << static_cast<int>(shmlog::JournalType::kModule) |
-    1u << static_cast<int>(shmlog::JournalType::kCoverage) |
-    1u << static_cast<int>(shmlog::JournalType::kChildExit);
+constexpr uint64_t kMaxHoles = uint64_t{1}
+                               << 30;    // of a foreign log, beside what its data explains
+constexpr uint64_t kMaxSparseness = 64;  // a used chunk of 64 KiB has a page at least
+// Of the journal a bundle is made of what coverage.h and bundle_binaries.h read. Its maker may fill
+// all of a log with it; that of a log of 256 MiB has a sixteenth, marks and mappings included.
+constexpr uint64_t kJournalTypes = 1u << static_cast<int>(shmlog::JournalType::kProcessStart) |
+                                   1u << static_cast<int>(shmlog::JournalType::kModule) |
+                                   1u << static_cast<int>(shmlog::JournalType::kCoverage) |
+                                   1u << static_cast<int>(shmlog::JournalType::kChildExit);
 constexpr uint64_t kMaxJournalBytes = uint64_t{32} << 20;
 constexpr size_t kMaxExtents = 1024;  // of a log that is mapped; the kernel allows 65530 mappings
 
@@ -109,8 +109,8 @@ uint64_t written_bytes(int fd) {
   return fstat(fd, &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * 512 : 0;
 }
 
-// Holes cost their writer nothing, and whoever sums up and compresses them a second per gibibyte. The
-// areas before the chunks may be holes: the journal alone is a sixteenth of the file.
+// Holes cost their writer nothing, and whoever sums up and compresses them a second per gibibyte.
+// The areas before the chunks may be holes: the journal alone is a sixteenth of the file.
 bool too_sparse(const LogImage& image, uint64_t written) {
   const uint64_t explained = written * kMaxSparseness + image.present_bytes / 8 + kMaxHoles;
   return image.stored_bytes > explained;
@@ -202,8 +202,8 @@ Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
     return Error{shown + ": " + human_bytes(image.stored_bytes) + " long, of which " +
                  human_bytes(written) + " are written; no launcher leaves such a log; not taken"};
   }
-  image.copied = foreign || chunks.count == 0 || header.closed != 1 ||
-                 any_process_live(fd->get(), header);
+  image.copied =
+      foreign || chunks.count == 0 || header.closed != 1 || any_process_live(fd->get(), header);
   if (!image.copied) {
     image.fd = std::move(*fd);
     return image;

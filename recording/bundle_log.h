@@ -5,8 +5,8 @@
 // chunks, then the journal, then the tables, then the header, so that whatever a copied record
 // needs is in what is copied after it. A chunk that is claimed anew while it is copied is left out.
 //
-// A stranger's log is always copied: its owner could make it shorter while it is mapped. It must lie
-// in the directory itself, and not be larger than a bundle can be.
+// A stranger's log is always copied: its owner could make it shorter while it is mapped. It must
+// lie in the directory itself, and not be larger than a bundle can be.
 #pragma once
 
 #include <cstdint>

@@ -78,8 +78,8 @@ ordered_json process_exit(const ProcessEnd& end) {
 // Indexed by StartKind.
 constexpr const char* kStartKinds[] = {"unknown", "exec", "fork", "api", "vfork"};
 
-// The value of "processes" as it stands in the text. Its rows are no part of the document: as a tree
-// those of a run of 65535 processes take 80 MiB.
+// The value of "processes" as it stands in the text. Its rows are no part of the document: as a
+// tree those of a run of 65535 processes take 80 MiB.
 std::string processes_text(const ShmlogReader& log, const RunFacts& facts) {
   const std::map<uint32_t, ProcessEnd> ends = process_ends(log, facts);
   std::string text = "[";
@@ -213,31 +213,33 @@ std::string to_text(const ordered_json& document) {
 
 std::string make_manifest(const ManifestInput& input) {
   const json& run = input.facts.run;
-  ordered_json document = {{"format", input.facts.members.empty() ? kBundleFormat : kBundleFormatWithMembers},
-                           {"version", SHMREC_VERSION},
-                           {"runId", run_id_of(input)},
-                           {"name", input.name},
-                           {"trigger", input.trigger},
-                           {"command", copied(run, "command")},
-                           {"executable", copied(run, "executable")},
-                           {"cwd", copied(run, "cwd")},
-                           {"startTime", start_time_of(input)},
-                           {"endTime", copied(input.facts.end, "endTime")},
-                           {"exit", exit_of_run(input.facts.end)},
-                           {"host",
-                            {{"hostname", copied(run, "hostname")},
-                             {"kernel", copied(run, "kernel")},
-                             {"uid", copied(run, "uid")},
-                             {"gid", copied(run, "gid")}}},
-                           {"container", copied(run, "container")},
-                           {"complete", completeness(input.coverage)},
-                           {"redacted", input.facts.redacted},
-                           {"log", log_document(input)}};
+  ordered_json document = {
+      {"format", input.facts.members.empty() ? kBundleFormat : kBundleFormatWithMembers},
+      {"version", SHMREC_VERSION},
+      {"runId", run_id_of(input)},
+      {"name", input.name},
+      {"trigger", input.trigger},
+      {"command", copied(run, "command")},
+      {"executable", copied(run, "executable")},
+      {"cwd", copied(run, "cwd")},
+      {"startTime", start_time_of(input)},
+      {"endTime", copied(input.facts.end, "endTime")},
+      {"exit", exit_of_run(input.facts.end)},
+      {"host",
+       {{"hostname", copied(run, "hostname")},
+        {"kernel", copied(run, "kernel")},
+        {"uid", copied(run, "uid")},
+        {"gid", copied(run, "gid")}}},
+      {"container", copied(run, "container")},
+      {"complete", completeness(input.coverage)},
+      {"redacted", input.facts.redacted},
+      {"log", log_document(input)}};
   if (!input.facts.members.empty()) document["members"] = members_of(input.facts);
   document["processes"] = nullptr;
   document["policy"] = copied(run, "policy");
   document["files"] = file_list(input.files);
-  return with_processes(document, input.log == nullptr ? "[]" : processes_text(*input.log, input.facts));
+  return with_processes(document,
+                        input.log == nullptr ? "[]" : processes_text(*input.log, input.facts));
 }
 
 std::string make_binaries(const BinaryCollection& binaries) {
@@ -314,7 +316,8 @@ class ManifestParser {
     with_members_ = format == kBundleFormatWithMembers;
     if (format != kBundleFormat && !with_members_) {
       return bad("format " + shown(format) + ", made by shmrec " + shown(version) + "; expected " +
-                 kBundleFormat + " or " + kBundleFormatWithMembers + "; open it with that version of shmrec");
+                 kBundleFormat + " or " + kBundleFormatWithMembers +
+                 "; open it with that version of shmrec");
     }
     return read_string(document_, "runId", manifest_.run_id) ? Result<>(Unit{}) : bad("no runId");
   }

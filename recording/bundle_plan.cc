@@ -109,10 +109,9 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
     const KeptBinaries kept = KeptBinaries::open(dir->get());
     if (!kept.problem().empty())
       plan->facts.problems.push_back({kKeptFolder, kept.problem(), false});
-    plan->binaries =
-        collect_binaries(*reader, kept,
-                         {options.collect_binaries, options.collect_libraries,
-                          bytes_for_binaries(*plan, options), options.foreign});
+    plan->binaries = collect_binaries(*reader, kept,
+                                      {options.collect_binaries, options.collect_libraries,
+                                       bytes_for_binaries(*plan, options), options.foreign});
   }
   const std::vector<CoverageItem> coverage =
       list_coverage(reader, log_error, plan->facts, plan->binaries);

@@ -21,8 +21,8 @@ constexpr size_t kMaxRedactedText = 256;
 constexpr size_t kMaxExits = 1 << 19;
 
 constexpr uint64_t kMaxForeignTexts = uint64_t{512} << 20;
-// All run.json together: their trees stay in memory until the bundle is written, and a tree takes up to
-// sixty times its text, a copy for the manifest included.
+// All run.json together: their trees stay in memory until the bundle is written, and a tree takes
+// up to sixty times its text, a copy for the manifest included.
 constexpr uint64_t kMaxForeignRuns = uint64_t{1} << 20;
 constexpr int kMaxNesting = 64;  // the launcher writes four levels
 
@@ -40,7 +40,8 @@ constexpr struct {
 
 bool is_object(const json& value) { return !value.is_discarded() && value.is_object(); }
 
-// The parser itself bears any depth; copying and printing its tree recurse, a stack frame for each level.
+// The parser itself bears any depth; copying and printing its tree recurse, a stack frame for each
+// level.
 bool nested_too_deep(std::string_view text) {
   int depth = 0;
   bool quoted = false;
@@ -200,10 +201,10 @@ class FactsReader {
     for (const auto& row : kForeignLimits) {
       const uint64_t most = std::min(row.bytes, room);
       if (row.name != name || file.bytes <= most) continue;
-      problem(std::string(name),
-              human_bytes(file.bytes) + " long; only the first " + human_bytes(most) +
-                  " were taken",
-              false);
+      problem(
+          std::string(name),
+          human_bytes(file.bytes) + " long; only the first " + human_bytes(most) + " were taken",
+          false);
       file.bytes = most;
     }
   }
@@ -276,7 +277,8 @@ std::pair<json, json> read_launcher(int dir, const std::string& prefix, const Re
   FactsReader reader(dir, prefix, reading.foreign, facts);
   json run = reader.read_object("run.json", "missing: command, host and policy are unknown", false);
   json end = reader.read_object(
-      "end.json", "missing: the run goes on, or its launcher was killed before it could end it", true);
+      "end.json", "missing: the run goes on, or its launcher was killed before it could end it",
+      true);
   reader.read_events(run);
   if (reading.launcher_log) reader.open("launcher.log", "missing", false);
   collect_redacted(run, facts.redacted);
@@ -298,8 +300,10 @@ std::vector<std::string> member_names(const std::filesystem::path& members, RunF
   for (std::filesystem::directory_iterator entry(members, error), last; !error && entry != last;
        entry.increment(error)) {
     std::string name = entry->path().filename();
-    if (is_member_name(name)) names.push_back(std::move(name));
-    else facts.problems.push_back({kMembers, "holds something of a name that no launcher gives"});
+    if (is_member_name(name))
+      names.push_back(std::move(name));
+    else
+      facts.problems.push_back({kMembers, "holds something of a name that no launcher gives"});
   }
   std::sort(names.begin(), names.end());
   if (names.size() > kMaxMembers) {

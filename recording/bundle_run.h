@@ -1,5 +1,5 @@
-// What a run directory says beside its log: run.json, end.json and a digest of events.jsonl, its own and
-// those of its members, the launchers of other containers that record into the same log.
+// What a run directory says beside its log: run.json, end.json and a digest of events.jsonl, its
+// own and those of its members, the launchers of other containers that record into the same log.
 //
 // The directory may be a workload's to write: no link in it is followed.
 // Any of the files may be missing, cut off or damaged: what cannot be used is noted in `problems`.
@@ -52,10 +52,10 @@ struct RunFacts {
   // Those that are there of: run.json end.json events.jsonl launcher.log, and of the same in
   // members/NAME, by name.
   std::vector<RunFile> files;
-  nlohmann::json run;        // an object; empty if there is none
-  nlohmann::json end;        // likewise
+  nlohmann::json run;                // an object; empty if there is none
+  nlohmann::json end;                // likewise
   std::vector<MemberFacts> members;  // by name
-  std::vector<ReportedExit> exits;  // as they were written
+  std::vector<ReportedExit> exits;   // as they were written
   std::vector<ReportedGap> gaps;
   std::set<std::string> redacted;  // names whose values were left out
   struct Problem {
@@ -75,8 +75,8 @@ bool is_member_file(const std::string& name);
 // The PID namespace that a run.json says, 0 if none.
 uint64_t pid_namespace_of(const nlohmann::json& run);
 
-// `foreign`: whoever writes the directory is not the one who reads it, so texts have limits; what is
-// behind them is left out and noted.
+// `foreign`: whoever writes the directory is not the one who reads it, so texts have limits; what
+// is behind them is left out and noted.
 RunFacts read_run_facts(int run_dir, bool with_launcher_log, bool foreign);
 // Of one's own, without launcher.log. Nothing of a directory that cannot be opened.
 RunFacts read_run_facts(const std::filesystem::path& run_dir);

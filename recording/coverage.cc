@@ -65,15 +65,18 @@ class CoverageList {
   std::vector<CoverageItem> items;
 
   void add(CoverageItem item) {
-    if (items.size() < kMaxItems) items.push_back(std::move(item));
-    else ++left_out_;
+    if (items.size() < kMaxItems)
+      items.push_back(std::move(item));
+    else
+      ++left_out_;
   }
 
   // Last.
   void add_left_out() {
     if (left_out_ > 0)
       items.push_back({"log", "lines of this list",
-                       "more than " + std::to_string(kMaxItems) + "; the log tells the others", left_out_});
+                       "more than " + std::to_string(kMaxItems) + "; the log tells the others",
+                       left_out_});
   }
 
   void add_run(const RunFacts& facts) {
@@ -102,7 +105,8 @@ class CoverageList {
     for (const JournalItem& item : log.journal()) {
       if (item.entry.type != static_cast<uint16_t>(JournalType::kCoverage)) continue;
       if (item.entry.a != 0) told_.insert({item.entry.process, item.entry.a});
-      const std::string what = item.text.empty() ? "recording stopped" : item.text.substr(0, kMaxText);
+      const std::string what =
+          item.text.empty() ? "recording stopped" : item.text.substr(0, kMaxText);
       const std::string why = item.entry.a == 0 ? "not recorded" : degraded_words(item.entry.a);
       const auto known = lines.find({item.entry.process, what, why});
       if (known != lines.end()) {
@@ -122,7 +126,8 @@ class CoverageList {
       const std::string id = recording_id(log, process.index);
       const uint32_t degraded = process.entry.degraded;
       if (degraded != 0 && !told_.contains({process.index, degraded})) {
-        add({"process", process_title(process) + " ran on unrecorded", degraded_words(degraded), 1, id});
+        add({"process", process_title(process) + " ran on unrecorded", degraded_words(degraded), 1,
+             id});
       }
       const auto end = ends.find(process.index);
       if (end != ends.end() && end->second.source != ProcessEnd::Source::kUnknown) continue;
@@ -133,8 +138,7 @@ class CoverageList {
 
   void add_binaries(const BinaryCollection& binaries) {
     for (const Module& module : binaries.modules) {
-      if (module.file.empty())
-        add({"binaries", module.path, module.why, 1, "", !module.unwanted});
+      if (module.file.empty()) add({"binaries", module.path, module.why, 1, "", !module.unwanted});
     }
     if (binaries.left_out > 0)
       add({"binaries", "executables and libraries", "there are too many: these were left out",
@@ -168,8 +172,8 @@ std::map<uint32_t, ProcessEnd> process_ends(const ShmlogReader& log, const RunFa
   for (const JournalItem& item : log.journal()) {
     if (item.entry.type != static_cast<uint16_t>(JournalType::kChildExit)) continue;
     const shmlog::ProcessEntry* parent = log.process(item.entry.process);
-    const uint32_t child = by_pid.find({static_cast<int32_t>(item.entry.a),
-                                        parent ? parent->pid_namespace : 0, item.entry.tsc});
+    const uint32_t child = by_pid.find(
+        {static_cast<int32_t>(item.entry.a), parent ? parent->pid_namespace : 0, item.entry.tsc});
     if (child != 0) ends[child] = {Source::kParent, static_cast<int>(item.entry.b)};
   }
   for (const ReportedExit& exit : facts.exits) {

@@ -1,5 +1,5 @@
-// The programs and libraries that a launcher kept in its run directory, for one who cannot open them
-// by path: binaries/ID files and binaries/index.jsonl (docs/spool.md).
+// The programs and libraries that a launcher kept in its run directory, for one who cannot open
+// them by path: binaries/ID files and binaries/index.jsonl (docs/spool.md).
 //
 // The lines are written by the launcher's binary keeper and read by KeptBinaries.
 // Trust: the workload can write all of it. A file is handed out if it is a regular file of that
@@ -27,9 +27,9 @@ struct KeptBinary {
   uint64_t inode = 0;    // of the file that was mapped, 0: unknown
   std::string build_id;  // hex, "" if it has none
   std::string sha256;
-  std::string file;      // its name in binaries/; "" if it was not kept
+  std::string file;  // its name in binaries/; "" if it was not kept
   uint64_t bytes = 0;
-  std::string missing;   // why it was not kept
+  std::string missing;  // why it was not kept
 };
 
 std::string to_line(const KeptBinary& binary);  // with its newline

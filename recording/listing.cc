@@ -274,12 +274,8 @@ json listing_json(const Listing& listing) {
                          {"command", launcher.command},
                          {"ended", launcher.end},
                          {"pidNamespace", launcher.pid_namespace}});
-  return {{"format", "shmrec-ls/1"},
-          {"recordings", recordings},
-          {"launchers", launchers},
-          {"segments", segments},
-          {"losses", listing.losses},
-          {"coverage", listing.coverage}};
+  return {{"format", "shmrec-ls/1"}, {"recordings", recordings}, {"launchers", launchers},
+          {"segments", segments},    {"losses", listing.losses}, {"coverage", listing.coverage}};
 }
 
 }  // namespace shmrec::recording

@@ -30,7 +30,7 @@ struct LauncherListing {
   std::string name;       // of its directory in members/, "" of the first
   std::string container;  // "" if it did not say
   std::string command;
-  std::string end;        // "exit 0", "SIGKILL", "running or killed"
+  std::string end;  // "exit 0", "SIGKILL", "running or killed"
   uint64_t pid_namespace = 0;
 };
 
@@ -38,8 +38,8 @@ struct Listing {
   const Timeline* timeline = nullptr;
   std::vector<SegmentListing> segments;
   std::vector<LauncherListing> launchers;  // empty: one alone
-  std::vector<std::string> losses;    // sentences; empty: nothing was lost
-  std::vector<std::string> coverage;  // what was not recorded and why
+  std::vector<std::string> losses;         // sentences; empty: nothing was lost
+  std::vector<std::string> coverage;       // what was not recorded and why
 };
 
 Listing make_listing(const Timeline& timeline);

@@ -32,8 +32,7 @@ Result<> ModuleFollower::take_layout(int log) {
   struct stat status;
   const ssize_t got = pread_all(log, &header, sizeof header, 0);
   if (got < 0 || fstat(log, &status) != 0) return system_error("run.shmlog");
-  if (got != sizeof header ||
-      std::memcmp(header.magic, shmlog::kMagic, sizeof header.magic) != 0 ||
+  if (got != sizeof header || std::memcmp(header.magic, shmlog::kMagic, sizeof header.magic) != 0 ||
       header.version != shmlog::kVersion) {
     return Error{"run.shmlog: not a shared-memory log of version " +
                  std::to_string(shmlog::kVersion)};
@@ -92,9 +91,8 @@ uint32_t ModuleFollower::take_entry(int log, uint64_t unit,
   const size_t text = std::min<size_t>({entry.text_bytes, sizeof read.text, there});
   if ((start || type == JournalType::kModule) && text > 0 && read.text[0] == '/' &&
       std::memchr(read.text, '\0', text) == nullptr) {
-    MappedModule module{.path = std::string(read.text, text),
-                        .inode = start ? 0 : entry.d,
-                        .executable = start};
+    MappedModule module{
+        .path = std::string(read.text, text), .inode = start ? 0 : entry.d, .executable = start};
     find_process(log, entry.process, module);
     modules.push_back(std::move(module));
   }

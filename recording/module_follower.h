@@ -18,10 +18,10 @@ namespace shmrec::recording {
 
 struct MappedModule {
   std::string path;
-  uint64_t inode = 0;       // 0: it is what a process was started from, not a mapping
-  int32_t pid = 0;          // in its own PID namespace; 0: unknown
+  uint64_t inode = 0;          // 0: it is what a process was started from, not a mapping
+  int32_t pid = 0;             // in its own PID namespace; 0: unknown
   uint64_t pid_namespace = 0;  // 0: unknown
-  bool executable = false;  // what the process was started from
+  bool executable = false;     // what the process was started from
 };
 
 class ModuleFollower {

@@ -8,8 +8,9 @@ PidLookup::PidLookup(const ShmlogReader& log) {
   for (const auto& [index, entry] : log.processes())
     by_pid_[entry.pid].push_back({entry.start_tsc, entry.pid_namespace, index});
   for (auto& [pid, candidates] : by_pid_)
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const Candidate& a, const Candidate& b) { return a.start_tsc < b.start_tsc; });
+    std::stable_sort(
+        candidates.begin(), candidates.end(),
+        [](const Candidate& a, const Candidate& b) { return a.start_tsc < b.start_tsc; });
 }
 
 uint32_t PidLookup::find(const PidSeen& seen) const {

@@ -1,5 +1,5 @@
-// Which recording a process number meant: numbers are used again, and containers that share a log each
-// have their own (ProcessEntry::pid_namespace).
+// Which recording a process number meant: numbers are used again, and containers that share a log
+// each have their own (ProcessEntry::pid_namespace).
 //
 // Owner: copies what it needs. Threads: const.
 #pragma once

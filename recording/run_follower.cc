@@ -26,11 +26,11 @@ using shmlog::JournalEntry;
 using shmlog::JournalType;
 using shmlog::ProcessEntry;
 
-constexpr uint32_t kBlock = 256;    // process entries read at once
-constexpr size_t kMaxText = 512;    // of an executable or a mark
+constexpr uint32_t kBlock = 256;                       // process entries read at once
+constexpr size_t kMaxText = 512;                       // of an executable or a mark
 constexpr uint64_t kSane = 4'000'000'000'000'000'000;  // nanoseconds: a sum of two fits in 63 bits
-constexpr size_t kMaxHoles = 1024;  // units waited for
-constexpr int kPatience = 30;       // polls that a unit is waited for: its writer died in it
+constexpr size_t kMaxHoles = 1024;                     // units waited for
+constexpr int kPatience = 30;  // polls that a unit is waited for: its writer died in it
 constexpr uint32_t kUnit = shmlog::kJournalUnitBytes;
 constexpr size_t kEventsPart = 256 << 10;       // bytes of events.jsonl a poll reads
 constexpr size_t kMaxExitLine = 4096;           // longer lines are execs
@@ -257,7 +257,8 @@ std::optional<size_t> LogFollower::newest_of(const PidSeen& seen) const {
   for (size_t i = 0; i < std::min(kLookedAt, places.size()); ++i) {
     const size_t place = places[places.size() - 1 - i];
     const uint64_t pid_namespace = processes_[place].pid_namespace;
-    const bool same = pid_namespace == seen.pid_namespace || pid_namespace == 0 || seen.pid_namespace == 0;
+    const bool same =
+        pid_namespace == seen.pid_namespace || pid_namespace == 0 || seen.pid_namespace == 0;
     if (same && (seen.tsc == 0 || seen_[place].start_tsc <= seen.tsc)) return place;
   }
   return std::nullopt;
@@ -376,7 +377,8 @@ std::vector<EventsFollower::Exit> EventsFollower::poll(int events) {
 void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) {
   const bool wanted = line.find("\"exit\"") != std::string_view::npos ||
                       line.find("\"oom\"") != std::string_view::npos;
-  const std::optional<FlatJson> event = wanted ? flatten_json(line) : std::nullopt;  // most are execs
+  const std::optional<FlatJson> event =
+      wanted ? flatten_json(line) : std::nullopt;  // most are execs
   if (!event) return;
   if (event->text("type") == "oom") ++out_of_memory_;
   if (event->text("type") != "exit") return;
@@ -406,7 +408,8 @@ void RunFollower::poll_launchers(int run, std::vector<Told>& told) {
   poll_launcher("", run, told);
   constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
   const int members = openat(run, "members", kOpenDirectory);
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(members < 0 ? nullptr : fdopendir(members), closedir);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(members < 0 ? nullptr : fdopendir(members),
+                                                   closedir);
   if (!stream) return;
   while (const dirent* entry = readdir(stream.get())) {
     const std::string name = entry->d_name;
@@ -424,7 +427,8 @@ bool RunFollower::launchers_behind() const {
 
 Result<std::vector<RunFact>> RunFollower::poll(const UniqueFd& run, bool run_over, size_t most) {
   const UniqueFd log = open_untrusted(run.get(), "run.shmlog");
-  if (!log) return is_shortage(errno) ? system_error("run.shmlog") : Error{"run.shmlog: there is none"};
+  if (!log)
+    return is_shortage(errno) ? system_error("run.shmlog") : Error{"run.shmlog: there is none"};
   // Before the log: what a launcher saw is then never told of a process not met yet.
   std::vector<Told> told;
   poll_launchers(run.get(), told);

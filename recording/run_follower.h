@@ -2,14 +2,12 @@
 // many runs, and for whom reading the whole log each time would be too dear.
 //
 // A poll reads the log's header, the entries of processes that have not ended, and the journal from
-// where the last poll stopped; and the new lines of each launcher's events.jsonl. All by pread, none
-// of it mapped.
-// Trust: the workload can write every byte of both files at any time. The layout is taken once and
-// checked against the file's size; counts are clamped to it; a poll handles a bounded number of
-// units and bytes, and `behind` says that more is there. Texts are printable and bounded.
-// Owner: no descriptor is kept between polls: a spool may hold thousands of runs. What lies under the
-// run's name then is what is followed.
-// Threads: one at a time for one follower.
+// where the last poll stopped; and the new lines of each launcher's events.jsonl. All by pread,
+// none of it mapped. Trust: the workload can write every byte of both files at any time. The layout
+// is taken once and checked against the file's size; counts are clamped to it; a poll handles a
+// bounded number of units and bytes, and `behind` says that more is there. Texts are printable and
+// bounded. Owner: no descriptor is kept between polls: a spool may hold thousands of runs. What
+// lies under the run's name then is what is followed. Threads: one at a time for one follower.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +42,8 @@ struct RunFact {
   int signal = 0;
   bool replaced = false;  // execve succeeded: the pid goes on as another recording
   std::string text;
-  // Who told: "" the log or the run's first launcher, else the name of one that joined (members/NAME).
+  // Who told: "" the log or the run's first launcher, else the name of one that joined
+  // (members/NAME).
   std::string launcher;
 };
 
@@ -70,14 +69,14 @@ class LogFollower {
   static constexpr uint32_t kMaxProcesses = 16384;     // more are counted, not followed
   static constexpr uint32_t kMaxUnitsPerPoll = 16384;  // of the journal: 1 MiB
 
-  // What is new. `last`: the run is over, so that nothing will be taken back any more. Processes beyond
-  // `most` are passed over, most of them for good.
+  // What is new. `last`: the run is over, so that nothing will be taken back any more. Processes
+  // beyond `most` are passed over, most of them for good.
   Result<std::vector<RunFact>> poll(int log, bool last, size_t most = kMaxProcesses);
   // Somebody else (a launcher) saw a process end.
   void note_exit(const PidSeen& seen, int wait_status, std::vector<RunFact>& facts);
 
-  // A time of CLOCK_MONOTONIC of the boot that the run is of, as nanoseconds since the epoch: as the wall
-  // clock would say it if nobody had set it since the run began. 0: unknown.
+  // A time of CLOCK_MONOTONIC of the boot that the run is of, as nanoseconds since the epoch: as
+  // the wall clock would say it if nobody had set it since the run began. 0: unknown.
   int64_t time_at(int64_t monotonic_ns) const;
   bool behind() const { return behind_; }  // more is there than a poll takes: poll again
   const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry

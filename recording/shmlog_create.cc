@@ -191,9 +191,9 @@ Result<int> create_shmlog(const std::string& path, const CreateOptions& options)
   const int fd = open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return system_error(path);
   if (options.file_mode != 0600) fchmod(fd, options.file_mode);
-  // Held as long as any process has this opening of the file, or its mapping: the launcher and all that
-  // it records, and others that join (shmlog_join.h). Whoever can take it exclusively knows that all of
-  // them are gone.
+  // Held as long as any process has this opening of the file, or its mapping: the launcher and all
+  // that it records, and others that join (shmlog_join.h). Whoever can take it exclusively knows
+  // that all of them are gone.
   flock(fd, LOCK_SH | LOCK_NB);
   set_clock(header);
   if (const int error = fill(fd, header, options)) {

@@ -32,7 +32,7 @@ struct CreateOptions {
   bool failure_closed = false;
   uint64_t run_id = 0;
   uint32_t launcher_pid = 0;
-  std::string build;  // cut to 31 bytes
+  std::string build;        // cut to 31 bytes
   mode_t file_mode = 0600;  // whatever the umask
 };
 

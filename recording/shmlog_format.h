@@ -1,9 +1,9 @@
 // The shared-memory log (*.shmlog): one file per run, mapped by the launcher and by every recorded
 // process at once. This header is its ABI; docs/shmlog_format.md describes the same bytes in words.
 //
-// Context: included by the freestanding agent and by the host side, so it uses nothing but <stdint.h>.
-// Endianness: little. All structures are naturally aligned, sizes are asserted.
-// Trust: the recorded program can write all of it. Readers copy a field once, check it, then use it.
+// Context: included by the freestanding agent and by the host side, so it uses nothing but
+// <stdint.h>. Endianness: little. All structures are naturally aligned, sizes are asserted. Trust:
+// the recorded program can write all of it. Readers copy a field once, check it, then use it.
 //
 // Invariants
 //  1. The file has its full size, all blocks allocated, before the first process maps it: a store
@@ -21,9 +21,9 @@ namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
 inline constexpr uint32_t kVersion = 1;
-inline constexpr uint32_t kLineBytes = 64;           // a line is the unit of order
-inline constexpr uint32_t kMaxAccessBytes = 4096;    // longer accesses are split into several records
-inline constexpr uint32_t kChunkBytes = 64 * 1024;   // header included
+inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
+inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
+inline constexpr uint32_t kChunkBytes = 64 * 1024;  // header included
 inline constexpr uint32_t kJournalUnitBytes = 64;
 
 // ---- File header: first 4096 bytes -------------------------------------------------------------
@@ -51,12 +51,13 @@ enum class Loss : uint32_t {
 };
 
 struct Header {
-  char magic[8];            // kMagic, written last at creation
-  uint32_t version;         // kVersion
-  uint32_t header_bytes;    // sizeof(Header)
+  char magic[8];          // kMagic, written last at creation
+  uint32_t version;       // kVersion
+  uint32_t header_bytes;  // sizeof(Header)
   uint64_t file_bytes;
-  uint64_t run_id;          // random, same in the bundle's manifest
-  // Clock: tsc at creation and the two wall clocks read beside it. tsc_hz is measured by the creator.
+  uint64_t run_id;  // random, same in the bundle's manifest
+  // Clock: tsc at creation and the two wall clocks read beside it. tsc_hz is measured by the
+  // creator.
   uint64_t start_tsc;
   uint64_t start_realtime_ns;
   uint64_t start_monotonic_ns;
@@ -73,32 +74,33 @@ struct Header {
   uint32_t default_order;   // Order when no rule matches
   uint32_t failure_closed;  // 1: refuse what cannot be recorded
   uint32_t reserved0;
-  char build[32];           // shmrec version that created the file, NUL padded
+  char build[32];  // shmrec version that created the file, NUL padded
 
   // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
-  alignas(64) uint64_t next_ticket;       // chunk tickets handed out
-  alignas(64) uint64_t journal_units;     // units handed out (may exceed journal.count: dropped)
-  alignas(64) uint32_t next_process;      // entries handed out + 1
+  alignas(64) uint64_t next_ticket;    // chunk tickets handed out
+  alignas(64) uint64_t journal_units;  // units handed out (may exceed journal.count: dropped)
+  alignas(64) uint32_t next_process;   // entries handed out + 1
   uint32_t next_lane;
   uint32_t next_segment;
   uint32_t next_usage;
-  uint32_t table_lock;                    // 0, or the holder: table_lock_word()
-  uint32_t robust_held;                   // number of robust futexes held in traced memory by all lanes
-  uint32_t closed;                        // 1: the launcher finished the run in order
+  uint32_t table_lock;   // 0, or the holder: table_lock_word()
+  uint32_t robust_held;  // number of robust futexes held in traced memory by all lanes
+  uint32_t closed;       // 1: the launcher finished the run in order
   uint32_t launcher_pid;
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
 };
 static_assert(sizeof(Header) <= 4096);
 
-// pid in bits 0..21 (the kernel gives no larger ones), the low bits of its PID namespace above: enough
-// not to take the living of another container for the dead of one's own.
+// pid in bits 0..21 (the kernel gives no larger ones), the low bits of its PID namespace above:
+// enough not to take the living of another container for the dead of one's own.
 inline constexpr uint32_t kTableLockPidBits = 22;
 inline constexpr uint32_t table_lock_word(uint64_t pid_namespace, uint32_t pid) {
   return static_cast<uint32_t>(pid_namespace) << kTableLockPidBits |
          (pid & ((1u << kTableLockPidBits) - 1));
 }
 
-// ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped -----
+// ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped
+// -----
 
 enum class SegmentKind : uint32_t { kAnonymous = 1, kPosixShm, kMemfd, kSysV, kFile };
 enum class SegmentMode : uint32_t { kTrace = 1, kShadow, kIgnore, kDeny };
@@ -107,117 +109,123 @@ enum class Order : uint32_t { kExact = 1, kRelaxed };
 // First rule that matches wins. A rule matches if the segment's kind is in `kinds` and every given
 // pattern matches: `name` against the segment's name (SegmentEntry::name), `executable` against the
 // process's executable path. Patterns: '*' any run of characters but '/', '**' any run, '?' one
-// character but '/'; [abc], [a-z], [!a] one character of a set; backslash quotes. Empty: matches all.
+// character but '/'; [abc], [a-z], [!a] one character of a set; backslash quotes. Empty: matches
+// all.
 struct PolicyRule {
-  uint32_t kinds;      // bit (1 << SegmentKind)
-  uint32_t mode;       // SegmentMode
-  uint32_t order;      // Order
-  uint32_t has_key;    // 1: SysV key must equal `key`
+  uint32_t kinds;    // bit (1 << SegmentKind)
+  uint32_t mode;     // SegmentMode
+  uint32_t order;    // Order
+  uint32_t has_key;  // 1: SysV key must equal `key`
   int32_t key;
-  uint32_t line;       // line in the policy file, for messages; 0 if none
-  char name[232];      // NUL-terminated
+  uint32_t line;   // line in the policy file, for messages; 0 if none
+  char name[232];  // NUL-terminated
   char executable[256];
 };
 static_assert(sizeof(PolicyRule) == 512);
 
 // ---- Tables ------------------------------------------------------------------------------------
 
-// An entry's life: kFree -> kClaimed (being filled) -> kLive -> kEnded. Only the owner moves it, but
-// for kLive -> kEnded, which whoever finds the owner dead may do too.
+// An entry's life: kFree -> kClaimed (being filled) -> kLive -> kEnded. Only the owner moves it,
+// but for kLive -> kEnded, which whoever finds the owner dead may do too.
 enum class EntryState : uint32_t { kFree = 0, kClaimed, kLive, kEnded };
 
 enum class StartKind : uint32_t { kExec = 1, kFork, kApi, kVfork };
 
 // One recording: a process image's history. Its ID prints as %08x-%04x of (id_high, id_low).
 struct ProcessEntry {
-  uint32_t state;        // EntryState
+  uint32_t state;  // EntryState
   uint32_t id_high;
-  uint32_t id_low;       // 16 bits used
-  int32_t pid;           // in the process's own pid namespace
+  uint32_t id_low;  // 16 bits used
+  int32_t pid;      // in the process's own pid namespace
   int32_t parent_pid;
-  uint32_t parent;       // process entry this one was forked or exec'd from, 0 if unknown
-  uint32_t start_kind;   // StartKind
-  int32_t exit_status;   // wait status as waitpid gives it; valid if exit_known
-  uint32_t exit_known;   // 1: the process said how it ends (exit, fatal signal); 2: execve succeeded
-  uint32_t degraded;     // DegradedReason, 0 while recorded in full
+  uint32_t parent;      // process entry this one was forked or exec'd from, 0 if unknown
+  uint32_t start_kind;  // StartKind
+  int32_t exit_status;  // wait status as waitpid gives it; valid if exit_known
+  uint32_t exit_known;  // 1: the process said how it ends (exit, fatal signal); 2: execve succeeded
+  uint32_t degraded;    // DegradedReason, 0 while recorded in full
   uint64_t start_tsc;
   uint64_t end_tsc;
-  uint64_t events;       // events so far; the event number of the newest access
-  uint64_t accesses;     // records written
-  char name[40];         // comm: the executable's base name, or what the main thread set; NUL padded
-  uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown: what `pid` and `parent_pid` count in
+  uint64_t events;    // events so far; the event number of the newest access
+  uint64_t accesses;  // records written
+  char name[40];      // comm: the executable's base name, or what the main thread set; NUL padded
+  uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown: what `pid` and `parent_pid`
+                           // count in
 };
 static_assert(sizeof(ProcessEntry) == 120);
 
 // Why a process went on unrecorded from some point; kept in ProcessEntry and journal (kCoverage).
 enum class DegradedReason : uint32_t {
   kNone = 0,
-  kLauncherGone,       // exec'd after the launcher died
-  kNoPermission,       // the launcher may not trace the new image
+  kLauncherGone,  // exec'd after the launcher died
+  kNoPermission,  // the launcher may not trace the new image
   kTablesFull,
-  kUsesGs,             // the program uses the gs base itself
-  kAgentFault,         // a fault inside the agent
-  kStopped,            // shmrec_stop
-  kNotX86_64,          // 32-bit code
-  kNoDispatch,         // Syscall User Dispatch was refused: by the kernel or a seccomp profile
+  kUsesGs,      // the program uses the gs base itself
+  kAgentFault,  // a fault inside the agent
+  kStopped,     // shmrec_stop
+  kNotX86_64,   // 32-bit code
+  kNoDispatch,  // Syscall User Dispatch was refused: by the kernel or a seccomp profile
 };
 
 inline constexpr uint32_t kRobustSlots = 12;
 
 // One thread of a recorded process, from its first traced access to its end. Entries are reused
-// after the thread is known dead and its stripes are recovered. Liveness: `launcher` is kLauncherGone,
-// or, for those in the same PID namespace, tgkill(pid, tid, 0) gives ESRCH or the pidfd of pid polls
-// readable. Containers that share a log do not see each other's processes: a launcher there finds that
-// another is gone with all that it started, by the lock of kLauncherLocks, and says so in their lanes.
+// after the thread is known dead and its stripes are recovered. Liveness: `launcher` is
+// kLauncherGone, or, for those in the same PID namespace, tgkill(pid, tid, 0) gives ESRCH or the
+// pidfd of pid polls readable. Containers that share a log do not see each other's processes: a
+// launcher there finds that another is gone with all that it started, by the lock of
+// kLauncherLocks, and says so in their lanes.
 inline constexpr uint32_t kLauncherGone = UINT32_MAX;
-// A launcher holds an open-file-description lock on the byte kLauncherLocks + its number of the log. The
-// byte is beyond all content; processes that map this opening of the file keep the lock.
+// A launcher holds an open-file-description lock on the byte kLauncherLocks + its number of the
+// log. The byte is beyond all content; processes that map this opening of the file keep the lock.
 inline constexpr uint64_t kLauncherLocks = uint64_t{1} << 62;
 struct LaneEntry {
-  uint32_t state;        // EntryState
+  uint32_t state;  // EntryState
   uint32_t process;
   int32_t pid;
   int32_t tid;
   alignas(8) uint32_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown
-  uint32_t launcher;     // number of the launcher, 0 if none, kLauncherGone; changed with pid_namespace
-  uint32_t chunk;        // current chunk index + 1, 0 if none
+  uint32_t
+      launcher;    // number of the launcher, 0 if none, kLauncherGone; changed with pid_namespace
+  uint32_t chunk;  // current chunk index + 1, 0 if none
   uint32_t reserved0;
   // The access in flight: file offset of its record (0: none) and what it needs for recovery.
   uint64_t record;
-  uint32_t held[2];      // stripe index + 1 that is or is about to be locked
-  uint32_t holds_tables; // 1 while inside Header::table_lock
-  uint32_t robust_count; // slots in use
-  struct RobustFutex {   // robust mutexes this thread holds in traced memory
-    uint32_t segment;    // 0: empty slot
+  uint32_t held[2];       // stripe index + 1 that is or is about to be locked
+  uint32_t holds_tables;  // 1 while inside Header::table_lock
+  uint32_t robust_count;  // slots in use
+  struct RobustFutex {    // robust mutexes this thread holds in traced memory
+    uint32_t segment;     // 0: empty slot
     uint32_t reserved0;
     uint64_t offset;
   } robust[kRobustSlots];
 };
 static_assert(sizeof(LaneEntry) == 56 + 16 * kRobustSlots);
 
-// One shared memory object. (device, inode, generation) is its identity; offsets count from its start.
+// One shared memory object. (device, inode, generation) is its identity; offsets count from its
+// start.
 struct SegmentEntry {
-  uint32_t state;        // EntryState
-  uint32_t kind;         // SegmentKind
+  uint32_t state;  // EntryState
+  uint32_t kind;   // SegmentKind
   uint64_t device;
   uint64_t inode;
-  uint64_t generation;   // birth time in ns where the file system tells; SysV: its IPC namespace; else 0
-  uint64_t extent_bytes; // end of the furthest mapping seen
-  uint32_t mode;         // SegmentMode in force
-  uint32_t order;        // Order in force
-  uint32_t rule;         // index of the rule + 1, 0: the default
+  uint64_t
+      generation;  // birth time in ns where the file system tells; SysV: its IPC namespace; else 0
+  uint64_t extent_bytes;  // end of the furthest mapping seen
+  uint32_t mode;          // SegmentMode in force
+  uint32_t order;         // Order in force
+  uint32_t rule;          // index of the rule + 1, 0: the default
   int32_t sysv_key;
-  char name[200];        // path | "/NAME" for POSIX shm | memfd name | "" ; NUL padded, cut if longer
+  char name[200];  // path | "/NAME" for POSIX shm | memfd name | "" ; NUL padded, cut if longer
 };
 static_assert(sizeof(SegmentEntry) == 256);
 
 // How often a recording read and wrote a segment; exact even where records were overwritten.
 struct UsageEntry {
-  uint32_t process;      // written last; 0: free
+  uint32_t process;  // written last; 0: free
   uint32_t segment;
   uint64_t reads;
-  uint64_t writes;       // read/write operations count in both
-  uint64_t kernel;       // of these, made by the kernel for a syscall
+  uint64_t writes;  // read/write operations count in both
+  uint64_t kernel;  // of these, made by the kernel for a syscall
 };
 static_assert(sizeof(UsageEntry) == 32);
 
@@ -227,7 +235,8 @@ static_assert(sizeof(UsageEntry) == 32);
 // Word: bit 0 locked | bits 1..23 lane index of the holder | bits 24..63 version.
 inline constexpr uint64_t kStripeSpread = 0x9E3779B1u;
 inline constexpr uint32_t stripe_of(uint32_t segment, uint64_t offset, uint32_t stripe_count) {
-  return static_cast<uint32_t>((segment * kStripeSpread + offset / kLineBytes) & (stripe_count - 1));
+  return static_cast<uint32_t>((segment * kStripeSpread + offset / kLineBytes) &
+                               (stripe_count - 1));
 }
 inline constexpr uint64_t stripe_version(uint64_t word) { return word >> 24; }
 inline constexpr bool stripe_locked(uint64_t word) { return word & 1; }
@@ -237,19 +246,20 @@ inline constexpr uint64_t stripe_word_locked(uint64_t version, uint32_t lane) {
   return version << 24 | static_cast<uint64_t>(lane) << 1 | 1;
 }
 
-// ---- Chunks and records --------------------------------------------------------------------------
+// ---- Chunks and records
+// --------------------------------------------------------------------------
 
 inline constexpr uint32_t kChunkMagic = 0x4B4E4843;  // "CHNK"
 
 // State machine: free -> (claim: CAS by any lane) claimed -> ready (zeroed, header filled) -> full
-// (owner moved on or ended) -> claimed again when the log wraps. A ready chunk whose lane is dead may
-// be claimed as if full. Readers use ready and full chunks only.
+// (owner moved on or ended) -> claimed again when the log wraps. A ready chunk whose lane is dead
+// may be claimed as if full. Readers use ready and full chunks only.
 enum class ChunkState : uint32_t { kFree = 0, kClaimed, kReady, kFull };
 
 struct ChunkHeader {
-  uint32_t magic;        // kChunkMagic
-  uint32_t state;        // ChunkState in bits 0..7, lane index of the owner in bits 8..31
-  uint64_t ticket;       // order of claiming over the whole run; the smallest is the oldest
+  uint32_t magic;   // kChunkMagic
+  uint32_t state;   // ChunkState in bits 0..7, lane index of the owner in bits 8..31
+  uint64_t ticket;  // order of claiming over the whole run; the smallest is the oldest
   uint32_t process;
   uint32_t lane;
   int32_t pid;
@@ -260,17 +270,18 @@ struct ChunkHeader {
 static_assert(sizeof(ChunkHeader) == 64);
 
 enum class RecordKind : uint8_t {
-  kRead = 1,      // versions[n], value[len]
-  kWrite,         // versions[n], value[len]
-  kReadWrite,     // atomic (LOCK, xchg): versions[n], old[len], new[len]
-  kReadThenWrite, // read-modify-write without LOCK: read versions[n], write versions[n], old, new
-  kClock,         // a ClockRecord
+  kRead = 1,       // versions[n], value[len]
+  kWrite,          // versions[n], value[len]
+  kReadWrite,      // atomic (LOCK, xchg): versions[n], old[len], new[len]
+  kReadThenWrite,  // read-modify-write without LOCK: read versions[n], write versions[n], old, new
+  kClock,          // a ClockRecord
 };
 inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kClock);
 
 // begun: written ahead, the access may or may not have happened yet (versions of lines not yet done
-// are 0). committed: happened. aborted: did not happen. inferred: its thread died in it, and the next
-// owner of a stripe found that it happened (atomic), or could not tell for lines with a version (store).
+// are 0). committed: happened. aborted: did not happen. inferred: its thread died in it, and the
+// next owner of a stripe found that it happened (atomic), or could not tell for lines with a
+// version (store).
 enum class RecordState : uint8_t { kNone = 0, kBegun, kCommitted, kAborted, kInferred };
 
 // `commit` = size in 8-byte units (bits 0..15) | RecordKind (16..23) | RecordState (24..31).
@@ -280,41 +291,44 @@ inline constexpr uint32_t commit_word(uint32_t bytes, RecordKind kind, RecordSta
 }
 
 enum RecordFlags : uint16_t {
-  kFlagRelaxed = 1,   // order: relaxed; versions[] hold tsc readings
-  kFlagInterrupted = 2, // a range cut short: `length` is what was done
-  kFlagStep = 4,      // slow path: found by single step; length and value from comparing the page
-  kFlagUntracedCode = 8, // made by the agent on the kernel's behalf (robust list owner death)
+  kFlagRelaxed = 1,      // order: relaxed; versions[] hold tsc readings
+  kFlagInterrupted = 2,  // a range cut short: `length` is what was done
+  kFlagStep = 4,  // slow path: found by single step; length and value from comparing the page
+  kFlagUntracedCode = 8,  // made by the agent on the kernel's behalf (robust list owner death)
 };
 
 struct RecordHeader {
   uint32_t commit;
   uint32_t segment;
-  uint64_t offset;       // first byte, from the segment's start
-  uint64_t address;      // the same in the program's address space
-  uint64_t pc;           // of the instruction, or of the syscall instruction
-  uint64_t event;        // the process's event number
-  uint32_t length;       // bytes accessed, 1..kMaxAccessBytes
-  uint16_t syscall;      // 0: an instruction; else syscall number + 1
-  uint16_t flags;        // RecordFlags
+  uint64_t offset;   // first byte, from the segment's start
+  uint64_t address;  // the same in the program's address space
+  uint64_t pc;       // of the instruction, or of the syscall instruction
+  uint64_t event;    // the process's event number
+  uint32_t length;   // bytes accessed, 1..kMaxAccessBytes
+  uint16_t syscall;  // 0: an instruction; else syscall number + 1
+  uint16_t flags;    // RecordFlags
   // uint64_t versions[n or 2n], n = lines touched; then the values, zero-padded to 8 bytes.
 };
 static_assert(sizeof(RecordHeader) == 48);
 
 // The version of line i is 1 + the number of recorded writes to its stripe before this access (the
-// version in the stripe's word + 1, so that 0 means "not filled in"): a write with version v comes right before every access with version v+1, and after all reads with v.
+// version in the stripe's word + 1, so that 0 means "not filled in"): a write with version v comes
+// right before every access with version v+1, and after all reads with v.
 inline constexpr uint32_t lines_touched(uint64_t offset, uint32_t length) {
   return static_cast<uint32_t>((offset + length - 1) / kLineBytes - offset / kLineBytes + 1);
 }
 inline constexpr uint32_t record_bytes(RecordKind kind, uint64_t offset, uint32_t length) {
   const bool both = kind == RecordKind::kReadWrite || kind == RecordKind::kReadThenWrite;
-  const uint32_t versions = lines_touched(offset, length) * (kind == RecordKind::kReadThenWrite ? 2 : 1);
-  return static_cast<uint32_t>(sizeof(RecordHeader)) + versions * 8 + (length * (both ? 2u : 1u) + 7) / 8 * 8;
+  const uint32_t versions =
+      lines_touched(offset, length) * (kind == RecordKind::kReadThenWrite ? 2 : 1);
+  return static_cast<uint32_t>(sizeof(RecordHeader)) + versions * 8 +
+         (length * (both ? 2u : 1u) + 7) / 8 * 8;
 }
 
 struct ClockRecord {
-  uint32_t commit;       // size 16, kClock, kCommitted
+  uint32_t commit;  // size 16, kClock, kCommitted
   uint32_t reserved0;
-  uint64_t tsc;          // every record before it in the chunk happened before this reading
+  uint64_t tsc;  // every record before it in the chunk happened before this reading
 };
 static_assert(sizeof(ClockRecord) == 16);
 
@@ -339,15 +353,15 @@ enum class JournalType : uint16_t {
 };
 
 struct JournalEntry {
-  uint32_t magic;        // kJournalMagic, written last
-  uint16_t units;        // size in units of kJournalUnitBytes
-  uint16_t type;         // JournalType
+  uint32_t magic;  // kJournalMagic, written last
+  uint16_t units;  // size in units of kJournalUnitBytes
+  uint16_t type;   // JournalType
   uint32_t process;
   uint32_t segment;
   uint64_t tsc;
   uint64_t a, b, c, d;
   uint32_t text_bytes;
-  uint32_t event_low;    // low 32 bits of the process's event number at that time
+  uint32_t event_low;  // low 32 bits of the process's event number at that time
   // char text[text_bytes], zero-padded to the unit
 };
 static_assert(sizeof(JournalEntry) == 64);

@@ -21,7 +21,8 @@ using shmlog::Header;
 using shmlog::LaneEntry;
 
 // What is wrong with the header as that of a log to write on, or "".
-std::string header_problem(const Header& header, const struct stat& file, const CreateOptions& mine) {
+std::string header_problem(const Header& header, const struct stat& file,
+                           const CreateOptions& mine) {
   if (memcmp(header.magic, shmlog::kMagic, sizeof header.magic) != 0 ||
       header.version != shmlog::kVersion || header.header_bytes != sizeof(Header) ||
       header.file_bytes != static_cast<uint64_t>(file.st_size))
@@ -29,10 +30,12 @@ std::string header_problem(const Header& header, const struct stat& file, const 
   CreateOptions its = mine;
   its.log_bytes = header.file_bytes;
   Header planned;
-  if (!plan_layout(its, planned) || memcmp(&header.rules, &planned.rules,
-                                           offsetof(Header, default_mode) - offsetof(Header, rules)) != 0)
+  if (!plan_layout(its, planned) ||
+      memcmp(&header.rules, &planned.rules,
+             offsetof(Header, default_mode) - offsetof(Header, rules)) != 0)
     return "it is laid out for other rules or by another release";
-  if (header.default_mode != planned.default_mode || header.default_order != planned.default_order ||
+  if (header.default_mode != planned.default_mode ||
+      header.default_order != planned.default_order ||
       header.failure_closed != planned.failure_closed)
     return "its defaults or failurePolicy are not those of this policy";
   if (header.closed != 0) return "it has ended";
@@ -42,7 +45,8 @@ std::string header_problem(const Header& header, const struct stat& file, const 
 bool same_rules(int fd, const Area& area, const std::vector<shmlog::PolicyRule>& mine) {
   std::vector<shmlog::PolicyRule> rules(mine.size());
   const size_t bytes = rules.size() * sizeof(rules[0]);
-  if (pread(fd, rules.data(), bytes, static_cast<off_t>(area.offset)) != static_cast<ssize_t>(bytes))
+  if (pread(fd, rules.data(), bytes, static_cast<off_t>(area.offset)) !=
+      static_cast<ssize_t>(bytes))
     return false;
   for (size_t i = 0; i < rules.size(); ++i) {
     shmlog::PolicyRule ours = mine[i];
@@ -52,8 +56,8 @@ bool same_rules(int fd, const Area& area, const std::vector<shmlog::PolicyRule>&
   return true;
 }
 
-// Whether somebody has it locked shared or exclusively through another opening. REQUIRES: not locked by
-// `fd`. Leaves no lock.
+// Whether somebody has it locked shared or exclusively through another opening. REQUIRES: not
+// locked by `fd`. Leaves no lock.
 bool is_held(int fd) {
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK;
   flock(fd, LOCK_UN);
@@ -85,8 +89,8 @@ uint64_t pair_of(const LaneEntry& lane) {
 // A lane whose number and namespace have changed meanwhile belongs to somebody else: left alone.
 bool mark_gone(LaneEntry& lane, uint64_t pair) {
   const uint64_t gone = (pair & UINT32_MAX) | uint64_t{shmlog::kLauncherGone} << 32;
-  return __atomic_compare_exchange_n(reinterpret_cast<uint64_t*>(&lane.pid_namespace), &pair, gone, false,
-                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return __atomic_compare_exchange_n(reinterpret_cast<uint64_t*>(&lane.pid_namespace), &pair, gone,
+                                     false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 uint32_t sweep(int fd, LaneEntry* lanes, uint32_t count, uint32_t own) {
@@ -115,9 +119,11 @@ Result<JoinedLog> join_shmlog(const std::string& path, const CreateOptions& mine
   if (!log.fd || fstat(log.fd.get(), &file) != 0) return system_error(path);
   if (!S_ISREG(file.st_mode)) return Error{path + ": it is no file", false};
   if (!is_held(log.fd.get())) return Error{path + ": nobody records into it any more", false};
-  if (flock(log.fd.get(), LOCK_SH | LOCK_NB) != 0) return Error{path + ": it is being collected", false};
+  if (flock(log.fd.get(), LOCK_SH | LOCK_NB) != 0)
+    return Error{path + ": it is being collected", false};
   // Only now does it stay as it is: nobody who finds it locked removes or finishes it.
-  if (fstat(log.fd.get(), &file) != 0 || file.st_nlink == 0) return Error{path + ": it was removed", false};
+  if (fstat(log.fd.get(), &file) != 0 || file.st_nlink == 0)
+    return Error{path + ": it was removed", false};
   if (pread(log.fd.get(), &log.layout, sizeof log.layout, 0) != sizeof log.layout)
     return Error{path + ": it is too short", false};
   const std::string problem = header_problem(log.layout, file, mine);

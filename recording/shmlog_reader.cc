@@ -245,7 +245,8 @@ template <typename T>
 void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
                               std::vector<Numbered<T>>& into) {
   if (std::min(next, area.count) > kMaxEntries)
-    add_damage(std::string(what) + " beyond what any log has", std::min(next, area.count) - kMaxEntries, 0);
+    add_damage(std::string(what) + " beyond what any log has",
+               std::min(next, area.count) - kMaxEntries, 0);
   const uint32_t count = usable_entries<T>(area, std::min(next, kMaxEntries), what);
   for (uint32_t i = 1; i < count; ++i) {
     const T entry = recording::load<T>(&bytes_[area.offset + uint64_t{i} * area.entry_bytes]);
@@ -277,7 +278,8 @@ void ShmlogReader::load_tables() {
 }
 
 void ShmlogReader::load_journal(const ReadChoice& choice) {
-  const bool all = choice.journal_types == UINT64_MAX;  // also those that this version does not know
+  const bool all =
+      choice.journal_types == UINT64_MAX;  // also those that this version does not know
   const auto wanted = [&](uint16_t type) {
     return all || (type < 64 && (choice.journal_types >> type & 1) != 0);
   };

@@ -33,8 +33,9 @@ struct Damage {
 // What is kept in memory of a log: all of it, or what its maker cannot make without bound.
 struct ReadChoice {
   uint64_t journal_types = UINT64_MAX;  // bits of JournalType
-  uint64_t journal_bytes = UINT64_MAX;  // of their entries; the others are counted: journal_left_out
-  bool chunks = true;                   // else they are only checked
+  uint64_t journal_bytes =
+      UINT64_MAX;      // of their entries; the others are counted: journal_left_out
+  bool chunks = true;  // else they are only checked
 };
 
 // A table entry with its number in the file.
@@ -121,7 +122,9 @@ class ShmlogReader {
   const shmlog::Header& header() const { return header_; }
   uint64_t loss(shmlog::Loss loss) const { return header_.losses[static_cast<uint32_t>(loss)]; }
   const std::vector<Damage>& damage() const { return damage_; }
-  uint64_t journal_left_out() const { return journal_left_out_; }  // for want of choice.journal_bytes
+  uint64_t journal_left_out() const {
+    return journal_left_out_;
+  }  // for want of choice.journal_bytes
   // Records that are known to be missing, for whatever reason.
   bool history_lost() const;
 

@@ -20,7 +20,6 @@
 namespace shmrec::recording {
 namespace {
 
-
 constexpr size_t kMaxScanned = 65536;                 // entries of the spool looked at
 constexpr size_t kMaxWalked = 16384;                  // entries of a run directory looked at
 constexpr int kMaxDepth = 16;                         // of directories in it

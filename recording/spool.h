@@ -4,11 +4,10 @@
 // Trust: the workload can write all of the spool. Everything is opened relative to a held
 // descriptor, never through a symbolic link, and nothing but regular files is read; sizes, counts
 // and times have limits. Texts are handed out printable. A run may vanish between any two calls,
-// which is an Error that names it; so is want of descriptors or memory, which says nothing about the
-// run: it is neither over nor without members for that.
-// Cost: status() is for polling: a few system calls and 8 bytes of the log. Nothing is mapped:
-// reading a hole of a sparse file through a mapping would charge its page to the reader.
-// Threads: any, after open().
+// which is an Error that names it; so is want of descriptors or memory, which says nothing about
+// the run: it is neither over nor without members for that. Cost: status() is for polling: a few
+// system calls and 8 bytes of the log. Nothing is mapped: reading a hole of a sparse file through a
+// mapping would charge its page to the reader. Threads: any, after open().
 #pragma once
 
 #include <chrono>
@@ -43,7 +42,7 @@ struct RunIdentity {
   std::string command_line;  // the same as one text
   std::string executable, cwd, hostname, boot_id, start_time;
   std::string container, pod, pod_namespace, node;
-  int64_t launcher_pid = 0;  // in the launcher's PID namespace
+  int64_t launcher_pid = 0;    // in the launcher's PID namespace
   uint64_t pid_namespace = 0;  // that one's inode, 0: unknown
 };
 
@@ -62,7 +61,7 @@ struct RunStatus {
 
 // A launcher that joined the run of another (docs/spool.md).
 struct RunMember {
-  RunIdentity identity;  // `name`: of its directory in members/
+  RunIdentity identity;          // `name`: of its directory in members/
   std::optional<RunStatus> end;  // once its end.json is there
 };
 
@@ -79,17 +78,17 @@ class Spool {
 
   Result<SpoolListing> list() const;
   Result<RunIdentity> identify(const std::string& name) const;
-  // `long_known`: the caller has known it for kCreation or more. Only then can a run that is not made
-  // whole yet be over: its launcher died meanwhile. The files' times do not tell, for somebody may have
-  // set the clock.
+  // `long_known`: the caller has known it for kCreation or more. Only then can a run that is not
+  // made whole yet be over: its launcher died meanwhile. The files' times do not tell, for somebody
+  // may have set the clock.
   static constexpr std::chrono::seconds kCreation{60};  // a launcher makes its log in less
   Result<RunStatus> status(const std::string& name, bool long_known) const;
   // Those that joined, by name; none if the run is one launcher's own.
   Result<std::vector<RunMember>> members(const std::string& name) const;
   // The run's directory, for run_follower.h.
   Result<UniqueFd> open_run(const std::string& name) const;
-  // Removes the run directory and all in it, holding its log's lock, so that nobody joins it meanwhile.
-  // One that is gone already is no error; one that somebody records into is.
+  // Removes the run directory and all in it, holding its log's lock, so that nobody joins it
+  // meanwhile. One that is gone already is no error; one that somebody records into is.
   Result<> remove(const std::string& name) const;
 
  private:

@@ -99,8 +99,9 @@ Timeline::Timeline(const ShmlogReader& reader) : reader_(reader), by_pid_(reader
   for (const JournalItem& item : reader.journal()) {
     if (static_cast<JournalType>(item.entry.type) != JournalType::kChildExit) continue;
     const shmlog::ProcessEntry* parent = reader.process(item.entry.process);
-    note_exit({static_cast<int32_t>(item.entry.a), parent ? parent->pid_namespace : 0, item.entry.tsc},
-              static_cast<int>(item.entry.b));
+    note_exit(
+        {static_cast<int32_t>(item.entry.a), parent ? parent->pid_namespace : 0, item.entry.tsc},
+        static_cast<int>(item.entry.b));
   }
 }
 

@@ -50,7 +50,7 @@ struct Recording {
   int32_t pid = 0;
   int32_t parent_pid = 0;
   uint64_t pid_namespace = 0;  // that both count in, 0: unknown
-  uint32_t parent = 0;  // process entry, 0: unknown
+  uint32_t parent = 0;         // process entry, 0: unknown
   shmlog::StartKind start_kind = shmlog::StartKind::kExec;
   std::optional<int> signal;     // that ended it
   std::optional<int> exit_code;  // if it exited

@@ -62,8 +62,8 @@ Operation& Bundler::remember(const std::string& id) {
 
 std::optional<Operation> Bundler::add_request(BundleJob job) {
   const std::lock_guard lock(mutex_);
-  const auto requests = std::count_if(jobs_.begin(), jobs_.end(),
-                                      [](const BundleJob& other) { return !other.operation.empty(); });
+  const auto requests = std::count_if(
+      jobs_.begin(), jobs_.end(), [](const BundleJob& other) { return !other.operation.empty(); });
   if (stop_ || static_cast<size_t>(requests) >= kMaxRequests || jobs_.size() >= kMaxJobs)
     return std::nullopt;
   job.operation = std::to_string(next_operation_++);
@@ -151,9 +151,16 @@ Result<StoredBundle> Bundler::make(const BundleJob& job) {
 void Bundler::conclude(const BundleJob& job, const Result<StoredBundle>& outcome) {
   if (outcome) {
     const BundleInfo& info = outcome->info;
-    spdlog::info("bundle {} of {} bytes: {}", info.name, info.bytes, recording::printable(info.trigger));
-    const egress::Bundle bundle{store_.directory() / info.name, info.name, info.bytes, info.sha256,
-                                info.run,  info.trigger, info.rule,  info.created};
+    spdlog::info("bundle {} of {} bytes: {}", info.name, info.bytes,
+                 recording::printable(info.trigger));
+    const egress::Bundle bundle{store_.directory() / info.name,
+                                info.name,
+                                info.bytes,
+                                info.sha256,
+                                info.run,
+                                info.trigger,
+                                info.rule,
+                                info.created};
     const Result<> queued = queue_.add(bundle, job.decision.egress);
     if (!queued) spdlog::error("{}: not sent: {}", info.name, queued.error().message);
     const Result<RetentionPlan> plan = store_.enforce(retention_, Moment::now());

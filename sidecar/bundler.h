@@ -1,13 +1,15 @@
-// Makes bundles of runs, one after another, on a thread of its own: reads the spool, writes the store,
-// hands on to egress, keeps the retention limits.
+// Makes bundles of runs, one after another, on a thread of its own: reads the spool, writes the
+// store, hands on to egress, keeps the retention limits.
 //
 // Owner: borrows spool, store and queue. Threads: every function from any thread.
 // Invariants
 //  1. A job ends exactly once: done() is called with its outcome, from the bundler's thread.
-//  2. Of those that are due the smallest run is first, so that a large one keeps nobody waiting but by
+//  2. Of those that are due the smallest run is first, so that a large one keeps nobody waiting but
+//  by
 //     the bundle under way; and one that has been due for kPatience, so that the small ones do not
 //     keep the large waiting for ever.
-//  3. Bounded: at most kMaxJobs wait, and kMaxRequests of people; the last kMaxOperations are remembered.
+//  3. Bounded: at most kMaxJobs wait, and kMaxRequests of people; the last kMaxOperations are
+//  remembered.
 #pragma once
 
 #include <atomic>
@@ -31,10 +33,10 @@ namespace shmrec::sidecar {
 
 struct BundleJob {
   Decision decision;
-  bool final = false;    // of a run that is over
-  std::string operation; // "" : nobody asked
+  bool final = false;     // of a run that is over
+  std::string operation;  // "" : nobody asked
   std::chrono::steady_clock::time_point not_before;
-  uint64_t bytes = 0;    // of the run: how long it will take
+  uint64_t bytes = 0;  // of the run: how long it will take
 };
 
 class Bundler {
@@ -43,13 +45,14 @@ class Bundler {
   static constexpr std::chrono::minutes kPatience{1};
   using Done = std::function<void(const BundleJob& job, const Result<StoredBundle>& outcome)>;
 
-  Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue, RetentionLimits retention,
-          uint64_t max_bytes, Done done);
+  Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue,
+          RetentionLimits retention, uint64_t max_bytes, Done done);
   ~Bundler();  // stop()
 
   // The job to be made at `now`, or the end. `hurry`: all are due.
   static std::list<BundleJob>::iterator choose(std::list<BundleJob>& jobs,
-                                               std::chrono::steady_clock::time_point now, bool hurry);
+                                               std::chrono::steady_clock::time_point now,
+                                               bool hurry);
   // False: too many wait.
   bool add(BundleJob job);
   // Takes back the jobs of a run that have not begun and that nobody asked for.

@@ -20,7 +20,8 @@ std::unique_ptr<httplib::Client> connect(const std::string& address) {
 
 Result<int> send_request(const Config& config, const ClientRequest& request, FILE* out, FILE* err) {
   if (config.artefact_listen.empty())
-    return Error{"this sidecar has no artefact server; expected http.listen in its configuration", false};
+    return Error{"this sidecar has no artefact server; expected http.listen in its configuration",
+                 false};
   const std::unique_ptr<httplib::Client> client = connect(config.artefact_listen);
   client->set_read_timeout(std::chrono::seconds(60));
   httplib::Request question;

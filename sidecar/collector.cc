@@ -21,7 +21,8 @@ constexpr std::chrono::milliseconds kLookEvery{1000}, kLookAtMost{100};
 constexpr std::chrono::seconds kSettleTime{2};
 constexpr std::chrono::seconds kFirstPause{5}, kLongestPause{300};
 constexpr std::chrono::seconds kFinish{15}, kDrain{5};
-// Of all runs: what a process is known by takes about 400 bytes, and the workload may make up thousands.
+// Of all runs: what a process is known by takes about 400 bytes, and the workload may make up
+// thousands.
 constexpr size_t kMaxFollowed = 65536;
 constexpr size_t kMaxCommand = 16384;  // bytes kept of a run's command line; there may be 4096 runs
 constexpr int64_t kStuckNs = int64_t{30} * 1000000000;
@@ -66,10 +67,12 @@ void Collector::stop() {
 
 void Collector::look() { eventfd_write(wake_.get(), 1); }
 
-// ---- The loop ------------------------------------------------------------------------------------
+// ---- The loop
+// ------------------------------------------------------------------------------------
 
 void Collector::run() {
-  if (inotify_) inotify_add_watch(inotify_.get(), spool_.directory().c_str(), IN_CREATE | IN_MOVED_TO);
+  if (inotify_)
+    inotify_add_watch(inotify_.get(), spool_.directory().c_str(), IN_CREATE | IN_MOVED_TO);
   while (!stop_) {
     look_at_all();
     wait();
@@ -104,7 +107,8 @@ void Collector::look_at_all() {
   if (!listing) return;
   forget_vanished(listing->names);
   spool_bytes_ = followed_ = 0;
-  for (const auto& [name, run] : runs_) followed_ += run.follower ? run.follower->log().processes().size() : 0;
+  for (const auto& [name, run] : runs_)
+    followed_ += run.follower ? run.follower->log().processes().size() : 0;
   ++looks_;
   for (const std::string& name : listing->names) {
     Run& run = runs_[name];
@@ -142,8 +146,9 @@ void Collector::identify(const std::string& name, Run& run) {
   for (const StoredBundle& bundle : store_.list())
     if (bundle.info.run == name) run.bundled = bundle.made;
   const std::string directory = spool_.directory() + "/" + name;
-  if (inotify_) inotify_add_watch(inotify_.get(), directory.c_str(),
-                                  IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
+  if (inotify_)
+    inotify_add_watch(inotify_.get(), directory.c_str(),
+                      IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR | IN_DONT_FOLLOW);
 }
 
 void Collector::look_at(const std::string& name, Run& run) {
@@ -195,12 +200,13 @@ bool Collector::follow(const std::string& name, Run& run, const Members& members
 }
 
 void Collector::pause(Run& run) {
-  run.pause = std::min<Clock::duration>(run.pause == Clock::duration{} ? kFirstPause : run.pause * 2,
-                                        kLongestPause);
+  run.pause = std::min<Clock::duration>(
+      run.pause == Clock::duration{} ? kFirstPause : run.pause * 2, kLongestPause);
   run.retry_at = Clock::now() + run.pause;
 }
 
-// ---- What happened -------------------------------------------------------------------------------
+// ---- What happened
+// -------------------------------------------------------------------------------
 
 Event Collector::event_of(const Run& run, Event::Type type) const {
   Event event;
@@ -211,12 +217,14 @@ Event Collector::event_of(const Run& run, Event::Type type) const {
   return event;
 }
 
-// By the clock that the times of the run's facts are of, which is not the wall clock any more if somebody
-// has set it since the run began. After a restart of the machine nothing better is to be had.
+// By the clock that the times of the run's facts are of, which is not the wall clock any more if
+// somebody has set it since the run began. After a restart of the machine nothing better is to be
+// had.
 int64_t Collector::known_until(const Run& run) {
   if (!run.bundled) return 0;
   const Moment now = Moment::now();
-  if (now.boot_id.empty() || run.bundled->boot_id != now.boot_id || run.identity.boot_id != now.boot_id)
+  if (now.boot_id.empty() || run.bundled->boot_id != now.boot_id ||
+      run.identity.boot_id != now.boot_id)
     return run.bundled->wall_ns;
   return run.follower->log().time_at(monotonic_ns() - age_ns(*run.bundled, now));
 }
@@ -227,8 +235,8 @@ void Collector::name_launcher(const recording::RunIdentity& launcher, Event& eve
   event.container = launcher.container;
 }
 
-// Whose command and container a fact is about: in a joined run the launcher that told it, else the one
-// in whose PID namespace the process is. The first where that does not tell them apart.
+// Whose command and container a fact is about: in a joined run the launcher that told it, else the
+// one in whose PID namespace the process is. The first where that does not tell them apart.
 const recording::RunIdentity& Collector::launcher_of(const Run& run, const RunFact& fact,
                                                      const Members& members) {
   uint64_t pid_namespace = 0;
@@ -237,7 +245,8 @@ const recording::RunIdentity& Collector::launcher_of(const Run& run, const RunFa
   const bool is_firsts = pid_namespace == 0 || pid_namespace == run.identity.pid_namespace;
   for (const recording::RunMember& member : members) {
     const bool told = !fact.launcher.empty() && member.identity.name == fact.launcher;
-    const bool holds = fact.launcher.empty() && !is_firsts && member.identity.pid_namespace == pid_namespace;
+    const bool holds =
+        fact.launcher.empty() && !is_firsts && member.identity.pid_namespace == pid_namespace;
     if (told || holds) return member.identity;
   }
   return run.identity;
@@ -256,7 +265,8 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
     name_launcher(launcher_of(run, fact, members), event);
     return decide(run, event, false);
   }
-  const bool ends = fact.type == RunFact::Type::kProcessEnded || fact.type == RunFact::Type::kSignal;
+  const bool ends =
+      fact.type == RunFact::Type::kProcessEnded || fact.type == RunFact::Type::kSignal;
   if (!ends || fact.replaced || run.failed[fact.process]) return;
   if (fact.signal == 0 && fact.wait_status == 0) return;
   run.failed[fact.process] = true;
@@ -265,29 +275,32 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
   event.of_process = true;
   event.number = fact.signal != 0 ? fact.signal : WEXITSTATUS(fact.wait_status);
   for (const recording::FollowedProcess& process : run.follower->log().processes())
-    if (process.process == fact.process && !process.executable.empty()) event.executable = process.executable;
+    if (process.process == fact.process && !process.executable.empty())
+      event.executable = process.executable;
   decide(run, event, false);
 }
 
-// Of a launcher that was killed before it started anything there is no run.json and no process: nothing
-// that a bundle could show.
+// Of a launcher that was killed before it started anything there is no run.json and no process:
+// nothing that a bundle could show.
 bool Collector::has_begun(const Run& run, const Members& members) {
   if (run.identity.problem.empty() || run.status.wait_status || !members.empty()) return true;
   return run.follower && (!run.follower->log().processes().empty() ||
                           run.follower->log().processes_not_followed() > 0);
 }
 
-// Each launcher's end is an event of its own: the run goes on while another's processes do. One that
-// is over without a word was lost.
+// Each launcher's end is an event of its own: the run goes on while another's processes do. One
+// that is over without a word was lost.
 void Collector::tell_ends(Run& run, const Members& members, bool over) {
   if (over && !has_begun(run, members)) {
-    if (!run.settled) spdlog::warn("run {}: killed before it began, nothing to keep", run.identity.name);
+    if (!run.settled)
+      spdlog::warn("run {}: killed before it began, nothing to keep", run.identity.name);
     return;
   }
   if (run.status.wait_status || over)
     tell_end(run, run.identity, run.status.wait_status ? &run.status : nullptr, over);
   for (const recording::RunMember& member : members)
-    if (member.end || over) tell_end(run, member.identity, member.end ? &*member.end : nullptr, over);
+    if (member.end || over)
+      tell_end(run, member.identity, member.end ? &*member.end : nullptr, over);
 }
 
 void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
@@ -399,7 +412,8 @@ std::string Collector::newest_recording() const {
   std::string newest;
   std::pair<uint64_t, std::string> latest;
   for (const auto& [name, run] : runs_) {
-    const bool joinable = run.status.state == RunState::kRecording && run.status.has_log && !run.settled;
+    const bool joinable =
+        run.status.state == RunState::kRecording && run.status.has_log && !run.settled;
     const std::pair start(run.first_look, run.identity.start_time);
     if (!joinable || start < latest) continue;
     newest = name;
@@ -408,7 +422,8 @@ std::string Collector::newest_recording() const {
   return newest;
 }
 
-// ---- Service -------------------------------------------------------------------------------------
+// ---- Service
+// -------------------------------------------------------------------------------------
 
 Info Collector::info() const {
   Info info;
@@ -438,8 +453,9 @@ Health Collector::health() const {
   if (health.reason.empty()) health.reason = bundler_->last_problem();
   const ControlServer* const control = control_;
   if (health.reason.empty() && control) health.reason = control->problem();
-  if (!health.live) health.reason = "the spool has not been looked at for " +
-                                    std::to_string(since / 1000000000) + " s";
+  if (!health.live)
+    health.reason =
+        "the spool has not been looked at for " + std::to_string(since / 1000000000) + " s";
   health.ready = health.live && health.reason.empty();
   return health;
 }
@@ -487,17 +503,21 @@ Result<std::optional<Operation>> Collector::start_bundle(const BundleRequest& re
   const std::lock_guard lock(mutex_);
   const auto found = runs_.find(name);
   if (found == runs_.end() || found->second.settled)
-    return Error{request.run.empty() ? "nothing is being recorded"
-                                     : request.run + ": no such run is being recorded; see /v1/processes"};
+    return Error{request.run.empty()
+                     ? "nothing is being recorded"
+                     : request.run + ": no such run is being recorded; see /v1/processes"};
   Run& run = found->second;
   Event event = event_of(run, Event::Type::kRequest);
   event.text = request.trigger;
   event.from_spool = request.from_spool;
   std::optional<Decision> decision = engine_.on_event(event);
   if (!decision) return std::optional<Operation>();
-  const std::optional<Operation> operation = bundler_->add_request({*decision, false, "", Clock::now(), run.status.bytes});
-  if (operation) ++run.jobs;
-  else engine_.withdraw(*decision);
+  const std::optional<Operation> operation =
+      bundler_->add_request({*decision, false, "", Clock::now(), run.status.bytes});
+  if (operation)
+    ++run.jobs;
+  else
+    engine_.withdraw(*decision);
   return operation;
 }
 
@@ -511,24 +531,45 @@ std::vector<Metric> Collector::metrics() const {
   const ControlServer* const control = control_;
   const auto launchers = static_cast<double>(control ? control->launchers() : 0);
   all.push_back({"shmrec_launchers", "Launchers connected.", false, "", {{"", launchers}}});
-  all.push_back({"shmrec_store_bytes", "Bytes of stored bundles.", false, "", {{"", double(store_.bytes())}}});
-  all.push_back({"shmrec_store_bundles", "Stored bundles.", false, "", {{"", double(store_.list().size())}}});
+  all.push_back({"shmrec_store_bytes",
+                 "Bytes of stored bundles.",
+                 false,
+                 "",
+                 {{"", double(store_.bytes())}}});
+  all.push_back(
+      {"shmrec_store_bundles", "Stored bundles.", false, "", {{"", double(store_.list().size())}}});
   const std::lock_guard lock(mutex_);
   std::map<std::string, double> states{{"recording", 0}, {"ended", 0}, {"lost", 0}};
   double not_followed = 0;
   for (const auto& [name, run] : runs_) {
     ++states[name_of(run.status.state)];
-    if (run.follower) not_followed += static_cast<double>(run.follower->log().processes_not_followed());
+    if (run.follower)
+      not_followed += static_cast<double>(run.follower->log().processes_not_followed());
   }
-  all.push_back({"shmrec_runs", "Runs in the spool.", false, "state", {states.begin(), states.end()}});
-  all.push_back({"shmrec_processes_not_followed", "Processes of these runs beyond those that are followed.",
-                 false, "", {{"", not_followed}}});
-  all.push_back({"shmrec_spool_bytes", "Bytes of runs in the spool.", false, "", {{"", double(spool_bytes_)}}});
-  all.push_back({"shmrec_runs_settled_total", "Runs that are over.", true, "state",
+  all.push_back(
+      {"shmrec_runs", "Runs in the spool.", false, "state", {states.begin(), states.end()}});
+  all.push_back({"shmrec_processes_not_followed",
+                 "Processes of these runs beyond those that are followed.",
+                 false,
+                 "",
+                 {{"", not_followed}}});
+  all.push_back({"shmrec_spool_bytes",
+                 "Bytes of runs in the spool.",
+                 false,
+                 "",
+                 {{"", double(spool_bytes_)}}});
+  all.push_back({"shmrec_runs_settled_total",
+                 "Runs that are over.",
+                 true,
+                 "state",
                  {settled_.begin(), settled_.end()}});
   double limited = 0;
   for (const auto& [rule, count] : engine_.limited()) limited += static_cast<double>(count);
-  all.push_back({"shmrec_bundles_limited_total", "Bundles that a rule's limit forbade.", true, "", {{"", limited}}});
+  all.push_back({"shmrec_bundles_limited_total",
+                 "Bundles that a rule's limit forbade.",
+                 true,
+                 "",
+                 {{"", limited}}});
   return all;
 }
 

@@ -1,10 +1,11 @@
-// The collector: looks at the spool, decides by the rules, has bundles made, and removes runs that are
-// dealt with.
+// The collector: looks at the spool, decides by the rules, has bundles made, and removes runs that
+// are dealt with.
 //
 // One look takes each run's state from the spool (files and a lock: no PID is shared with the
-// workload) and the facts that are new in its log. A run that is over is settled once: its last event
-// goes to the rules; when its bundles are made, or none was wanted, its directory goes. So a directory
-// that is there at the start has not been dealt with, and looking again is right after any death.
+// workload) and the facts that are new in its log. A run that is over is settled once: its last
+// event goes to the rules; when its bundles are made, or none was wanted, its directory goes. So a
+// directory that is there at the start has not been dealt with, and looking again is right after
+// any death.
 //
 // Owner: borrows spool, store and queue; owns the bundler.
 // Threads: run() on one; all else from any.
@@ -65,16 +66,17 @@ class Collector : public Service {
     std::optional<recording::RunFollower> follower;
     Clock::time_point identify_at;  // run.json was missing or damaged
     Clock::duration identify_pause{};
-    uint64_t first_look = 0;     // that met it, and when that was
+    uint64_t first_look = 0;  // that met it, and when that was
     Clock::time_point met;
     std::optional<Moment> bundled;  // a bundle of before our start holds what happened until then
     bool settled = false;
-    size_t jobs = 0;             // bundles to be made of it
-    Clock::time_point retry_at;  // settled, but its last bundle could not be made, or it not be removed
+    size_t jobs = 0;  // bundles to be made of it
+    Clock::time_point
+        retry_at;  // settled, but its last bundle could not be made, or it not be removed
     std::optional<Decision> retry;
     Clock::duration pause{};
-    std::map<uint32_t, bool> failed;     // processes whose end is told
-    std::set<std::string> told;          // launchers whose end is: "" the first, members by name
+    std::map<uint32_t, bool> failed;  // processes whose end is told
+    std::set<std::string> told;       // launchers whose end is: "" the first, members by name
   };
 
   using Members = std::vector<recording::RunMember>;
@@ -88,8 +90,8 @@ class Collector : public Service {
   void tell(Run& run, const recording::RunFact& fact, const Members& members);
   static bool has_begun(const Run& run, const Members& members);
   void tell_ends(Run& run, const Members& members, bool over);
-  void tell_end(Run& run, const recording::RunIdentity& launcher,
-                const recording::RunStatus* end, bool over);
+  void tell_end(Run& run, const recording::RunIdentity& launcher, const recording::RunStatus* end,
+                bool over);
   void settle(Run& run);
   static void pause(Run& run);  // until it is tried again
   Event event_of(const Run& run, Event::Type type) const;
@@ -121,7 +123,7 @@ class Collector : public Service {
   RuleEngine engine_;
   std::map<std::string, std::pair<int64_t, uint64_t>> files_;  // of triggers: time, inode
   uint64_t spool_bytes_ = 0;
-  size_t followed_ = 0;  // processes in all followers
+  size_t followed_ = 0;                      // processes in all followers
   std::map<std::string, uint64_t> settled_;  // by how runs ended
 
   UniqueFd wake_, inotify_;

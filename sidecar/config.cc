@@ -20,7 +20,8 @@ constexpr size_t kMaxText = 4096;
 
 template <typename T, std::string T::*kMember>
 void read_text(Problems& problems, const Field& field, T& out) {
-  if (std::optional<std::string> text = read_string(problems, field, kMaxText)) out.*kMember = *text;
+  if (std::optional<std::string> text = read_string(problems, field, kMaxText))
+    out.*kMember = *text;
 }
 
 void read_path(Problems& problems, const Field& field, std::string& out) {
@@ -28,7 +29,8 @@ void read_path(Problems& problems, const Field& field, std::string& out) {
   if (!path) return;
   out = *path;
   if (path->starts_with('/')) return;
-  problems.report(field.value.where, shmrec::quoted(field.key.text) + " is " + shmrec::quoted(*path) +
+  problems.report(field.value.where, shmrec::quoted(field.key.text) + " is " +
+                                         shmrec::quoted(*path) +
                                          "; expected an absolute path; begin it with '/'");
 }
 template <typename T, std::string T::*kMember>
@@ -45,7 +47,8 @@ void read_listen(Problems& problems, const Field& field, Config& config) {
 
 template <typename T, std::string T::*kMember>
 void read_glob_of(Problems& problems, const Field& field, T& out) {
-  if (std::optional<std::string> glob = read_glob(problems, field, kMaxGlobBytes)) out.*kMember = *glob;
+  if (std::optional<std::string> glob = read_glob(problems, field, kMaxGlobBytes))
+    out.*kMember = *glob;
 }
 
 std::optional<uint64_t> read_bytes(Problems& problems, const Field& field) {
@@ -61,7 +64,8 @@ std::optional<uint64_t> read_milliseconds(Problems& problems, const Field& field
   return ms;
 }
 
-std::optional<int64_t> read_number(Problems& problems, const Field& field, int64_t least, int64_t most) {
+std::optional<int64_t> read_number(Problems& problems, const Field& field, int64_t least,
+                                   int64_t most) {
   std::optional<int64_t> number;
   if (field.value.type == Type::kInteger) number = integer_of(field.value);
   if (number && *number >= least && *number <= most) return number;
@@ -85,7 +89,8 @@ void read_seconds(Problems& problems, const Field& field, T& out) {
 
 void read_texts(Problems& problems, const Field& field, std::vector<std::string>& out) {
   read_list(problems, field, kMaxListItems, [&](const Field& item) {
-    if (std::optional<std::string> text = read_string(problems, item, kMaxText)) out.push_back(*text);
+    if (std::optional<std::string> text = read_string(problems, item, kMaxText))
+      out.push_back(*text);
   });
 }
 
@@ -125,7 +130,8 @@ void read_signal(Problems& problems, const Field& field, Trigger& trigger) {
     return;
   }
   if (field.value.type != Type::kSequence)
-    return report_type(problems, field, "any or a list of signals", "write any or [SIGSEGV, SIGABRT]");
+    return report_type(problems, field, "any or a list of signals",
+                       "write any or [SIGSEGV, SIGABRT]");
   read_list(problems, field, kMaxListItems, [&](const Field& item) {
     std::optional<int> number;
     if (item.value.type == Type::kString) {
@@ -134,8 +140,11 @@ void read_signal(Problems& problems, const Field& field, Trigger& trigger) {
       const std::optional<int64_t> value = integer_of(item.value);
       if (value && *value >= 1 && *value <= 64) number = static_cast<int>(*value);
     }
-    if (number) trigger.signals.push_back(*number);
-    else report_type(problems, item, "a signal", "write its name as kill -l does, for example SIGSEGV");
+    if (number)
+      trigger.signals.push_back(*number);
+    else
+      report_type(problems, item, "a signal",
+                  "write its name as kill -l does, for example SIGSEGV");
   });
 }
 
@@ -223,22 +232,30 @@ constexpr Key<egress::PutOptions> kPutKeys[] = {
 constexpr Key<egress::ExecOptions> kExecKeys[] = {
     {"command", [](Problems& problems, const Field& field,
                    egress::ExecOptions& exec) { read_texts(problems, field, exec.command); }},
-    {"environment", [](Problems& problems, const Field& field,
-                       egress::ExecOptions& exec) { read_texts(problems, field, exec.environment); }},
+    {"environment",
+     [](Problems& problems, const Field& field, egress::ExecOptions& exec) {
+       read_texts(problems, field, exec.environment);
+     }},
     {"timeout",
      [](Problems& problems, const Field& field, egress::ExecOptions& exec) {
-       if (const auto ms = read_milliseconds(problems, field)) exec.limit = std::chrono::milliseconds(*ms);
+       if (const auto ms = read_milliseconds(problems, field))
+         exec.limit = std::chrono::milliseconds(*ms);
      }},
 };
 
 constexpr Key<DestinationConfig> kDestinationKeys[] = {
     {"name", read_text<DestinationConfig, &DestinationConfig::name>},
     {"directory", read_path_of<DestinationConfig, &DestinationConfig::directory>},
-    {"put", [](Problems& problems, const Field& field,
-               DestinationConfig& to) { read_submap(problems, field, kPutKeys, to.put.emplace()); }},
-    {"exec", [](Problems& problems, const Field& field,
-                DestinationConfig& to) { read_submap(problems, field, kExecKeys, to.exec.emplace()); }},
-    {"terminationMessage", read_path_of<DestinationConfig, &DestinationConfig::termination_message>},
+    {"put",
+     [](Problems& problems, const Field& field, DestinationConfig& to) {
+       read_submap(problems, field, kPutKeys, to.put.emplace());
+     }},
+    {"exec",
+     [](Problems& problems, const Field& field, DestinationConfig& to) {
+       read_submap(problems, field, kExecKeys, to.exec.emplace());
+     }},
+    {"terminationMessage",
+     read_path_of<DestinationConfig, &DestinationConfig::termination_message>},
 };
 
 void check_destination(Problems& problems, const Field& item, const DestinationConfig& to,
@@ -253,7 +270,8 @@ void check_destination(Problems& problems, const Field& item, const DestinationC
     problems.report(item.value.where, "a destination without 'name'; expected one; rules name it");
   for (const DestinationConfig& other : earlier)
     if (!to.name.empty() && other.name == to.name)
-      problems.report(item.value.where, "a second destination has the name " + shmrec::quoted(to.name) +
+      problems.report(item.value.where, "a second destination has the name " +
+                                            shmrec::quoted(to.name) +
                                             "; expected different names; rename one");
 }
 
@@ -316,8 +334,10 @@ constexpr Key<Config> kConfigKeys[] = {
                   Config& config) { read_submap(problems, field, kHealthKeys, config); }},
     {"bundle", [](Problems& problems, const Field& field,
                   Config& config) { read_submap(problems, field, kBundleKeys, config); }},
-    {"retention", [](Problems& problems, const Field& field,
-                     Config& config) { read_submap(problems, field, kRetentionKeys, config.retention); }},
+    {"retention",
+     [](Problems& problems, const Field& field, Config& config) {
+       read_submap(problems, field, kRetentionKeys, config.retention);
+     }},
     {"destinations", read_destinations},
     {"rules", read_rules},
     {"join", [](Problems& problems, const Field& field,
@@ -330,9 +350,10 @@ void check_egress(Problems& problems, const YamlNode& root, const Config& config
       const bool known = std::any_of(config.destinations.begin(), config.destinations.end(),
                                      [&](const DestinationConfig& to) { return to.name == name; });
       if (!known)
-        problems.report(key_position(root, "rules"),
-                        "rule " + shmrec::quoted(rule.name) + " sends to " + shmrec::quoted(name) +
-                            ", which is no destination; expected a name from 'destinations'; add it there");
+        problems.report(
+            key_position(root, "rules"),
+            "rule " + shmrec::quoted(rule.name) + " sends to " + shmrec::quoted(name) +
+                ", which is no destination; expected a name from 'destinations'; add it there");
     }
 }
 
@@ -349,8 +370,8 @@ Result<> apply_environment(const char* const* environment, Config& config) {
     const std::string value = variable_value(environment, known.name);
     if (value.empty()) continue;
     if (known.is_path && !value.starts_with('/'))
-      return Error{std::string("environment variable ") + known.name + " is " + shmrec::quoted(value) +
-                   "; expected an absolute path; begin it with '/'"};
+      return Error{std::string("environment variable ") + known.name + " is " +
+                   shmrec::quoted(value) + "; expected an absolute path; begin it with '/'"};
     *known.value = known.is_path || value != "none" ? value : "";
   }
   const std::string no_auth = variable_value(environment, "SHMREC_NO_AUTH");
@@ -405,7 +426,8 @@ Result<Config> load_config(const std::optional<std::string>& path, const char* c
     config = parse_config(*text, file);
   }
   if (!config) return config;
-  if (const Result<> applied = apply_environment(environment, *config); !applied) return applied.error();
+  if (const Result<> applied = apply_environment(environment, *config); !applied)
+    return applied.error();
   return config;
 }
 

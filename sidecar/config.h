@@ -1,5 +1,5 @@
-// The sidecar's configuration: a YAML document (apiVersion shmrec/v1, kind Sidecar; docs/sidecar.md),
-// over it the SHMREC_* environment, over that the command line.
+// The sidecar's configuration: a YAML document (apiVersion shmrec/v1, kind Sidecar;
+// docs/sidecar.md), over it the SHMREC_* environment, over that the command line.
 //
 // Ownership: plain values. Units: bytes, and what the names say.
 // Trust: the text is checked completely before anything is opened.
@@ -35,11 +35,10 @@ struct Config {
   std::string token_file = "/etc/shmrec/token";
   bool no_auth = false;
   std::string health_listen = "0.0.0.0:7071";  // "" : no health server
-  RetentionLimits retention{.count = 50,
-                            .bytes = uint64_t{2} << 30,
-                            .age_s = 0,
-                            .free_bytes = uint64_t{64} << 20};
-  uint64_t bundle_bytes = uint64_t{1} << 30;  // of the files in a bundle, before compression; 0: any
+  RetentionLimits retention{
+      .count = 50, .bytes = uint64_t{2} << 30, .age_s = 0, .free_bytes = uint64_t{64} << 20};
+  uint64_t bundle_bytes = uint64_t{1}
+                          << 30;  // of the files in a bundle, before compression; 0: any
   std::vector<DestinationConfig> destinations;
   std::vector<Rule> rules = default_rules();
   bool join = true;  // containers that start while others record join their run
@@ -53,7 +52,8 @@ struct Config {
 Result<Config> parse_config(std::string_view text, std::string_view file);
 
 // `path`, else $SHMREC_SIDECAR_CONFIG, else the defaults; then SHMREC_SPOOL, SHMREC_STORE,
-// SHMREC_TOKEN_FILE, SHMREC_LISTEN and SHMREC_NO_AUTH of `environment` (NAME=VALUE, null-terminated).
+// SHMREC_TOKEN_FILE, SHMREC_LISTEN and SHMREC_NO_AUTH of `environment` (NAME=VALUE,
+// null-terminated).
 Result<Config> load_config(const std::optional<std::string>& path, const char* const* environment);
 
 }  // namespace shmrec::sidecar

@@ -50,7 +50,8 @@ ordered_json trigger(Service& service, const ordered_json& request) {
                    " bytes or has control characters");
   const auto started = service.start_bundle(wanted);
   if (!started) return refusal(started.error().message);
-  if (!*started) return {{"ok", false}, {"busy", true}, {"error", "too many bundles wait or were asked for"}};
+  if (!*started)
+    return {{"ok", false}, {"busy", true}, {"error", "too many bundles wait or were asked for"}};
   return {{"ok", true}, {"operation", (*started)->id}};
 }
 
@@ -78,11 +79,13 @@ ordered_json status(Service& service) {
 
 }  // namespace
 
-Result<std::unique_ptr<ControlServer>> ControlServer::open(ControlOptions options, Service& service) {
+Result<std::unique_ptr<ControlServer>> ControlServer::open(ControlOptions options,
+                                                           Service& service) {
   std::unique_ptr<ControlServer> server(new ControlServer(std::move(options), service));
   if (const std::string& path = server->options_.path; path.size() >= sizeof sockaddr_un{}.sun_path)
     return Error{path + ": too long for a socket; expected at most " +
-                     std::to_string(sizeof sockaddr_un{}.sun_path - 1) + " bytes; choose a shorter spool path",
+                     std::to_string(sizeof sockaddr_un{}.sun_path - 1) +
+                     " bytes; choose a shorter spool path",
                  true};
   server->wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!server->wake_) return system_error("eventfd");
@@ -99,7 +102,8 @@ ControlServer::~ControlServer() {
   if (has_socket()) unlink(options_.path.c_str());
 }
 
-// ---- The socket's name: it lies where the workload writes ------------------------------------------
+// ---- The socket's name: it lies where the workload writes
+// ------------------------------------------
 
 std::string ControlServer::problem() const {
   const std::lock_guard lock(problem_mutex_);
@@ -115,8 +119,10 @@ void ControlServer::look_after_socket() {
   const std::lock_guard lock(problem_mutex_);
   if (problem == problem_) return;
   problem_ = problem;
-  if (made) spdlog::info("control socket {} is there", options_.path);
-  else spdlog::error("{}; going on from the files alone", problem);
+  if (made)
+    spdlog::info("control socket {} is there", options_.path);
+  else
+    spdlog::error("{}; going on from the files alone", problem);
 }
 
 bool ControlServer::has_socket() const {
@@ -146,7 +152,8 @@ Result<> ControlServer::make_socket() {
   return Unit{};
 }
 
-// ---- Clients ---------------------------------------------------------------------------------------
+// ---- Clients
+// ---------------------------------------------------------------------------------------
 
 void ControlServer::serve() {
   while (!stop_) {
@@ -166,22 +173,24 @@ void ControlServer::serve() {
 
 void ControlServer::forget_closed() {
   std::erase_if(clients_, [](const Client& client) { return !client.fd; });
-  const auto launchers = static_cast<size_t>(
-      std::count_if(clients_.begin(), clients_.end(), [](const Client& client) { return client.launcher; }));
+  const auto launchers = static_cast<size_t>(std::count_if(
+      clients_.begin(), clients_.end(), [](const Client& client) { return client.launcher; }));
   if (launchers_.exchange(launchers) > launchers) options_.changed();
 }
 
 void ControlServer::accept_one() {
   UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) {
-    const bool exhausted = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+    const bool exhausted =
+        errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
     if (exhausted) std::this_thread::sleep_for(kAcceptPause);  // others free them, not we
     return;
   }
   if (clients_.size() == kMaxClients) {
-    const auto least = std::min_element(clients_.begin(), clients_.end(), [](const Client& a, const Client& b) {
-      return std::pair(a.has_run, a.spoke) < std::pair(b.has_run, b.spoke);
-    });
+    const auto least =
+        std::min_element(clients_.begin(), clients_.end(), [](const Client& a, const Client& b) {
+          return std::pair(a.has_run, a.spoke) < std::pair(b.has_run, b.spoke);
+        });
     least->fd.reset();
     forget_closed();
   }

@@ -2,11 +2,12 @@
 // bundle. docs/spool.md describes its lines.
 //
 // Owner: serves on a thread of its own until it is destroyed; borrows the service and the handler.
-// Trust: whoever can reach the socket can write the spool anyway. A line is at most 64 KiB; a client
-// that sends more, or something that is not a request, gets an error and is cut off; a client that does
-// not read is cut off, and one that does not speak. Who comes is always served: of more than 256 the
-// one goes that has been silent longest, launchers last. A launcher that is cut off connects again.
-// Its name can be taken by others: it is made again, every few seconds; meanwhile problem() says why.
+// Trust: whoever can reach the socket can write the spool anyway. A line is at most 64 KiB; a
+// client that sends more, or something that is not a request, gets an error and is cut off; a
+// client that does not read is cut off, and one that does not speak. Who comes is always served: of
+// more than 256 the one goes that has been silent longest, launchers last. A launcher that is cut
+// off connects again. Its name can be taken by others: it is made again, every few seconds;
+// meanwhile problem() says why.
 #pragma once
 
 #include <sys/types.h>
@@ -34,7 +35,8 @@ struct ControlOptions {
   // A launcher has come with its run, or gone: look at the spool.
   std::function<void()> changed;
   std::chrono::milliseconds first_line{10'000};  // in which a client must have said one
-  std::chrono::milliseconds look_after{5'000};   // between looks whether the name is still the socket's
+  std::chrono::milliseconds look_after{
+      5'000};  // between looks whether the name is still the socket's
 };
 
 class ControlServer {

@@ -20,10 +20,11 @@ Opened widen(Result<std::unique_ptr<T>> made) {
 
 Opened open_one(const DestinationConfig& config) {
   if (config.put) return widen(egress::PutDestination::create(config.name, *config.put));
-  if (config.exec) return widen(egress::ExecHook::create(config.name, *config.exec, log_to_spdlog()));
+  if (config.exec)
+    return widen(egress::ExecHook::create(config.name, *config.exec, log_to_spdlog()));
   if (!config.directory.empty())
-    return std::unique_ptr<egress::Destination>(
-        std::make_unique<egress::DirectoryDestination>(config.name, egress::DirectoryOptions{config.directory}));
+    return std::unique_ptr<egress::Destination>(std::make_unique<egress::DirectoryDestination>(
+        config.name, egress::DirectoryOptions{config.directory}));
   return std::unique_ptr<egress::Destination>(
       std::make_unique<egress::TerminationMessage>(config.name, config.termination_message));
 }

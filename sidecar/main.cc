@@ -28,7 +28,8 @@ int report(const Error& error) {
 
 std::string random_name() {
   uint64_t number = 0;
-  if (getrandom(&number, sizeof number, 0) != sizeof number) number = static_cast<uint64_t>(time(nullptr));
+  if (getrandom(&number, sizeof number, 0) != sizeof number)
+    number = static_cast<uint64_t>(time(nullptr));
   char text[20];
   std::snprintf(text, sizeof text, "%016lx", static_cast<unsigned long>(number));
   return text;
@@ -56,7 +57,8 @@ class Sidecar {
     store_ = std::move(*store);
     auto destinations = open_destinations(config_.destinations);
     if (!destinations) return destinations.error();
-    auto queue = egress::Queue::open({.store = config_.store, .log = log_to_spdlog()}, std::move(*destinations));
+    auto queue = egress::Queue::open({.store = config_.store, .log = log_to_spdlog()},
+                                     std::move(*destinations));
     if (!queue) return queue.error();
     queue_ = std::move(*queue);
     collector_ = std::make_unique<Collector>(config_, instance_, *spool_, *store_, *queue_);
@@ -77,10 +79,11 @@ class Sidecar {
 
  private:
   Result<> open_servers() {
-    auto control = ControlServer::open(
-        {config_.spool + "/sidecar.sock", instance_,
-         [this](const std::string&) { return collector_->run_to_join(); }, [this] { collector_->look(); }},
-        *collector_);
+    auto control =
+        ControlServer::open({config_.spool + "/sidecar.sock", instance_,
+                             [this](const std::string&) { return collector_->run_to_join(); },
+                             [this] { collector_->look(); }},
+                            *collector_);
     if (!control) return control.error();
     control_ = std::move(*control);
     collector_->set_control(*control_);
@@ -157,8 +160,9 @@ int serve(const Arguments& arguments) {
 int check(const Arguments& arguments) {
   const Result<Config> config = configure(arguments);
   if (!config) return report(config.error());
-  std::printf("%s: ok, %zu rules, %zu destinations\n", arguments.config.value_or("defaults").c_str(),
-              config->rules.size(), config->destinations.size());
+  std::printf("%s: ok, %zu rules, %zu destinations\n",
+              arguments.config.value_or("defaults").c_str(), config->rules.size(),
+              config->destinations.size());
   return 0;
 }
 
@@ -173,12 +177,14 @@ int request(const Arguments& arguments) {
 
 void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("-c,--config", arguments.config, "Configuration file (docs/sidecar.md)");
-  app.add_option("--spool", arguments.spool, "Directory that launchers record into ($SHMREC_SPOOL)");
+  app.add_option("--spool", arguments.spool,
+                 "Directory that launchers record into ($SHMREC_SPOOL)");
   app.add_option("--store", arguments.store, "Directory of finished bundles ($SHMREC_STORE)");
   app.add_option("--listen", arguments.listen, "Artefact server: HOST:PORT, unix:/PATH or none");
   app.add_option("--token-file", arguments.token_file, "Bearer token of the artefact server");
   app.add_flag("--no-auth", arguments.no_auth, "Serve artefacts to whoever reaches the address");
-  app.add_option("--health-listen", arguments.health_listen, "Health server: HOST:PORT, unix:/PATH or none");
+  app.add_option("--health-listen", arguments.health_listen,
+                 "Health server: HOST:PORT, unix:/PATH or none");
 }
 
 int main_of(int argc, char** argv) {
@@ -189,7 +195,8 @@ int main_of(int argc, char** argv) {
   app.footer("Exit code: 0 done, 1 failed, 2 bad usage or configuration.");
   Arguments arguments;
   add_options(app, arguments);
-  CLI::App* health = app.add_subcommand("health", "Ask a sidecar whether it lives; for exec probes");
+  CLI::App* health =
+      app.add_subcommand("health", "Ask a sidecar whether it lives; for exec probes");
   health->add_option("ADDRESS", arguments.address, "Its health server")->capture_default_str();
   CLI::App* checked = app.add_subcommand("check", "Check the configuration and end");
   CLI::App* asked = app.add_subcommand(

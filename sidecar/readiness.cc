@@ -14,10 +14,12 @@ constexpr std::chrono::seconds kMaxPatience{5};
 
 Result<ReadinessUrl> parse_readiness_url(const std::string& url) {
   constexpr std::string_view kScheme = "http://";
-  const bool plain = url.starts_with(kScheme) && url.size() > kScheme.size() &&
-                     std::all_of(url.begin(), url.end(), [](char c) { return c > 0x20 && c < 0x7F; });
+  const bool plain =
+      url.starts_with(kScheme) && url.size() > kScheme.size() &&
+      std::all_of(url.begin(), url.end(), [](char c) { return c > 0x20 && c < 0x7F; });
   if (!plain)
-    return Error{"readiness URL '" + url + "'; expected http://HOST[:PORT][/PATH]; https is not asked"};
+    return Error{"readiness URL '" + url +
+                 "'; expected http://HOST[:PORT][/PATH]; https is not asked"};
   const size_t slash = url.find('/', kScheme.size());
   if (slash == kScheme.size()) return Error{"readiness URL '" + url + "' has no host"};
   return ReadinessUrl{url.substr(0, slash), slash == std::string::npos ? "/" : url.substr(slash)};
@@ -68,9 +70,8 @@ bool Readiness::ask(const Probe& probe) {
 void Readiness::work() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    const auto due = std::min_element(probes_.begin(), probes_.end(), [](const Probe& a, const Probe& b) {
-      return a.due < b.due;
-    });
+    const auto due = std::min_element(probes_.begin(), probes_.end(),
+                                      [](const Probe& a, const Probe& b) { return a.due < b.due; });
     if (std::chrono::steady_clock::now() < due->due) {
       changed_.wait_until(lock, due->due);
       continue;

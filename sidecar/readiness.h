@@ -1,6 +1,6 @@
-// Asks readiness URLs, each in its period, on a thread of its own: a server that does not answer delays
-// nothing else. http only; an answer of 200 to 399 within the period is readiness, as for a kubelet.
-// Threads: any.
+// Asks readiness URLs, each in its period, on a thread of its own: a server that does not answer
+// delays nothing else. http only; an answer of 200 to 399 within the period is readiness, as for a
+// kubelet. Threads: any.
 #pragma once
 
 #include <condition_variable>

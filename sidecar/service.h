@@ -3,7 +3,8 @@
 // Owner: the collector implements it; servers borrow it and must be stopped before it goes.
 // Threads: every function may be called from any thread at any time, and none waits for a bundle to
 // be made or sent.
-// Trust: names come from clients; an unknown or malformed one is an Error with bad_input, never a path.
+// Trust: names come from clients; an unknown or malformed one is an Error with bad_input, never a
+// path.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +18,11 @@
 
 namespace shmrec::sidecar {
 
-// One recording of a run, that is, one process image. From the untrusted log: text is made printable.
+// One recording of a run, that is, one process image. From the untrusted log: text is made
+// printable.
 struct ProcessInfo {
-  std::string run;        // name of the run directory
-  std::string id;         // recording ID, "%08x-%04x"
+  std::string run;  // name of the run directory
+  std::string id;   // recording ID, "%08x-%04x"
   std::string name;
   std::string executable;
   std::string container;  // of its launcher, "" if unknown
@@ -32,18 +34,18 @@ struct ProcessInfo {
 };
 
 struct BundleInfo {
-  std::string name;       // NAME.shmrec.tar.zst, its identity; no '/'
+  std::string name;  // NAME.shmrec.tar.zst, its identity; no '/'
   uint64_t bytes = 0;
-  std::string created;    // RFC 3339, UTC
+  std::string created;  // RFC 3339, UTC
   std::string run;
-  std::string trigger;    // for a person: "exit 134", "signal 6 (SIGABRT)", "on demand"
-  std::string rule;       // name of the rule that asked for it, "" if none
-  bool keep = false;      // retention never drops it: first failure of a crash loop
-  std::string sha256;     // of the file, 64 hex digits
+  std::string trigger;  // for a person: "exit 134", "signal 6 (SIGABRT)", "on demand"
+  std::string rule;     // name of the rule that asked for it, "" if none
+  bool keep = false;    // retention never drops it: first failure of a crash loop
+  std::string sha256;   // of the file, 64 hex digits
 };
 
 struct BundleRequest {
-  std::string run;        // "" : the newest that is recording, else the newest
+  std::string run;  // "" : the newest that is recording, else the newest
   std::string trigger = "on demand";
   bool from_spool = false;  // by the control socket, which recorded programs reach too
 };
@@ -51,21 +53,21 @@ struct BundleRequest {
 struct Operation {
   std::string id;
   enum class State { kRunning, kSucceeded, kFailed } state = State::kRunning;
-  std::string started;    // RFC 3339, UTC
-  std::string bundle;     // once it succeeded
-  std::string error;      // once it failed
+  std::string started;  // RFC 3339, UTC
+  std::string bundle;   // once it succeeded
+  std::string error;    // once it failed
 };
 
 struct OpenedFile {
-  UniqueFd fd;            // regular file, open for reading
+  UniqueFd fd;  // regular file, open for reading
   uint64_t bytes = 0;
   std::string sha256;
 };
 
 struct Health {
-  bool live = false;      // the collector's loop turns
-  bool ready = false;     // the spool, the store and the control socket can be used
-  std::string reason;     // why not, for a person
+  bool live = false;   // the collector's loop turns
+  bool ready = false;  // the spool, the store and the control socket can be used
+  std::string reason;  // why not, for a person
 };
 
 struct Info {
@@ -75,10 +77,10 @@ struct Info {
 
 // A counter or gauge of few label values, none of which is content of a workload.
 struct Metric {
-  std::string name;       // shmrec_..., as in Prometheus
+  std::string name;  // shmrec_..., as in Prometheus
   std::string help;
-  bool counter = false;   // else a gauge
-  std::string label;      // "" or the one label's name
+  bool counter = false;                                // else a gauge
+  std::string label;                                   // "" or the one label's name
   std::vector<std::pair<std::string, double>> values;  // label value ("" if no label), number
 };
 

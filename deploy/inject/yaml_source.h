@@ -1,5 +1,5 @@
-// Manifests as YAML trees that can be changed in place, so that a text keeps its comments, quotes and
-// order.
+// Manifests as YAML trees that can be changed in place, so that a text keeps its comments, quotes
+// and order.
 #pragma once
 
 #include <string_view>

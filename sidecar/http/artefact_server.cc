@@ -46,10 +46,11 @@ bool is_from_web_page(const RequestHead& head) {
 // Loopback sounds as if it were private; in a pod it is everybody's.
 void warn_of_no_auth(const std::string& address) {
   if (address.starts_with("unix:"))
-    return spdlog::warn("artefacts: no authentication: whoever may open {} can read and remove bundles",
-                        address);
+    return spdlog::warn(
+        "artefacts: no authentication: whoever may open {} can read and remove bundles", address);
   spdlog::warn(
-      "artefacts: no authentication: all programs of this machine can read and remove every bundle at "
+      "artefacts: no authentication: all programs of this machine can read and remove every bundle "
+      "at "
       "{}; in a pod all its containers can, the recorded ones too; give a token file, or listen on "
       "unix:/PATH in a volume that they do not mount",
       address);

@@ -16,8 +16,8 @@ namespace shmrec::sidecar {
 struct HealthOptions {
   std::string listen = "0.0.0.0:7071";
   std::function<std::vector<Metric>()> more_metrics;  // of the artefact server; from any thread
-  // Whoever reaches the port may hold connections, and a kubelet waits for a second: a response fits
-  // into a socket's buffer, so who is not done with it soon holds on to it.
+  // Whoever reaches the port may hold connections, and a kubelet waits for a second: a response
+  // fits into a socket's buffer, so who is not done with it soon holds on to it.
   ServerLimits limits{.body_bytes = 0,
                       .speak = std::chrono::milliseconds(50),
                       .answer = std::chrono::milliseconds(500)};

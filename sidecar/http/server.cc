@@ -16,7 +16,7 @@
 
 namespace shmrec::sidecar {
 
-const char* const kCutNames[kCuts] = {"none",  "gone", "idle",    "request_timeout",
+const char* const kCutNames[kCuts] = {"none",  "gone", "idle",     "request_timeout",
                                       "stall", "slow", "deadline", "crowded"};
 
 namespace {
@@ -175,7 +175,8 @@ void Server::serve_loop(Worker& worker) {
     }
     counters_.open--;
     const std::lock_guard lock(mutex_);  // before the number is free for another
-    std::erase_if(serving_, [&](const Served& served) { return served.fd == connection->fd.get(); });
+    std::erase_if(serving_,
+                  [&](const Served& served) { return served.fd == connection->fd.get(); });
     connection->fd.reset();
     changed_.notify_all();
   }

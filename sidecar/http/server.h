@@ -13,8 +13,8 @@
 //     for ever.
 // Each thread serves one connection at a time. All threads busy: as many connections again wait in
 // a queue, beyond that the kernel keeps them, unaccepted; and those that wait for their client are
-// cut for those in the queue (make_room), so that holding connections keeps nobody out. No thread is
-// shared with the collector.
+// cut for those in the queue (make_room), so that holding connections keeps nobody out. No thread
+// is shared with the collector.
 #pragma once
 
 #include <array>
@@ -52,8 +52,8 @@ struct ServerLimits {
   uint64_t bytes_per_second = 32 * 1024;
   std::chrono::milliseconds rate_window{10'000};
   std::chrono::milliseconds stop_grace{2'000};  // then connections are cut
-  // While all threads are busy and others wait for one: how long a connection may still go without a
-  // whole request, and how long one may take from there to the end of its response.
+  // While all threads are busy and others wait for one: how long a connection may still go without
+  // a whole request, and how long one may take from there to the end of its response.
   std::chrono::milliseconds speak{500};
   std::chrono::milliseconds answer{std::chrono::hours(24)};
 };

@@ -44,7 +44,8 @@ void RuleEngine::restore(const std::vector<StoredBundle>& bundles, const Moment&
     if (__builtin_sub_overflow(monotonic_ns, age_ns(bundle.made, now), &then)) continue;
     // Which way a request came is not on record: it counts both ways, rather than not at all.
     for (const bool from_spool : {false, true})
-      if (limited_.contains(bundle.info.rule)) fired_[{bundle.info.rule, from_spool}].push_back(then);
+      if (limited_.contains(bundle.info.rule))
+        fired_[{bundle.info.rule, from_spool}].push_back(then);
     if (bundle.failure.empty()) continue;
     int64_t& seen = failures_.try_emplace({bundle.command, bundle.container, bundle.failure}, then)
                         .first->second;

@@ -23,9 +23,9 @@ namespace shmrec::sidecar {
 struct Decision {
   std::string rule;
   std::string run;
-  std::string reason;   // CreateBundleOptions::trigger
-  std::string failure;  // BundleFacts::failure
-  bool keep = false;    // the first failure of a crash loop
+  std::string reason;       // CreateBundleOptions::trigger
+  std::string failure;      // BundleFacts::failure
+  bool keep = false;        // the first failure of a crash loop
   bool from_spool = false;  // Event::from_spool
   std::vector<std::string> egress, hooks;
   std::string command, container;
@@ -68,7 +68,7 @@ class RuleEngine {
  private:
   using FailureKey = std::tuple<std::string, std::string, std::string>;  // command, container, kind
 
-  using Alike = std::pair<std::string, std::string>;                      // rule, kind
+  using Alike = std::pair<std::string, std::string>;  // rule, kind
 
   bool readiness_strikes(const Rule& rule, const Event& event);
   bool within_limit(const Rule& rule, std::deque<int64_t>& times, int64_t now);
@@ -79,8 +79,9 @@ class RuleEngine {
   std::vector<Rule> rules_;
   KeepOptions keep_;
   int64_t now_ = INT64_MIN;
-  std::map<std::pair<std::string, bool>, std::deque<int64_t>> fired_;  // by rule and from_spool, oldest first
-  std::map<FailureKey, int64_t> failures_;            // when last seen
+  std::map<std::pair<std::string, bool>, std::deque<int64_t>>
+      fired_;                               // by rule and from_spool, oldest first
+  std::map<FailureKey, int64_t> failures_;  // when last seen
   std::map<Alike, size_t> kept_;
   std::map<std::pair<std::string, std::string>, int> not_ready_;  // by rule and run: in a row
   std::map<std::string, uint64_t> limited_;

@@ -276,9 +276,9 @@ bool Store::write_record(const StoredBundle& bundle) const {
   return written;
 }
 
-// Waits for the disk, which can take long, so without the lock: the collector lists bundles with its own
-// lock held, and health waits for that.
-// REQUIRES: taking_in_ is held, or nobody else has the object yet; bundle.info.name is free.
+// Waits for the disk, which can take long, so without the lock: the collector lists bundles with
+// its own lock held, and health waits for that. REQUIRES: taking_in_ is held, or nobody else has
+// the object yet; bundle.info.name is free.
 Result<StoredBundle> Store::take_in(const std::string& incoming_name, StoredBundle bundle) {
   const std::string& name = bundle.info.name;
   bundle.on_record = write_record(bundle);

@@ -1,10 +1,10 @@
-// Making a bundle of a stranger's run directory: whatever its files say, a bundle that verifies or an
-// Error, in bounded memory and time.
+// Making a bundle of a stranger's run directory: whatever its files say, a bundle that verifies or
+// an Error, in bounded memory and time.
 //
 // The input is a list of files: which (1 byte), length (2 bytes, little), content. A log begins as
-// the smallest sound one would, so that its header need not be guessed; its content is laid over that
-// from an offset (2 bytes, in units of 8 bytes). Lines of the index may name a file that is there:
-// its name, sum and length stand for $FILE in them.
+// the smallest sound one would, so that its header need not be guessed; its content is laid over
+// that from an offset (2 bytes, in units of 8 bytes). Lines of the index may name a file that is
+// there: its name, sum and length stand for $FILE in them.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -23,12 +23,12 @@ namespace shmrec::api {
 namespace {
 
 // Ends the child with a message when a condition does not hold.
-#define REQUIRE(condition)                                                              \
-  do {                                                                                  \
-    if (!(condition)) {                                                                 \
-      dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);      \
-      _exit(1);                                                                         \
-    }                                                                                   \
+#define REQUIRE(condition)                                                         \
+  do {                                                                             \
+    if (!(condition)) {                                                            \
+      dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
+      _exit(1);                                                                    \
+    }                                                                              \
   } while (false)
 
 class ApiRecordingTest : public testing::Test {
@@ -70,7 +70,8 @@ class ApiRecordingTest : public testing::Test {
       result.resize(header.next_process - 1);
       for (size_t i = 0; i < result.size(); ++i) {
         const uint64_t offset = header.processes.offset + (i + 1) * sizeof(result[i]);
-        if (pread(fd, &result[i], sizeof(result[i]), static_cast<off_t>(offset)) <= 0) result[i] = {};
+        if (pread(fd, &result[i], sizeof(result[i]), static_cast<off_t>(offset)) <= 0)
+          result[i] = {};
       }
     }
     close(fd);
@@ -128,7 +129,8 @@ TEST_F(ApiRecordingTest, EachElementOfAGatherIsRecorded) {
   EXPECT_EQ(recordings()[0].accesses, 4u);
 }
 
-// The agent cannot know then where a signal frame has the vector registers: the gather makes a step.
+// The agent cannot know then where a signal frame has the vector registers: the gather makes a
+// step.
 TEST_F(ApiRecordingTest, AGatherWorksAfterCpuidWasTurnedOff) {
   if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the processor has no gathers";
   for (int i = 0; i < 4; ++i) shared_[i] = 10 + i;
@@ -139,7 +141,8 @@ TEST_F(ApiRecordingTest, AGatherWorksAfterCpuidWasTurnedOff) {
     gather_four(shared_, got);
     REQUIRE(got[0] == 13 && got[1] == 12 && got[2] == 11 && got[3] == 10);
   });
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "CPUID cannot be turned off here";
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+    GTEST_SKIP() << "CPUID cannot be turned off here";
   EXPECT_EQ(status, 0);
   ASSERT_EQ(recordings().size(), 1u);
   EXPECT_EQ(recordings()[0].accesses, 1u);
@@ -224,7 +227,8 @@ TEST_F(ApiRecordingTest, ProcessesThatStartAfterTheForkShareTheLog) {
 TEST_F(ApiRecordingTest, StartRefusesATakenAddress) {
   EXPECT_EQ(run([&] {
               void* const at = reinterpret_cast<void*>(agent::kAgentBase);
-              REQUIRE(mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == at);
+              REQUIRE(mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                           -1, 0) == at);
               REQUIRE(shmrec_start() == -1 && errno == EADDRINUSE);
               REQUIRE(shmrec_is_recording() == 0);
               REQUIRE(munmap(at, 4096) == 0);

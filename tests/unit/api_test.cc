@@ -1,7 +1,5 @@
 // libshmrec: arguments and errors as shmrec.h documents them, who creates the log and who joins it.
 // That a started program is recorded is tests/e2e's matter.
-#include "api/shmrec.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -16,6 +14,7 @@
 #include <thread>
 
 #include "api/log_file.h"
+#include "api/shmrec.h"
 #include "recording/shmlog_format.h"
 
 namespace shmrec::api {
@@ -23,7 +22,8 @@ namespace {
 
 constexpr uint64_t kLogBytes = uint64_t{8} << 20;
 
-// Runs `body` in a child; true if it returned true. Keeps settings of the library out of other tests.
+// Runs `body` in a child; true if it returned true. Keeps settings of the library out of other
+// tests.
 bool in_child(const std::function<bool()>& body) {
   const pid_t pid = fork();
   if (pid == 0) _exit(body() ? 0 : 1);
@@ -35,8 +35,9 @@ bool in_child(const std::function<bool()>& body) {
 // `result` is -1 and errno is `error`.
 testing::AssertionResult fails_with(int result, int error) {
   if (result == -1 && errno == error) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "returned " << result << ", errno " << strerrorname_np(errno)
-                                     << ", expected " << strerrorname_np(error);
+  return testing::AssertionFailure()
+         << "returned " << result << ", errno " << strerrorname_np(errno) << ", expected "
+         << strerrorname_np(error);
 }
 
 class ApiTest : public testing::Test {
@@ -61,13 +62,13 @@ class ApiTest : public testing::Test {
   ino_t open_inode(uint64_t run_id) {
     LogFile log;
     if (open_log({log_, kLogBytes, run_id}, log) != 0) return 0;
-    struct stat file{};
+    struct stat file {};
     fstat(log.fd, &file);
     close(log.fd);
     return log.bytes == static_cast<uint64_t>(file.st_size) ? file.st_ino : 0;
   }
   ino_t inode_by_name() {
-    struct stat file{};
+    struct stat file {};
     return stat(log_.c_str(), &file) == 0 ? file.st_ino : 0;
   }
   bool creates_log_in_child(uint64_t run_id) {
@@ -95,7 +96,9 @@ TEST_F(ApiTest, EventNamesAreChecked) {
   EXPECT_TRUE(fails_with(shmrec_event(longest.c_str()), ESRCH));
 }
 
-TEST_F(ApiTest, RecordingIdNeedsABuffer) { EXPECT_TRUE(fails_with(shmrec_recording_id(nullptr), EINVAL)); }
+TEST_F(ApiTest, RecordingIdNeedsABuffer) {
+  EXPECT_TRUE(fails_with(shmrec_recording_id(nullptr), EINVAL));
+}
 
 TEST_F(ApiTest, FileNameIsKeptAbsolute) {
   EXPECT_TRUE(in_child([&] {
@@ -108,7 +111,8 @@ TEST_F(ApiTest, FileNameIsKeptAbsolute) {
 TEST_F(ApiTest, FileNameMustBeGiven) {
   EXPECT_TRUE(fails_with(shmrec_shmem_log_filename_set(nullptr), EINVAL));
   EXPECT_TRUE(fails_with(shmrec_shmem_log_filename_set(""), EINVAL));
-  EXPECT_TRUE(fails_with(shmrec_shmem_log_filename_set(std::string(5000, 'x').c_str()), ENAMETOOLONG));
+  EXPECT_TRUE(
+      fails_with(shmrec_shmem_log_filename_set(std::string(5000, 'x').c_str()), ENAMETOOLONG));
   EXPECT_EQ(shmrec_shmem_log_filename_get(), nullptr);
 }
 

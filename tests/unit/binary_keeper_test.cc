@@ -43,7 +43,8 @@ uint64_t inode_of(const fs::path& path) {
   return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-// ---- Build-ids -----------------------------------------------------------------------------------
+// ---- Build-ids
+// -----------------------------------------------------------------------------------
 
 class ElfIdTest : public testing::Test {
  protected:
@@ -82,7 +83,8 @@ TEST_F(ElfIdTest, TruncatedAndDamagedFilesHaveNoneOrTheRightOne) {
   }
 }
 
-// ---- Keeping -------------------------------------------------------------------------------------
+// ---- Keeping
+// -------------------------------------------------------------------------------------
 
 class BinaryKeeperTest : public testing::Test {
  protected:
@@ -113,7 +115,8 @@ class BinaryKeeperTest : public testing::Test {
   }
 
   void add_journal(JournalType type, uint32_t process, const std::string& text, uint64_t inode) {
-    const auto units = static_cast<uint32_t>((sizeof(shmlog::JournalEntry) + text.size() + 63) / 64);
+    const auto units =
+        static_cast<uint32_t>((sizeof(shmlog::JournalEntry) + text.size() + 63) / 64);
     std::string bytes(units * shmlog::kJournalUnitBytes, '\0');
     shmlog::JournalEntry entry{};
     entry.magic = shmlog::kJournalMagic;
@@ -216,7 +219,8 @@ TEST_F(BinaryKeeperTest, FinishCopiesWhatIsMissing) {
 }
 
 TEST_F(BinaryKeeperTest, KeepsEqualFilesOnceAndOthersOfTheSameBuildIdApart) {
-  const fs::path one = copy_of_self("one"), two = copy_of_self("two"), other = copy_of_self("other");
+  const fs::path one = copy_of_self("one"), two = copy_of_self("two"),
+                 other = copy_of_self("other");
   std::ofstream(other, std::ios::app) << "stripped differently";
   for (int i = 0; i < 3; ++i)
     for (const fs::path& path : {one, two, other}) add_module(path);
@@ -227,7 +231,8 @@ TEST_F(BinaryKeeperTest, KeepsEqualFilesOnceAndOthersOfTheSameBuildIdApart) {
 }
 
 TEST_F(BinaryKeeperTest, KeepsNothingThatIsNoProgramOrNotTheOneThatWasMapped) {
-  const fs::path secret = root_ / "secret", fifo = root_ / "fifo", replaced = copy_of_self("replaced");
+  const fs::path secret = root_ / "secret", fifo = root_ / "fifo",
+                 replaced = copy_of_self("replaced");
   std::ofstream(secret) << "password";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   const fs::path paths[] = {secret, fifo, root_, "/dev/zero", "/nonesuch"};
@@ -339,10 +344,12 @@ TEST_F(BinaryKeeperTest, StaysBelowItsLimitAndSaysWhatIsMissing) {
 }
 
 TEST_F(BinaryKeeperTest, SurvivesALogOfNoise) {
-  std::string noise(header_.journal.count * 64ull < 65536 ? header_.journal.count * 64ull : 65536, '\0');
+  std::string noise(header_.journal.count * 64ull < 65536 ? header_.journal.count * 64ull : 65536,
+                    '\0');
   uint32_t state = 1;
   for (char& c : noise) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
-  for (size_t unit = 0; unit + 64 <= noise.size(); unit += 128) {  // every other one looks like an entry
+  for (size_t unit = 0; unit + 64 <= noise.size();
+       unit += 128) {  // every other one looks like an entry
     shmlog::JournalEntry entry{};
     entry.magic = shmlog::kJournalMagic;
     entry.units = static_cast<uint16_t>(state = state * 1664525 + 1013904223);

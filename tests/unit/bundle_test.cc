@@ -640,7 +640,8 @@ TEST_F(BundleBinariesTest, AreLeftOutByChoiceOrLimit) {
 class ForeignRunTest : public BundleTest {
  protected:
   ForeignRunTest() : run_(root_) {
-    spew(root_ / "secret", R"({"hostname":"top-secret-token"})" "\n");
+    spew(root_ / "secret", R"({"hostname":"top-secret-token"})"
+                           "\n");
     fs::create_directories(run_.path() / "binaries");
   }
 
@@ -753,8 +754,8 @@ TEST_F(ForeignRunTest, SizesHaveLimits) {
 // A tree of 262144 levels is copied and printed by as many stack frames.
 TEST_F(ForeignRunTest, NestingEndsNothing) {
   const size_t levels = 1 << 18;
-  spew(run_.path() / "run.json", "{\"container\":" + std::string(levels, '[') +
-                                     std::string(levels, ']') + "}");
+  spew(run_.path() / "run.json",
+       "{\"container\":" + std::string(levels, '[') + std::string(levels, ']') + "}");
   const fs::path path = make();
   EXPECT_EQ(items_about(document(path, "coverage.json"), "run.json").size(), 1u);
   EXPECT_TRUE(document(path, "manifest.json")["container"].is_null());
@@ -912,9 +913,8 @@ TEST_F(ForeignRunTest, HostileBinariesAreRefused) {
     EXPECT_TRUE(row.contains("missing")) << hostile.what << ": " << row.dump();
   }
   // A truncated ELF file with the right sum is one, though nobody will find much in it.
-  KeptBinary half = with([&](KeptBinary& k) {
-    k.bytes = self.size() / 2, k.file = k.sha256 = sum_of_half;
-  });
+  KeptBinary half =
+      with([&](KeptBinary& k) { k.bytes = self.size() / 2, k.file = k.sha256 = sum_of_half; });
   spew(folder() / sum_of_half, self.substr(0, self.size() / 2));
   fs::remove(folder() / "index.jsonl");
   write_index({half});
@@ -924,9 +924,9 @@ TEST_F(ForeignRunTest, HostileBinariesAreRefused) {
 TEST_F(ForeignRunTest, AnyIndexIsTolerated) {
   run_.add_module("/elsewhere/lib.so", 4711);
   const KeptBinary good = keep("/elsewhere/lib.so", 4711);
-  spew(folder() / "index.jsonl",
-       "\n[]\n{}\n{\"path\":7}\nnoise\n" + std::string(100000, '[') + "\n" + std::string(50, '\0') +
-           "\n" + to_line(good) + "{\"path\":\"cut");
+  spew(folder() / "index.jsonl", "\n[]\n{}\n{\"path\":7}\nnoise\n" + std::string(100000, '[') +
+                                     "\n" + std::string(50, '\0') + "\n" + to_line(good) +
+                                     "{\"path\":\"cut");
   EXPECT_TRUE(module(make(), "/elsewhere/lib.so").contains("file"));
   fs::remove(folder() / "index.jsonl");
   fs::create_symlink(root_ / "secret", folder() / "index.jsonl");

@@ -1,4 +1,6 @@
 // The collector and its control socket before a workload that means harm.
+#include "sidecar/collector.h"
+
 #include <fcntl.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
@@ -10,7 +12,6 @@
 
 #include "recording/shmlog_create.h"
 #include "recording/shmlog_format.h"
-#include "sidecar/collector.h"
 #include "sidecar/control.h"
 #include "tests/unit/http_fixture.h"
 
@@ -45,7 +46,8 @@ class ControlTest : public ::testing::Test {
   }
   static json ask(const UniqueFd& fd, const json& request) {
     const std::string line = request.dump() + "\n";
-    if (send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != ssize_t(line.size())) return json::object();
+    if (send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != ssize_t(line.size()))
+      return json::object();
     std::string reply;
     for (char c; recv(fd.get(), &c, 1, 0) == 1 && c != '\n';) reply += c;
     return json::parse(reply, nullptr, false);
@@ -61,7 +63,8 @@ class ControlTest : public ::testing::Test {
     return got == 0 || (got < 0 && errno == ECONNRESET);
   }
   bool takes(const std::string& trigger) const {
-    return ask(connect_to(), {{"type", "trigger"}, {"run", ""}, {"trigger", trigger}}).value("ok", false);
+    return ask(connect_to(), {{"type", "trigger"}, {"run", ""}, {"trigger", trigger}})
+        .value("ok", false);
   }
   bool serves_within(std::chrono::seconds limit) const {
     const auto end = std::chrono::steady_clock::now() + limit;
@@ -137,7 +140,8 @@ TEST_F(ControlTest, LinesWithoutEndAreCut) {
   const UniqueFd client = connect_to();
   const std::string piece(8192, 'x');
   size_t sent = 0;
-  for (ssize_t got; sent < (1 << 20) && (got = send(client.get(), piece.data(), piece.size(), MSG_NOSIGNAL)) > 0;)
+  for (ssize_t got; sent < (1 << 20) &&
+                    (got = send(client.get(), piece.data(), piece.size(), MSG_NOSIGNAL)) > 0;)
     sent += static_cast<size_t>(got);
   EXPECT_LT(sent, size_t{1} << 20);
 }
@@ -223,8 +227,8 @@ TEST_F(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
 
   std::ostringstream said;
   const auto before = spdlog::default_logger();
-  spdlog::set_default_logger(
-      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
   collect({}, [](Collector& collector) {
     for (int i = 0; i < 15; ++i) {  // each makes it look again
       collector.look();
@@ -236,7 +240,8 @@ TEST_F(CollectorTest, ARunThatCannotBeRemovedDoesNotFillTheLog) {
   EXPECT_EQ(count_of(said.str(), "not removed"), 1u) << said.str();
 }
 
-// Logs that nobody holds: one of a launcher that was killed at once, one of a launcher that had begun.
+// Logs that nobody holds: one of a launcher that was killed at once, one of a launcher that had
+// begun.
 TEST_F(CollectorTest, ARunThatNeverBeganMakesNoBundle) {
   for (const char* name : {"never-1", "begun-2"}) {
     fs::create_directories(spool_ / name);
@@ -269,7 +274,8 @@ TEST_F(CollectorTest, ProbesDoNotWaitForAnExpensiveSpool) {
     for (int i = 0; i < 20; ++i) {
       const auto asked = std::chrono::steady_clock::now();
       (void)collector.health();
-      longest = std::max<std::chrono::duration<double>>(longest, std::chrono::steady_clock::now() - asked);
+      longest = std::max<std::chrono::duration<double>>(longest,
+                                                        std::chrono::steady_clock::now() - asked);
       pause();
     }
   });

@@ -166,7 +166,8 @@ TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
   for (int i = 0; i < 6; i++) {
     wires.push_back(std::make_unique<Wire>(server_->address()));
     ASSERT_TRUE(wires.back()->connected());
-    wires.back()->send(i < 2 ? head("GET", kBigPath) : head("GET", "/v1/info", "Connection: close\r\n"));
+    wires.back()->send(i < 2 ? head("GET", kBigPath)
+                             : head("GET", "/v1/info", "Connection: close\r\n"));
     if (i < 2) {
       ASSERT_TRUE(eventually([&] { return metric("connections") == i + 1; }));
     }

@@ -489,7 +489,8 @@ TEST_F(HealthTest, HeldConnectionsDoNotDelayAProbe) {
   const std::string request = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
   std::string many;
   for (int i = 0; i < 99; i++) many += request;
-  const std::string kinds[] = {"", "GET /healthz HTTP/1.1\r\nHost:", many, std::string(20'000, 'x')};
+  const std::string kinds[] = {"", "GET /healthz HTTP/1.1\r\nHost:", many,
+                               std::string(20'000, 'x')};
   std::vector<std::unique_ptr<Wire>> held;
   for (int i = 0; i < 60; i++) {
     held.push_back(std::make_unique<Wire>(health_->address(), 4096));
@@ -506,8 +507,8 @@ TEST_F(HealthTest, HeldConnectionsDoNotDelayAProbe) {
 TEST_F(HealthTest, OnlyTroubleIsLogged) {
   std::ostringstream said;
   const auto before = spdlog::default_logger();
-  spdlog::set_default_logger(
-      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
   start_health();
   get("/healthz");
   get("/none");

@@ -1,5 +1,5 @@
-// The launcher's parts that need no second process: the filter's program run through an interpreter,
-// reading of foreign memory, checks of the agent's image, the report.
+// The launcher's parts that need no second process: the filter's program run through an
+// interpreter, reading of foreign memory, checks of the agent's image, the report.
 #include <elf.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -22,16 +22,21 @@
 namespace shmrec::launcher {
 namespace {
 
-// ---- Filter --------------------------------------------------------------------------------------
+// ---- Filter
+// --------------------------------------------------------------------------------------
 
 constexpr uint32_t kStuck = 0xDEAD;  // the interpreter met what seccomp's verifier refuses
 
 bool jump_taken(uint16_t operation, uint32_t a, uint32_t k) {
   switch (operation) {
-    case BPF_JEQ: return a == k;
-    case BPF_JGT: return a > k;
-    case BPF_JGE: return a >= k;
-    case BPF_JSET: return (a & k) != 0;
+    case BPF_JEQ:
+      return a == k;
+    case BPF_JGT:
+      return a > k;
+    case BPF_JGE:
+      return a >= k;
+    case BPF_JSET:
+      return (a & k) != 0;
   }
   return false;
 }
@@ -52,11 +57,15 @@ uint32_t interpret(const FilterProgram& program, const seccomp_data& data) {
         a &= instruction.k;
         break;
       case BPF_JMP:
-        if (operation == BPF_JA) pc += instruction.k;
-        else pc += jump_taken(operation, a, instruction.k) ? instruction.jt : instruction.jf;
+        if (operation == BPF_JA)
+          pc += instruction.k;
+        else
+          pc += jump_taken(operation, a, instruction.k) ? instruction.jt : instruction.jf;
         break;
-      case BPF_RET: return instruction.k;
-      default: return kStuck;
+      case BPF_RET:
+        return instruction.k;
+      default:
+        return kStuck;
     }
   }
   return kStuck;
@@ -69,7 +78,8 @@ class Filter : public ::testing::Test {
     ASSERT_TRUE(built.ok()) << built.error().message;
     program_ = *built;
   }
-  uint32_t ask(int syscall, std::vector<uint64_t> arguments = {}, uint32_t arch = AUDIT_ARCH_X86_64) {
+  uint32_t ask(int syscall, std::vector<uint64_t> arguments = {},
+               uint32_t arch = AUDIT_ARCH_X86_64) {
     seccomp_data data{};
     data.nr = syscall;
     data.arch = arch;
@@ -85,11 +95,18 @@ constexpr uint64_t kMinusOne = ~uint64_t{0};
 TEST_F(Filter, AsksAboutEveryExecButTheAgentsWayOut) {
   const uint64_t out = agent::kExecUnrecorded;
   // Each differs from the way out in one half, which a comparison of 32-bit halves may miss.
-  const uint64_t ordinary[] = {0, 1, kMinusOne, out & 0xFFFFFFFF, out & ~uint64_t{0xFFFFFFFF},
-                               out ^ 1, out ^ (uint64_t{1} << 63), out ^ (uint64_t{1} << 32)};
+  const uint64_t ordinary[] = {0,
+                               1,
+                               kMinusOne,
+                               out & 0xFFFFFFFF,
+                               out & ~uint64_t{0xFFFFFFFF},
+                               out ^ 1,
+                               out ^ (uint64_t{1} << 63),
+                               out ^ (uint64_t{1} << 32)};
   for (int number : {SYS_execve, SYS_execveat}) {
     for (uint64_t sixth : ordinary)
-      EXPECT_EQ(ask(number, {1, 2, 3, 4, 5, sixth}), SECCOMP_RET_USER_NOTIF) << number << " " << sixth;
+      EXPECT_EQ(ask(number, {1, 2, 3, 4, 5, sixth}), SECCOMP_RET_USER_NOTIF)
+          << number << " " << sixth;
     EXPECT_EQ(ask(number, {1, 2, 3, 4, 5, out}), SECCOMP_RET_ALLOW);
     EXPECT_EQ(ask(number, {out, out, out, out, out, 0}), SECCOMP_RET_USER_NOTIF);
   }
@@ -108,7 +125,8 @@ TEST_F(Filter, AsksAboutHelloAndNoOtherFcntl) {
 }
 
 TEST_F(Filter, RefusesIoUringAndUserfaultfdWithoutLookingAtArguments) {
-  for (std::vector<uint64_t> arguments : {std::vector<uint64_t>(6, 0), std::vector<uint64_t>(6, kMinusOne)}) {
+  for (std::vector<uint64_t> arguments :
+       {std::vector<uint64_t>(6, 0), std::vector<uint64_t>(6, kMinusOne)}) {
     EXPECT_EQ(ask(SYS_io_uring_setup, arguments), SECCOMP_RET_USER_NOTIF);
     EXPECT_EQ(ask(SYS_userfaultfd, arguments), SECCOMP_RET_USER_NOTIF);
     EXPECT_EQ(ask(SYS_io_uring_enter, arguments), SECCOMP_RET_ERRNO | ENOSYS);
@@ -117,11 +135,13 @@ TEST_F(Filter, RefusesIoUringAndUserfaultfdWithoutLookingAtArguments) {
 }
 
 TEST_F(Filter, AllowsEveryOtherSyscall) {
-  const int special[] = {SYS_execve, SYS_execveat, SYS_fcntl, SYS_io_uring_setup,
-                         SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd};
+  const int special[] = {SYS_execve,         SYS_execveat,       SYS_fcntl,
+                         SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
+                         SYS_userfaultfd};
   for (int number = 0; number < 1000; ++number) {
     if (std::find(std::begin(special), std::end(special), number) != std::end(special)) continue;
-    EXPECT_EQ(ask(number, std::vector<uint64_t>(6, agent::kExecUnrecorded)), SECCOMP_RET_ALLOW) << number;
+    EXPECT_EQ(ask(number, std::vector<uint64_t>(6, agent::kExecUnrecorded)), SECCOMP_RET_ALLOW)
+        << number;
   }
   EXPECT_EQ(ask(-1), SECCOMP_RET_ALLOW);
 }
@@ -134,7 +154,8 @@ TEST_F(Filter, AllowsEverythingOfForeignArchitectures) {
   EXPECT_EQ(ask(kX32 | 520 /* execve of x32 */), SECCOMP_RET_ALLOW);
 }
 
-// ---- First stack of a program --------------------------------------------------------------------
+// ---- First stack of a program
+// --------------------------------------------------------------------
 
 // A stack as the kernel makes it, at address kStack.
 class Stack {
@@ -164,9 +185,20 @@ class Stack {
 };
 
 std::vector<unsigned char> ordinary_stack() {
-  return Stack().word(2).string("cat").string("-n").word(0)
-      .string("HOME=/root").word(0)
-      .word(AT_PAGESZ).word(4096).word(AT_EXECFN).string("/bin/cat").word(AT_NULL).word(0).bytes();
+  return Stack()
+      .word(2)
+      .string("cat")
+      .string("-n")
+      .word(0)
+      .string("HOME=/root")
+      .word(0)
+      .word(AT_PAGESZ)
+      .word(4096)
+      .word(AT_EXECFN)
+      .string("/bin/cat")
+      .word(AT_NULL)
+      .word(0)
+      .bytes();
 }
 
 TEST(InitialStack, YieldsPathArgumentsAndEnvironment) {
@@ -187,14 +219,16 @@ TEST(InitialStack, CutAtAnyByteIsSaidToBeIncompleteOrWhole) {
 }
 
 TEST(InitialStack, PointersOutsideAreSkipped) {
-  const auto stack = Stack().word(2).word(8).word(kMinusOne).word(0).string("A=1").word(0).word(0).word(0).bytes();
+  const auto stack =
+      Stack().word(2).word(8).word(kMinusOne).word(0).string("A=1").word(0).word(0).word(0).bytes();
   const ExecInfo info = parse_initial_stack(stack, Stack::kStack);
   EXPECT_TRUE(info.arguments.empty());
   EXPECT_EQ(info.environment, std::vector<std::string>{"A=1"});
   EXPECT_FALSE(info.complete);
 }
 
-// ---- Image ---------------------------------------------------------------------------------------
+// ---- Image
+// ---------------------------------------------------------------------------------------
 
 agent::ImageHeader good_header() {
   agent::ImageHeader header{};
@@ -236,7 +270,8 @@ TEST(AgentImage, OpensOnlyWhatLiesInside) {
   EXPECT_FALSE(AgentImage::open({}).ok());
 }
 
-// ---- Report --------------------------------------------------------------------------------------
+// ---- Report
+// --------------------------------------------------------------------------------------
 
 TEST(Report, SaysWhatWasLostAndWhereTheBundleIs) {
   Summary summary;
@@ -257,7 +292,8 @@ TEST(Report, CutsALongListOfGaps) {
   EXPECT_NE(report_text({}, gaps, "").find("not recorded: 3 more"), std::string::npos);
 }
 
-// ---- OomCounter ----------------------------------------------------------------------------------
+// ---- OomCounter
+// ----------------------------------------------------------------------------------
 
 class Oom : public testing::Test {
  protected:

@@ -270,7 +270,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Mistaken{"segmets: []\n",
                  "p.yaml:3:1: unknown key 'segmets' in policy (did you mean 'segments'?); expected "
-                 "apiVersion, kind, segments, defaults, limits, collect, redaction, sidecar, failurePolicy, "
+                 "apiVersion, kind, segments, defaults, limits, collect, redaction, sidecar, "
+                 "failurePolicy, "
                  "onLauncherDeath or spoolDirectory; write segments"},
         Mistaken{"limits:\n  logSize: 64MiB\n  color: red\n",
                  "p.yaml:5:3: unknown key 'color' in limits; expected logSize, spoolSize or "
@@ -509,8 +510,7 @@ TEST(PolicyDuration, IsAWholeNumberWithAUnit) {
   for (const uint64_t ms : {0u, 1u, 999u, 1000u, 1500u, 59000u, 60000u, 600000u})
     EXPECT_EQ(parse_duration(format_duration(ms)), ms);
   EXPECT_EQ(format_duration(90000), "90s");
-  EXPECT_EQ(parsed("sidecar: {wait: 250ms, required: true}\n").sidecar,
-            (SidecarUse{250, true}));
+  EXPECT_EQ(parsed("sidecar: {wait: 250ms, required: true}\n").sidecar, (SidecarUse{250, true}));
 }
 
 // ---- Layers
@@ -602,8 +602,9 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
   EXPECT_EQ(failure({"SHMREC_SIDECAR_WAIT=11m"}),
             "environment variable SHMREC_SIDECAR_WAIT: '11m' is out of range; expected 0s to 10m; "
             "write a duration in between");
-  EXPECT_EQ(failure({"SHMREC_SIDECAR_REQUIRED=yes"}),
-            "environment variable SHMREC_SIDECAR_REQUIRED: 'yes'; expected true or false; set true");
+  EXPECT_EQ(
+      failure({"SHMREC_SIDECAR_REQUIRED=yes"}),
+      "environment variable SHMREC_SIDECAR_REQUIRED: 'yes'; expected true or false; set true");
   EXPECT_EQ(failure({"SHMREC_SPOOL=here"}).find("environment variable SHMREC_SPOOL: 'here'"), 0u);
   EXPECT_EQ(failure({"SHMREC_LOG_SIZE=5Gi"}),
             "environment variables SHMREC_LOG_SIZE and SHMREC_SPOOL_SIZE, over the policy: logSize "

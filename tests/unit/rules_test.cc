@@ -223,7 +223,8 @@ TEST(RuleEngine, AWorkloadThatFailsInEverNewWaysCannotFillTheStore) {
 }
 
 TEST(RuleEngine, CommandsThatDifferEachTimeLeavePlacesToOtherFailures) {
-  RuleEngine engine({rule("crashes", {.any_signal = true}), rule("failures", {.exit_nonzero = true})});
+  RuleEngine engine(
+      {rule("crashes", {.any_signal = true}), rule("failures", {.exit_nonzero = true})});
   size_t kept = 0;
   for (int i = 0; i < 100; ++i) {
     Event next = event(Type::kSignal, 11, i);

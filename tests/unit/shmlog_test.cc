@@ -534,7 +534,8 @@ TEST(Timeline, AParentTellsHowAKilledChildEnded) {
   timeline.note_exit({4711}, 0);
 }
 
-// Two containers that share a log, each with a process 137; and one that came later with that number.
+// Two containers that share a log, each with a process 137; and one that came later with that
+// number.
 TEST(Timeline, EqualNumbersOfTwoContainersAreNotMixedUp) {
   ProducerConsumer run;
   run.log.process(run.producer).pid = 137;

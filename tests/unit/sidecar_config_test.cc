@@ -1,4 +1,5 @@
-// The sidecar's configuration: what is documented is accepted, what is wrong is named with its place.
+// The sidecar's configuration: what is documented is accepted, what is wrong is named with its
+// place.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -28,7 +29,8 @@ std::string mistake(const std::string& rest) {
 TEST(SidecarConfig, TheDocumentedExampleIsAccepted) {
   const std::string document = text_of("docs/sidecar.md");
   const size_t begin = document.find("```yaml\n") + 8;
-  const Result<Config> config = parse_config(document.substr(begin, document.find("```", begin) - begin), "d");
+  const Result<Config> config =
+      parse_config(document.substr(begin, document.find("```", begin) - begin), "d");
   ASSERT_TRUE(config.ok()) << config.error().message;
   ASSERT_EQ(config->rules.size(), 3u);
   EXPECT_TRUE(config->rules[0].trigger.any_process);
@@ -59,15 +61,18 @@ TEST(SidecarConfig, ABundleHasALimitUnlessItIsTakenAway) {
 }
 
 TEST(SidecarConfig, SignalsAreNamesOrNumbers) {
-  const Result<Config> config = parsed("rules:\n- {name: a, trigger: {signal: [SIGSEGV, ABRT, 7]}}\n");
+  const Result<Config> config =
+      parsed("rules:\n- {name: a, trigger: {signal: [SIGSEGV, ABRT, 7]}}\n");
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->rules[0].trigger.signals, (std::vector<int>{11, 6, 7}));
 }
 
 TEST(SidecarConfig, MistakesAreNamedWithPlaceAndFix) {
-  EXPECT_EQ(mistake("retentoin: {}\n").substr(0, 60),
-            std::string("s.yaml:3:1: unknown key 'retentoin' in sidecar configuration, did you mean "
-                        "'retention'?").substr(0, 60));
+  EXPECT_EQ(
+      mistake("retentoin: {}\n").substr(0, 60),
+      std::string("s.yaml:3:1: unknown key 'retentoin' in sidecar configuration, did you mean "
+                  "'retention'?")
+          .substr(0, 60));
   EXPECT_NE(mistake("rules:\n- {name: a, trigger: {signal: [SIGNOTHING]}}\n").find("s.yaml:4:32: "),
             std::string::npos);
   EXPECT_NE(mistake("rules:\n- {name: a, trigger: {request: true}, egress: [nowhere]}\n")
@@ -82,7 +87,8 @@ TEST(SidecarConfig, MistakesAreNamedWithPlaceAndFix) {
 }
 
 TEST(SidecarConfig, TheEnvironmentOverrides) {
-  const char* const environment[] = {"SHMREC_SPOOL=/a", "SHMREC_LISTEN=none", "SHMREC_NO_AUTH=1", nullptr};
+  const char* const environment[] = {"SHMREC_SPOOL=/a", "SHMREC_LISTEN=none", "SHMREC_NO_AUTH=1",
+                                     nullptr};
   const Result<Config> config = load_config(std::nullopt, environment);
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->spool, "/a");

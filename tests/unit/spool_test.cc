@@ -445,7 +445,8 @@ TEST_F(SpoolTest, WantOfDescriptorsMakesNoRunLookLostOrWithoutMembers) {
 
 class FollowerTest : public SpoolTest {
  protected:
-  FollowerTest() : run_(make_run()), run_fd_(open(run_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
+  FollowerTest()
+      : run_(make_run()), run_fd_(open(run_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
 
   std::vector<RunFact> poll(bool over = false) {
     write_log(run_ / "run.shmlog", log_);
@@ -599,10 +600,12 @@ TEST_F(FollowerTest, EachLauncherTellsOfItsOwnProcesses) {
   fs::create_directories(member);
   write_file(member / "run.json", R"({"pidNamespace":2222})");
   poll();
-  write_file(member / "events.jsonl", "{\"type\":\"oom\",\"count\":1}\n"
-                                      "{\"type\":\"exit\",\"pid\":7,\"status\":9,\"tsc\":4000}\n");
+  write_file(member / "events.jsonl",
+             "{\"type\":\"oom\",\"count\":1}\n"
+             "{\"type\":\"exit\",\"pid\":7,\"status\":9,\"tsc\":4000}\n");
   const auto facts = poll();
-  ASSERT_EQ(types(facts), (std::vector<Type>{Type::kChildExit, Type::kProcessEnded, Type::kOutOfMemory}));
+  ASSERT_EQ(types(facts),
+            (std::vector<Type>{Type::kChildExit, Type::kProcessEnded, Type::kOutOfMemory}));
   for (const RunFact& fact : facts) EXPECT_EQ(fact.launcher, "other-2");
   EXPECT_EQ(process_state(process(1), false), "killed");
   EXPECT_EQ(process_state(process(0), false), "running") << "its number in another namespace";
@@ -617,8 +620,8 @@ TEST_F(FollowerTest, ExitThatALauncherSawIsNotOfWhoStartedLater) {
   const uint64_t between = log_.process(old).start_tsc;
   log_.add_process({.pid = 100});
   poll();
-  write_file(run_ / "events.jsonl", R"({"type":"exit","pid":100,"status":9,"tsc":)" +
-                                        std::to_string(between) + "}\n");
+  write_file(run_ / "events.jsonl",
+             R"({"type":"exit","pid":100,"status":9,"tsc":)" + std::to_string(between) + "}\n");
   EXPECT_EQ(poll().size(), 2u);
   EXPECT_EQ(process_state(process(0), false), "killed");
   EXPECT_EQ(process_state(process(1), false), "running");
@@ -630,8 +633,9 @@ TEST_F(FollowerTest, ProcessesBeyondTheRoomArePassedOver) {
   const auto facts = follower_.poll(run_fd_, false, 3);
   ASSERT_TRUE(facts.ok());
   EXPECT_EQ(follower_.log().processes().size(), 3u);
-  write_file(run_ / "events.jsonl", "{\"type\":\"exit\",\"pid\":102,\"status\":9}\n"
-                                    "{\"type\":\"exit\",\"pid\":104,\"status\":9}\n");
+  write_file(run_ / "events.jsonl",
+             "{\"type\":\"exit\",\"pid\":102,\"status\":9}\n"
+             "{\"type\":\"exit\",\"pid\":104,\"status\":9}\n");
   ASSERT_TRUE(follower_.poll(run_fd_, false, 3).ok());
   EXPECT_EQ(follower_.log().processes().size(), 3u);
   EXPECT_EQ(process_state(process(2), false), "killed");

@@ -455,7 +455,9 @@ TEST(Retention, RequestsWithoutEndPushOutFourFailuresAtMost) {
     ASSERT_EQ(bundles.back().sequence, i) << "who asked gets it";
   }
   EXPECT_EQ(bundles.size(), 50u);
-  EXPECT_EQ(std::count_if(bundles.begin(), bundles.end(), [](const auto& b) { return !b.failure.empty(); }), 46);
+  EXPECT_EQ(std::count_if(bundles.begin(), bundles.end(),
+                          [](const auto& b) { return !b.failure.empty(); }),
+            46);
 }
 
 TEST(Retention, KeptBundlesBeyondTheLimitAreSaidToBe) {

@@ -1,5 +1,5 @@
-// What is left of an access whose thread died in it: the agent's own code, on a log with one chunk and two
-// lanes, of which lane 1 is dead.
+// What is left of an access whose thread died in it: the agent's own code, on a log with one chunk
+// and two lanes, of which lane 1 is dead.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -86,11 +86,12 @@ class Stripes : public testing::Test {
     record->segment = kSegment;
     record->offset = access.offset;
     record->length = access.length;
-    record->commit = shmlog::commit_word(
-        shmlog::record_bytes(access.kind, access.offset, access.length), access.kind, RecordState::kBegun);
+    record->commit =
+        shmlog::commit_word(shmlog::record_bytes(access.kind, access.offset, access.length),
+                            access.kind, RecordState::kBegun);
     std::memcpy(record + 1, access.versions.data(), access.versions.size() * 8);
-    std::memcpy(reinterpret_cast<uint64_t*>(record + 1) + access.versions.size(), access.values.data(),
-                access.values.size());
+    std::memcpy(reinterpret_cast<uint64_t*>(record + 1) + access.versions.size(),
+                access.values.data(), access.values.size());
     lane_at(kDead).record = offsetof(Log, chunk);
     for (uint32_t line : held) hold(access.offset + line * 64);
   }

@@ -1,8 +1,8 @@
 // Atomic counters, a compare-and-swap list and a seqlock between processes and threads.
-#include "victim.h"
-
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "victim.h"
 
 enum { kProcesses = 3, kThreads = 2, kRounds = 150, kWriters = kProcesses * kThreads };
 
@@ -62,7 +62,8 @@ static void* work(void* unused) {
     atomic_fetch_add(&shared->byte, 3);
     atomic_fetch_add(&shared->half, 259);
     unsigned long max = atomic_load(&shared->max);
-    while (max < seat * 1000 + i && !atomic_compare_exchange_strong(&shared->max, &max, seat * 1000 + i)) {
+    while (max < seat * 1000 + i &&
+           !atomic_compare_exchange_strong(&shared->max, &max, seat * 1000 + i)) {
     }
     push(seat * kRounds + i);
     if (i % 16 == 0) write_sequence(i * 100 + seat);

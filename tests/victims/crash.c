@@ -4,12 +4,12 @@
 // usage: crash [cores | NAME]
 //   cores  with core dumps, if the system's hard limit allows them
 //   NAME   the program itself crashes that way
-#include "victim.h"
-
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+
+#include "victim.h"
 
 static volatile uint32_t* words;
 
@@ -27,7 +27,10 @@ static void null_from_shared(void* unused) {
 static void divide_by_shared(void* unused) {
   (void)unused;
   words[1] = 0;
-  __asm__ volatile("xorl %%edx, %%edx\n\tmovl $7, %%eax\n\tdivl (%%rsi)" : : "S"(&words[1]) : "eax", "edx", "cc");
+  __asm__ volatile("xorl %%edx, %%edx\n\tmovl $7, %%eax\n\tdivl (%%rsi)"
+                   :
+                   : "S"(&words[1])
+                   : "eax", "edx", "cc");
 }
 static void illegal(void* unused) {
   (void)unused;
@@ -67,7 +70,7 @@ static void misaligned(void* unused) {
 static void executes_data(void* unused) {
   (void)unused;
   words[8] = 0xC3C3C3C3;
-  ((void (*)(void))&words[8])();
+  ((void (*)(void)) & words[8])();
 }
 static void stack_overflow_like(void* unused) {
   (void)unused;
@@ -88,7 +91,6 @@ static void blocked_fault(void* unused) {
   words[11] = 11;  // the recorder's own faults must still work here
   *(volatile int*)8 = 1;
 }
-
 
 // The others, blocked and handled: the kernel kills all the same.
 static void handled(int signal) {

@@ -1,5 +1,5 @@
-// A daemon: double fork, setsid, changed directory, closed descriptors, reparented; the first process
-// waits for its answer in shared memory. Then a process group and its signals.
+// A daemon: double fork, setsid, changed directory, closed descriptors, reparented; the first
+// process waits for its answer in shared memory. Then a process group and its signals.
 #include "victim.h"
 
 struct Shared {

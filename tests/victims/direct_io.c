@@ -1,7 +1,7 @@
 // O_DIRECT reads and writes between a file and shared memory.
-#include "victim.h"
-
 #include <sys/uio.h>
+
+#include "victim.h"
 
 enum { kBytes = 8 * kPage };
 

@@ -1,7 +1,7 @@
 // Libraries that use shared memory, loaded, unloaded and replaced by others at the same addresses.
-#include "victim.h"
-
 #include <dlfcn.h>
+
+#include "victim.h"
 
 typedef int (*Work)(volatile uint32_t*);
 

@@ -1,11 +1,10 @@
-// What a new image inherits: the signal mask, ignored signals, pending signals; handlers are gone. Among
-// them the signals of faults, also through fork, posix_spawn with attributes, vfork, and an exec that
-// fails. A timer that is set before exec kills the new image.
-#include "victim.h"
-
+// What a new image inherits: the signal mask, ignored signals, pending signals; handlers are gone.
+// Among them the signals of faults, also through fork, posix_spawn with attributes, vfork, and an
+// exec that fails. A timer that is set before exec kills the new image.
 #include <spawn.h>
-
 #include <sys/time.h>
+
+#include "victim.h"
 
 static void print_state(const char* when) {
   sigset_t mask, pending;
@@ -28,9 +27,7 @@ static void print_state_of_child(void* when) { print_state(when); }
 
 static void handler(int signal) { (void)signal; }
 
-static void exec_plainly(void* role) {
-  execl("/proc/self/exe", "exec_mask", role, NULL);
-}
+static void exec_plainly(void* role) { execl("/proc/self/exe", "exec_mask", role, NULL); }
 
 static void exec_with_mask(void* role) {
   sigset_t mask;
@@ -44,8 +41,9 @@ static void exec_with_mask(void* role) {
   exec_plainly(role);
 }
 
-// Signals that come all the time, while an exec is being made: it never fails for that, and each handler
-// runs before it or not at all. A new image ignores SIGWINCH by default, and its timer is gone.
+// Signals that come all the time, while an exec is being made: it never fails for that, and each
+// handler runs before it or not at all. A new image ignores SIGWINCH by default, and its timer is
+// gone.
 static void exec_in_storm(void* flags) {
   struct sigaction action = {.sa_handler = handler, .sa_flags = (int)(long)flags};
   CHECK(sigaction(SIGWINCH, &action, NULL) == 0);
@@ -76,7 +74,8 @@ static void exec_with_faults_blocked(void* role) {
   sigset_t mask;
   fault_signals(&mask);
   CHECK(sigprocmask(SIG_BLOCK, &mask, NULL) == 0);
-  CHECK(raise(SIGSEGV) == 0 && kill(getpid(), SIGSYS) == 0 && raise(SIGABRT) == 0);  // not SIGTRAP: docs/run.md
+  CHECK(raise(SIGSEGV) == 0 && kill(getpid(), SIGSYS) == 0 &&
+        raise(SIGABRT) == 0);  // not SIGTRAP: docs/run.md
   // One that fails changes nothing.
   CHECK_ERRNO(execl("/no/such/program", "none", NULL), ENOENT);
   print_state("after a failed exec");

@@ -1,8 +1,8 @@
 // A program that execs itself several times, keeping its pid; each image maps the memory anew, with
 // and without an environment, from the main thread and from another thread.
-#include "victim.h"
-
 #include <pthread.h>
+
+#include "victim.h"
 
 enum { kImages = 5 };
 

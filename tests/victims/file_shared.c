@@ -1,8 +1,8 @@
 // A shared file mapping and the file itself, by read(2), write(2), msync and a second mapping at
 // another file offset.
-#include "victim.h"
-
 #include <sys/stat.h>
+
+#include "victim.h"
 
 enum { kBytes = 4 * kPage };
 

@@ -1,9 +1,9 @@
-// fork in a program whose threads use shared memory all the while; children use it too, exec, or fork
-// again from a thread of their own.
-#include "victim.h"
-
+// fork in a program whose threads use shared memory all the while; children use it too, exec, or
+// fork again from a thread of their own.
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "victim.h"
 
 struct Shared {
   atomic_long counters[8];

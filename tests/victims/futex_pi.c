@@ -1,9 +1,9 @@
 // Priority-inheritance futexes in shared memory: contended lock and unlock, trylock, owner's death,
 // pthread mutexes with the protocol.
-#include "victim.h"
-
 #include <linux/futex.h>
 #include <pthread.h>
+
+#include "victim.h"
 
 struct Shared {
   unsigned word;
@@ -27,7 +27,9 @@ static void lock(void) {
 
 static void unlock(void) {
   unsigned expected = syscall(SYS_gettid);
-  if (__atomic_compare_exchange_n(&shared->word, &expected, 0, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) return;
+  if (__atomic_compare_exchange_n(&shared->word, &expected, 0, 0, __ATOMIC_RELEASE,
+                                  __ATOMIC_RELAXED))
+    return;
   CHECK_EQ(futex(FUTEX_UNLOCK_PI, NULL), 0);
 }
 

@@ -1,9 +1,9 @@
 // Raw futexes between processes: wait, wake, bitset, requeue, wake_op, timeouts, private operations
 // on shared memory, waitv, errors.
-#include "victim.h"
-
 #include <linux/futex.h>
 #include <pthread.h>
+
+#include "victim.h"
 
 struct Shared {
   int word, other, started, woken, value;
@@ -11,7 +11,8 @@ struct Shared {
 
 static struct Shared* shared;
 
-static long futex(int* word, int operation, int value, const void* timeout, int* second, int value3) {
+static long futex(int* word, int operation, int value, const void* timeout, int* second,
+                  int value3) {
   return syscall(SYS_futex, word, operation, value, timeout, second, value3);
 }
 

@@ -1,13 +1,14 @@
 // Gathers and scatters whose elements lie in several shared mappings, in private memory, and where
-// they fault: each fault's address, and the mask and data at that moment, are printed; the handler then
-// makes the place good, and the instruction goes on. Also addresses that are none, faults that kill, the
-// trap flag, and signals at any moment. (What single forms do, with all their registers, is in insn_*.c.)
-#include "victim.h"
-
+// they fault: each fault's address, and the mask and data at that moment, are printed; the handler
+// then makes the place good, and the instruction goes on. Also addresses that are none, faults that
+// kill, the trap flag, and signals at any moment. (What single forms do, with all their registers,
+// is in insn_*.c.)
 #include <cpuid.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 // One page each, in this order. Word i of them holds kPattern + i.
 enum { kSharedA, kPrivate, kSharedB, kGuard, kForbidden, kBeyondEnd, kSharedC, kPages };
@@ -22,7 +23,8 @@ static void map_page(int page, int protection, int flags, int fd) {
 }
 
 static void fill(int page) {
-  for (int i = 0; i < kPage / 4; ++i) ((volatile uint32_t*)(memory + page * kPage))[i] = kPattern + page * (kPage / 4) + i;
+  for (int i = 0; i < kPage / 4; ++i)
+    ((volatile uint32_t*)(memory + page * kPage))[i] = kPattern + page * (kPage / 4) + i;
 }
 
 // The pages as they are before each test: three of them fault.
@@ -44,14 +46,19 @@ static void map_pages(void) {
 }
 
 static void make_good(int page) {
-  if (page == kBeyondEnd) CHECK(ftruncate(file, kPage) == 0);
-  else CHECK(mprotect(memory + page * kPage, kPage, PROT_READ | PROT_WRITE) == 0);
+  if (page == kBeyondEnd)
+    CHECK(ftruncate(file, kPage) == 0);
+  else
+    CHECK(mprotect(memory + page * kPage, kPage, PROT_READ | PROT_WRITE) == 0);
   fill(page);
 }
 
-// ---- Registers in a signal frame -----------------------------------------------------------------
+// ---- Registers in a signal frame
+// -----------------------------------------------------------------
 
-static unsigned char* xsave_area(void* context) { return (unsigned char*)((ucontext_t*)context)->uc_mcontext.fpregs; }
+static unsigned char* xsave_area(void* context) {
+  return (unsigned char*)((ucontext_t*)context)->uc_mcontext.fpregs;
+}
 
 // Where state component i lies in it; those whose bit is clear are in their initial state.
 static unsigned char* component(void* context, int i) {
@@ -71,7 +78,8 @@ static void read_part(void* to, void* context, int i, size_t offset, size_t byte
 static void print_words(const char* what, const uint32_t* words, int count) {
   char text[256];
   int length = 0;
-  for (int i = 0; i < count; ++i) length += snprintf(text + length, sizeof(text) - length, " %08x", words[i]);
+  for (int i = 0; i < count; ++i)
+    length += snprintf(text + length, sizeof(text) - length, " %08x", words[i]);
   say("  %s:%s\n", what, text);
 }
 
@@ -94,7 +102,8 @@ static void print_k3(void* context) {
   say("  k3: %016llx\n", (unsigned long long)mask);
 }
 
-// ---- Handlers --------------------------------------------------------------------------------------
+// ---- Handlers
+// --------------------------------------------------------------------------------------
 
 enum { kAvx2Gather, kAvx512Gather, kAvx512Scatter, kNoAddress } test;
 static int faults;
@@ -105,15 +114,18 @@ static void on_fault(int signal, siginfo_t* info, void* context) {
   long offset = (unsigned char*)info->si_addr - memory;
   if (test == kNoAddress) {
     // Nothing can be made good: the handler takes the element, qword 1, out of the mask.
-    say(" signal %d code %d at %p, trap %d\n", signal, info->si_code, info->si_addr, (int)registers[REG_TRAPNO]);
+    say(" signal %d code %d at %p, trap %d\n", signal, info->si_code, info->si_addr,
+        (int)registers[REG_TRAPNO]);
     print_ymm("mask", context, 4);
     memset(component(context, 1) + 4 * 16 + 8, 0, 8);
     return;
   }
-  say(" signal %d code %d at page %ld+%ld, write %d\n", signal, info->si_code, offset / kPage, offset % kPage,
-      (int)registers[REG_ERR] >> 1 & 1);
-  if (test == kAvx2Gather) print_ymm("mask", context, 4), print_ymm("data", context, 5);
-  else print_zmm31(context), print_k3(context);
+  say(" signal %d code %d at page %ld+%ld, write %d\n", signal, info->si_code, offset / kPage,
+      offset % kPage, (int)registers[REG_ERR] >> 1 & 1);
+  if (test == kAvx2Gather)
+    print_ymm("mask", context, 4), print_ymm("data", context, 5);
+  else
+    print_zmm31(context), print_k3(context);
   CHECK(offset >= 0 && offset < kPages * kPage);
   make_good(offset / kPage);
 }
@@ -123,13 +135,27 @@ static void handle(int signal, void (*handler)(int, siginfo_t*, void*)) {
   CHECK(sigaction(signal, &action, NULL) == 0);
 }
 
-// ---- Faults in the middle --------------------------------------------------------------------------
+// ---- Faults in the middle
+// --------------------------------------------------------------------------
 
-// Offsets: one element in each mapping, one across a border that two of them share, one of them twice.
-static const int32_t offsets[16] __attribute__((aligned(64))) = {
-    8,      kPrivate * kPage + 16, kSharedB * kPage + 32, kGuard * kPage + 4, kSharedC * kPage + 64,
-    kForbidden * kPage + 12, kBeyondEnd * kPage + 20, kPrivate * kPage - 2, 12, kSharedC * kPage - 3,
-    kSharedB * kPage + 40, kSharedB * kPage - 1, 100, 100, kPrivate * kPage + 80, kSharedC * kPage + 4092};
+// Offsets: one element in each mapping, one across a border that two of them share, one of them
+// twice.
+static const int32_t offsets[16] __attribute__((aligned(64))) = {8,
+                                                                 kPrivate* kPage + 16,
+                                                                 kSharedB* kPage + 32,
+                                                                 kGuard* kPage + 4,
+                                                                 kSharedC* kPage + 64,
+                                                                 kForbidden* kPage + 12,
+                                                                 kBeyondEnd* kPage + 20,
+                                                                 kPrivate* kPage - 2,
+                                                                 12,
+                                                                 kSharedC* kPage - 3,
+                                                                 kSharedB* kPage + 40,
+                                                                 kSharedB* kPage - 1,
+                                                                 100,
+                                                                 100,
+                                                                 kPrivate* kPage + 80,
+                                                                 kSharedC* kPage + 4092};
 
 static uint32_t word_at(int32_t offset) {
   uint32_t word;
@@ -138,8 +164,9 @@ static uint32_t word_at(int32_t offset) {
 }
 
 static void avx2_faults(void) {
-  static const uint32_t selected[8] __attribute__((aligned(32))) = {
-      0x80000000, 0xFFFFFFFF, 0x80000001, 0x90000000, 0x7FFFFFFF, 0xF0000000, 0x80000000, 0xC0000000};
+  static const uint32_t selected[8]
+      __attribute__((aligned(32))) = {0x80000000, 0xFFFFFFFF, 0x80000001, 0x90000000,
+                                      0x7FFFFFFF, 0xF0000000, 0x80000000, 0xC0000000};
   uint32_t data[8], mask[8];
   memset(data, 0xDD, sizeof(data));
   test = kAvx2Gather;
@@ -159,7 +186,8 @@ static void avx2_faults(void) {
   CHECK_EQ(faults, 3);
 }
 
-// An element at an address that is none: a general protection fault. The elements around it are done.
+// An element at an address that is none: a general protection fault. The elements around it are
+// done.
 static void avx2_no_address(void) {
   static const int64_t indices[4] __attribute__((aligned(32))) = {8, 1ll << 60, 2 * kPage + 16, 24};
   uint64_t data[4] = {1, 2, 3, 4}, all[4], expected[4];
@@ -237,12 +265,14 @@ static void avx512_death(void) {
   memset(data, 0xEE, sizeof(data));
   map_pages();
   const int status = wait_status(child(scatter_and_die, data));
-  say(" signal %d: %08x %08x %08x\n", WTERMSIG(status), word_at(offsets[0]), word_at(offsets[2]), word_at(offsets[4]));
+  say(" signal %d: %08x %08x %08x\n", WTERMSIG(status), word_at(offsets[0]), word_at(offsets[2]),
+      word_at(offsets[4]));
   CHECK_EQ(word_at(offsets[0]), 0xEEEEEEEE);
   CHECK_EQ(word_at(offsets[4]), kPattern + offsets[4] / 4);
 }
 
-// ---- The trap flag ---------------------------------------------------------------------------------
+// ---- The trap flag
+// ---------------------------------------------------------------------------------
 
 static volatile int steps;
 static uint64_t stepped[32];
@@ -263,7 +293,8 @@ static void step_over(void) {
   __asm__ volatile(
       "lea 1f(%%rip), %0\n\t"
       "vpcmpeqd %%xmm4, %%xmm4, %%xmm4\n\tvpxor %%xmm6, %%xmm6, %%xmm6\n\t"
-      "pushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n1:\tnop\n\tvpgatherdd %%xmm4, (%1,%%xmm6,1), %%xmm5\n\tnop\n\t"
+      "pushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n1:\tnop\n\tvpgatherdd %%xmm4, (%1,%%xmm6,1), "
+      "%%xmm5\n\tnop\n\t"
       "pushfq\n\tandq $~0x100, (%%rsp)\n\tpopfq\n\tnop"
       : "=&r"(start)
       : "r"(memory)
@@ -273,7 +304,8 @@ static void step_over(void) {
   say("\n");
 }
 
-// ---- Signals at any moment ---------------------------------------------------------------------------
+// ---- Signals at any moment
+// ---------------------------------------------------------------------------
 
 static volatile sig_atomic_t ticks;
 
@@ -311,14 +343,17 @@ static void among_signals(void) {
 
 static void run(const char* name, int can, void (*body)(void)) {
   say("%s\n", name);
-  if (can) body();
-  else say(" skipped: the processor lacks the instructions\n");
+  if (can)
+    body();
+  else
+    say(" skipped: the processor lacks the instructions\n");
 }
 
 int main(void) {
   __builtin_cpu_init();
   const int avx2 = __builtin_cpu_supports("avx2");
-  const int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+  const int avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
   memory = map_private(kPages * kPage);
   handle(SIGSEGV, on_fault);
   handle(SIGBUS, on_fault);

@@ -1,7 +1,7 @@
 // A mapping longer than its file: SIGBUS beyond the end, gone after ftruncate, back after a cut.
-#include "victim.h"
-
 #include <setjmp.h>
+
+#include "victim.h"
 
 static sigjmp_buf out;
 static volatile struct {

@@ -5,11 +5,11 @@
 //   edge   beside an inaccessible page: some instructions fault, and must fault alike
 //   seam   across the border of two different shared segments
 //   mixed  across the border of a shared and a private mapping, both ways round
-#include "victim.h"
+#include "insn.h"
 
 #include <ucontext.h>
 
-#include "insn.h"
+#include "victim.h"
 
 enum { kLow = 512, kWindow = 1024, kMaxVector = 64 };
 
@@ -34,7 +34,8 @@ struct Outcome {
 struct State insn_state;
 uint64_t insn_code, insn_stack, insn_level;
 // Empty x87 registers, default control words.
-const uint32_t insn_fxsave[128] __attribute__((aligned(16))) = {0x37F, 0, 0, 0, 0, 0, 0x1F80, 0xFFFF};
+const uint32_t insn_fxsave[128]
+    __attribute__((aligned(16))) = {0x37F, 0, 0, 0, 0, 0, 0x1F80, 0xFFFF};
 void insn_enter(void);
 void insn_leave(void);
 
@@ -42,8 +43,10 @@ void insn_leave(void);
 __asm__(
     ".pushsection .text\n"
     ".macro each_gpr op\n"
-    "  \\op rax 0\n \\op rbx 8\n \\op rcx 16\n \\op rdx 24\n \\op rsi 32\n \\op rdi 40\n \\op rbp 48\n"
-    "  \\op r8 56\n \\op r9 64\n \\op r10 72\n \\op r11 80\n \\op r12 88\n \\op r13 96\n \\op r14 104\n"
+    "  \\op rax 0\n \\op rbx 8\n \\op rcx 16\n \\op rdx 24\n \\op rsi 32\n \\op rdi 40\n \\op rbp "
+    "48\n"
+    "  \\op r8 56\n \\op r9 64\n \\op r10 72\n \\op r11 80\n \\op r12 88\n \\op r13 96\n \\op r14 "
+    "104\n"
     "  \\op r15 112\n"
     ".endm\n"
     ".macro load_gpr reg at\n  mov insn_state+\\at(%rip), %\\reg\n.endm\n"
@@ -143,7 +146,8 @@ static struct Place make_place(uint64_t address, enum PageKind first, enum PageK
 }
 
 // The part of base-512 .. base+512 that is accessible, as offsets into the window.
-static void accessible(const struct Place* place, const unsigned char* base, size_t* from, size_t* to) {
+static void accessible(const struct Place* place, const unsigned char* base, size_t* from,
+                       size_t* to) {
   const unsigned char* low = place->start + (place->kind[0] == kNone ? kPage : 0);
   const unsigned char* high = place->start + (place->kind[1] == kNone ? kPage : 2 * kPage);
   const unsigned char* start = base - kLow;
@@ -187,8 +191,10 @@ static void randomize(struct State* state, unsigned char* memory, uint64_t* rand
   state->mxcsr = 0x1F80;
   uint64_t* vectors = (uint64_t*)state->vector;
   for (unsigned i = 0; i < sizeof(state->vector) / 8; ++i) vectors[i] = next_random(random);
-  for (int i = 0; i < 16; ++i) ((int32_t*)state->vector[5])[i] = (int)(next_random(random) % 48) - 24;
-  for (int i = 0; i < 8; ++i) ((int64_t*)state->vector[6])[i] = (int)(next_random(random) % 48) - 24;
+  for (int i = 0; i < 16; ++i)
+    ((int32_t*)state->vector[5])[i] = (int)(next_random(random) % 48) - 24;
+  for (int i = 0; i < 8; ++i)
+    ((int64_t*)state->vector[6])[i] = (int)(next_random(random) % 48) - 24;
 }
 
 static void explain(const char* what, const void* expected, const void* actual, size_t bytes) {
@@ -202,8 +208,8 @@ static void explain(const char* what, const void* expected, const void* actual, 
   }
 }
 
-// Of several bytes that it may not touch, an instruction of many elements names any: the same page is
-// enough. Gathers and scatters work through their elements one by one.
+// Of several bytes that it may not touch, an instruction of many elements names any: the same page
+// is enough. Gathers and scatters work through their elements one by one.
 static void forget_byte(const struct InsnEntry* entry, struct Outcome* outcome) {
   static const char* const many[] = {"mask", "{%k", "fnsave", "fnstenv", "frstor", "fxsave"};
   if (strstr(entry->text, "gather") || strstr(entry->text, "scatter")) return;
@@ -242,10 +248,10 @@ static size_t pick_base(const struct Twins* twins, int i, uint64_t* random) {
   return kPage + 32 - next_random(random) % 300;
 }
 
-// Both twins live at the same address one after the other, so that registers compare as they are. It has
-// 32 bits, and is beyond the first GiB, in which the kernel puts the heap at random.
-static void run_all(const struct Twins* twins, const enum PageKind kinds[2], struct Outcome* outcomes,
-                    size_t* bases) {
+// Both twins live at the same address one after the other, so that registers compare as they are.
+// It has 32 bits, and is beyond the first GiB, in which the kernel puts the heap at random.
+static void run_all(const struct Twins* twins, const enum PageKind kinds[2],
+                    struct Outcome* outcomes, size_t* bases) {
   static struct State start;
   static unsigned char memory[kWindow] __attribute__((aligned(8)));
   uint64_t random = 0x5EED5EED5EED5EED;
@@ -273,7 +279,8 @@ static void compare(const struct Twins* twins) {
     failures += differs(entry, twins->mode, bases[i], &expected[i], &actual[i]);
     faults += expected[i].fault.signal != 0;
     checksum = mix(checksum, expected[i].fault.signal);
-    for (int j = 0; j < kWindow / 8; ++j) checksum = mix(checksum, ((uint64_t*)expected[i].memory)[j]);
+    for (int j = 0; j < kWindow / 8; ++j)
+      checksum = mix(checksum, ((uint64_t*)expected[i].memory)[j]);
   }
   runs += count;
   free(expected);
@@ -310,7 +317,7 @@ int main(int argc, char** argv) {
   compare_mode(mode);
   CHECK(runs > 0);
   say("%s: %llu instructions, %llu runs, %llu faults, checksum %016llx\n", mode,
-      (unsigned long long)(__stop_insn_table - __start_insn_table), (unsigned long long)runs, (unsigned long long)faults,
-      (unsigned long long)checksum);
+      (unsigned long long)(__stop_insn_table - __start_insn_table), (unsigned long long)runs,
+      (unsigned long long)faults, (unsigned long long)checksum);
   return failures != 0;
 }

@@ -5,8 +5,9 @@
 //
 // A victim lists its instructions with INSN at file level and links insn.c, which has main().
 // Registers on entry (addresses, relative to `base`; the rest is random):
-//   rsi, r13 = base   rdi = base+256   rbp = base+64   rbx = base+192   r12 = base+128   r14 = base+320
-//   r8 = -2000..2000  r9 = 0..7   k1, k2 random   zmm5 = 16 dwords -24..23   zmm6 = 8 qwords -24..23
+//   rsi, r13 = base   rdi = base+256   rbp = base+64   rbx = base+192   r12 = base+128   r14 =
+//   base+320 r8 = -2000..2000  r9 = 0..7   k1, k2 random   zmm5 = 16 dwords -24..23   zmm6 = 8
+//   qwords -24..23
 // Memory from base-512 to base+512 is random; accesses stay in it. Both windows lie below 4 GiB.
 #pragma once
 
@@ -17,9 +18,11 @@ struct InsnEntry {
   const char* text;
 };
 
-#define INSN(instructions)                                                     \
-  __asm__(".pushsection .text\n771: " instructions "\n ret\n.popsection\n"       \
-          ".pushsection .rodata\n772: .asciz \"" instructions "\"\n.popsection\n" \
+#define INSN(instructions)                                    \
+  __asm__(".pushsection .text\n771: " instructions            \
+          "\n ret\n.popsection\n"                             \
+          ".pushsection .rodata\n772: .asciz \"" instructions \
+          "\"\n.popsection\n"                                 \
           ".pushsection insn_table,\"aw\"\n.quad 771b, 772b\n.popsection\n")
 
 // What the processor must have for the victim's instructions; without it the victim prints the

@@ -4,11 +4,11 @@
 
 const enum InsnNeeds insn_needs = kNeedsBase;
 
-#define BASES(base)                    \
-  INSN("movl (%" #base "), %eax");      \
-  INSN("movb %al, 1(%" #base ")");      \
-  INSN("addl %ecx, -5(%" #base ")");    \
-  INSN("movq 300(%" #base "), %rdx");   \
+#define BASES(base)                         \
+  INSN("movl (%" #base "), %eax");          \
+  INSN("movb %al, 1(%" #base ")");          \
+  INSN("addl %ecx, -5(%" #base ")");        \
+  INSN("movq 300(%" #base "), %rdx");       \
   INSN("lock incl 0x88(%" #base ",%r9,4)"); \
   INSN("movw %ax, -130(%" #base ",%r9,8)")
 
@@ -46,13 +46,19 @@ INSN("movl (%esi), %eax");
 INSN("movl %ecx, 4(%esi,%r9d,4)");
 INSN("movq %rsi, %rax; btsq $40, %rax; movb (%eax), %cl; xorl %eax, %eax");
 INSN("leal -8(%rsi), %eax; movl 8(%eax), %ecx");
-INSN("leaq (%rsi,%r9), %rax; negq %rax; movq %rax, %rdx; movq %r9, %rcx; addq %rsi, %rcx; movb (%rcx), %al");
+INSN(
+    "leaq (%rsi,%r9), %rax; negq %rax; movq %rax, %rdx; movq %r9, %rcx; addq %rsi, %rcx; movb "
+    "(%rcx), %al");
 INSN("xchgq %rsp, %rbx; movl (%rsp), %eax; movl %ecx, 8(%rsp); xchgq %rsp, %rbx");
 INSN("xchgq %rsp, %rbx; movl -4(%rsp,%r9,4), %eax; xchgq %rsp, %rbx");
 INSN("rdfsbase %rax; negq %rax; movl %fs:(%rax,%rsi), %ecx; xorl %eax, %eax");
 INSN("rdfsbase %rax; negq %rax; addq %rsi, %rax; movl %ecx, %fs:4(%rax); xorl %eax, %eax");
-INSN("rdfsbase %rax; negq %rax; addq %rsi, %rax; lock addl %ecx, %fs:8(%rax); xorl %eax, %eax; cmpl %ecx, %ecx");
-INSN("rdfsbase %rax; negq %rax; leaq (%rax,%rsi), %rdx; movups %fs:(%rdx), %xmm0; xorl %eax, %eax; xorl %edx, %edx");
+INSN(
+    "rdfsbase %rax; negq %rax; addq %rsi, %rax; lock addl %ecx, %fs:8(%rax); xorl %eax, %eax; cmpl "
+    "%ecx, %ecx");
+INSN(
+    "rdfsbase %rax; negq %rax; leaq (%rax,%rsi), %rdx; movups %fs:(%rdx), %xmm0; xorl %eax, %eax; "
+    "xorl %edx, %edx");
 INSN("nopl (%rsi); nopw 4096(%rsi,%rsi); movl (%rsi), %eax");
 // The border of the two pages is at 0x10001000.
 INSN("movabsl 0x10001000, %eax");

@@ -48,9 +48,9 @@ INSN("vpxor %ymm0, %ymm0, %ymm0; vmaskmovps %ymm1, %ymm0, (%rsi)");
 INSN("vpxor %ymm0, %ymm0, %ymm0; vpmaskmovd (%rsi), %ymm0, %ymm1");
 
 // Gathers: every form, masks of random top bits. xmm5 and ymm6 hold indices of both signs.
-#define GATHER(name, mask, index, data)                            \
-  INSN(name " " mask ", (%rsi," index ",4), " data);               \
-  INSN(name " " mask ", -37(%rdi," index ",2), " data);            \
+#define GATHER(name, mask, index, data)                 \
+  INSN(name " " mask ", (%rsi," index ",4), " data);    \
+  INSN(name " " mask ", -37(%rdi," index ",2), " data); \
   INSN("vpcmpeqd %ymm0, %ymm0, %ymm0; " name " " mask ", (%rsi," index ",8), " data)
 GATHER("vpgatherdd", "%xmm0", "%xmm5", "%xmm1");
 GATHER("vpgatherdd", "%ymm0", "%ymm5", "%ymm1");
@@ -74,10 +74,13 @@ INSN("vmovdqa %ymm5, %ymm15; vpgatherdd %ymm0, (%rsi,%ymm15,4), %ymm1");
 INSN("vmovdqa %ymm0, %ymm13; vpgatherdd %ymm13, (%r12,%ymm5,4), %ymm1; vmovdqa %ymm13, %ymm0");
 INSN("vmovdqa %ymm1, %ymm9; vpgatherqq %ymm0, (%r13,%ymm6,4), %ymm9; vmovdqa %ymm9, %ymm1");
 // Addresses: no base; 32 bits, with what does not belong to it above; fs; registers that are sums.
-INSN("vmovd %esi, %xmm2; vpbroadcastd %xmm2, %ymm2; vpaddd %ymm2, %ymm5, %ymm2; vpgatherdd %ymm0, 8(,%ymm2,1), %ymm1");
+INSN(
+    "vmovd %esi, %xmm2; vpbroadcastd %xmm2, %ymm2; vpaddd %ymm2, %ymm5, %ymm2; vpgatherdd %ymm0, "
+    "8(,%ymm2,1), %ymm1");
 INSN("btsq $40, %rsi; vpgatherdd %ymm0, (%esi,%ymm5,4), %ymm1; btrq $40, %rsi");
 INSN("btsq $63, %rsi; vpgatherqq %ymm0, 9(%esi,%ymm6,8), %ymm1; btrq $63, %rsi");
-INSN("rdfsbase %rax; subq %rax, %rsi; vpgatherdd %ymm0, %fs:(%rsi,%ymm5,4), %ymm1; addq %rax, %rsi");
+INSN(
+    "rdfsbase %rax; subq %rax, %rsi; vpgatherdd %ymm0, %fs:(%rsi,%ymm5,4), %ymm1; addq %rax, %rsi");
 INSN("xchgq %rsp, %rsi; vpgatherqd %xmm0, (%rsp,%ymm6,4), %xmm1; xchgq %rsp, %rsi");
 // The mask's register class in its initial state but for the low half.
 INSN("vzeroall; vpcmpeqd %xmm0, %xmm0, %xmm0; vpgatherdd %xmm0, (%rsi,%xmm5,1), %xmm1");

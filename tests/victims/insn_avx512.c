@@ -44,17 +44,18 @@ INSN("vpcompressw %ymm0, (%rsi){%k1}");
 INSN("vpexpandb (%rsi), %zmm0{%k1}{z}");
 INSN("vpexpandw (%rsi), %zmm0{%k2}");
 
-// Gathers and scatters: every form, with random masks, with displacements that are scaled (64, -128) and
-// ones that are not. Of 16 random places of 48 some are equal, with scale 1 and 2 many overlap.
-#define GATHER(name, index, data)                                   \
-  INSN(name " (%rsi," index ",4), " data "{%k1}");                  \
-  INSN(name " 64(%rsi," index ",2), " data "{%k2}");                \
-  INSN(name " -37(%rdi," index ",1), " data "{%k1}");               \
+// Gathers and scatters: every form, with random masks, with displacements that are scaled (64,
+// -128) and ones that are not. Of 16 random places of 48 some are equal, with scale 1 and 2 many
+// overlap.
+#define GATHER(name, index, data)                     \
+  INSN(name " (%rsi," index ",4), " data "{%k1}");    \
+  INSN(name " 64(%rsi," index ",2), " data "{%k2}");  \
+  INSN(name " -37(%rdi," index ",1), " data "{%k1}"); \
   INSN("kxnorq %k1, %k1, %k1; " name " -128(%rdi," index ",8), " data "{%k1}")
-#define SCATTER(name, index, data)                                  \
-  INSN(name " " data ", (%rsi," index ",4){%k1}");                  \
-  INSN(name " " data ", 64(%rsi," index ",2){%k2}");                \
-  INSN(name " " data ", -37(%rdi," index ",1){%k1}");               \
+#define SCATTER(name, index, data)                    \
+  INSN(name " " data ", (%rsi," index ",4){%k1}");    \
+  INSN(name " " data ", 64(%rsi," index ",2){%k2}");  \
+  INSN(name " " data ", -37(%rdi," index ",1){%k1}"); \
   INSN("kxnorq %k1, %k1, %k1; " name " " data ", -128(%rdi," index ",8){%k1}")
 GATHER("vpgatherdd", "%xmm5", "%xmm0");
 GATHER("vpgatherdd", "%ymm5", "%ymm0");
@@ -113,10 +114,16 @@ INSN("vpxord %zmm5, %zmm5, %zmm5; vpscatterdq %zmm0, 3(%rsi,%ymm5,4){%k2}");
 INSN("vmovdqa64 %zmm5, %zmm21; vpgatherdd (%rsi,%zmm21,4), %zmm0{%k1}");
 INSN("vmovdqa64 %zmm0, %zmm31; vpgatherdd (%rsi,%zmm5,4), %zmm31{%k1}; vmovdqa64 %zmm31, %zmm0");
 INSN("vmovdqa64 %ymm0, %ymm16; vpgatherdd (%rsi,%ymm5,4), %ymm16{%k1}; vmovdqa64 %zmm16, %zmm0");
-INSN("vmovdqa64 %zmm6, %zmm8; vmovdqa64 %zmm0, %zmm15; vpgatherqq (%rsi,%zmm8,4), %zmm15{%k1}; vmovdqa64 %zmm15, %zmm0");
-INSN("vmovdqa64 %zmm6, %zmm24; vmovdqa64 %zmm0, %zmm26; kmovq %k1, %k7; vgatherqpd (%r12,%zmm24,4), %zmm26{%k7}; kmovq %k7, %k1; vmovdqa64 %zmm26, %zmm0");
+INSN(
+    "vmovdqa64 %zmm6, %zmm8; vmovdqa64 %zmm0, %zmm15; vpgatherqq (%rsi,%zmm8,4), %zmm15{%k1}; "
+    "vmovdqa64 %zmm15, %zmm0");
+INSN(
+    "vmovdqa64 %zmm6, %zmm24; vmovdqa64 %zmm0, %zmm26; kmovq %k1, %k7; vgatherqpd (%r12,%zmm24,4), "
+    "%zmm26{%k7}; kmovq %k7, %k1; vmovdqa64 %zmm26, %zmm0");
 INSN("vmovdqa64 %zmm5, %zmm28; vmovdqa64 %zmm0, %zmm19; vpscatterdd %zmm19, (%rsi,%zmm28,4){%k1}");
-INSN("vmovdqa64 %ymm6, %ymm30; vmovdqa64 %ymm0, %ymm17; kmovq %k2, %k5; vpscatterqq %ymm17, (%r13,%ymm30,4){%k5}; kmovq %k5, %k2");
+INSN(
+    "vmovdqa64 %ymm6, %ymm30; vmovdqa64 %ymm0, %ymm17; kmovq %k2, %k5; vpscatterqq %ymm17, "
+    "(%r13,%ymm30,4){%k5}; kmovq %k5, %k2");
 // Addresses: no base; 32 bits; fs.
 INSN("vpbroadcastd %esi, %zmm2; vpaddd %zmm2, %zmm5, %zmm2; vpscatterdd %zmm0, 8(,%zmm2,1){%k1}");
 INSN("btsq $40, %rsi; vpscatterdd %zmm0, (%esi,%zmm5,4){%k1}; btrq $40, %rsi");

@@ -1,4 +1,5 @@
-// Moves of all widths, extending and byte-swapping moves, absolute addresses, string-free loads and stores.
+// Moves of all widths, extending and byte-swapping moves, absolute addresses, string-free loads and
+// stores.
 #include "insn.h"
 
 const enum InsnNeeds insn_needs = kNeedsBase;

@@ -22,13 +22,16 @@ INSN("fninit; fildl (%rsi); fiadds 8(%rsi); fsts (%rdi); fstpt 16(%rdi)");
 INSN("fninit; fildl (%rsi); ficoml 8(%rsi); fnstsw %ax; fstpl (%rdi)");
 INSN("fninit; flds (%rsi); fcomps 8(%rsi); fnstsw (%rdi)");
 INSN("fninit; flds (%rsi); fldl (%rdi); fcomip %st(1), %st; fstpl 8(%rsi)");
-INSN("fninit; fnstcw (%rsi); orw $0xc00, (%rsi); fldcw (%rsi); fildl 4(%rsi); flds 8(%rsi); fistpl 12(%rsi); fninit");
+INSN(
+    "fninit; fnstcw (%rsi); orw $0xc00, (%rsi); fldcw (%rsi); fildl 4(%rsi); flds 8(%rsi); fistpl "
+    "12(%rsi); fninit");
 INSN("fninit; fld1; fldpi; fldl2e; fnsave (%rsi)");
 INSN("fninit; fld1; fldpi; fnstenv (%rsi); fninit");
 INSN("fninit; fld1; fldl2e; fnsave (%rsi); frstor (%rsi); fstpt 128(%rsi); fninit");
 INSN("andq $-16, %rsi; fninit; fldpi; movups %xmm0, %xmm1; fxsave (%rsi); fninit");
-INSN("subq $256, %rsi; andq $-16, %rsi; fninit; fldpi; fxsave64 (%rsi); fninit; xorps %xmm0, %xmm0; "
-     "fxrstor64 (%rsi); fstpt 600(%rsi)");
+INSN(
+    "subq $256, %rsi; andq $-16, %rsi; fninit; fldpi; fxsave64 (%rsi); fninit; xorps %xmm0, %xmm0; "
+    "fxrstor64 (%rsi); fstpt 600(%rsi)");
 INSN("stmxcsr (%rsi); orl $0x6000, (%rsi); ldmxcsr (%rsi)");
 INSN("movl $0xffffffff, (%rsi); ldmxcsr (%rsi)");
 INSN("emms; movq (%rsi), %mm0; paddd 8(%rsi), %mm0; movq %mm0, 17(%rsi); emms");

@@ -10,14 +10,14 @@ struct Template {
 };
 // rdi = memory, rsi = value
 static const struct Template kTemplates[] = {
-    {"\x48\x8b\x07\xc3", 4},              // mov rax,[rdi]; ret
-    {"\x48\x89\x37\x48\x89\xf0\xc3", 7},  // mov [rdi],rsi; mov rax,rsi; ret
-    {"\x48\x01\x37\x31\xc0\xc3", 6},      // add [rdi],rsi; xor eax,eax; ret
-    {"\x8b\x47\x04\xc3", 4},              // mov eax,[rdi+4]; ret
+    {"\x48\x8b\x07\xc3", 4},                      // mov rax,[rdi]; ret
+    {"\x48\x89\x37\x48\x89\xf0\xc3", 7},          // mov [rdi],rsi; mov rax,rsi; ret
+    {"\x48\x01\x37\x31\xc0\xc3", 6},              // add [rdi],rsi; xor eax,eax; ret
+    {"\x8b\x47\x04\xc3", 4},                      // mov eax,[rdi+4]; ret
     {"\xf0\x48\x0f\xc1\x37\x48\x89\xf0\xc3", 9},  // lock xadd [rdi],rsi; mov rax,rsi; ret
-    {"\x0f\xb6\x07\xc3", 4},              // movzx eax,byte [rdi]; ret
-    {"\x48\x33\x37\x48\x89\xf0\xc3", 7},  // xor rsi,[rdi]; mov rax,rsi; ret
-    {"\x66\x89\x77\x02\x31\xc0\xc3", 7},  // mov [rdi+2],si; xor eax,eax; ret
+    {"\x0f\xb6\x07\xc3", 4},                      // movzx eax,byte [rdi]; ret
+    {"\x48\x33\x37\x48\x89\xf0\xc3", 7},          // xor rsi,[rdi]; mov rax,rsi; ret
+    {"\x66\x89\x77\x02\x31\xc0\xc3", 7},          // mov [rdi+2],si; xor eax,eax; ret
 };
 enum { kTemplateCount = sizeof(kTemplates) / sizeof(kTemplates[0]) };
 
@@ -33,7 +33,8 @@ static uint64_t run_all(char* code, char* writable, volatile uint64_t* memory, i
 }
 
 static char* map_code(void* at) {
-  char* code = mmap(at, kPage, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
+  char* code = mmap(at, kPage, PROT_READ | PROT_WRITE | PROT_EXEC,
+                    MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
   CHECK(code != MAP_FAILED);
   return code;
 }

@@ -1,16 +1,17 @@
 // System calls whose buffers run out of a shared mapping: how much is done, and EFAULT.
-#include "victim.h"
-
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "victim.h"
+
 static char* page;  // one shared page, nothing behind it
 
 static void check_transfer(long expected, const char* what, long actual) {
   if (actual < 0) actual = -errno;
-  if (actual != expected) fail(__FILE__, __LINE__, "%s gave %ld, expected %ld", what, actual, expected);
+  if (actual != expected)
+    fail(__FILE__, __LINE__, "%s gave %ld, expected %ld", what, actual, expected);
   say("%s %ld\n", what, actual);
 }
 #define TRANSFER(expected, call) (errno = 0, check_transfer(expected, #call, call))

@@ -1,12 +1,12 @@
 // read and write in all their forms, with buffers and vectors in shared memory, on files, pipes,
 // sockets and devices.
-#include "victim.h"
-
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+
+#include "victim.h"
 
 struct Shared {
   char in[3 * kPage], out[3 * kPage];

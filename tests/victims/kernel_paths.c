@@ -1,10 +1,10 @@
 // Paths, argument and environment vectors in shared memory: open, rename, execve and the rest.
-#include "victim.h"
-
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+
+#include "victim.h"
 
 struct Shared {
   char a[256], b[256], c[256], text[512];

@@ -1,9 +1,10 @@
-// sendmsg, recvmsg, sendmmsg, recvmmsg, names and control data, with every structure in shared memory.
-#include "victim.h"
-
+// sendmsg, recvmsg, sendmmsg, recvmmsg, names and control data, with every structure in shared
+// memory.
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include "victim.h"
 
 struct Shared {
   struct msghdr message;
@@ -50,7 +51,8 @@ static void send_with_control(int from) {
   memset(&s->message, 0, sizeof(s->message));
   for (int i = 0; i < 3; ++i) s->vectors[i] = (struct iovec){s->data + i * 100, 50};
   strcpy(s->name.sun_path, "receiver");
-  s->message = (struct msghdr){&s->name, sizeof(s->name), s->vectors, 3, s->control, CMSG_SPACE(sizeof(int)), 0};
+  s->message = (struct msghdr){&s->name,   sizeof(s->name),         s->vectors, 3,
+                               s->control, CMSG_SPACE(sizeof(int)), 0};
   struct cmsghdr* header = CMSG_FIRSTHDR(&s->message);
   *header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
   memcpy(CMSG_DATA(header), &pipes[1], sizeof(int));
@@ -64,7 +66,8 @@ static void receive_with_control(int to) {
   memset(s->received, 0, sizeof(s->received));
   s->vectors[4] = (struct iovec){s->received, 70};
   s->vectors[5] = (struct iovec){s->received + 200, 500};
-  s->message = (struct msghdr){&s->peer, sizeof(s->peer), &s->vectors[4], 2, s->control, sizeof(s->control), 0};
+  s->message = (struct msghdr){
+      &s->peer, sizeof(s->peer), &s->vectors[4], 2, s->control, sizeof(s->control), 0};
   CHECK_EQ(recvmsg(to, &s->message, 0), 150);
   CHECK(strcmp(s->peer.sun_path, "sender") == 0);
   CHECK(memcmp(s->received, s->data, 50) == 0);
@@ -72,7 +75,8 @@ static void receive_with_control(int to) {
   CHECK(memcmp(s->received + 200, s->data + 120, 30) == 0);
   CHECK(memcmp(s->received + 230, s->data + 200, 50) == 0);
   int fd = -1, credentials = 0;
-  for (struct cmsghdr* header = CMSG_FIRSTHDR(&s->message); header; header = CMSG_NXTHDR(&s->message, header)) {
+  for (struct cmsghdr* header = CMSG_FIRSTHDR(&s->message); header;
+       header = CMSG_NXTHDR(&s->message, header)) {
     if (header->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(header), sizeof(int));
     if (header->cmsg_type == SCM_CREDENTIALS) {
       memcpy(&s->credentials, CMSG_DATA(header), sizeof(s->credentials));
@@ -91,7 +95,8 @@ static void many(int from, int to) {
   memset(s->messages, 0, sizeof(s->messages));
   for (int i = 0; i < 3; ++i) {
     s->vectors[i] = (struct iovec){s->data + i * 64, 10 + i};
-    s->messages[i].msg_hdr = (struct msghdr){&s->name, sizeof(s->name), &s->vectors[i], 1, NULL, 0, 0};
+    s->messages[i].msg_hdr =
+        (struct msghdr){&s->name, sizeof(s->name), &s->vectors[i], 1, NULL, 0, 0};
   }
   CHECK_EQ(sendmmsg(from, s->messages, 3, 0), 3);
   for (int i = 0; i < 3; ++i) CHECK_EQ(s->messages[i].msg_len, 10 + i);
@@ -121,7 +126,8 @@ static void streams(void) {
   int listener = socket(AF_UNIX, SOCK_STREAM, 0);
   s->name.sun_family = AF_UNIX;
   strcpy(s->name.sun_path, "stream");
-  CHECK(bind(listener, (struct sockaddr*)&s->name, sizeof(s->name)) == 0 && listen(listener, 4) == 0);
+  CHECK(bind(listener, (struct sockaddr*)&s->name, sizeof(s->name)) == 0 &&
+        listen(listener, 4) == 0);
   int client = socket(AF_UNIX, SOCK_STREAM, 0);
   CHECK(connect(client, (struct sockaddr*)&s->name, sizeof(s->name)) == 0);
   s->length = sizeof(s->peer);

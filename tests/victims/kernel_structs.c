@@ -1,6 +1,5 @@
-// System calls whose structures lie in shared memory: files, times, limits, events, children, signals.
-#include "victim.h"
-
+// System calls whose structures lie in shared memory: files, times, limits, events, children,
+// signals.
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -15,6 +14,8 @@
 #include <sys/timerfd.h>
 #include <sys/times.h>
 #include <sys/utsname.h>
+
+#include "victim.h"
 
 struct Shared {
   char path[4096], target[4096];

@@ -10,8 +10,8 @@ static void check_same(const char* what, int size, int to, int from) {
   if (memcmp(shared, model, kBytes) == 0) return;
   for (int i = 0; i < kBytes; ++i)
     if (shared[i] != model[i])
-      fail(__FILE__, __LINE__, "%s of %d bytes, offsets %d and %d: byte %d is %d, expected %d", what, size,
-           to, from, i, shared[i], model[i]);
+      fail(__FILE__, __LINE__, "%s of %d bytes, offsets %d and %d: byte %d is %d, expected %d",
+           what, size, to, from, i, shared[i], model[i]);
 }
 
 static int offset_below(int limit) { return next_random(&random_state) % limit; }
@@ -25,9 +25,10 @@ int main(void) {
   for (int i = 0; i < kBytes; ++i) model[i] = outside[i] = next_random(&random_state) | 1;
   memcpy(shared, model, kBytes);
   check_same("memcpy", kBytes, 0, 0);
-  static const int sizes[] = {0,  1,  2,  3,   4,   5,   7,   8,   9,   12,  15,   16,   17,   24,  31,
-                              32, 33, 47, 48,  63,  64,  65,  95,  96,  127, 128,  129,  160,  192, 255,
-                              256, 257, 384, 511, 512, 700, 1000, 1024, 1500, 2047, 2048, 3000, 4096, 5000};
+  static const int sizes[] = {0,   1,   2,   3,    4,    5,    7,    8,    9,    12,   15,
+                              16,  17,  24,  31,   32,   33,   47,   48,   63,   64,   65,
+                              95,  96,  127, 128,  129,  160,  192,  255,  256,  257,  384,
+                              511, 512, 700, 1000, 1024, 1500, 2047, 2048, 3000, 4096, 5000};
   for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); ++i) {
     int size = sizes[i];
     int to = offset_below(kBytes - size), from = offset_below(kBytes - size);

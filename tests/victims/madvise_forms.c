@@ -1,7 +1,7 @@
 // Advice on shared memory, residence, locking.
-#include "victim.h"
-
 #include <setjmp.h>
+
+#include "victim.h"
 
 static sigjmp_buf out;
 static void on_fault(int signal) {

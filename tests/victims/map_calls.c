@@ -1,10 +1,10 @@
 // Calls about ranges of shared memory: mincore, msync, mlock, munlock, mlock2, mlockall, madvise,
-// process_madvise, remap_file_pages; ranges with holes, beyond the end, unaligned, of several mappings;
-// their results in shared memory.
-#include "victim.h"
-
+// process_madvise, remap_file_pages; ranges with holes, beyond the end, unaligned, of several
+// mappings; their results in shared memory.
 #include <sys/stat.h>
 #include <sys/uio.h>
+
+#include "victim.h"
 
 enum { kPages = 16 };
 

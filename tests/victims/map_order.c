@@ -13,7 +13,8 @@ static struct Shared* before;
 
 static void other(void* unused) {
   (void)unused;
-  struct Shared* after = mmap((void*)0x330000000000, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  struct Shared* after =
+      mmap((void*)0x330000000000, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   CHECK(after != MAP_FAILED);
   await_value(&before->turn, 1);
   for (int i = 0; i < 64; ++i) after->values[i] = before->values[i] * 2;

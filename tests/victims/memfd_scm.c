@@ -1,7 +1,7 @@
 // A memfd that another process receives over SCM_RIGHTS and maps elsewhere.
-#include "victim.h"
-
 #include <sys/socket.h>
+
+#include "victim.h"
 
 enum { kBytes = 2 * kPage };
 
@@ -9,7 +9,9 @@ static void send_fd(int socket, int fd) {
   char byte = 'f';
   struct iovec vector = {&byte, 1};
   char control[CMSG_SPACE(sizeof(int))] = {0};
-  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
+  struct msghdr message = {.msg_iov = &vector,
+                           .msg_iovlen = 1,
+                           .msg_control = control,
                            .msg_controllen = sizeof(control)};
   struct cmsghdr* header = CMSG_FIRSTHDR(&message);
   header->cmsg_level = SOL_SOCKET;
@@ -23,7 +25,9 @@ static int receive_fd(int socket) {
   char byte;
   struct iovec vector = {&byte, 1};
   char control[CMSG_SPACE(sizeof(int))];
-  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control,
+  struct msghdr message = {.msg_iov = &vector,
+                           .msg_iovlen = 1,
+                           .msg_control = control,
                            .msg_controllen = sizeof(control)};
   CHECK_EQ(recvmsg(socket, &message, 0), 1);
   struct cmsghdr* header = CMSG_FIRSTHDR(&message);
@@ -64,7 +68,7 @@ int main(void) {
   wait_ok(pid);
   uint64_t sum = 0;
   for (int i = 0; i < 200; ++i) {
-    CHECK_EQ(words[i], (uint32_t)~(i * 7));
+    CHECK_EQ(words[i], (uint32_t) ~(i * 7));
     sum = mix(sum, words[i]);
   }
   // The sender is dead; its memory is what it left.

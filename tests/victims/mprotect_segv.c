@@ -1,8 +1,8 @@
 // Shared pages made inaccessible, readable and writable in turn; the program's SIGSEGV handler sees
 // address and code, repairs the protection and the instruction is executed again.
-#include "victim.h"
-
 #include <ucontext.h>
+
+#include "victim.h"
 
 static volatile struct {
   int count, code, is_write;

@@ -11,14 +11,16 @@ static void add_in_child(void* words) {
 
 int main(void) {
   int fd = make_file("data", 8 * kPage);
-  uint32_t* words = mmap((void*)0x340000000000, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  uint32_t* words =
+      mmap((void*)0x340000000000, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   CHECK(words != MAP_FAILED);
   for (int i = 0; i < 50; ++i) words[i * 37] = i * 3;
   // In place: the room behind is free.
   CHECK(mremap(words, 2 * kPage, 4 * kPage, 0) == words);
   words[3 * kPage / 4] = 33;
   // Not in place: something is in the way.
-  void* obstacle = mmap((char*)words + 4 * kPage, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  void* obstacle = mmap((char*)words + 4 * kPage, kPage, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   CHECK(obstacle != MAP_FAILED);
   CHECK_ERRNO(mremap(words, 4 * kPage, 8 * kPage, 0), ENOMEM);
   uint32_t* moved = mremap(words, 4 * kPage, 8 * kPage, MREMAP_MAYMOVE);
@@ -36,8 +38,8 @@ int main(void) {
   CHECK(fixed == target);
   check_words(fixed, 50, 3);
   // A piece from the middle.
-  uint32_t* middle = mremap((char*)fixed + 2 * kPage, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED,
-                            (void*)0x341000000000);
+  uint32_t* middle = mremap((char*)fixed + 2 * kPage, 2 * kPage, 2 * kPage,
+                            MREMAP_MAYMOVE | MREMAP_FIXED, (void*)0x341000000000);
   CHECK_EQ((uint64_t)middle, 0x341000000000);
   CHECK_EQ(middle[kPage / 4], 33);
   CHECK_EQ(msync((char*)fixed + 2 * kPage, kPage, MS_ASYNC), -1);
@@ -61,8 +63,8 @@ int main(void) {
   // Anonymous shared memory too.
   uint32_t* anonymous = map_shared(2 * kPage);
   anonymous[3] = 3;
-  uint32_t* anonymous_moved = mremap(anonymous, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED,
-                                     (void*)0x342000000000);
+  uint32_t* anonymous_moved =
+      mremap(anonymous, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, (void*)0x342000000000);
   CHECK_EQ((uint64_t)anonymous_moved, 0x342000000000);
   CHECK_EQ(anonymous_moved[3], 3);
   anonymous_moved[kPage / 4] = 1;

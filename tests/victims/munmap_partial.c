@@ -1,7 +1,8 @@
-// Parts of a shared mapping unmapped: at its start, end and middle; the holes used again for others.
-#include "victim.h"
-
+// Parts of a shared mapping unmapped: at its start, end and middle; the holes used again for
+// others.
 #include <setjmp.h>
+
+#include "victim.h"
 
 static sigjmp_buf out;
 static void* volatile fault_address;
@@ -25,9 +26,11 @@ static void check_unmapped(volatile char* address) {
 int main(void) {
   struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
   CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
-  char* memory = mmap((void*)0x350000000000, 8 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  char* memory = mmap((void*)0x350000000000, 8 * kPage, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(memory != MAP_FAILED);
-  for (int page = 0; page < 8; ++page) memory[page * kPage] = memory[page * kPage + kPage - 1] = page + 1;
+  for (int page = 0; page < 8; ++page)
+    memory[page * kPage] = memory[page * kPage + kPage - 1] = page + 1;
   CHECK(munmap(memory, kPage) == 0);
   CHECK(munmap(memory + 7 * kPage, kPage) == 0);
   CHECK(munmap(memory + 3 * kPage, kPage) == 0);
@@ -46,11 +49,13 @@ int main(void) {
   CHECK_EQ(memory[3 * kPage - 1], 3);
   CHECK_EQ(memory[3 * kPage - 4], 0);
   // The hole holds private memory, then other shared memory.
-  char* hole = mmap(memory + 3 * kPage, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  char* hole = mmap(memory + 3 * kPage, kPage, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   CHECK(hole == memory + 3 * kPage);
   *(volatile uint64_t*)across = 0x0102030405060708;
   CHECK_EQ(hole[0], 4);
-  hole = mmap(memory + 3 * kPage, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  hole = mmap(memory + 3 * kPage, kPage, PROT_READ | PROT_WRITE,
+              MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   CHECK_EQ(hole[0], 0);
   *(volatile uint64_t*)across = 0x1112131415161718;
   CHECK_EQ(hole[0], 0x14);

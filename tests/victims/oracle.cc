@@ -1,28 +1,38 @@
 // The oracle: processes and threads that access shared memory at random and know exactly what they
-// did. Each thread writes what it did, access by access, to a file of its own by write(2); oracle.py
-// compares these traces with the log.
+// did. Each thread writes what it did, access by access, to a file of its own by write(2);
+// oracle.py compares these traces with the log.
 //
 // usage: oracle DIRECTORY SEED PROCESSES THREADS OPERATIONS
 //   OPERATIONS per thread; 0: until killed
 // Every access to the three segments is one instruction in a function that is not inlined, so the
 // compiler neither adds nor removes any. A gather or scatter is one access for each element, whose
 // entries have the instruction's number in common. A trace entry is written after its access has
-// completed. A thread keeps its entries back and writes them in one piece at the end, unless OPERATIONS
-// is 0.
+// completed. A thread keeps its entries back and writes them in one piece at the end, unless
+// OPERATIONS is 0.
 //
-// Trace file DIRECTORY/trace.PID.TID: a Head, then Entries. DIRECTORY/content.N: segment N at the end.
-#include "victim.h"
-
+// Trace file DIRECTORY/trace.PID.TID: a Head, then Entries. DIRECTORY/content.N: segment N at the
+// end.
 #include <sys/stat.h>
 
 #include <thread>
 #include <vector>
 
+#include "victim.h"
+
 namespace {
 
 enum Kind : uint32_t {
-  kRead = 1, kWrite, kAtomic, kReadThenWrite, kCopyIn, kCopyOut, kCopyWithin, kKernelReads, kKernelWrites,
-  kGather, kScatter
+  kRead = 1,
+  kWrite,
+  kAtomic,
+  kReadThenWrite,
+  kCopyIn,
+  kCopyOut,
+  kCopyWithin,
+  kKernelReads,
+  kKernelWrites,
+  kGather,
+  kScatter
 };
 
 constexpr uint32_t kMaxBytes = 64;
@@ -41,70 +51,84 @@ struct Entry {
   uint32_t kind, segment;
   uint64_t offset, address;
   uint32_t length, other_segment;
-  uint64_t other_offset;  // kCopyWithin: the destination; kGather, kScatter: number of the instruction
+  uint64_t
+      other_offset;  // kCopyWithin: the destination; kGather, kScatter: number of the instruction
   uint8_t before[kMaxBytes], after[kMaxBytes];  // value read, value written
 };
 static_assert(sizeof(Entry) == 168);
 
 struct Segment {
-  uint8_t* base;         // of the mapping
-  uint64_t offset;       // in the segment at `base`
-  uint64_t inode;        // 0: anonymous
+  uint8_t* base;    // of the mapping
+  uint64_t offset;  // in the segment at `base`
+  uint64_t inode;   // 0: anonymous
 };
 
 // Places of 64 bytes: some aligned, some across a line, some across a page, some beside each other.
 constexpr uint64_t kPlaces[] = {0,    64,   128,  200,  480,  740,  1024, 1088, 1500, 2000, 2040,
                                 3000, 4064, 4100, 4160, 5000, 6016, 7000, 8160, 8300, 8400, 9000};
 
-// ---- One access each -----------------------------------------------------------------------------
+// ---- One access each
+// -----------------------------------------------------------------------------
 #define ACCESS __attribute__((noinline, noclone)) void
 
-#define INTEGER_ACCESSES(bits, suffix, reg)                                                          \
-  ACCESS load_##bits(uint8_t* at, Entry& e) {                                                        \
-    uint##bits##_t value;                                                                            \
-    __asm__ volatile("mov" suffix " %1, %0" : "=" reg(value) : "m"(*(uint##bits##_t*)at) : "memory"); \
-    memcpy(e.before, &value, sizeof(value));                                                         \
-  }                                                                                                  \
-  ACCESS store_##bits(uint8_t* at, Entry& e) {                                                       \
-    uint##bits##_t value;                                                                            \
-    memcpy(&value, e.after, sizeof(value));                                                          \
-    __asm__ volatile("mov" suffix " %1, %0" : "=m"(*(uint##bits##_t*)at) : reg(value) : "memory");    \
-  }                                                                                                  \
-  ACCESS exchange_##bits(uint8_t* at, Entry& e) {                                                    \
-    uint##bits##_t value;                                                                            \
-    memcpy(&value, e.after, sizeof(value));                                                          \
-    __asm__ volatile("xchg" suffix " %0, %1" : "+" reg(value), "+m"(*(uint##bits##_t*)at) : : "memory"); \
-    memcpy(e.before, &value, sizeof(value));                                                         \
-  }                                                                                                  \
-  ACCESS add_##bits(uint8_t* at, Entry& e) {                                                         \
-    uint##bits##_t old, change;                                                                      \
-    memcpy(&change, e.after, sizeof(change));                                                        \
-    old = change;                                                                                    \
-    __asm__ volatile("lock xadd" suffix " %0, %1" : "+" reg(old), "+m"(*(uint##bits##_t*)at) : : "memory", "cc"); \
-    change += old;                                                                                   \
-    memcpy(e.before, &old, sizeof(old));                                                             \
-    memcpy(e.after, &change, sizeof(change));                                                        \
-  }                                                                                                  \
-  ACCESS plain_add_##bits(uint8_t* at, Entry& e) {                                                   \
-    uint##bits##_t old, change;                                                                      \
-    memcpy(&change, e.after, sizeof(change));                                                        \
-    old = change;                                                                                    \
-    __asm__ volatile("xadd" suffix " %0, %1" : "+" reg(old), "+m"(*(uint##bits##_t*)at) : : "memory", "cc"); \
-    change += old;                                                                                   \
-    memcpy(e.before, &old, sizeof(old));                                                             \
-    memcpy(e.after, &change, sizeof(change));                                                        \
-  }                                                                                                  \
-  ACCESS compare_exchange_##bits(uint8_t* at, Entry& e) {                                            \
-    uint##bits##_t expected, desired;                                                                \
-    memcpy(&desired, e.after, sizeof(desired));                                                      \
-    memcpy(&expected, e.before, sizeof(expected));                                                   \
-    bool done;                                                                                       \
-    __asm__ volatile("lock cmpxchg" suffix " %3, %1\n\tsete %0"                                       \
-                     : "=q"(done), "+m"(*(uint##bits##_t*)at), "+a"(expected)                        \
-                     : reg(desired)                                                                  \
-                     : "memory", "cc");                                                              \
-    memcpy(e.before, &expected, sizeof(expected));                                                   \
-    memcpy(e.after, done ? &desired : &expected, sizeof(desired));                                   \
+#define INTEGER_ACCESSES(bits, suffix, reg)                                                        \
+  ACCESS load_##bits(uint8_t* at, Entry& e) {                                                      \
+    uint##bits##_t value;                                                                          \
+    __asm__ volatile("mov" suffix " %1, %0"                                                        \
+                     : "=" reg(value)                                                              \
+                     : "m"(*(uint##bits##_t*)at)                                                   \
+                     : "memory");                                                                  \
+    memcpy(e.before, &value, sizeof(value));                                                       \
+  }                                                                                                \
+  ACCESS store_##bits(uint8_t* at, Entry& e) {                                                     \
+    uint##bits##_t value;                                                                          \
+    memcpy(&value, e.after, sizeof(value));                                                        \
+    __asm__ volatile("mov" suffix " %1, %0" : "=m"(*(uint##bits##_t*)at) : reg(value) : "memory"); \
+  }                                                                                                \
+  ACCESS exchange_##bits(uint8_t* at, Entry& e) {                                                  \
+    uint##bits##_t value;                                                                          \
+    memcpy(&value, e.after, sizeof(value));                                                        \
+    __asm__ volatile("xchg" suffix " %0, %1"                                                       \
+                     : "+" reg(value), "+m"(*(uint##bits##_t*)at)                                  \
+                     :                                                                             \
+                     : "memory");                                                                  \
+    memcpy(e.before, &value, sizeof(value));                                                       \
+  }                                                                                                \
+  ACCESS add_##bits(uint8_t* at, Entry& e) {                                                       \
+    uint##bits##_t old, change;                                                                    \
+    memcpy(&change, e.after, sizeof(change));                                                      \
+    old = change;                                                                                  \
+    __asm__ volatile("lock xadd" suffix " %0, %1"                                                  \
+                     : "+" reg(old), "+m"(*(uint##bits##_t*)at)                                    \
+                     :                                                                             \
+                     : "memory", "cc");                                                            \
+    change += old;                                                                                 \
+    memcpy(e.before, &old, sizeof(old));                                                           \
+    memcpy(e.after, &change, sizeof(change));                                                      \
+  }                                                                                                \
+  ACCESS plain_add_##bits(uint8_t* at, Entry& e) {                                                 \
+    uint##bits##_t old, change;                                                                    \
+    memcpy(&change, e.after, sizeof(change));                                                      \
+    old = change;                                                                                  \
+    __asm__ volatile("xadd" suffix " %0, %1"                                                       \
+                     : "+" reg(old), "+m"(*(uint##bits##_t*)at)                                    \
+                     :                                                                             \
+                     : "memory", "cc");                                                            \
+    change += old;                                                                                 \
+    memcpy(e.before, &old, sizeof(old));                                                           \
+    memcpy(e.after, &change, sizeof(change));                                                      \
+  }                                                                                                \
+  ACCESS compare_exchange_##bits(uint8_t* at, Entry& e) {                                          \
+    uint##bits##_t expected, desired;                                                              \
+    memcpy(&desired, e.after, sizeof(desired));                                                    \
+    memcpy(&expected, e.before, sizeof(expected));                                                 \
+    bool done;                                                                                     \
+    __asm__ volatile("lock cmpxchg" suffix " %3, %1\n\tsete %0"                                    \
+                     : "=q"(done), "+m"(*(uint##bits##_t*)at), "+a"(expected)                      \
+                     : reg(desired)                                                                \
+                     : "memory", "cc");                                                            \
+    memcpy(e.before, &expected, sizeof(expected));                                                 \
+    memcpy(e.after, done ? &desired : &expected, sizeof(desired));                                 \
   }
 
 INTEGER_ACCESSES(8, "b", "q")
@@ -113,22 +137,40 @@ INTEGER_ACCESSES(32, "l", "r")
 INTEGER_ACCESSES(64, "q", "r")
 
 ACCESS load_128(uint8_t* at, Entry& e) {
-  __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)" : : "r"(at), "r"(e.before) : "xmm0", "memory");
+  __asm__ volatile("movups (%0), %%xmm0\n\tmovups %%xmm0, (%1)"
+                   :
+                   : "r"(at), "r"(e.before)
+                   : "xmm0", "memory");
 }
 ACCESS store_128(uint8_t* at, Entry& e) {
-  __asm__ volatile("movups (%1), %%xmm0\n\tmovups %%xmm0, (%0)" : : "r"(at), "r"(e.after) : "xmm0", "memory");
+  __asm__ volatile("movups (%1), %%xmm0\n\tmovups %%xmm0, (%0)"
+                   :
+                   : "r"(at), "r"(e.after)
+                   : "xmm0", "memory");
 }
 ACCESS load_256(uint8_t* at, Entry& e) {
-  __asm__ volatile("vmovups (%0), %%ymm0\n\tvmovups %%ymm0, (%1)\n\tvzeroupper" : : "r"(at), "r"(e.before) : "xmm0", "memory");
+  __asm__ volatile("vmovups (%0), %%ymm0\n\tvmovups %%ymm0, (%1)\n\tvzeroupper"
+                   :
+                   : "r"(at), "r"(e.before)
+                   : "xmm0", "memory");
 }
 ACCESS store_256(uint8_t* at, Entry& e) {
-  __asm__ volatile("vmovups (%1), %%ymm0\n\tvmovups %%ymm0, (%0)\n\tvzeroupper" : : "r"(at), "r"(e.after) : "xmm0", "memory");
+  __asm__ volatile("vmovups (%1), %%ymm0\n\tvmovups %%ymm0, (%0)\n\tvzeroupper"
+                   :
+                   : "r"(at), "r"(e.after)
+                   : "xmm0", "memory");
 }
 ACCESS load_512(uint8_t* at, Entry& e) {
-  __asm__ volatile("vmovups (%0), %%zmm0\n\tvmovups %%zmm0, (%1)\n\tvzeroupper" : : "r"(at), "r"(e.before) : "xmm0", "memory");
+  __asm__ volatile("vmovups (%0), %%zmm0\n\tvmovups %%zmm0, (%1)\n\tvzeroupper"
+                   :
+                   : "r"(at), "r"(e.before)
+                   : "xmm0", "memory");
 }
 ACCESS store_512(uint8_t* at, Entry& e) {
-  __asm__ volatile("vmovups (%1), %%zmm0\n\tvmovups %%zmm0, (%0)\n\tvzeroupper" : : "r"(at), "r"(e.after) : "xmm0", "memory");
+  __asm__ volatile("vmovups (%1), %%zmm0\n\tvmovups %%zmm0, (%0)\n\tvzeroupper"
+                   :
+                   : "r"(at), "r"(e.after)
+                   : "xmm0", "memory");
 }
 
 // The elements of a gather or scatter, each anywhere.
@@ -141,24 +183,36 @@ struct Elements {
 };
 
 ACCESS gather_32(Elements& e) {
-  __asm__ volatile("vmovdqu (%0), %%ymm6\n\tvmovdqu (%1), %%xmm4\n\tvpgatherqd %%xmm4, (,%%ymm6,1), %%xmm5\n\t"
-                   "vmovdqu %%xmm5, (%2)\n\tvzeroupper"
-                   : : "r"(e.addresses), "r"(e.masks_32), "r"(e.values) : "xmm4", "xmm5", "xmm6", "memory");
+  __asm__ volatile(
+      "vmovdqu (%0), %%ymm6\n\tvmovdqu (%1), %%xmm4\n\tvpgatherqd %%xmm4, (,%%ymm6,1), %%xmm5\n\t"
+      "vmovdqu %%xmm5, (%2)\n\tvzeroupper"
+      :
+      : "r"(e.addresses), "r"(e.masks_32), "r"(e.values)
+      : "xmm4", "xmm5", "xmm6", "memory");
 }
 ACCESS gather_64(Elements& e) {
-  __asm__ volatile("vmovdqu (%0), %%ymm6\n\tvmovdqu (%1), %%ymm4\n\tvpgatherqq %%ymm4, (,%%ymm6,1), %%ymm5\n\t"
-                   "vmovdqu %%ymm5, (%2)\n\tvzeroupper"
-                   : : "r"(e.addresses), "r"(e.masks_64), "r"(e.values) : "xmm4", "xmm5", "xmm6", "memory");
+  __asm__ volatile(
+      "vmovdqu (%0), %%ymm6\n\tvmovdqu (%1), %%ymm4\n\tvpgatherqq %%ymm4, (,%%ymm6,1), %%ymm5\n\t"
+      "vmovdqu %%ymm5, (%2)\n\tvzeroupper"
+      :
+      : "r"(e.addresses), "r"(e.masks_64), "r"(e.values)
+      : "xmm4", "xmm5", "xmm6", "memory");
 }
 ACCESS scatter_32(Elements& e) {
-  __asm__ volatile("vmovdqu64 (%0), %%zmm6\n\tvmovdqu (%2), %%ymm5\n\tkmovw %1, %%k1\n\t"
-                   "vpscatterqd %%ymm5, (,%%zmm6,1)%{%%k1%}\n\tvzeroupper"
-                   : : "r"(e.addresses), "r"(e.mask), "r"(e.values) : "xmm5", "xmm6", "memory");
+  __asm__ volatile(
+      "vmovdqu64 (%0), %%zmm6\n\tvmovdqu (%2), %%ymm5\n\tkmovw %1, %%k1\n\t"
+      "vpscatterqd %%ymm5, (,%%zmm6,1)%{%%k1%}\n\tvzeroupper"
+      :
+      : "r"(e.addresses), "r"(e.mask), "r"(e.values)
+      : "xmm5", "xmm6", "memory");
 }
 ACCESS scatter_64(Elements& e) {
-  __asm__ volatile("vmovdqu64 (%0), %%zmm6\n\tvmovdqu64 (%2), %%zmm5\n\tkmovw %1, %%k1\n\t"
-                   "vpscatterqq %%zmm5, (,%%zmm6,1)%{%%k1%}\n\tvzeroupper"
-                   : : "r"(e.addresses), "r"(e.mask), "r"(e.values) : "xmm5", "xmm6", "memory");
+  __asm__ volatile(
+      "vmovdqu64 (%0), %%zmm6\n\tvmovdqu64 (%2), %%zmm5\n\tkmovw %1, %%k1\n\t"
+      "vpscatterqq %%zmm5, (,%%zmm6,1)%{%%k1%}\n\tvzeroupper"
+      :
+      : "r"(e.addresses), "r"(e.mask), "r"(e.values)
+      : "xmm5", "xmm6", "memory");
 }
 
 __attribute__((noinline, noclone)) void copy_bytes(void* to, const void* from, uint64_t length) {
@@ -179,25 +233,45 @@ struct Form {
 
 // In rising order of what they need.
 constexpr Form kForms[] = {
-    {kRead, 1, load_8, false},    {kRead, 2, load_16, false},   {kRead, 4, load_32, false},
-    {kRead, 8, load_64, false},   {kRead, 8, load_64, false},   {kRead, 16, load_128, false},
-    {kWrite, 1, store_8, false},  {kWrite, 2, store_16, false}, {kWrite, 4, store_32, false},
-    {kWrite, 8, store_64, false}, {kWrite, 8, store_64, false}, {kWrite, 16, store_128, false},
-    {kAtomic, 1, exchange_8, true},    {kAtomic, 2, exchange_16, true},
-    {kAtomic, 4, exchange_32, true},   {kAtomic, 8, exchange_64, true},
-    {kAtomic, 1, add_8, true},         {kAtomic, 2, add_16, true},
-    {kAtomic, 4, add_32, true},        {kAtomic, 8, add_64, true},
-    {kAtomic, 1, compare_exchange_8, true},  {kAtomic, 2, compare_exchange_16, true},
-    {kAtomic, 4, compare_exchange_32, true}, {kAtomic, 8, compare_exchange_64, true},
-    {kReadThenWrite, 1, plain_add_8, false},  {kReadThenWrite, 2, plain_add_16, false},
-    {kReadThenWrite, 4, plain_add_32, false}, {kReadThenWrite, 8, plain_add_64, false},
-    {kCopyIn, 0, nullptr, false},  {kCopyOut, 0, nullptr, false},
-    {kCopyWithin, 0, nullptr, false}, {kKernelReads, 0, nullptr, false},
+    {kRead, 1, load_8, false},
+    {kRead, 2, load_16, false},
+    {kRead, 4, load_32, false},
+    {kRead, 8, load_64, false},
+    {kRead, 8, load_64, false},
+    {kRead, 16, load_128, false},
+    {kWrite, 1, store_8, false},
+    {kWrite, 2, store_16, false},
+    {kWrite, 4, store_32, false},
+    {kWrite, 8, store_64, false},
+    {kWrite, 8, store_64, false},
+    {kWrite, 16, store_128, false},
+    {kAtomic, 1, exchange_8, true},
+    {kAtomic, 2, exchange_16, true},
+    {kAtomic, 4, exchange_32, true},
+    {kAtomic, 8, exchange_64, true},
+    {kAtomic, 1, add_8, true},
+    {kAtomic, 2, add_16, true},
+    {kAtomic, 4, add_32, true},
+    {kAtomic, 8, add_64, true},
+    {kAtomic, 1, compare_exchange_8, true},
+    {kAtomic, 2, compare_exchange_16, true},
+    {kAtomic, 4, compare_exchange_32, true},
+    {kAtomic, 8, compare_exchange_64, true},
+    {kReadThenWrite, 1, plain_add_8, false},
+    {kReadThenWrite, 2, plain_add_16, false},
+    {kReadThenWrite, 4, plain_add_32, false},
+    {kReadThenWrite, 8, plain_add_64, false},
+    {kCopyIn, 0, nullptr, false},
+    {kCopyOut, 0, nullptr, false},
+    {kCopyWithin, 0, nullptr, false},
+    {kKernelReads, 0, nullptr, false},
     {kKernelWrites, 0, nullptr, false},
-    {kRead, 32, load_256, false, kAvx}, {kWrite, 32, store_256, false, kAvx},
+    {kRead, 32, load_256, false, kAvx},
+    {kWrite, 32, store_256, false, kAvx},
     {kGather, 4, nullptr, false, kAvx2, gather_32, 4},
     {kGather, 8, nullptr, false, kAvx2, gather_64, 4},
-    {kRead, 64, load_512, false, kAvx512}, {kWrite, 64, store_512, false, kAvx512},
+    {kRead, 64, load_512, false, kAvx512},
+    {kWrite, 64, store_512, false, kAvx512},
     {kScatter, 4, nullptr, false, kAvx512, scatter_32, 8},
     {kScatter, 8, nullptr, false, kAvx512, scatter_64, 8},
 };
@@ -214,12 +288,16 @@ int usable_forms() {
   return usable;
 }
 
-// ---- A thread's work -----------------------------------------------------------------------------
+// ---- A thread's work
+// -----------------------------------------------------------------------------
 
 class Trace {
  public:
   Trace(const char* directory, const Segment* segments, bool at_once) : at_once_(at_once) {
-    Head head = {{'O', 'R', 'A', 'C', 'L', 'E', '0', '1'}, (uint32_t)getpid(), (uint32_t)syscall(SYS_gettid), {}};
+    Head head = {{'O', 'R', 'A', 'C', 'L', 'E', '0', '1'},
+                 (uint32_t)getpid(),
+                 (uint32_t)syscall(SYS_gettid),
+                 {}};
     for (uint32_t i = 0; i < kSegments; ++i)
       head.segments[i] = {(uint64_t)segments[i].base, segments[i].offset, segments[i].inode};
     char path[4096];
@@ -248,7 +326,8 @@ class Trace {
 
 class Worker {
  public:
-  Worker(const Segment* segments, uint64_t seed) : segments_(segments), random_(seed), forms_(usable_forms()) {
+  Worker(const Segment* segments, uint64_t seed)
+      : segments_(segments), random_(seed), forms_(usable_forms()) {
     CHECK(pipe(pipe_) == 0);
     for (int i = 0; i < 20; ++i) next_random(&random_);
   }
@@ -259,8 +338,10 @@ class Worker {
 
   void step(Trace& trace) {
     const Form& form = kForms[below(forms_)];
-    if (form.run_many) many(form, trace);
-    else trace.add(one(form));
+    if (form.run_many)
+      many(form, trace);
+    else
+      trace.add(one(form));
   }
 
  private:
@@ -334,7 +415,8 @@ class Worker {
     *segment = below(kSegments);
     *offset = kPlaces[below(sizeof(kPlaces) / sizeof(kPlaces[0]))];
     if (below(2)) *offset += below(kMaxBytes - length + 1);
-    if (locked && *offset / 64 != (*offset + length - 1) / 64) *offset -= *offset % 64 + length - 64;
+    if (locked && *offset / 64 != (*offset + length - 1) / 64)
+      *offset -= *offset % 64 + length - 64;
     return segments_[*segment].base + (*offset - segments_[*segment].offset);
   }
 
@@ -345,7 +427,8 @@ class Worker {
   int pipe_[2];
 };
 
-// ---- Processes -----------------------------------------------------------------------------------
+// ---- Processes
+// -----------------------------------------------------------------------------------
 
 struct Arguments {
   const char* directory;
@@ -365,17 +448,21 @@ Segment map_segment(int fd, uint64_t hint) {
 void work(const Arguments& arguments, const Segment* segments, uint64_t seed) {
   Trace trace(arguments.directory, segments, arguments.operations == 0);
   Worker worker(segments, seed);
-  for (uint64_t i = 0; arguments.operations == 0 || i < arguments.operations; ++i) worker.step(trace);
+  for (uint64_t i = 0; arguments.operations == 0 || i < arguments.operations; ++i)
+    worker.step(trace);
 }
 
-void process(const Arguments& arguments, const Segment& anonymous, int memfd, const char* name, int index) {
+void process(const Arguments& arguments, const Segment& anonymous, int memfd, const char* name,
+             int index) {
   int named = shm_open(name, O_RDWR, 0);
   CHECK(named >= 0);
-  const Segment segments[kSegments] = {anonymous, map_segment(memfd, 0x360000000000 + index * 0x1000000),
+  const Segment segments[kSegments] = {anonymous,
+                                       map_segment(memfd, 0x360000000000 + index * 0x1000000),
                                        map_segment(named, 0x370000000000 + index * 0x3000000)};
   std::vector<std::thread> threads;
   for (int i = 0; i < arguments.threads; ++i)
-    threads.emplace_back(work, std::cref(arguments), segments, arguments.seed * 1000 + index * 10 + i + 1);
+    threads.emplace_back(work, std::cref(arguments), segments,
+                         arguments.seed * 1000 + index * 10 + i + 1);
   for (std::thread& thread : threads) thread.join();
 }
 

@@ -1,12 +1,12 @@
-// A program with its own SIGSEGV, SIGTRAP, SIGSYS, SIGBUS and SIGFPE handlers: a user-level pager over
-// shared memory, a debugger's breakpoints, a seccomp sandbox, all while shared memory is used.
-#include "victim.h"
-
+// A program with its own SIGSEGV, SIGTRAP, SIGSYS, SIGBUS and SIGFPE handlers: a user-level pager
+// over shared memory, a debugger's breakpoints, a seccomp sandbox, all while shared memory is used.
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 enum { kPages = 16 };
 static char* window;
@@ -18,7 +18,8 @@ static void on_segv(int signal, siginfo_t* info, void* context) {
   char* page = (char*)((uint64_t)info->si_addr & -kPage);
   CHECK(page >= window && page < window + kPages * kPage);
   int index = (page - window) / kPage;
-  CHECK(mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, backing, index * kPage) == page);
+  CHECK(mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, backing, index * kPage) ==
+        page);
   ++paged_in;
 }
 
@@ -72,7 +73,8 @@ int main(void) {
     }
     CHECK_EQ(paged_in, kPages * (round + 1));
     for (int i = 0; i < kPages; ++i)
-      CHECK(mmap(window + i * kPage, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED);
+      CHECK(mmap(window + i * kPage, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                 0) != MAP_FAILED);
   }
   // One access over two pages that are both absent.
   *(volatile uint64_t*)(window + 3 * kPage - 4) = 0x0102030405060708;

@@ -1,9 +1,9 @@
 // The same small program linked dynamically, statically and as a static PIE: shared memory across
 // fork, threads, exec of itself, signals.
-#include "victim.h"
-
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "victim.h"
 
 struct Shared {
   atomic_int counter;

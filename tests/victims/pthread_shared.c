@@ -1,7 +1,7 @@
 // Process-shared mutex, condition variable, barrier, read-write lock and spin lock.
-#include "victim.h"
-
 #include <pthread.h>
+
+#include "victim.h"
 
 enum { kProcesses = 3, kItems = 60, kSlots = 4 };
 
@@ -57,7 +57,8 @@ static void consume(void) {
 static void produce(void) {
   for (int item = 1; item <= kItems + 1; ++item) {
     CHECK(pthread_mutex_lock(&shared->mutex) == 0);
-    while (shared->count == kSlots) CHECK(pthread_cond_wait(&shared->not_full, &shared->mutex) == 0);
+    while (shared->count == kSlots)
+      CHECK(pthread_cond_wait(&shared->not_full, &shared->mutex) == 0);
     shared->queue[(shared->head + shared->count) % kSlots] = item <= kItems ? item : -1;
     shared->count++;
     CHECK(pthread_cond_broadcast(&shared->not_empty) == 0);
@@ -69,8 +70,10 @@ static void work(void* unused) {
   (void)unused;
   for (int round = 0; round < 10; ++round) {
     int result = pthread_barrier_wait(&shared->barrier);
-    if (result == PTHREAD_BARRIER_SERIAL_THREAD) __atomic_fetch_add(&shared->serial, 1, __ATOMIC_SEQ_CST);
-    else CHECK_EQ(result, 0);
+    if (result == PTHREAD_BARRIER_SERIAL_THREAD)
+      __atomic_fetch_add(&shared->serial, 1, __ATOMIC_SEQ_CST);
+    else
+      CHECK_EQ(result, 0);
     __atomic_fetch_add(&shared->total, round, __ATOMIC_SEQ_CST);
     pthread_barrier_wait(&shared->barrier);
     CHECK_EQ(__atomic_load_n(&shared->total, __ATOMIC_SEQ_CST) % kProcesses, 0);

@@ -1,8 +1,8 @@
 // Robust process-shared mutexes whose owner dies by SIGKILL, by exit, by its thread's exit and by
 // exec; waiters are woken, trylock and timedlock see it, an inconsistent one becomes unusable.
-#include "victim.h"
-
 #include <pthread.h>
+
+#include "victim.h"
 
 struct Shared {
   pthread_mutex_t mutex, second;

@@ -1,9 +1,9 @@
 // Process-shared POSIX semaphores, unnamed and named, and SysV semaphores around shared memory.
-#include "victim.h"
-
 #include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
+
+#include "victim.h"
 
 enum { kRounds = 60 };
 

@@ -1,9 +1,9 @@
 // setjmp buffers in shared memory, longjmp across frames that use it, makecontext and swapcontext
 // with the contexts and the coroutine's stack in shared memory.
-#include "victim.h"
-
 #include <setjmp.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 struct Shared {
   jmp_buf buffer;

@@ -1,7 +1,7 @@
 // Scripts: a #! line that names this program, run by execve and by a shell; nested interpreters.
-#include "victim.h"
-
 #include <sys/stat.h>
+
+#include "victim.h"
 
 static void make_script(const char* name, const char* interpreter) {
   int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0700);

@@ -1,8 +1,8 @@
 // Handlers that change the interrupted registers: skip an instruction that faults on shared memory,
 // give it another register, another address, another vector register.
-#include "victim.h"
-
 #include <ucontext.h>
+
+#include "victim.h"
 
 static char* page;
 static volatile int mode, faults;

@@ -1,10 +1,10 @@
-// Nested handlers, SA_NODEFER, SA_RESETHAND, masks, alternate stacks, siglongjmp out of a handler in
-// the middle of work on shared memory.
-#include "victim.h"
-
+// Nested handlers, SA_NODEFER, SA_RESETHAND, masks, alternate stacks, siglongjmp out of a handler
+// in the middle of work on shared memory.
 #include <pthread.h>
 #include <setjmp.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 static volatile uint32_t* words;
 static char log_text[256];
@@ -123,7 +123,8 @@ int main(void) {
   pthread_t thread;
   CHECK(pthread_create(&thread, NULL, thread_body, NULL) == 0);
   CHECK(pthread_join(thread, NULL) == 0);
-  struct sigaction fault = {.sa_sigaction = on_fault_in_shared, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+  struct sigaction fault = {.sa_sigaction = on_fault_in_shared,
+                            .sa_flags = SA_SIGINFO | SA_ONSTACK};
   CHECK(sigaction(SIGSEGV, &fault, NULL) == 0);
   sigemptyset(&mask);
   sigaddset(&mask, SIGTERM);

@@ -1,7 +1,7 @@
 // A timer's handler interrupts accesses to shared memory thousands of times and makes some itself.
-#include "victim.h"
-
 #include <sys/time.h>
+
+#include "victim.h"
 
 struct Shared {
   volatile uint64_t counter, twin, from_handler;

@@ -1,12 +1,12 @@
-// Calls that wait with another signal mask: rt_sigsuspend, ppoll, pselect6, epoll_pwait, epoll_pwait2.
-// Which handlers run, in which order, with which mask, what they see of the interrupted mask, and what
-// holds afterwards; with the masks in private and in shared memory.
-#include "victim.h"
-
+// Calls that wait with another signal mask: rt_sigsuspend, ppoll, pselect6, epoll_pwait,
+// epoll_pwait2. Which handlers run, in which order, with which mask, what they see of the
+// interrupted mask, and what holds afterwards; with the masks in private and in shared memory.
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 struct Shared {
   sigset_t mask;
@@ -25,7 +25,8 @@ static void print_set(const char* name, const sigset_t* set) {
   char text[512];
   int length = snprintf(text, sizeof(text), " %s{", name);
   for (int signal = 1; signal <= 64; ++signal)
-    if (sigismember(set, signal) == 1) length += snprintf(text + length, sizeof(text) - length, " %d", signal);
+    if (sigismember(set, signal) == 1)
+      length += snprintf(text + length, sizeof(text) - length, " %d", signal);
   say("%s }", text);
 }
 
@@ -57,7 +58,9 @@ static long call_pselect(struct Shared* m) {
   m->time = (struct timespec){20, 0};
   return pselect(pipes[0] + 1, &reads, NULL, NULL, &m->time, &m->mask);
 }
-static long call_epoll(struct Shared* m) { return epoll_pwait(poller, m->events, 2, 20000, &m->mask); }
+static long call_epoll(struct Shared* m) {
+  return epoll_pwait(poller, m->events, 2, 20000, &m->mask);
+}
 static long call_epoll2(struct Shared* m) {
   m->time = (struct timespec){20, 0};
   return syscall(441, poller, m->events, 2, &m->time, &m->mask, 8);
@@ -66,8 +69,11 @@ static long call_epoll2(struct Shared* m) {
 static const struct {
   const char* name;
   Call call;
-} kCalls[] = {{"sigsuspend", call_suspend}, {"ppoll", call_ppoll}, {"pselect6", call_pselect},
-              {"epoll_pwait", call_epoll}, {"epoll_pwait2", call_epoll2}};
+} kCalls[] = {{"sigsuspend", call_suspend},
+              {"ppoll", call_ppoll},
+              {"pselect6", call_pselect},
+              {"epoll_pwait", call_epoll},
+              {"epoll_pwait2", call_epoll2}};
 enum { kCallCount = sizeof(kCalls) / sizeof(kCalls[0]) };
 
 // Signals that are pending when the call begins, and signals sent while it waits.
@@ -90,8 +96,8 @@ static void run(int which, struct Shared* memory, int full, int by_child, int re
     sigaddset(&memory->mask, SIGHUP);
     sigaddset(&memory->mask, SIGWINCH);
   }
-  say("%s, %s, full %d, by child %d, ready %d\n", kCalls[which].name, memory == s ? "shared" : "own", full,
-      by_child, ready);
+  say("%s, %s, full %d, by child %d, ready %d\n", kCalls[which].name,
+      memory == s ? "shared" : "own", full, by_child, ready);
   pid_t pid = 0;
   s->handled = 0;
   if (by_child) {
@@ -102,14 +108,16 @@ static void run(int which, struct Shared* memory, int full, int by_child, int re
       _exit(0);
     }
   } else {
-    CHECK(raise(SIGRTMIN + 1) == 0 && raise(SIGUSR2) == 0 && raise(SIGHUP) == 0 && raise(SIGUSR1) == 0);
+    CHECK(raise(SIGRTMIN + 1) == 0 && raise(SIGUSR2) == 0 && raise(SIGHUP) == 0 &&
+          raise(SIGUSR1) == 0);
   }
   char byte = 'x';
   if (ready) CHECK_EQ(write(pipes[1], &byte, 1), 1);
   errno = 0;
   long result = kCalls[which].call(memory);
   int error = errno;
-  say("  result %ld errno %s handled %d", result, result < 0 ? strerrorname_np(error) : "-", s->handled);
+  say("  result %ld errno %s handled %d", result, result < 0 ? strerrorname_np(error) : "-",
+      s->handled);
   print_mask();
   say("\n");
   if (ready) CHECK_EQ(read(pipes[0], &byte, 1), 1);
@@ -137,7 +145,8 @@ int main(void) {
   for (int which = 0; which < kCallCount; ++which)
     for (int how = 0; how < 4; ++how) run(which, how & 1 ? s : &own, how & 2, 0, 0);
   for (int which = 0; which < kCallCount; ++which) run(which, s, which & 1, 1, 0);
-  for (int which = 1; which < kCallCount; ++which) run(which, &own, 1, 0, 1);  // no signal, the data
+  for (int which = 1; which < kCallCount; ++which)
+    run(which, &own, 1, 0, 1);  // no signal, the data
   // Wrong sets.
   sigset_t set;
   sigemptyset(&set);

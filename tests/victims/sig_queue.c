@@ -1,8 +1,8 @@
 // Queued signals with values, signalfd, realtime order, between processes with shared memory.
-#include "victim.h"
-
 #include <poll.h>
 #include <sys/signalfd.h>
+
+#include "victim.h"
 
 struct Shared {
   volatile int ready, sum, count;

@@ -1,7 +1,5 @@
-// Blocking calls interrupted by a handler: which start again with SA_RESTART, which give EINTR; their
-// arguments lie in shared memory.
-#include "victim.h"
-
+// Blocking calls interrupted by a handler: which start again with SA_RESTART, which give EINTR;
+// their arguments lie in shared memory.
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -9,6 +7,8 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/time.h>
+
+#include "victim.h"
 
 struct Shared {
   char buffer[64];
@@ -92,7 +92,8 @@ static void run(const char* name, long (*call)(void), int restart) {
   long result = call();
   int error = errno;
   disarm();
-  say("%s%s: %ld %s\n", name, restart ? " with SA_RESTART" : "", result, result < 0 ? strerrorname_np(error) : "");
+  say("%s%s: %ld %s\n", name, restart ? " with SA_RESTART" : "", result,
+      result < 0 ? strerrorname_np(error) : "");
   char byte;
   while (handled >= 3 && read(pipes[0], &byte, 1) == 1) {
   }
@@ -106,10 +107,16 @@ int main(void) {
     const char* name;
     long (*call)(void);
     int can_restart;
-  } calls[] = {{"read", do_read, 1},        {"nanosleep", do_sleep, 0},    {"futex", do_futex, 1},
-               {"futex with timeout", do_futex_timeout, 0}, {"poll", do_poll, 0},
-               {"ppoll", do_ppoll, 0},      {"sigsuspend", do_sigsuspend, 0}, {"pause", do_pause, 0},
-               {"sem_wait", do_sem, 1},     {"epoll_wait", do_epoll, 0}};
+  } calls[] = {{"read", do_read, 1},
+               {"nanosleep", do_sleep, 0},
+               {"futex", do_futex, 1},
+               {"futex with timeout", do_futex_timeout, 0},
+               {"poll", do_poll, 0},
+               {"ppoll", do_ppoll, 0},
+               {"sigsuspend", do_sigsuspend, 0},
+               {"pause", do_pause, 0},
+               {"sem_wait", do_sem, 1},
+               {"epoll_wait", do_epoll, 0}};
   for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); ++i) {
     run(calls[i].name, calls[i].call, 0);
     if (!calls[i].can_restart) run(calls[i].name, calls[i].call, 1);

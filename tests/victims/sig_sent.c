@@ -1,12 +1,13 @@
-// SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS as plain signals that somebody sends: blocked,
-// pending, waited for, ignored, queued, passed to a thread, in the middle of calls that wait.
-#include "victim.h"
-
+// SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP and SIGSYS as plain signals that somebody sends:
+// blocked, pending, waited for, ignored, queued, passed to a thread, in the middle of calls that
+// wait.
 #include <poll.h>
 #include <pthread.h>
 #include <sys/signalfd.h>
 #include <sys/time.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 static const int kSignals[] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS};
 enum { kCount = 6 };
@@ -40,7 +41,8 @@ static void say_set(const char* name, const sigset_t* set) {
 
 static void handlers(void* handler) {
   for (int i = 0; i < kCount; ++i) {
-    struct sigaction action = {.sa_sigaction = (void (*)(int, siginfo_t*, void*))handler, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = (void (*)(int, siginfo_t*, void*))handler,
+                               .sa_flags = SA_SIGINFO};
     if (handler == (void*)SIG_IGN || handler == (void*)SIG_DFL) action.sa_flags = 0;
     CHECK(sigaction(kSignals[i], &action, NULL) == 0);
   }
@@ -128,8 +130,10 @@ static void waited_for(void) {
 // Neither an ignored nor a blocked one is noticed by a call that waits.
 static void unnoticed(int ignored) {
   sigset_t six = all_six(), old;
-  if (ignored) handlers((void*)SIG_IGN);
-  else CHECK(sigprocmask(SIG_BLOCK, &six, &old) == 0);
+  if (ignored)
+    handlers((void*)SIG_IGN);
+  else
+    CHECK(sigprocmask(SIG_BLOCK, &six, &old) == 0);
   int pipes[2];
   CHECK(pipe(pipes) == 0);
   pid_t pid = fork();

@@ -1,11 +1,11 @@
-// Timers that interrupt everything while shared memory is used: plain accesses, instructions that make a
-// step, calls that wait with another mask, nested handlers on an alternate stack that the handler
-// changes, SA_NODEFER, SA_RESETHAND, returns with a changed mask.
-#include "victim.h"
-
+// Timers that interrupt everything while shared memory is used: plain accesses, instructions that
+// make a step, calls that wait with another mask, nested handlers on an alternate stack that the
+// handler changes, SA_NODEFER, SA_RESETHAND, returns with a changed mask.
 #include <poll.h>
 #include <sys/time.h>
 #include <ucontext.h>
+
+#include "victim.h"
 
 static volatile uint64_t* words;
 static volatile int alarms, rounds;
@@ -15,7 +15,8 @@ static void on_alarm(int signal, siginfo_t* info, void* context) {
   ucontext_t* c = context;
   words[1] = words[1] + 1;
   ++alarms;
-  if (signal == SIGALRM && alarms % 3 == 0) sigaddset(&c->uc_sigmask, SIGWINCH);  // for who is interrupted
+  if (signal == SIGALRM && alarms % 3 == 0)
+    sigaddset(&c->uc_sigmask, SIGWINCH);  // for who is interrupted
   if (alarms % 5 == 0) __asm__ volatile("fxsave64 (%0)" : : "r"((char*)words + 2048) : "memory");
   stack_t stack;
   CHECK(sigaltstack(NULL, &stack) == 0);
@@ -80,7 +81,8 @@ int main(void) {
   words = map_shared(2 * kPage);
   stack_t stack = {.ss_sp = malloc(65536), .ss_size = 65536};
   CHECK(sigaltstack(&stack, NULL) == 0);
-  struct sigaction action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+  struct sigaction action = {.sa_sigaction = on_alarm,
+                             .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
   CHECK(sigaction(SIGALRM, &action, NULL) == 0);
   with_alarms(plain);
   with_alarms(steps);

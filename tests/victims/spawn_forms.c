@@ -1,8 +1,9 @@
-// All ways to make a process: fork, vfork, posix_spawn, clone with and without CLONE_VM, clone3, system.
-#include "victim.h"
-
+// All ways to make a process: fork, vfork, posix_spawn, clone with and without CLONE_VM, clone3,
+// system.
 #include <linux/sched.h>
 #include <spawn.h>
+
+#include "victim.h"
 
 struct Shared {
   volatile int order[16], count;
@@ -69,7 +70,8 @@ int main(int argc, char** argv) {
   pid = clone(in_clone, stack + 64 * 1024, CLONE_VM | SIGCHLD, (void*)7l);
   CHECK(pid > 0);
   CHECK_EQ(WEXITSTATUS(wait_status(pid)), 3);
-  pid = clone(in_clone, stack + 64 * 1024, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, (void*)8l);
+  pid =
+      clone(in_clone, stack + 64 * 1024, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, (void*)8l);
   CHECK(pid > 0);
   CHECK_EQ(WEXITSTATUS(wait_status(pid)), 3);
   struct clone_args three = {.exit_signal = SIGCHLD};

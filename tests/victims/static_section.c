@@ -29,7 +29,8 @@ int main(void) {
   variables.real = 2.5;
   char copy[sizeof(variables)];
   memcpy(copy, (void*)&variables, sizeof(variables));
-  CHECK(mmap(&variables, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == &variables);
+  CHECK(mmap(&variables, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0) == &variables);
   CHECK_EQ(variables.word, 0);
   memcpy((void*)&variables, copy, sizeof(variables));
   wait_ok(child(other, NULL));
@@ -41,7 +42,8 @@ int main(void) {
   CHECK_EQ(variables.array[50], 55);
   CHECK_EQ(variables.array[51], 0x11111111 + 51);
   char* heap = aligned_alloc(kPage, 4 * kPage);
-  CHECK(mmap(heap + kPage, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == heap + kPage);
+  CHECK(mmap(heap + kPage, kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
+             -1, 0) == heap + kPage);
   memset(heap, 0x5A, 4 * kPage);
   CHECK_EQ(heap[2 * kPage - 1], 0x5A);
   say("static_section %llx\n", (unsigned long long)variables.quad);

@@ -1,9 +1,9 @@
-// What shmctl(IPC_STAT) tells: size, attachments, pids. Databases use shm_nattch to find out whether
-// a crashed server still has children.
-#include "victim.h"
-
+// What shmctl(IPC_STAT) tells: size, attachments, pids. Databases use shm_nattch to find out
+// whether a crashed server still has children.
 #include <sys/ipc.h>
 #include <sys/shm.h>
+
+#include "victim.h"
 
 static int id;
 

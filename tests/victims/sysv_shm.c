@@ -1,8 +1,8 @@
 // SysV shared memory: attach, read-only attach, attach at an address, SHM_REMAP, detach, removal.
-#include "victim.h"
-
 #include <sys/ipc.h>
 #include <sys/shm.h>
+
+#include "victim.h"
 
 enum { kBytes = 3 * kPage };
 

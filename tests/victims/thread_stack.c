@@ -1,9 +1,9 @@
 // A thread whose stack lies in shared memory: every call, spilled register and local variable is an
 // access to it, and system calls and signals happen on it.
-#include "victim.h"
-
 #include <pthread.h>
 #include <sys/stat.h>
+
+#include "victim.h"
 
 static volatile int handled;
 static void on_signal(int signal) {

@@ -1,7 +1,5 @@
 // C++ threads that fill, sort and add up shared memory in parallel, with exceptions, thread-local
 // variables and a mutex, against the same on private memory.
-#include "victim.h"
-
 #include <algorithm>
 #include <atomic>
 #include <mutex>
@@ -9,6 +7,8 @@
 #include <stdexcept>
 #include <thread>
 #include <vector>
+
+#include "victim.h"
 
 namespace {
 

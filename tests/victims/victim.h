@@ -1,5 +1,5 @@
-// What every victim needs: checks that end the program with exit status 1 and say where, output that
-// is not duplicated by fork, and short names for shared memory and child processes.
+// What every victim needs: checks that end the program with exit status 1 and say where, output
+// that is not duplicated by fork, and short names for shared memory and child processes.
 //
 // A victim exercises one thing, verifies its own results, and prints a result that is the same in
 // every run. It fails if a result is wrong, so it is a test by itself; equality.py compares the run
@@ -39,9 +39,10 @@ __attribute__((format(printf, 1, 2), unused)) static void say(const char* format
 }
 
 __attribute__((format(printf, 3, 4), noreturn, unused)) static void fail(const char* file, int line,
-                                                                       const char* format, ...) {
+                                                                         const char* format, ...) {
   char text[1024];
-  int length = snprintf(text, sizeof(text), "%s:%d: ", strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line);
+  int length = snprintf(text, sizeof(text),
+                        "%s:%d: ", strrchr(file, '/') ? strrchr(file, '/') + 1 : file, line);
   va_list arguments;
   va_start(arguments, format);
   length += vsnprintf(text + length, sizeof(text) - length - 2, format, arguments);
@@ -52,17 +53,17 @@ __attribute__((format(printf, 3, 4), noreturn, unused)) static void fail(const c
   _exit(1);
 }
 
-#define CHECK(condition)                                                              \
-  do {                                                                                \
+#define CHECK(condition)                                                                    \
+  do {                                                                                      \
     if (!(condition)) fail(__FILE__, __LINE__, "%s is false, errno %d", #condition, errno); \
   } while (0)
 
-#define CHECK_EQ(actual, expected)                                                         \
-  do {                                                                                     \
-    long long actual_ = (long long)(actual), expected_ = (long long)(expected);              \
-    if (actual_ != expected_)                                                              \
+#define CHECK_EQ(actual, expected)                                                             \
+  do {                                                                                         \
+    long long actual_ = (long long)(actual), expected_ = (long long)(expected);                \
+    if (actual_ != expected_)                                                                  \
       fail(__FILE__, __LINE__, "%s is %lld (%#llx), expected %lld (%#llx), errno %d", #actual, \
-           actual_, actual_, expected_, expected_, errno);                                 \
+           actual_, actual_, expected_, expected_, errno);                                     \
   } while (0)
 
 // The call must fail (-1, or MAP_FAILED, which is the same bits) with this errno.
@@ -72,7 +73,7 @@ __attribute__((format(printf, 3, 4), noreturn, unused)) static void fail(const c
     long result_ = (long)(call);                                                            \
     if (result_ != -1 || errno != (expected))                                               \
       fail(__FILE__, __LINE__, "%s gave %ld, errno %d (%s), expected errno %d (%s)", #call, \
-           result_, errno, strerrorname_np(errno), (expected), strerrorname_np(expected));   \
+           result_, errno, strerrorname_np(errno), (expected), strerrorname_np(expected));  \
   } while (0)
 
 __attribute__((unused)) static void* map_shared(size_t bytes) {

@@ -1,9 +1,9 @@
-// process_vm_readv and process_vm_writev between processes, to and from shared memory on both sides,
-// and /proc/PID/mem.
-#include "victim.h"
-
+// process_vm_readv and process_vm_writev between processes, to and from shared memory on both
+// sides, and /proc/PID/mem.
 #include <sys/prctl.h>
 #include <sys/uio.h>
+
+#include "victim.h"
 
 struct Shared {
   volatile int ready, done;

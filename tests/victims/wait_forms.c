@@ -1,10 +1,10 @@
-// wait4, waitid and waitpid with status, siginfo and rusage in shared memory, in private memory, nowhere,
-// and where they cannot be written; children that exit, are killed, stop and continue.
+// wait4, waitid and waitpid with status, siginfo and rusage in shared memory, in private memory,
+// nowhere, and where they cannot be written; children that exit, are killed, stop and continue.
 //
 // e2e/waits.py knows which children it reaps, in which order.
-#include "victim.h"
-
 #include <sys/resource.h>
+
+#include "victim.h"
 
 struct Shared {
   int status, after_status;
@@ -43,7 +43,9 @@ static void stops_and_stays(void* unused) {
   _exit(9);
 }
 
-static void check_usage(const struct rusage* usage) { CHECK(usage->ru_maxrss > 0 && usage->ru_minflt > 0); }
+static void check_usage(const struct rusage* usage) {
+  CHECK(usage->ru_maxrss > 0 && usage->ru_minflt > 0);
+}
 
 static void with_wait4(struct Shared* m) {
   memset(m, 0x5A, sizeof(*m));
@@ -72,8 +74,9 @@ static void with_wait4(struct Shared* m) {
 }
 
 static void print_info(const char* when, const siginfo_t* info, pid_t pid) {
-  say("%s: signo %d errno %d code %d pid %d uid %d status %d, beyond %#x\n", when, info->si_signo, info->si_errno,
-      info->si_code, info->si_pid == pid, info->si_uid == getuid(), info->si_status, ((const int*)info)[10]);
+  say("%s: signo %d errno %d code %d pid %d uid %d status %d, beyond %#x\n", when, info->si_signo,
+      info->si_errno, info->si_code, info->si_pid == pid, info->si_uid == getuid(), info->si_status,
+      ((const int*)info)[10]);
 }
 
 static void with_waitid(struct Shared* m) {

@@ -42,12 +42,18 @@ int main(int argc, char** argv) {
   std::vector<unsigned char> image = make_image();
   int i = 1;
   for (; i < argc && argv[i][0] == '-'; ++i) {
-    if (!strcmp(argv[i], "--policy")) options.policy_file = argv[++i];
-    else if (!strcmp(argv[i], "--wait-all")) options.wait_all = true;
-    else if (!strcmp(argv[i], "--keep-spool")) options.keep_spool = true;
-    else if (!strcmp(argv[i], "--on-failure")) options.on_failure = true;
-    else if (!strcmp(argv[i], "--no-agent")) image[0] = 0;
-    else return 2;
+    if (!strcmp(argv[i], "--policy"))
+      options.policy_file = argv[++i];
+    else if (!strcmp(argv[i], "--wait-all"))
+      options.wait_all = true;
+    else if (!strcmp(argv[i], "--keep-spool"))
+      options.keep_spool = true;
+    else if (!strcmp(argv[i], "--on-failure"))
+      options.on_failure = true;
+    else if (!strcmp(argv[i], "--no-agent"))
+      image[0] = 0;
+    else
+      return 2;
   }
   options.agent_image = image;
   options.command.assign(argv + i, argv + argc);

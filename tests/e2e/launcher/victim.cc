@@ -3,10 +3,10 @@
 //   victim exec PROGRAM ARG...      replaces itself
 //   victim thread-exec PROGRAM...   the same from another thread than the first
 //   victim vfork|spawn PROGRAM...   starts it, waits, returns its exit code
-//   victim bad-exec                 three execs that fail, prints their errnos, then "recorded" or "native"
-//   victim state                    prints what a program inherits: mask, dispositions, descriptors...
-//   victim orphans N                N grandchildren that outlive their parents; waits for none
-//   victim storm N PROGRAM          N threads, each execing in forked children
+//   victim bad-exec                 three execs that fail, prints their errnos, then "recorded" or
+//   "native" victim state                    prints what a program inherits: mask, dispositions,
+//   descriptors... victim orphans N                N grandchildren that outlive their parents;
+//   waits for none victim storm N PROGRAM          N threads, each execing in forked children
 //   victim kill-storm N             N children killed at random moments around their exec
 #include <dirent.h>
 #include <errno.h>
@@ -136,7 +136,8 @@ int state() {
   int death = 0;
   prctl(PR_GET_PDEATHSIG, &death);
   printf("session %d group %d death %d subreaper %d\n", getsid(0) == getsid(getppid()),
-         getpgrp() == getpgid(getppid()), death, prctl(PR_GET_CHILD_SUBREAPER, &death) == 0 ? death : -1);
+         getpgrp() == getpgid(getppid()), death,
+         prctl(PR_GET_CHILD_SUBREAPER, &death) == 0 ? death : -1);
   FILE* status = fopen("/proc/self/status", "re");
   for (char line[256]; fgets(line, sizeof line, status);)
     if (!strncmp(line, "Cap", 3) || !strncmp(line, "Uid", 3) || !strncmp(line, "Gid", 3) ||
@@ -165,7 +166,8 @@ void* storm_thread(void*) {
   for (int i = 0; i < 20; ++i) {
     char* argv[] = {storm_program, const_cast<char*>("quiet"), nullptr};
     pid_t pid;
-    if (posix_spawn(&pid, storm_program, nullptr, nullptr, argv, environ) != 0) return storm_program;
+    if (posix_spawn(&pid, storm_program, nullptr, nullptr, argv, environ) != 0)
+      return storm_program;
     if (wait_for(pid) != 0) return storm_program;
   }
   return nullptr;
@@ -199,9 +201,12 @@ int kill_storm(int count, char* self) {
     kill(pid, SIGKILL);
     int status;
     waitpid(pid, &status, 0);
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ++killed;
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == 0) ++ended;
-    else printf("status %x\n", status), ++wrong;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+      ++killed;
+    else if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+      ++ended;
+    else
+      printf("status %x\n", status), ++wrong;
   }
   fprintf(stderr, "%d killed, %d ended\n", killed, ended);
   printf("%d wrong\n", wrong);

@@ -1,5 +1,5 @@
-// Two processes write to one LMDB environment, two read it; the content at the end does not depend on
-// who was first.
+// Two processes write to one LMDB environment, two read it; the content at the end does not depend
+// on who was first.
 //
 // usage: lmdb_writers DIRECTORY; prints the number of records and a checksum of the content.
 #include <lmdb.h>
