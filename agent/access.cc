@@ -14,8 +14,7 @@ constexpr int kSigsegv = 11;
 constexpr int kAccessError = 2;      // SEGV_ACCERR
 constexpr uint64_t kWriteError = 2;  // page-fault error code: it was a write
 
-// ---- Pieces: an access cut where traced and private memory meet
-// ----------------------------------------
+// ---- Pieces: an access cut where traced and private memory meet ---------------------------------
 
 struct Piece {
   bool traced;
@@ -60,8 +59,7 @@ void count_usage(Thread* thread, const Region& region, const Origin& origin, boo
 
 namespace {
 
-// ---- Records
-// ---------------------------------------------------------------------------------------------
+// ---- Records ------------------------------------------------------------------------------------
 
 struct Draft {
   uint8_t* at;
@@ -266,8 +264,7 @@ uint64_t alias_of(uint64_t address, uint64_t bytes) {
   return region.alias + (address - region.begin);
 }
 
-// ---- Read-modify-write without LOCK
-// ------------------------------------------------------------------------
+// ---- Read-modify-write without LOCK -------------------------------------------------------------
 
 bool modify_begin(Thread* thread, const Region& region, uint8_t* to, uint64_t address,
                   uint32_t bytes, Fault* fault) {
@@ -292,8 +289,7 @@ bool modify_end(Thread* thread, const Origin& origin, const Region& region, cons
   return ok;
 }
 
-// ---- Atomic accesses
-// ---------------------------------------------------------------------------------------
+// ---- Atomic accesses ----------------------------------------------------------------------------
 
 namespace {
 

@@ -11,8 +11,7 @@ namespace shmrec::agent {
 
 inline constexpr uint32_t kAbiVersion = 1;
 
-// ---- The agent's part of the address space
-// --------------------------------------------------------
+// ---- The agent's part of the address space ------------------------------------------------------
 inline constexpr uint64_t kAgentBase = 0x100090000000;  // image: text, data, Zydis
 inline constexpr uint64_t kCodeBase = 0x1000a0000000;   // generated code, kCodeBytes
 inline constexpr uint64_t kCodeBytes = 32 << 20;
@@ -21,8 +20,7 @@ inline constexpr uint64_t kThreadBase = 0x108000000000;  // per-thread blocks
 inline constexpr uint64_t kAliasBase = 0x110000000000;   // hidden aliases of traced segments
 inline constexpr uint64_t kAgentEnd = 0x180000000000;
 
-// ---- Image file: header, then the bytes of its segments; made by agent/pack
-// ------------------------
+// ---- Image file: header, then the bytes of its segments; made by agent/pack ---------------------
 inline constexpr char kImageMagic[8] = {'S', 'H', 'M', 'R', 'A', 'G', 'T', '1'};
 
 struct ImageSegment {

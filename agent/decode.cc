@@ -191,8 +191,7 @@ int8_t free_register(const Decoded& decoded) {
   return kNoRegister;
 }
 
-// ---- Emitting
-// ------------------------------------------------------------------------------------------
+// ---- Emitting -----------------------------------------------------------------------------------
 
 struct Emitter {
   uint8_t* at;
@@ -321,8 +320,7 @@ void emit(Site& site, const Decoded& decoded, const ZydisDecodedOperand* memory)
   code_next += kSiteCodeBytes;
 }
 
-// ---- Describing
-// -------------------------------------------------------------------------------------------
+// ---- Describing ---------------------------------------------------------------------------------
 
 void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
   site.bytes = memory.size / 8;

@@ -16,8 +16,7 @@ namespace {
 constexpr uint64_t kStringBudget =
     64 * 1024;  // bytes of one string instruction before signals get a turn
 
-// ---- String instructions
-// ------------------------------------------------------------------------------------
+// ---- String instructions ------------------------------------------------------------------------
 
 bool backwards(const Regs& regs) { return regs.eflags & 0x400; }
 
@@ -153,8 +152,7 @@ int emulate_compare(Thread* thread, const Site& site) {
 
 namespace {
 
-// ---- Stack and control
-// ----------------------------------------------------------------------------------------
+// ---- Stack and control --------------------------------------------------------------------------
 
 bool push_value(Thread* thread, const Site& site, uint64_t value, uint32_t bytes, Fault* fault) {
   if (!traced_write(thread, origin_of(thread, site), thread->regs.rsp - bytes, &value, bytes,

@@ -15,8 +15,7 @@ uint32_t vector_bytes(const Gather& gather) {
   return gather.elements * uint32_t{max(gather.element_bytes, gather.index_bytes)};
 }
 
-// ---- The mask: one bit per element, whatever register it lies in
-// ---------------------------------------
+// ---- The mask: one bit per element, whatever register it lies in --------------------------------
 
 uint64_t all_elements(const Gather& gather) { return (uint64_t{1} << gather.elements) - 1; }
 
@@ -52,8 +51,7 @@ void clear_mask(VectorState& state, const Gather& gather) {
     state.write(gather.mask, zeros);
 }
 
-// ---- Elements
-// -------------------------------------------------------------------------------------------
+// ---- Elements -----------------------------------------------------------------------------------
 
 uint64_t index_of(const Gather& gather, const uint8_t* indices, uint32_t element) {
   if (gather.index_bytes == 8) {

@@ -70,8 +70,7 @@ int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher) {
   return 0;
 }
 
-// ---- Lanes
-// -----------------------------------------------------------------------------------------
+// ---- Lanes --------------------------------------------------------------------------------------
 
 bool lane_dead(const LaneEntry& lane) {
   if (load(&lane.state) == static_cast<uint32_t>(EntryState::kEnded)) return true;
@@ -151,8 +150,7 @@ bool lane_take(Thread* thread) {
 
 namespace {
 
-// ---- Chunks
-// ----------------------------------------------------------------------------------------
+// ---- Chunks -------------------------------------------------------------------------------------
 
 ChunkHeader* chunk_at(uint32_t index) {
   return reinterpret_cast<ChunkHeader*>(file_base() + log_header().chunks.offset +
@@ -292,8 +290,7 @@ uint64_t next_event(Thread* thread) {
   return fetch_add(&thread->process->entry->events, uint64_t{1}) + 1;
 }
 
-// ---- Journal
-// -----------------------------------------------------------------------------------------
+// ---- Journal ------------------------------------------------------------------------------------
 
 void journal(const Process* process, JournalType type, const JournalValues& values) {
   if (!attached) return;
@@ -339,8 +336,7 @@ void coverage(const Process* process, const char* why, DegradedReason reason) {
   journal(process, JournalType::kCoverage, values);
 }
 
-// ---- Processes
-// ----------------------------------------------------------------------------------------
+// ---- Processes ----------------------------------------------------------------------------------
 
 namespace {
 
@@ -421,8 +417,7 @@ void process_ends(Process* process, int wait_status, bool replaced_by_exec) {
   journal(process, JournalType::kProcessExit, values);
 }
 
-// ---- Segments
-// -----------------------------------------------------------------------------------------
+// ---- Segments -----------------------------------------------------------------------------------
 
 namespace {
 

@@ -31,8 +31,7 @@ int64_t pass(Thread* thread) {
   return syscall6(static_cast<int64_t>(thread->call.number), a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-// ---- Modules
-// ---------------------------------------------------------------------------------------------
+// ---- Modules ------------------------------------------------------------------------------------
 
 void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset,
                 uint64_t inode, const char* path) {
@@ -60,8 +59,7 @@ bool modules_forget(uint64_t begin, uint64_t end) {
   return any;
 }
 
-// ---- Regions
-// ---------------------------------------------------------------------------------------------
+// ---- Regions ------------------------------------------------------------------------------------
 
 void drop_alias(const Region& piece, void* any) {
   sys(__NR_munmap, piece.alias, piece.end - piece.begin);
@@ -288,7 +286,6 @@ Answer do_remap_file_pages(Thread* thread, void*) {
   return done(thread, result);
 }
 
-// ---- SysV
 // ---- SysV ---------------------------------------------------------------------------------------
 
 namespace {
@@ -380,8 +377,7 @@ Answer do_shmdt(Thread* thread, void*) {
   return done(thread, result);
 }
 
-// ---- Start
-// -------------------------------------------------------------------------------------------------
+// ---- Start --------------------------------------------------------------------------------------
 
 namespace {
 

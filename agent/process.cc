@@ -34,8 +34,7 @@ uint64_t reachable(uint64_t address, uint64_t bytes) {
   return alias ? alias : address;
 }
 
-// ---- clone
-// ----------------------------------------------------------------------------------------------
+// ---- clone --------------------------------------------------------------------------------------
 
 struct CloneRequest {
   uint64_t flags, stack, parent_tid, child_tid, tls;
@@ -141,8 +140,7 @@ Answer do_clone(Thread* thread, void* raw) {
 
 Answer do_clone3(Thread* thread, void*) { return done(thread, kEnosys); }
 
-// ---- exec
-// -----------------------------------------------------------------------------------------------
+// ---- exec ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -248,8 +246,7 @@ Answer do_exec(Thread* thread, void* raw) {
   return Answer::kResume;
 }
 
-// ---- exit
-// -----------------------------------------------------------------------------------------------
+// ---- exit ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -278,8 +275,7 @@ Answer do_exit(Thread* thread, void*) {
   return Answer::kNative;
 }
 
-// ---- Calls of libshmrec and odds
-// -------------------------------------------------------------------------
+// ---- Calls of libshmrec and odds ----------------------------------------------------------------
 
 namespace {
 

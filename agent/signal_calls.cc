@@ -101,8 +101,7 @@ Answer do_sigaltstack(Thread* thread, void*) {
   return done(thread, 0);
 }
 
-// ---- Waiting for signals
-// -----------------------------------------------------------------------------------------
+// ---- Waiting for signals ------------------------------------------------------------------------
 
 // The kernel looks at its own mask and its own queue while the thread waits. Neither shall hold the
 // signals that the agent needs: blocked they could not be taken from whoever sends them, and a hold
@@ -206,8 +205,7 @@ Answer do_sigpending(Thread* thread, void* raw) {
   return done(thread, put(thread, arg(thread, 0), &set, arg(thread, 1)) ? 0 : kEfault);
 }
 
-// ---- A new image
-// -----------------------------------------------------------------------------------------
+// ---- A new image --------------------------------------------------------------------------------
 
 namespace {
 

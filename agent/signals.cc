@@ -59,8 +59,7 @@ int64_t own_action(int signal, const SignalAction& wanted) {
 
 namespace {
 
-// ---- Where was the thread?
-// -------------------------------------------------------------------------------
+// ---- Where was the thread? ----------------------------------------------------------------------
 
 uint64_t address_of(void (*label)()) { return reinterpret_cast<uint64_t>(label); }
 bool in_generated(uint64_t ip) { return ip >= kCodeBase && ip < kCodeBase + kCodeBytes; }
@@ -125,8 +124,7 @@ bool leave_agent(Thread* thread, Context* context) {
   return true;
 }
 
-// ---- Delivery
-// ----------------------------------------------------------------------------------------------
+// ---- Delivery -----------------------------------------------------------------------------------
 
 uint64_t fp_bytes(uint64_t fpstate) {
   if (!fpstate) return 0;
@@ -332,8 +330,7 @@ void settle(Thread* thread, Context* context, bool sent) {
   if (thread->deferred & kMasked) context->mask = kAllBlocked;  // the access here traps at its end
 }
 
-// ---- Faults
-// ------------------------------------------------------------------------------------------------
+// ---- Faults -------------------------------------------------------------------------------------
 
 // The agent itself is broken: the program goes on without it.
 void agent_fault(Thread* thread, Context* context) {
@@ -430,7 +427,6 @@ void on_fault(Thread* thread, Siginfo* info, Context* context) {
   deliver(thread, context, *info);
 }
 
-// ---- Syscalls
 // ---- Syscalls -----------------------------------------------------------------------------------
 
 void on_syscall(Thread* thread, const Siginfo* info, Context* context) {

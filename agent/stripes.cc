@@ -11,8 +11,7 @@ constexpr uint64_t kStealAfterTsc = 1
 
 uint64_t* stripe_at(uint32_t stripe) { return log_area<uint64_t>(log_header().stripes) + stripe; }
 
-// ---- Settling a dead thread's record
-// ---------------------------------------------------------------
+// ---- Settling a dead thread's record ------------------------------------------------------------
 
 // The record of the access in which a thread died, with its parts.
 struct InFlight {

@@ -137,8 +137,7 @@ Attempt try_sync_wake_up() {
   return check(wake_up_on_this_processor(greeter.listener.get()), "NOTIF_SET_FLAGS");
 }
 
-// ---- What the agent does in a process
-// ------------------------------------------------------------
+// ---- What the agent does in a process -----------------------------------------------------------
 
 volatile char dispatch_selector;
 volatile sig_atomic_t dispatched;

@@ -151,8 +151,7 @@ void Supervisor::leave_keeper() {
   keep(listener);
 }
 
-// ---- Notifications
-// -------------------------------------------------------------------------------
+// ---- Notifications ------------------------------------------------------------------------------
 
 void Supervisor::on_notification() {
   seccomp_notif request;
@@ -203,8 +202,7 @@ void Supervisor::on_refused_feature(const seccomp_notif& request, const char* na
       "it cannot be recorded, so the program was told that it does not exist (ENOSYS)");
 }
 
-// ---- Signals and children
-// ------------------------------------------------------------------------
+// ---- Signals and children -----------------------------------------------------------------------
 
 void Supervisor::on_signals() {
   bool child = false;

@@ -36,8 +36,7 @@ void read_wait(Problems& problems, const Field& field, SidecarUse& sidecar) {
   }
 }
 
-// ---- match
-// ---------------------------------------------------------------------------------------
+// ---- match --------------------------------------------------------------------------------------
 
 struct MatchDraft {
   SegmentMatch match;
@@ -156,8 +155,7 @@ void read_match(Problems& problems, const Field& field, SegmentRule& rule) {
                                      "; name the segments, or use 'defaults' for all of them");
 }
 
-// ---- segments
-// ------------------------------------------------------------------------------------
+// ---- segments -----------------------------------------------------------------------------------
 
 constexpr Key<SegmentRule> kSegmentKeys[] = {
     {"name",
@@ -257,8 +255,7 @@ void read_segment(Problems& problems, const Field& item, std::vector<SegmentRule
   rules.push_back(std::move(rule));
 }
 
-// ---- The other objects
-// -----------------------------------------------------------------------------
+// ---- The other objects --------------------------------------------------------------------------
 
 constexpr Key<Policy> kDefaultsKeys[] = {
     {"mode",

@@ -31,8 +31,7 @@ Position Access::position(uint64_t offset) const {
   return {writes() ? write_versions[i] : read_versions[i], writes(), header.event};
 }
 
-// ---- Building
-// --------------------------------------------------------------------------------------
+// ---- Building -----------------------------------------------------------------------------------
 
 // Indexes a share of the chunks; one per thread.
 class AccessIndex::Builder {
@@ -159,8 +158,7 @@ std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
   return index;
 }
 
-// ---- Questions
-// -------------------------------------------------------------------------------------
+// ---- Questions ----------------------------------------------------------------------------------
 
 // Postings that can hold an answer, those with the newest accesses first.
 std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query) const {

@@ -12,8 +12,7 @@ namespace shmrec::recording {
 
 using shmlog::kLineBytes;
 
-// ---- Time notation
-// ---------------------------------------------------------------------------------
+// ---- Time notation ------------------------------------------------------------------------------
 
 namespace {
 
@@ -43,8 +42,7 @@ Result<TimeInRecording> parse_time(const std::string& text) {
   return TimeInRecording{event};
 }
 
-// ---- Investigation
-// ---------------------------------------------------------------------------------
+// ---- Investigation ------------------------------------------------------------------------------
 
 namespace {
 
@@ -350,8 +348,7 @@ std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
   return order;
 }
 
-// ---- Rows
-// ------------------------------------------------------------------------------------------
+// ---- Rows ---------------------------------------------------------------------------------------
 
 // Turns accesses into rows: who, where in the source, which of the asked bytes.
 class RowMaker {
@@ -428,8 +425,7 @@ class RowMaker {
   std::map<std::pair<uint32_t, uint64_t>, AddressSpace> spaces_;
 };
 
-// ---- Choosing the recording
-// ------------------------------------------------------------------------
+// ---- Choosing the recording ---------------------------------------------------------------------
 
 // Those ended by a signal first, newest first; then the others, newest first.
 std::vector<const Recording*> candidates(const Timeline& timeline) {

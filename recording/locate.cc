@@ -48,8 +48,7 @@ std::string list_segments(const ShmlogReader& log) {
   return list;
 }
 
-// ---- In a recording
-// --------------------------------------------------------------------------------
+// ---- In a recording -----------------------------------------------------------------------------
 
 // One evaluation of WHERE in a recording at a time.
 class Locator {

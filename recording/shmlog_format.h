@@ -99,8 +99,7 @@ inline constexpr uint32_t table_lock_word(uint64_t pid_namespace, uint32_t pid) 
          (pid & ((1u << kTableLockPidBits) - 1));
 }
 
-// ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped
-// -----
+// ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped ----
 
 enum class SegmentKind : uint32_t { kAnonymous = 1, kPosixShm, kMemfd, kSysV, kFile };
 enum class SegmentMode : uint32_t { kTrace = 1, kShadow, kIgnore, kDeny };
@@ -246,8 +245,7 @@ inline constexpr uint64_t stripe_word_locked(uint64_t version, uint32_t lane) {
   return version << 24 | static_cast<uint64_t>(lane) << 1 | 1;
 }
 
-// ---- Chunks and records
-// --------------------------------------------------------------------------
+// ---- Chunks and records -------------------------------------------------------------------------
 
 inline constexpr uint32_t kChunkMagic = 0x4B4E4843;  // "CHNK"
 

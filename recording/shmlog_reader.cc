@@ -76,8 +76,7 @@ bool chunk_readable(const ChunkHeader& header) {
 
 }  // namespace
 
-// ---- Records
-// ---------------------------------------------------------------------------------------
+// ---- Records ------------------------------------------------------------------------------------
 
 uint64_t RecordView::read_version(uint32_t line) const {
   return load_u64(body + uint64_t{line} * 8);
@@ -151,8 +150,7 @@ const char* ChunkCopy::damage_at(uint32_t at) const {
   return load<uint32_t>(&bytes_[at]) == 0 ? nullptr : parse(at, ignored);
 }
 
-// ---- Opening
-// ---------------------------------------------------------------------------------------
+// ---- Opening ------------------------------------------------------------------------------------
 
 ShmlogReader::ShmlogReader(std::span<const uint8_t> bytes, bool owns_mapping)
     : bytes_(bytes), owns_mapping_(owns_mapping) {}
@@ -344,8 +342,7 @@ void ShmlogReader::load_chunks(bool keep) {
   });
 }
 
-// ---- Queries
-// ---------------------------------------------------------------------------------------
+// ---- Queries ------------------------------------------------------------------------------------
 
 bool ShmlogReader::history_lost() const {
   return loss(shmlog::Loss::kRecordsOverwritten) != 0 ||

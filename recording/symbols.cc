@@ -10,8 +10,7 @@
 
 namespace shmrec::recording {
 
-// ---- Types
-// -----------------------------------------------------------------------------------------
+// ---- Types --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -128,8 +127,7 @@ std::optional<Type::Member> Type::member_at_depth(const std::string& name, int d
   return std::nullopt;
 }
 
-// ---- One ELF file
-// ----------------------------------------------------------------------------------
+// ---- One ELF file -------------------------------------------------------------------------------
 
 namespace {
 
@@ -304,8 +302,7 @@ std::optional<Variable> ModuleFile::Dwfl_::search(const std::string& name) const
   return std::nullopt;
 }
 
-// ---- All files
-// -------------------------------------------------------------------------------------
+// ---- All files ----------------------------------------------------------------------------------
 
 const ModuleFile* Symbols::module(const std::string& path) {
   const auto [at, fresh] = modules_.try_emplace(path);

@@ -13,8 +13,7 @@ namespace shmrec::recording {
 using shmlog::JournalType;
 using shmlog::StartKind;
 
-// ---- AddressSpace
-// ----------------------------------------------------------------------------------
+// ---- AddressSpace -------------------------------------------------------------------------------
 
 // Makes `at` a border: a mapping that spans it becomes two.
 void AddressSpace::split(uint64_t at) {
@@ -58,8 +57,7 @@ const Mapping* AddressSpace::find(uint64_t address) const {
   return address < mapping.end ? &mapping : nullptr;
 }
 
-// ---- Timeline
-// --------------------------------------------------------------------------------------
+// ---- Timeline -----------------------------------------------------------------------------------
 
 namespace {
 

@@ -67,8 +67,7 @@ void Collector::stop() {
 
 void Collector::look() { eventfd_write(wake_.get(), 1); }
 
-// ---- The loop
-// ------------------------------------------------------------------------------------
+// ---- The loop -----------------------------------------------------------------------------------
 
 void Collector::run() {
   if (inotify_)
@@ -205,8 +204,7 @@ void Collector::pause(Run& run) {
   run.retry_at = Clock::now() + run.pause;
 }
 
-// ---- What happened
-// -------------------------------------------------------------------------------
+// ---- What happened ------------------------------------------------------------------------------
 
 Event Collector::event_of(const Run& run, Event::Type type) const {
   Event event;
@@ -422,8 +420,7 @@ std::string Collector::newest_recording() const {
   return newest;
 }
 
-// ---- Service
-// -------------------------------------------------------------------------------------
+// ---- Service ------------------------------------------------------------------------------------
 
 Info Collector::info() const {
   Info info;

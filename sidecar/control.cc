@@ -102,8 +102,7 @@ ControlServer::~ControlServer() {
   if (has_socket()) unlink(options_.path.c_str());
 }
 
-// ---- The socket's name: it lies where the workload writes
-// ------------------------------------------
+// ---- The socket's name: it lies where the workload writes ---------------------------------------
 
 std::string ControlServer::problem() const {
   const std::lock_guard lock(problem_mutex_);
@@ -152,8 +151,7 @@ Result<> ControlServer::make_socket() {
   return Unit{};
 }
 
-// ---- Clients
-// ---------------------------------------------------------------------------------------
+// ---- Clients ------------------------------------------------------------------------------------
 
 void ControlServer::serve() {
   while (!stop_) {

@@ -65,8 +65,7 @@ Error refuse(const SharedObject& object, const std::string& what) {
   return Error{object.path + ": " + what};
 }
 
-// ---- Reading
-// ---------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 // Owns the descriptor and the libelf handle of one file.
 class ElfFile {
@@ -179,8 +178,7 @@ Result<SharedObject> read_shared_object(const char* path) {
   return object;
 }
 
-// ---- Symbols and relocations
-// -------------------------------------------------------------------------
+// ---- Symbols and relocations --------------------------------------------------------------------
 
 // Address of `symbol`, defined in `object`.
 Result<uint64_t> address_of(const SharedObject& object, const Symbol& symbol) {
@@ -245,8 +243,7 @@ Result<> apply(SharedObject& object, const GElf_Rela& relocation,
   return Unit{};
 }
 
-// ---- Layout
-// ------------------------------------------------------------------------------------------
+// ---- Layout -------------------------------------------------------------------------------------
 
 uint32_t protection_of(const GElf_Phdr& load) {
   return (load.p_flags & PF_R ? PROT_READ : 0) | (load.p_flags & PF_W ? PROT_WRITE : 0) |
@@ -322,8 +319,7 @@ Result<> refuse_constructors(const SharedObject& agent, Elf* elf) {
   return Unit{};
 }
 
-// ---- The passes
-// ----------------------------------------------------------------------------------------
+// ---- The passes ---------------------------------------------------------------------------------
 
 Result<ImageHeader> make_header(std::span<const SharedObject> objects, const ImageLayout& layout) {
   ImageHeader header = {};

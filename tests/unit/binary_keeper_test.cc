@@ -43,8 +43,7 @@ uint64_t inode_of(const fs::path& path) {
   return stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
 }
 
-// ---- Build-ids
-// -----------------------------------------------------------------------------------
+// ---- Build-ids ----------------------------------------------------------------------------------
 
 class ElfIdTest : public testing::Test {
  protected:
@@ -83,8 +82,7 @@ TEST_F(ElfIdTest, TruncatedAndDamagedFilesHaveNoneOrTheRightOne) {
   }
 }
 
-// ---- Keeping
-// -------------------------------------------------------------------------------------
+// ---- Keeping ------------------------------------------------------------------------------------
 
 class BinaryKeeperTest : public testing::Test {
  protected:

@@ -22,8 +22,7 @@
 namespace shmrec::launcher {
 namespace {
 
-// ---- Filter
-// --------------------------------------------------------------------------------------
+// ---- Filter -------------------------------------------------------------------------------------
 
 constexpr uint32_t kStuck = 0xDEAD;  // the interpreter met what seccomp's verifier refuses
 
@@ -154,8 +153,7 @@ TEST_F(Filter, AllowsEverythingOfForeignArchitectures) {
   EXPECT_EQ(ask(kX32 | 520 /* execve of x32 */), SECCOMP_RET_ALLOW);
 }
 
-// ---- First stack of a program
-// --------------------------------------------------------------------
+// ---- First stack of a program -------------------------------------------------------------------
 
 // A stack as the kernel makes it, at address kStack.
 class Stack {
@@ -227,8 +225,7 @@ TEST(InitialStack, PointersOutsideAreSkipped) {
   EXPECT_FALSE(info.complete);
 }
 
-// ---- Image
-// ---------------------------------------------------------------------------------------
+// ---- Image --------------------------------------------------------------------------------------
 
 agent::ImageHeader good_header() {
   agent::ImageHeader header{};
@@ -270,8 +267,7 @@ TEST(AgentImage, OpensOnlyWhatLiesInside) {
   EXPECT_FALSE(AgentImage::open({}).ok());
 }
 
-// ---- Report
-// --------------------------------------------------------------------------------------
+// ---- Report -------------------------------------------------------------------------------------
 
 TEST(Report, SaysWhatWasLostAndWhereTheBundleIs) {
   Summary summary;
@@ -292,8 +288,7 @@ TEST(Report, CutsALongListOfGaps) {
   EXPECT_NE(report_text({}, gaps, "").find("not recorded: 3 more"), std::string::npos);
 }
 
-// ---- OomCounter
-// ----------------------------------------------------------------------------------
+// ---- OomCounter ---------------------------------------------------------------------------------
 
 class Oom : public testing::Test {
  protected:

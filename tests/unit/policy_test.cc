@@ -43,8 +43,7 @@ Policy parsed(const std::string& body) {
   return policy ? *policy : Policy{};
 }
 
-// ---- Globs
-// ---------------------------------------------------------------------------------------
+// ---- Globs --------------------------------------------------------------------------------------
 
 TEST(Glob, LiteralsMatchThemselvesOnly) {
   EXPECT_TRUE(glob("", ""));
@@ -167,8 +166,7 @@ TEST(Glob, HostilePatternsTakeBoundedTime) {
   EXPECT_FALSE(glob(std::string(kMaxGlobBytes + 1, '*'), "a"));
 }
 
-// ---- Parsing
-// ---------------------------------------------------------------------------------------
+// ---- Parsing ------------------------------------------------------------------------------------
 
 TEST(PolicyParse, HeadAloneGivesTheDefaults) {
   const Policy policy = parsed("");
@@ -513,8 +511,7 @@ TEST(PolicyDuration, IsAWholeNumberWithAUnit) {
   EXPECT_EQ(parsed("sidecar: {wait: 250ms, required: true}\n").sidecar, (SidecarUse{250, true}));
 }
 
-// ---- Layers
-// ----------------------------------------------------------------------------------------
+// ---- Layers -------------------------------------------------------------------------------------
 
 class PolicyLoad : public testing::Test {
  protected:
@@ -634,8 +631,7 @@ TEST_F(PolicyLoad, UnreadableFilesAreNamed) {
                   .message.ends_with("(file named by SHMREC_POLICY)"));
 }
 
-// ---- Rules
-// -----------------------------------------------------------------------------------------
+// ---- Rules --------------------------------------------------------------------------------------
 
 uint32_t asked(const Policy& policy, SegmentKind kind, std::string_view name,
                std::string_view executable = "/bin/x", int32_t key = 0) {
@@ -689,8 +685,7 @@ TEST(PolicyRules, ShadowsAreRefusedAtStartWithTheirLine) {
       << refused.error().message;
 }
 
-// ---- Redaction
-// ---------------------------------------------------------------------------------------
+// ---- Redaction ----------------------------------------------------------------------------------
 
 TEST(PolicyRedaction, HidesValuesOfSecretNames) {
   const Policy policy;
@@ -746,8 +741,7 @@ TEST(Suggest, NearNamesOnly) {
   EXPECT_EQ(nearest_name(std::string(1000, 'a'), known), "");
 }
 
-// ---- Schema
-// ------------------------------------------------------------------------------------------
+// ---- Schema -------------------------------------------------------------------------------------
 
 // As much of JSON Schema 2020-12 as schema.json uses; any other keyword fails the test.
 class Validator {
@@ -1022,8 +1016,7 @@ TEST_F(PolicySchema, ModesAgreeOnWhatMayStandBesideThem) {
   EXPECT_EQ(accepted_, 2 + 4 + 1 + 1);
 }
 
-// ---- Documentation and examples
-// ----------------------------------------------------------------------------------------
+// ---- Documentation and examples -----------------------------------------------------------------
 
 TEST(PolicyDocument, NamesEveryKeyWordVariableAndDefaultPattern) {
   std::ifstream file(std::string(SHMREC_SOURCE_DIR) + "/docs/policy.md");

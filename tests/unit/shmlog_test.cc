@@ -93,8 +93,7 @@ struct TemporaryFile {
   ~TemporaryFile() { unlink(path.c_str()); }
 };
 
-// ---- Creating
-// --------------------------------------------------------------------------------------
+// ---- Creating -----------------------------------------------------------------------------------
 
 TEST(ShmlogCreate, AFreshLogIsAllocatedAndOpensEmpty) {
   TemporaryFile file;
@@ -192,8 +191,7 @@ TEST(ShmlogCreate, AFullDiskGivesSizePathAndRemedy) {
   EXPECT_NE(access(file.path.c_str(), F_OK), 0);
 }
 
-// ---- Headers that do not open
-// ----------------------------------------------------------------------
+// ---- Headers that do not open -------------------------------------------------------------------
 
 TEST(ShmlogReader, RefusesWhatIsNotALog) {
   ProducerConsumer run;
@@ -213,8 +211,7 @@ TEST(ShmlogReader, RefusesWhatIsNotALog) {
             std::string::npos);
 }
 
-// ---- Truncation
-// ------------------------------------------------------------------------------------
+// ---- Truncation ---------------------------------------------------------------------------------
 
 TEST(ShmlogReader, OpensTruncatedAtEveryByteAndLosesOnlyTheTail) {
   ProducerConsumer run;
@@ -234,8 +231,7 @@ TEST(ShmlogReader, OpensTruncatedAtEveryByteAndLosesOnlyTheTail) {
   EXPECT_EQ(before, 6u);
 }
 
-// ---- The catalogue of corruptions
-// ------------------------------------------------------------------
+// ---- The catalogue of corruptions ---------------------------------------------------------------
 
 TEST(ShmlogReader, AreasThatPointNowhereAreLeftOutAndSaid) {
   struct Case {
@@ -450,8 +446,7 @@ TEST(ShmlogReader, EverySingleByteFlippedIsSurvived) {
   }
 }
 
-// ---- Timeline
-// --------------------------------------------------------------------------------------
+// ---- Timeline -----------------------------------------------------------------------------------
 
 TEST(Timeline, AForkInheritsTheMapAsOfTheFork) {
   ShmlogBuilder builder;
@@ -559,8 +554,7 @@ TEST(Timeline, EqualNumbersOfTwoContainersAreNotMixedUp) {
   EXPECT_EQ(timeline.by_process(run.producer)->exit_code, 7);
 }
 
-// ---- The worked example of the format document
-// -----------------------------------------------------
+// ---- The worked example of the format document --------------------------------------------------
 
 // The hex dump of docs/shmlog_format.md: lines "OFFSET: BYTES..." in the block after the marker.
 std::vector<uint8_t> bytes_of_document() {

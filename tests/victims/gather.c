@@ -53,8 +53,7 @@ static void make_good(int page) {
   fill(page);
 }
 
-// ---- Registers in a signal frame
-// -----------------------------------------------------------------
+// ---- Registers in a signal frame ----------------------------------------------------------------
 
 static unsigned char* xsave_area(void* context) {
   return (unsigned char*)((ucontext_t*)context)->uc_mcontext.fpregs;
@@ -102,8 +101,7 @@ static void print_k3(void* context) {
   say("  k3: %016llx\n", (unsigned long long)mask);
 }
 
-// ---- Handlers
-// --------------------------------------------------------------------------------------
+// ---- Handlers -----------------------------------------------------------------------------------
 
 enum { kAvx2Gather, kAvx512Gather, kAvx512Scatter, kNoAddress } test;
 static int faults;
@@ -135,8 +133,7 @@ static void handle(int signal, void (*handler)(int, siginfo_t*, void*)) {
   CHECK(sigaction(signal, &action, NULL) == 0);
 }
 
-// ---- Faults in the middle
-// --------------------------------------------------------------------------
+// ---- Faults in the middle -----------------------------------------------------------------------
 
 // Offsets: one element in each mapping, one across a border that two of them share, one of them
 // twice.
@@ -271,8 +268,7 @@ static void avx512_death(void) {
   CHECK_EQ(word_at(offsets[4]), kPattern + offsets[4] / 4);
 }
 
-// ---- The trap flag
-// ---------------------------------------------------------------------------------
+// ---- The trap flag ------------------------------------------------------------------------------
 
 static volatile int steps;
 static uint64_t stepped[32];
@@ -304,8 +300,7 @@ static void step_over(void) {
   say("\n");
 }
 
-// ---- Signals at any moment
-// ---------------------------------------------------------------------------
+// ---- Signals at any moment ----------------------------------------------------------------------
 
 static volatile sig_atomic_t ticks;
 
