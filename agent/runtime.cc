@@ -1,6 +1,6 @@
 #include "agent/runtime.h"
 
-#include "agent/thread.h"
+#include "agent/process/thread.h"
 
 extern "C" {
 

@@ -9,6 +9,7 @@
 //  5. A failure inside turns recording off with a reason; it never ends the program.
 #pragma once
 
+#include <asm/errno.h>
 #include <asm/unistd.h>
 #include <stddef.h>
 #include <stdint.h>

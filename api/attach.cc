@@ -8,7 +8,7 @@
 
 #include "agent/agent_abi.h"
 #include "agent/pack/image.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec::api {
 namespace {

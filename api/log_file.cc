@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "base/unique_fd.h"
-#include "recording/shmlog_create.h"
+#include "recording/log/shmlog_create.h"
 
 namespace shmrec::api {
 namespace {

@@ -18,7 +18,7 @@
 
 #include "agent/agent_abi.h"
 #include "api/attach.h"
-#include "recording/shmlog_create.h"
+#include "recording/log/shmlog_create.h"
 
 namespace {
 

@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "recording/blame.h"
-#include "recording/blame_print.h"
-#include "recording/run_files.h"
+#include "recording/blame/blame.h"
+#include "recording/blame/blame_print.h"
+#include "recording/run/run_files.h"
 
 namespace shmrec::cli {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "recording/bundle.h"
+#include "recording/bundle/bundle.h"
 
 namespace shmrec::cli {
 namespace {

@@ -6,8 +6,8 @@
 #include <iterator>
 
 #include "cli/commands.h"
-#include "recording/bundle.h"
-#include "recording/shmlog_dump.h"
+#include "recording/bundle/bundle.h"
+#include "recording/log/shmlog_dump.h"
 
 namespace shmrec::cli {
 namespace {

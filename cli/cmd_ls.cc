@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "recording/listing.h"
-#include "recording/run_files.h"
+#include "recording/run/listing.h"
+#include "recording/run/run_files.h"
 
 namespace shmrec::cli {
 

@@ -12,7 +12,7 @@
 #include "launcher/control.h"
 #include "policy/policy.h"
 #include "policy/words.h"
-#include "recording/text.h"
+#include "recording/run/text.h"
 
 extern char** environ;
 

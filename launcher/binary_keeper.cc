@@ -22,8 +22,8 @@
 #include <utility>
 
 #include "launcher/kept_folder.h"
-#include "recording/elf_id.h"
-#include "recording/module_follower.h"
+#include "recording/bundle/elf_id.h"
+#include "recording/bundle/module_follower.h"
 
 namespace shmrec::launcher {
 namespace {

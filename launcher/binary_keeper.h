@@ -1,5 +1,5 @@
 // Keeps the programs and libraries of a run in its directory, for a collector that cannot open
-// them: a sidecar has another root (docs/spool.md, recording/kept_binaries.h).
+// them: a sidecar has another root (docs/spool.md, recording/bundle/kept_binaries.h).
 //
 // The run's journal says what is mapped; a thread of its own looks at it a few times a second and
 // copies what is new to binaries/, through a temporary name. finish() copies what is still missing.

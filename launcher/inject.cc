@@ -13,7 +13,7 @@
 #include <algorithm>
 
 #include "launcher/identity.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec::launcher {
 namespace {

@@ -10,9 +10,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "recording/bundle_files.h"
-#include "recording/elf_id.h"
-#include "recording/sha256.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/bundle/elf_id.h"
+#include "recording/bundle/sha256.h"
 
 namespace shmrec::launcher {
 namespace {

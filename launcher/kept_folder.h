@@ -1,5 +1,5 @@
 // binaries/ of a run directory, as its writer sees it: copies files in, once each, and notes them
-// in the index (recording/kept_binaries.h, docs/spool.md).
+// in the index (recording/bundle/kept_binaries.h, docs/spool.md).
 //
 // Several launchers may write into one folder; a file gets its name when it is whole.
 // Owner: holds the folder and its index open. Threads: one at a time.
@@ -16,7 +16,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
-#include "recording/kept_binaries.h"
+#include "recording/bundle/kept_binaries.h"
 
 namespace shmrec::launcher {
 

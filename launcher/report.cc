@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "recording/coverage.h"
+#include "recording/bundle/coverage.h"
 
 namespace shmrec::launcher {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "launcher/run_directory.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec::launcher {
 

@@ -22,9 +22,9 @@
 #include "launcher/supervisor.h"
 #include "policy/policy.h"
 #include "policy/words.h"
-#include "recording/bundle.h"
-#include "recording/shmlog_create.h"
-#include "recording/shmlog_join.h"
+#include "recording/bundle/bundle.h"
+#include "recording/log/shmlog_create.h"
+#include "recording/log/shmlog_join.h"
 
 namespace shmrec::launcher {
 namespace {

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "policy/glob.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec {
 

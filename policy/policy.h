@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "policy/policy.h"
-#include "recording/shmlog_create.h"
+#include "recording/log/shmlog_create.h"
 
 namespace shmrec {
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "recording/bundle.h"
-#include "recording/text.h"
+#include "recording/bundle/bundle.h"
+#include "recording/run/text.h"
 
 namespace shmrec::sidecar {
 

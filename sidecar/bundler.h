@@ -23,7 +23,7 @@
 #include <string>
 #include <thread>
 
-#include "recording/spool.h"
+#include "recording/run/spool.h"
 #include "sidecar/egress/queue.h"
 #include "sidecar/rules/rule_engine.h"
 #include "sidecar/service.h"

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "base/unique_fd.h"
-#include "recording/run_follower.h"
-#include "recording/spool.h"
+#include "recording/run/run_follower.h"
+#include "recording/run/spool.h"
 #include "sidecar/bundler.h"
 #include "sidecar/config.h"
 #include "sidecar/control.h"

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <vector>
 
-#include "recording/bundle_files.h"
-#include "recording/sha256.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/bundle/sha256.h"
 
 namespace shmrec::sidecar::egress {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "recording/text.h"
+#include "recording/run/text.h"
 #include "sidecar/egress/child_process.h"
 
 namespace shmrec::sidecar::egress {

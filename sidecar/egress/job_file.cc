@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "recording/bundle_files.h"
-#include "recording/text.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/run/text.h"
 
 namespace shmrec::sidecar::egress {
 namespace {

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <string_view>
 
-#include "recording/bundle_files.h"
+#include "recording/bundle/bundle_files.h"
 
 namespace shmrec::sidecar::egress {
 namespace {

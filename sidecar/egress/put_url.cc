@@ -6,8 +6,8 @@
 #include <memory>
 #include <optional>
 
-#include "recording/bundle_files.h"
-#include "recording/text.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/run/text.h"
 
 namespace shmrec::sidecar::egress {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "recording/text.h"
+#include "recording/run/text.h"
 
 namespace shmrec::sidecar::egress {
 namespace {

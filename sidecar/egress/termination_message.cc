@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "recording/bundle_files.h"
-#include "recording/text.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/run/text.h"
 
 namespace shmrec::sidecar::egress {
 

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
-#include "recording/text.h"
+#include "recording/run/text.h"
 #include "sidecar/store/moment.h"
 
 namespace shmrec::sidecar {

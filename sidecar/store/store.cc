@@ -9,11 +9,11 @@
 
 #include <algorithm>
 
-#include "recording/bundle.h"
-#include "recording/bundle_files.h"
-#include "recording/flat_json.h"
-#include "recording/sha256.h"
-#include "recording/text.h"
+#include "recording/bundle/bundle.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/bundle/sha256.h"
+#include "recording/run/flat_json.h"
+#include "recording/run/text.h"
 
 namespace shmrec::sidecar {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <string_view>
 
-#include "recording/bundle_reader.h"
-#include "recording/sha256.h"
+#include "recording/bundle/bundle_reader.h"
+#include "recording/bundle/sha256.h"
 
 namespace {
 

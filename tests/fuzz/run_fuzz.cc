@@ -16,10 +16,10 @@
 #include <string>
 #include <string_view>
 
-#include "recording/bundle.h"
-#include "recording/kept_binaries.h"
-#include "recording/sha256.h"
-#include "recording/shmlog_create.h"
+#include "recording/bundle/bundle.h"
+#include "recording/bundle/kept_binaries.h"
+#include "recording/bundle/sha256.h"
+#include "recording/log/shmlog_create.h"
 
 namespace {
 

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 
-#include "recording/blame.h"
-#include "recording/blame_print.h"
-#include "recording/listing.h"
-#include "recording/shmlog_dump.h"
+#include "recording/blame/blame.h"
+#include "recording/blame/blame_print.h"
+#include "recording/log/shmlog_dump.h"
+#include "recording/run/listing.h"
 
 using namespace shmrec;
 using namespace shmrec::recording;

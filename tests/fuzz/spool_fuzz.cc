@@ -12,8 +12,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "recording/run_follower.h"
-#include "recording/spool.h"
+#include "recording/run/run_follower.h"
+#include "recording/run/spool.h"
 
 namespace {
 

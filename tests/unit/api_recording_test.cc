@@ -17,7 +17,7 @@
 
 #include "agent/agent_abi.h"
 #include "api/shmrec.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec::api {
 namespace {

@@ -15,7 +15,7 @@
 
 #include "api/log_file.h"
 #include "api/shmrec.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec::api {
 namespace {

@@ -18,10 +18,10 @@
 #include <thread>
 
 #include "base/unique_fd.h"
-#include "recording/elf_id.h"
-#include "recording/kept_binaries.h"
-#include "recording/sha256.h"
-#include "recording/shmlog_create.h"
+#include "recording/bundle/elf_id.h"
+#include "recording/bundle/kept_binaries.h"
+#include "recording/bundle/sha256.h"
+#include "recording/log/shmlog_create.h"
 
 namespace shmrec::launcher {
 namespace {

@@ -1,12 +1,12 @@
 // What blame answers, on logs built for each question.
-#include "recording/blame.h"
+#include "recording/blame/blame.h"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
-#include "recording/blame_print.h"
-#include "recording/listing.h"
+#include "recording/blame/blame_print.h"
+#include "recording/run/listing.h"
 #include "tests/unit/shmlog_builder.h"
 
 namespace shmrec::recording {

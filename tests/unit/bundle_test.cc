@@ -1,6 +1,6 @@
 // Bundles: what goes in comes out, the same bytes for the same run, nothing half-written under the
 // final name, and a catalogue of archives that must not be opened.
-#include "recording/bundle.h"
+#include "recording/bundle/bundle.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -23,13 +23,13 @@
 #include <sstream>
 #include <thread>
 
-#include "recording/bundle_reader.h"
-#include "recording/coverage.h"
-#include "recording/elf_id.h"
-#include "recording/kept_binaries.h"
-#include "recording/sha256.h"
-#include "recording/shmlog_create.h"
-#include "recording/shmlog_reader.h"
+#include "recording/bundle/bundle_reader.h"
+#include "recording/bundle/coverage.h"
+#include "recording/bundle/elf_id.h"
+#include "recording/bundle/kept_binaries.h"
+#include "recording/bundle/sha256.h"
+#include "recording/log/shmlog_create.h"
+#include "recording/log/shmlog_reader.h"
 
 namespace shmrec::recording {
 namespace {

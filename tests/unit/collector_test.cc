@@ -10,8 +10,8 @@
 #include <sstream>
 #include <thread>
 
-#include "recording/shmlog_create.h"
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_create.h"
+#include "recording/log/shmlog_format.h"
 #include "sidecar/control.h"
 #include "tests/unit/http_fixture.h"
 

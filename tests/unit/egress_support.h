@@ -17,7 +17,7 @@
 #include <string>
 #include <thread>
 
-#include "recording/sha256.h"
+#include "recording/bundle/sha256.h"
 #include "sidecar/egress/destination.h"
 
 namespace shmrec::sidecar::egress {

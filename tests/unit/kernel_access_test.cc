@@ -26,10 +26,10 @@
 
 // After libc's: the agent declares memcpy and others once more, without noexcept.
 // clang-format off
-#include "agent/kernel_access.h"
-#include "agent/log.h"
-#include "agent/robust.h"
-#include "agent/syscalls.h"
+#include "agent/kernel/kernel_access.h"
+#include "agent/log/log.h"
+#include "agent/kernel/robust.h"
+#include "agent/kernel/syscalls.h"
 // clang-format on
 
 namespace shmrec::agent {

@@ -18,7 +18,7 @@
 #include "policy/suggest.h"
 #include "policy/words.h"
 #include "policy/yaml_tree.h"
-#include "recording/shmlog_create.h"
+#include "recording/log/shmlog_create.h"
 
 namespace shmrec {
 namespace {

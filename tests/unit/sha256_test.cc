@@ -1,5 +1,5 @@
 // SHA-256 against the vectors of FIPS 180-4 and NIST's examples, in both engines.
-#include "recording/sha256.h"
+#include "recording/bundle/sha256.h"
 
 #include <gtest/gtest.h>
 

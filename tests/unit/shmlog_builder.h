@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "recording/shmlog_format.h"
+#include "recording/log/shmlog_format.h"
 
 namespace shmrec::testing {
 

@@ -10,13 +10,13 @@
 #include <functional>
 #include <sstream>
 
-#include "recording/access_index.h"
-#include "recording/blame.h"
-#include "recording/listing.h"
-#include "recording/shmlog_create.h"
-#include "recording/shmlog_dump.h"
-#include "recording/shmlog_reader.h"
-#include "recording/timeline.h"
+#include "recording/blame/access_index.h"
+#include "recording/blame/blame.h"
+#include "recording/log/shmlog_create.h"
+#include "recording/log/shmlog_dump.h"
+#include "recording/log/shmlog_reader.h"
+#include "recording/run/listing.h"
+#include "recording/run/timeline.h"
 #include "tests/unit/shmlog_builder.h"
 
 namespace shmrec::recording {

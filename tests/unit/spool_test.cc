@@ -1,6 +1,6 @@
 // Reading the spool: states by real locks of real processes, and everything that a workload can do
 // to one who reads what it wrote.
-#include "recording/spool.h"
+#include "recording/run/spool.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -16,8 +16,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "recording/flat_json.h"
-#include "recording/run_follower.h"
+#include "recording/run/flat_json.h"
+#include "recording/run/run_follower.h"
 #include "tests/unit/shmlog_builder.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);

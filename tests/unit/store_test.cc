@@ -14,8 +14,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "recording/bundle.h"
-#include "recording/sha256.h"
+#include "recording/bundle/bundle.h"
+#include "recording/bundle/sha256.h"
 #include "tests/unit/shmlog_builder.h"
 
 namespace shmrec::sidecar {

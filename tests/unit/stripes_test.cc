@@ -6,7 +6,7 @@
 
 // After libc's: the agent declares memcpy and others once more, without noexcept.
 // clang-format off
-#include "agent/stripes.h"
+#include "agent/access/stripes.h"
 // clang-format on
 
 namespace shmrec::agent {

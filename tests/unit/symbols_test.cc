@@ -1,6 +1,6 @@
 // Functions, lines, variables and expressions, on programs compiled here: position independent and
 // fixed, without debug information, and with it in a separate file.
-#include "recording/symbols.h"
+#include "recording/blame/symbols.h"
 
 #include <gtest/gtest.h>
 
@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "recording/blame.h"
-#include "recording/blame_print.h"
-#include "recording/expression.h"
+#include "recording/blame/blame.h"
+#include "recording/blame/blame_print.h"
+#include "recording/blame/expression.h"
 #include "tests/unit/shmlog_builder.h"
 
 namespace shmrec::recording {

@@ -1,6 +1,6 @@
 // The syscall table against the kernel's headers and against docs/syscalls.md.
 // SHMREC_WRITE_DOCS=1 syscall_table_test writes the tables of the document anew.
-#include "agent/syscall_table.h"
+#include "syscalls/syscall_table.h"
 
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
@@ -29,7 +29,7 @@
 #include <sstream>
 #include <string>
 
-namespace shmrec::agent {
+namespace shmrec::syscalls {
 namespace {
 
 std::string read_file(const std::string& path) {
@@ -245,11 +245,10 @@ std::string effect_text(const SyscallRule& row) {
 }
 
 std::string generated() {
-  const char* const rooms[] = {"memory", "maps", "life", "signals", "futex", "refused"};
   std::ostringstream text;
   text << "## Syscalls\n\n| Number | Name | Handled as | Memory |\n|---|---|---|---|\n";
   for (const SyscallRule& row : syscall_rows())
-    text << "| " << row.number << " | " << row.name << " | " << rooms[static_cast<int>(row.room)]
+    text << "| " << row.number << " | " << row.name << " | " << class_name(class_of(row.handler))
          << " | " << effect_text(row) << " |\n";
   text << "\n## Commands\n\n| Syscall | Command | Number | Memory |\n|---|---|---|---|\n";
   for (const CommandRule& row : command_rows())
@@ -273,4 +272,4 @@ TEST(SyscallTable, DocumentSaysWhatTheTableSays) {
 }
 
 }  // namespace
-}  // namespace shmrec::agent
+}  // namespace shmrec::syscalls

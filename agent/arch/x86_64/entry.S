@@ -17,7 +17,7 @@
 // others) and the tail then traps at shmrec_deferred_trap. In [tail_begin, tail_end) the saved
 // registers are complete: the handler loads them itself and goes on at exit_ip.
 //
-// Offsets are those of struct Thread (agent/thread.h), asserted there.
+// Offsets are those of struct Thread (agent/process/thread.h), asserted there.
 
 #define REGS 8
 #define CORE 152

@@ -1,0 +1,364 @@
+#include "agent/access/access.h"
+
+#include <linux/mman.h>
+
+#include "agent/access/stripes.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+constexpr int kSigsegv = 11;
+constexpr int kAccessError = 2;      // SEGV_ACCERR
+constexpr uint64_t kWriteError = 2;  // page-fault error code: it was a write
+
+// ---- Pieces: an access cut where traced and private memory meet ---------------------------------
+
+struct Piece {
+  bool traced;
+  Region region;
+  uint64_t bytes;
+};
+
+Piece first_piece(uint64_t address, uint64_t bytes) {
+  Piece piece = {false, {}, bytes};
+  Region region;
+  if (regions_empty() || !region_next(address, &region)) return piece;
+  if (region.begin > address) {
+    piece.bytes = min(bytes, region.begin - address);
+    return piece;
+  }
+  piece = {true, region, min(bytes, region.end - address)};
+  // Whole pages one by one, so that a fault (beyond the end of a file) is all or nothing. What one
+  // instruction may access stays in one piece.
+  if (bytes > 64) piece.bytes = min(piece.bytes, page_down(address) + kPage - address);
+  return piece;
+}
+
+UsageEntry& usage_of(Thread* thread, const Region& region) {
+  if (region.usage) return *region.usage;
+  UsageEntry* usage = usage_enter(thread->process, region.segment);
+  Locked lock(regions_lock);
+  region_update(
+      region.begin, region.end,
+      [](Region& piece, void* entry) { piece.usage = static_cast<UsageEntry*>(entry); }, usage);
+  return *usage;
+}
+
+}  // namespace
+
+void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
+                 bool writes) {
+  UsageEntry& usage = usage_of(thread, region);
+  if (reads) fetch_add(&usage.reads, uint64_t{1});
+  if (writes) fetch_add(&usage.writes, uint64_t{1});
+  if (origin.syscall) fetch_add(&usage.kernel, uint64_t{1});
+}
+
+namespace {
+
+// ---- Records ------------------------------------------------------------------------------------
+
+struct Draft {
+  uint8_t* at;
+  uint32_t bytes;
+  uint32_t lines;
+  RecordHeader& header() { return *reinterpret_cast<RecordHeader*>(at); }
+  uint64_t* versions() { return reinterpret_cast<uint64_t*>(at + sizeof(RecordHeader)); }
+};
+
+Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region& region,
+            uint64_t address, uint32_t length) {
+  const uint64_t offset = region.segment_offset + (address - region.begin);
+  Draft result = {nullptr, record_bytes(kind, offset, length), lines_touched(offset, length)};
+  result.at = record_reserve(thread, result.bytes);
+  RecordHeader& header = result.header();
+  header.segment = region.segment;
+  header.offset = offset;
+  header.address = address;
+  header.pc = origin.pc;
+  header.event = origin.event;
+  header.length = length;
+  header.syscall = origin.syscall;
+  header.flags = origin.flags | (region.relaxed ? kFlagRelaxed : 0);
+  return result;
+}
+
+// The part of [offset, offset + bytes) in the line that holds `offset`.
+uint64_t in_line(uint64_t offset, uint64_t bytes) {
+  return min(bytes, kLineBytes - offset % kLineBytes);
+}
+
+// An address in the alias as the program knows it.
+void to_program(Fault* fault, uint64_t alias, uint64_t address) {
+  fault->address += address - alias;
+}
+
+// Reads one line's part, so that value and version belong together.
+bool read_line(Thread* thread, const Region& region, uint8_t* to, uint64_t alias, uint64_t offset,
+               uint64_t bytes, uint64_t* version, Fault* fault) {
+  const void* from = reinterpret_cast<const void*>(alias);
+  if (region.relaxed) {
+    *version = rdtsc();
+    return safe_copy(to, from, bytes, fault);
+  }
+  const uint32_t stripe = stripe_index(region.segment, offset);
+  for (;;) {
+    const uint64_t before = stripe_wait(thread, stripe);
+    compiler_fence();
+    if (!safe_copy(to, from, bytes, fault)) return false;
+    compiler_fence();
+    if (stripe_peek(stripe) != before) continue;
+    *version = stripe_version(before) + 1;
+    return true;
+  }
+}
+
+bool write_line(Thread* thread, const Region& region, const uint8_t* from, uint64_t alias,
+                uint64_t offset, uint64_t bytes, uint64_t* version, Fault* fault) {
+  void* to = reinterpret_cast<void*>(alias);
+  if (region.relaxed) {
+    *version = rdtsc();
+    return safe_copy(to, from, bytes, fault);
+  }
+  const uint64_t locked = stripe_lock(thread, 0, stripe_index(region.segment, offset));
+  __atomic_store_n(version, locked, __ATOMIC_RELEASE);
+  const bool ok = safe_copy(to, from, bytes, fault);
+  stripe_unlock(thread, 0, ok);
+  return ok;
+}
+
+bool read_lines(Thread* thread, const Region& region, uint8_t* to, uint64_t address, uint64_t bytes,
+                uint64_t* versions, Fault* fault) {
+  uint64_t alias = region.alias + (address - region.begin);
+  uint64_t offset = region.segment_offset + (address - region.begin);
+  for (uint32_t line = 0; bytes; ++line) {
+    const uint64_t part = in_line(offset, bytes);
+    if (!read_line(thread, region, to, alias, offset, part, &versions[line], fault)) {
+      to_program(fault, region.alias, region.begin);
+      return false;
+    }
+    to += part, alias += part, offset += part, bytes -= part;
+  }
+  return true;
+}
+
+bool write_lines(Thread* thread, const Region& region, const uint8_t* from, uint64_t address,
+                 uint64_t bytes, uint64_t* versions, Fault* fault) {
+  uint64_t alias = region.alias + (address - region.begin);
+  uint64_t offset = region.segment_offset + (address - region.begin);
+  for (uint32_t line = 0; bytes; ++line) {
+    const uint64_t part = in_line(offset, bytes);
+    if (!write_line(thread, region, from, alias, offset, part, &versions[line], fault)) {
+      to_program(fault, region.alias, region.begin);
+      return false;
+    }
+    from += part, alias += part, offset += part, bytes -= part;
+  }
+  return true;
+}
+
+bool permitted(const Region& region, uint64_t address, bool write, Fault* fault) {
+  if (write ? region.protection & PROT_WRITE : region.protection != PROT_NONE) return true;
+  constexpr uint64_t kPresent = 1, kUser = 4;
+  *fault = {kSigsegv, kAccessError, address,
+            kUser | (write ? kWriteError : 0) | (region.protection != PROT_NONE ? kPresent : 0)};
+  return false;
+}
+
+// Are the pages there? A store that faults half way would leave a record of something that did not
+// happen, and an instruction with side effects must not run before its fault.
+bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* fault) {
+  uint8_t probe;
+  const uint64_t alias = region.alias + (address - region.begin), last = alias + bytes - 1;
+  // The first byte that is not there is the one that faults.
+  const uint64_t second = page_down(last) > alias ? page_down(last) : last;
+  if (safe_copy(&probe, reinterpret_cast<void*>(alias), 1, fault) &&
+      safe_copy(&probe, reinterpret_cast<void*>(second), 1, fault))
+    return true;
+  to_program(fault, region.alias, region.begin);
+  fault->error |= kWriteError;  // the probe has read, the program writes
+  return false;
+}
+
+bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& piece,
+                uint64_t address, Fault* fault) {
+  if (!piece.traced) return safe_copy(to, reinterpret_cast<void*>(address), piece.bytes, fault);
+  if (!permitted(piece.region, address, false, fault)) return false;
+  const uint32_t bytes = static_cast<uint32_t>(piece.bytes);
+  Draft record = draft(thread, origin, RecordKind::kRead, piece.region, address, bytes);
+  uint64_t* versions = record.versions();
+  if (!read_lines(thread, piece.region, to, address, bytes, versions, fault)) {
+    record_abandon(record.at, record.bytes);
+    return false;
+  }
+  memcpy(versions + record.lines, to, bytes);
+  record_commit(thread, record.at, record.bytes, RecordKind::kRead);
+  count_usage(thread, piece.region, origin, true, false);
+  return true;
+}
+
+bool write_piece(Thread* thread, const Origin& origin, const uint8_t* from, const Piece& piece,
+                 uint64_t address, Fault* fault) {
+  if (!piece.traced) return safe_copy(reinterpret_cast<void*>(address), from, piece.bytes, fault);
+  if (!permitted(piece.region, address, true, fault)) return false;
+  if (!present(piece.region, address, piece.bytes, fault)) return false;
+  const uint32_t bytes = static_cast<uint32_t>(piece.bytes);
+  Draft record = draft(thread, origin, RecordKind::kWrite, piece.region, address, bytes);
+  memcpy(record.versions() + record.lines, from, bytes);
+  record_begin(thread, record.at, record.bytes, RecordKind::kWrite);
+  const bool ok = write_lines(thread, piece.region, from, address, bytes, record.versions(), fault);
+  record_commit(thread, record.at, record.bytes, RecordKind::kWrite,
+                ok ? RecordState::kCommitted : RecordState::kAborted);
+  if (ok) count_usage(thread, piece.region, origin, false, true);
+  return ok;
+}
+
+}  // namespace
+
+bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t address, uint64_t bytes,
+                 Fault* fault, uint64_t* done) {
+  uint64_t at = 0;
+  while (at < bytes) {
+    const Piece piece = first_piece(address + at, bytes - at);
+    const bool ok =
+        read_piece(thread, origin, static_cast<uint8_t*>(to) + at, piece, address + at, fault);
+    if (done) *done = at + (ok ? piece.bytes : 0);
+    if (!ok) return false;
+    at += piece.bytes;
+  }
+  return true;
+}
+
+bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const void* from,
+                  uint64_t bytes, Fault* fault, uint64_t* done) {
+  uint64_t at = 0;
+  while (at < bytes) {
+    const Piece piece = first_piece(address + at, bytes - at);
+    const bool ok = write_piece(thread, origin, static_cast<const uint8_t*>(from) + at, piece,
+                                address + at, fault);
+    if (done) *done = at + (ok ? piece.bytes : 0);
+    if (!ok) return false;
+    at += piece.bytes;
+  }
+  return true;
+}
+
+bool traced_writable(uint64_t address, uint64_t bytes, Fault* fault) {
+  for (uint64_t at = 0; at < bytes;) {
+    const Piece piece = first_piece(address + at, bytes - at);
+    const bool ok = piece.traced ? permitted(piece.region, address + at, true, fault) &&
+                                       present(piece.region, address + at, piece.bytes, fault)
+                                 : safe_writable(address + at, fault);
+    if (!ok) return false;
+    at += piece.bytes;
+  }
+  return true;
+}
+
+uint64_t alias_of(uint64_t address, uint64_t bytes) {
+  Region region;
+  if (!region_find(address, &region) || bytes > region.end - address) return 0;
+  return region.alias + (address - region.begin);
+}
+
+// ---- Read-modify-write without LOCK -------------------------------------------------------------
+
+bool modify_begin(Thread* thread, const Region& region, uint8_t* to, uint64_t address,
+                  uint32_t bytes, Fault* fault) {
+  if (!read_lines(thread, region, to, address, bytes, thread->versions, fault)) return false;
+  memcpy(thread->old_value, to, bytes);
+  return true;
+}
+
+bool modify_end(Thread* thread, const Origin& origin, const Region& region, const uint8_t* from,
+                uint64_t address, uint32_t bytes, Fault* fault) {
+  Draft record = draft(thread, origin, RecordKind::kReadThenWrite, region, address, bytes);
+  uint64_t* versions = record.versions();
+  uint8_t* values = reinterpret_cast<uint8_t*>(versions + 2 * record.lines);
+  memcpy(versions, thread->versions, record.lines * 8);
+  memcpy(values, thread->old_value, bytes);
+  memcpy(values + bytes, from, bytes);
+  record_begin(thread, record.at, record.bytes, RecordKind::kReadThenWrite);
+  const bool ok = write_lines(thread, region, from, address, bytes, versions + record.lines, fault);
+  record_commit(thread, record.at, record.bytes, RecordKind::kReadThenWrite,
+                ok ? RecordState::kCommitted : RecordState::kAborted);
+  if (ok) count_usage(thread, region, origin, true, true);
+  return ok;
+}
+
+// ---- Atomic accesses ----------------------------------------------------------------------------
+
+namespace {
+
+// Locks the one or two stripes of the access, in rising order.
+void atomic_lock(Thread* thread, const Region& region, Draft& record) {
+  uint64_t* versions = record.versions();
+  if (region.relaxed) {
+    for (uint32_t line = 0; line < record.lines; ++line) versions[line] = rdtsc();
+    return;
+  }
+  const RecordHeader& header = record.header();
+  const uint32_t stripes[2] = {stripe_index(region.segment, header.offset),
+                               stripe_index(region.segment, header.offset + header.length - 1)};
+  const bool two = record.lines == 2 && stripes[0] != stripes[1];
+  const int first = two && stripes[1] < stripes[0];
+  versions[first] = stripe_lock(thread, 0, stripes[first]);
+  if (two)
+    versions[1 - first] = stripe_lock(thread, 1, stripes[1 - first]);
+  else if (record.lines == 2)
+    versions[1] = versions[0];
+}
+
+void atomic_unlock(Thread* thread, bool happened) {
+  for (int slot = 1; slot >= 0; --slot)
+    if (thread->stripe[slot]) stripe_unlock(thread, slot, happened);
+}
+
+}  // namespace
+
+bool atomic_begin(Thread* thread, const Origin& origin, const Region& region, uint64_t address,
+                  uint32_t bytes, Fault* fault) {
+  if (!permitted(region, address, true, fault)) return false;
+  Draft record = draft(thread, origin, RecordKind::kReadWrite, region, address, bytes);
+  const uint64_t alias = region.alias + (address - region.begin);
+  atomic_lock(thread, region, record);
+  if (!safe_copy(record.versions() + record.lines, reinterpret_cast<void*>(alias), bytes, fault)) {
+    to_program(fault, region.alias, region.begin);
+    atomic_unlock(thread, false);
+    record_abandon(record.at, record.bytes);
+    return false;
+  }
+  record_begin(thread, record.at, record.bytes, RecordKind::kReadWrite);
+  thread->record = record.at;
+  thread->record_bytes = record.bytes;
+  thread->alias = alias;
+  return true;
+}
+
+void atomic_end(Thread* thread, bool happened) {
+  uint8_t* record = thread->record;
+  const RecordHeader& header = *reinterpret_cast<RecordHeader*>(record);
+  uint8_t* values = record + sizeof(RecordHeader) + lines_touched(header.offset, header.length) * 8;
+  safe_copy(values + header.length, reinterpret_cast<void*>(thread->alias), header.length);
+  atomic_unlock(thread, happened);
+  thread->record = nullptr;
+  record_commit(thread, record, thread->record_bytes, RecordKind::kReadWrite,
+                happened ? RecordState::kCommitted : RecordState::kAborted);
+}
+
+int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
+                      int64_t (*perform)(uint32_t* word, void* context), void* context,
+                      Fault* fault) {
+  Region region;
+  if (!region_find(address, &region) || !atomic_begin(thread, origin, region, address, 4, fault))
+    return -EFAULT;
+  const int64_t result = perform(reinterpret_cast<uint32_t*>(thread->alias), context);
+  atomic_end(thread, true);
+  count_usage(thread, region, origin, true, true);
+  return result;
+}
+
+}  // namespace shmrec::agent

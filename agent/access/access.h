@@ -1,0 +1,59 @@
+// Performing and logging accesses to traced memory: the one implementation, used by faulting
+// instructions (through generated code), by emulated instructions, and for the kernel.
+#pragma once
+
+#include "agent/log/log.h"
+
+namespace shmrec::agent {
+
+// Who makes an access: an instruction at pc (syscall 0) or syscall number + 1 at pc.
+struct Origin {
+  uint64_t pc;
+  uint64_t event;
+  uint16_t syscall;
+  uint16_t flags = 0;  // shmlog::RecordFlags
+};
+
+// Reads [address, address + bytes) of the program into `to`, logging what is traced in it; private
+// memory in between is just read. False: faulted, `fault` says where (program addresses). `done`
+// receives the number of bytes before the fault. Checks the program's own protections.
+bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t address, uint64_t bytes,
+                 Fault* fault, uint64_t* done = nullptr);
+// The same for writes. Each line is written under its stripe; the record is written ahead.
+bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const void* from,
+                  uint64_t bytes, Fault* fault, uint64_t* done = nullptr);
+
+// Could the program write all these bytes? Changes and logs nothing.
+bool traced_writable(uint64_t address, uint64_t bytes, Fault* fault);
+
+// Logs an atomic read-modify-write of an aligned 4-byte word that `perform` does on the alias (for
+// the kernel: futex operations). Returns what perform returns; `word_at` is the alias address.
+int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
+                      int64_t (*perform)(uint32_t* word, void* context), void* context,
+                      Fault* fault);
+
+// ---- For instructions, whose access lies in one region
+// A read-modify-write without LOCK: one record, made when it is written. Between the two the thread
+// keeps what was read. REQUIRES: bytes <= 64, both calls with the same region, address and bytes.
+bool modify_begin(Thread* thread, const Region& region, uint8_t* to, uint64_t address,
+                  uint32_t bytes, Fault* fault);
+bool modify_end(Thread* thread, const Origin& origin, const Region& region, const uint8_t* from,
+                uint64_t address, uint32_t bytes, Fault* fault);
+// An atomic one: between the two the thread holds the stripes, and the operation is made on
+// thread->alias. False: faulted, nothing is held.
+bool atomic_begin(Thread* thread, const Origin& origin, const Region& region, uint64_t address,
+                  uint32_t bytes, Fault* fault);
+void atomic_end(Thread* thread, bool happened);
+// Counts an access in the usage table; those above count by themselves, but for the atomic one.
+void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
+                 bool writes);
+
+// The alias of a program address if `bytes` bytes of it lie in one traced region; else 0.
+uint64_t alias_of(uint64_t address, uint64_t bytes);
+
+// A fault hit the generated instruction of the current access: gives locks back, leaves the
+// program's registers in thread->regs with rip at the access. `address` is translated to the
+// program's.
+void access_abort(Thread* thread, uint64_t* address);
+
+}  // namespace shmrec::agent

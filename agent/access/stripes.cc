@@ -1,0 +1,201 @@
+#include "agent/access/stripes.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+constexpr uint64_t kStealAfterTsc = 1
+                                    << 29;  // about 0.2 s: a stopped owner does not stop the others
+
+uint64_t* stripe_at(uint32_t stripe) { return log_area<uint64_t>(log_header().stripes) + stripe; }
+
+// ---- Settling a dead thread's record ------------------------------------------------------------
+
+// The record of the access in which a thread died, with its parts.
+struct InFlight {
+  RecordHeader* header = nullptr;
+  RecordKind kind;
+  RecordState state;
+  uint64_t* write_versions;
+  uint8_t* before;  // of kinds that read
+  uint8_t* after;
+  uint32_t lines;
+};
+
+bool in_flight(const LaneEntry& dead, InFlight* record) {
+  const uint64_t at = load(&dead.record);
+  const Area& chunks = log_header().chunks;
+  const uint64_t end = chunks.offset + uint64_t{chunks.count} * kChunkBytes;
+  if (at < chunks.offset || at + sizeof(RecordHeader) > end) return false;
+  RecordHeader* header =
+      reinterpret_cast<RecordHeader*>(reinterpret_cast<uint8_t*>(&log_header()) + at);
+  const uint32_t commit = load(&header->commit);
+  const uint32_t length = header->length;
+  record->header = header;
+  record->kind = static_cast<RecordKind>(commit >> 16 & 0xFF);
+  record->state = static_cast<RecordState>(commit >> 24);
+  if (!length || length > kMaxAccessBytes) return false;
+  if (at + record_bytes(record->kind, header->offset, length) > end) return false;
+  record->lines = lines_touched(header->offset, length);
+  uint64_t* versions = reinterpret_cast<uint64_t*>(header + 1);
+  const bool two = record->kind == RecordKind::kReadThenWrite;
+  record->write_versions = versions + (two ? record->lines : 0);
+  uint8_t* values = reinterpret_cast<uint8_t*>(record->write_versions + record->lines);
+  record->before = values;
+  record->after = record->kind == RecordKind::kWrite ? values : values + length;
+  return true;
+}
+
+void set_state(const InFlight& record, RecordState state) {
+  const uint32_t commit = load(&record.header->commit);
+  if (commit >> 24 == static_cast<uint32_t>(RecordState::kBegun))
+    compare_exchange(&record.header->commit, commit,
+                     (commit & 0xFFFFFF) | static_cast<uint32_t>(state) << 24);
+}
+
+// Copies what the segment holds at the record's bytes [first, first + bytes). False: not mapped
+// here.
+bool read_segment(const InFlight& record, uint64_t first, uint64_t bytes, uint8_t* to) {
+  Region region;
+  const uint64_t offset = record.header->offset + first;
+  if (!region_of_segment(record.header->segment, offset, bytes, &region)) return false;
+  Fault fault;
+  return safe_copy(to, reinterpret_cast<void*>(region.alias + (offset - region.segment_offset)),
+                   bytes, &fault);
+}
+
+// What the segment holds at a line tells how far a store to it came: it copies upwards.
+enum class Stored { kAll, kNothing, kUnknown };
+Stored stored(const InFlight& record, uint64_t first, uint64_t bytes) {
+  uint8_t now[kLineBytes];
+  const uint8_t* wanted = record.after + first;
+  if (!read_segment(record, first, bytes, now)) return Stored::kUnknown;
+  if (memcmp(now, wanted, bytes) == 0) return Stored::kAll;
+  // The first move of safe_copy.
+  const uint64_t move = bytes >= 8 ? 8 : bytes == 4 || bytes == 2 ? bytes : 1;
+  return memcmp(now, wanted, move) == 0 ? Stored::kUnknown : Stored::kNothing;
+}
+
+// Returns whether the version was used. A line's version is filled in before the line is stored to.
+bool settle_store(const InFlight& record, uint32_t stripe, uint64_t version) {
+  const uint64_t offset = record.header->offset, end = offset + record.header->length;
+  for (uint32_t line = 0; line < record.lines; ++line) {
+    const uint64_t begin = line ? (offset / kLineBytes + line) * kLineBytes : offset;
+    if (stripe_index(record.header->segment, begin) != stripe) continue;
+    if (!record.write_versions[line]) return false;
+    if (record.write_versions[line] != version + 1) continue;
+    const uint64_t bytes = min(end, (begin / kLineBytes + 1) * kLineBytes) - begin;
+    const Stored found = stored(record, begin - offset, bytes);
+    if (found == Stored::kUnknown) set_state(record, RecordState::kInferred);
+    if (found == Stored::kNothing) store(&record.write_versions[line], uint64_t{0});
+    return found != Stored::kNothing;
+  }
+  return true;  // held in somebody else's place: see take_over
+}
+
+// An atomic instruction happened if its memory changed, or if it had come to release another
+// stripe.
+void settle_atomic(const InFlight& record, uint32_t stripe, uint32_t lane) {
+  const RecordHeader& header = *record.header;
+  const uint32_t first = stripe_index(header.segment, header.offset);
+  const uint32_t last = stripe_index(header.segment, header.offset + header.length - 1);
+  const uint64_t other = load(stripe_at(first == stripe ? last : first));
+  const bool released = first != last && (!stripe_locked(other) || stripe_lane(other) != lane);
+  uint8_t now[kLineBytes];
+  if (released || header.length > sizeof now || !read_segment(record, 0, header.length, now))
+    return set_state(record, RecordState::kInferred);
+  if (memcmp(now, record.before, header.length) == 0)
+    return set_state(record, RecordState::kAborted);
+  memcpy(record.after, now, header.length);
+  set_state(record, RecordState::kInferred);
+}
+
+// What the dead holder of a stripe at `version` did to its line. Returns whether the version was
+// used. REQUIRES: the stripe is ours, or nobody else's who could settle it.
+bool settle(uint32_t lane, uint32_t stripe, uint64_t version) {
+  InFlight record;
+  if (!lane || lane >= log_header().lanes.count || !in_flight(lane_at(lane), &record)) return false;
+  if (record.kind == RecordKind::kReadWrite) {
+    if (record.state == RecordState::kBegun) settle_atomic(record, stripe, lane);
+    return true;
+  }
+  return settle_store(record, stripe, version);
+}
+
+// Takes a stripe away from a holder that is dead, or that has not moved for too long. The word goes
+// to one locked by us, so that only one of the waiters settles the holder's record.
+void take_over(Thread* thread, uint32_t stripe, uint64_t word, bool dead) {
+  const uint64_t version = stripe_version(word);
+  const uint64_t mine = stripe_word_locked(version, thread->lane);
+  if (!compare_exchange(stripe_at(stripe), word, mine)) return;
+  const bool used = !dead || settle(stripe_lane(word), stripe, version);
+  compare_exchange(stripe_at(stripe), mine, stripe_word(version + used));
+  count_loss(dead ? Loss::kStripesRecovered : Loss::kStripesStolen);
+}
+
+bool owner_dead(uint64_t word) {
+  const uint32_t owner = stripe_lane(word);
+  return owner && owner < log_header().lanes.count && lane_dead(lane_at(owner));
+}
+
+}  // namespace
+
+void stripes_recover(uint32_t index) {
+  for (uint32_t held : lane_at(index).held) {
+    if (!held || held > log_header().stripes.count) continue;
+    const uint64_t word = load(stripe_at(held - 1));
+    if (!stripe_locked(word) || stripe_lane(word) != index) continue;
+    const bool used = settle(index, held - 1, stripe_version(word));
+    if (compare_exchange(stripe_at(held - 1), word, stripe_word(stripe_version(word) + used)))
+      count_loss(Loss::kStripesRecovered);
+  }
+}
+
+uint64_t stripe_peek(uint32_t stripe) { return load(stripe_at(stripe)); }
+
+uint64_t stripe_wait(Thread* thread, uint32_t stripe) {
+  uint64_t word = load(stripe_at(stripe));
+  uint64_t waited_for = 0, since = 0;
+  for (uint32_t tries = 0; stripe_locked(word); ++tries, word = load(stripe_at(stripe))) {
+    if (word != waited_for) {
+      waited_for = word;
+      since = rdtsc();
+      tries = 0;
+    }
+    if (tries < 500) {
+      cpu_pause();
+      continue;
+    }
+    sys(__NR_sched_yield);
+    if (tries % 64 != 0) continue;
+    if (owner_dead(word))
+      take_over(thread, stripe, word, true);
+    else if (rdtsc() - since > kStealAfterTsc)
+      take_over(thread, stripe, word, false);
+  }
+  return word;
+}
+
+uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe) {
+  if (!thread->lane) lane_take(thread);  // without one, waiters take the stripe after a while
+  if (thread->lane_entry) thread->lane_entry->held[slot] = stripe + 1;
+  thread->stripe[slot] = stripe + 1;
+  for (;;) {
+    const uint64_t word = stripe_wait(thread, stripe);
+    thread->stripe_word[slot] = stripe_word_locked(stripe_version(word), thread->lane);
+    if (compare_exchange(stripe_at(stripe), word, thread->stripe_word[slot]))
+      return stripe_version(word) + 1;
+  }
+}
+
+void stripe_unlock(Thread* thread, int slot, bool wrote) {
+  const uint64_t word = thread->stripe_word[slot];
+  compare_exchange(stripe_at(thread->stripe[slot] - 1), word,
+                   stripe_word(stripe_version(word) + wrote));
+  thread->stripe[slot] = 0;
+  if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
+}
+
+}  // namespace shmrec::agent

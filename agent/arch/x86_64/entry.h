@@ -1,0 +1,26 @@
+// Names in arch/x86_64/entry.S that the C++ side needs: code to enter, and labels between which the
+// signal handler finds out how far an interrupted path has come.
+#pragma once
+
+#include "agent/process/thread.h"
+
+extern "C" {
+void shmrec_restorer();
+void shmrec_return_to(void* ucontext);
+int64_t shmrec_clone(uint64_t flags, uint64_t stack, uint64_t parent_tid, uint64_t child_tid,
+                     uint64_t tls, shmrec::agent::Thread* child);
+int64_t shmrec_exec(const uint64_t* args, uint64_t number);
+void shmrec_exec_call();
+void shmrec_exec_interrupted();
+void shmrec_syscall_plain();
+void shmrec_syscall_plain_done();
+void shmrec_syscall_post();
+void shmrec_syscall_post_done();
+void shmrec_tail_begin();
+void shmrec_tail_end();
+void shmrec_deferred_trap();
+void shmrec_raise_trap();
+void shmrec_safe_begin();
+void shmrec_safe_end();
+void shmrec_safe_faulted();
+}

@@ -1,0 +1,113 @@
+#include "agent/arch/x86_64/vector_state.h"
+
+#include <asm/prctl.h>
+#include <cpuid.h>
+
+#include <initializer_list>
+
+namespace shmrec::agent {
+namespace {
+
+constexpr uint32_t kXsaveLeaf = 0xD;
+constexpr uint32_t kComponents = 8;
+
+struct Component {
+  uint32_t offset, bytes;
+};
+// By component number. The first two are at fixed places; a component of 0 bytes does not exist.
+Component components[kComponents] = {{0, 160}, {160, 256}};
+
+bool is_zero(const uint8_t* bytes, uint32_t count) {
+  uint8_t any = 0;
+  for (uint32_t i = 0; i < count; ++i) any |= bytes[i];
+  return !any;
+}
+
+}  // namespace
+
+void vector_state_start() {
+  const bool instruction_off = sys(__NR_arch_prctl, ARCH_GET_CPUID) == 0;
+  if (instruction_off || __get_cpuid_max(0, nullptr) < kXsaveLeaf) return;
+  for (uint32_t i : {2, 5, 6, 7}) {
+    uint32_t bytes, offset, flags, reserved;
+    __cpuid_count(kXsaveLeaf, i, bytes, offset, flags, reserved);
+    components[i] = {offset, bytes};
+  }
+}
+
+// Where some bytes of a register lie.
+struct VectorState::Part {
+  uint32_t component;
+  uint32_t offset;  // in the component
+  uint32_t bytes;
+};
+
+// The parts of a vector register, lowest bytes first.
+int VectorState::parts_of(int number, Part parts[3]) {
+  const uint32_t n = static_cast<uint32_t>(number);
+  if (n >= 16) {
+    parts[0] = {7, (n - 16) * 64, 64};
+    return 1;
+  }
+  parts[0] = {1, n * 16, 16};
+  parts[1] = {2, n * 16, 16};
+  parts[2] = {6, n * 32, 32};
+  return 3;
+}
+
+bool VectorState::holds(uint64_t wanted) const {
+  constexpr uint64_t kCompacted = uint64_t{1} << 63;
+  if (!area_ || header().magic1 != kXstateMagic || (header().features & wanted) != wanted)
+    return false;
+  if (header().xcomp_bv & kCompacted) return false;
+  for (uint32_t i = 0; i < kComponents; ++i) {
+    const Component& component = components[i];
+    const bool fits = component.bytes && component.offset + component.bytes <= header().xstate_size;
+    if ((wanted >> i & 1) && !fits) return false;
+  }
+  return true;
+}
+
+void VectorState::read_part(const Part& part, uint8_t* to) const {
+  if (header().features & header().xstate_bv & uint64_t{1} << part.component)
+    memcpy(to, area_ + components[part.component].offset + part.offset, part.bytes);
+  else
+    memset(to, 0, part.bytes);
+}
+
+void VectorState::write_part(const Part& part, const uint8_t* from) {
+  const Component& component = components[part.component];
+  const uint64_t bit = uint64_t{1} << part.component;
+  if (!(header().features & bit)) return;
+  if (!(header().xstate_bv & bit)) {
+    if (is_zero(from, part.bytes)) return;
+    memset(area_ + component.offset, 0, component.bytes);
+    reinterpret_cast<FxArea*>(area_)->xstate_bv |= bit;
+  }
+  memcpy(area_ + component.offset + part.offset, from, part.bytes);
+}
+
+void VectorState::read(int number, uint8_t to[kVectorBytes]) const {
+  Part parts[3];
+  memset(to, 0, kVectorBytes);
+  for (int i = 0, count = parts_of(number, parts); i < count; to += parts[i++].bytes)
+    read_part(parts[i], to);
+}
+
+void VectorState::write(int number, const uint8_t from[kVectorBytes]) {
+  Part parts[3];
+  for (int i = 0, count = parts_of(number, parts); i < count; from += parts[i++].bytes)
+    write_part(parts[i], from);
+}
+
+uint64_t VectorState::opmask(int number) const {
+  uint64_t value;
+  read_part({5, static_cast<uint32_t>(number) * 8, 8}, reinterpret_cast<uint8_t*>(&value));
+  return value;
+}
+
+void VectorState::set_opmask(int number, uint64_t value) {
+  write_part({5, static_cast<uint32_t>(number) * 8, 8}, reinterpret_cast<const uint8_t*>(&value));
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,24 @@
+// What a mapping is: reads /proc/self/maps and asks the kernel about descriptors.
+#pragma once
+
+#include "agent/log/log.h"
+
+namespace shmrec::agent {
+
+struct MapLine {
+  uint64_t begin, end, offset, device, inode;
+  bool executable, shared, readable, writable;
+  char path[256];  // "" if none
+};
+// Calls `visit` with each line of /proc/self/maps until it returns false. False: no /proc.
+bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* context);
+
+// The identity of the anonymous shared mapping at `address`.
+bool identify_mapping(uint64_t address, SegmentIdentity* identity);
+// The identity of what descriptor `fd` maps. False: not something with an identity (a device).
+bool identify_descriptor(int fd, SegmentIdentity* identity);
+
+// The inode that a link like /proc/self/ns/pid names; 0 if it cannot be read.
+uint64_t namespace_inode(const char* path);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,99 @@
+// Calls that say or do something about a range of memory and leave the mappings as they are:
+// madvise, msync, mlock and their kin. The program's view of traced memory has no pages; its alias
+// has.
+#include <linux/mman.h>
+
+#include "agent/kernel/bounce.h"
+#include "agent/memory/maps.h"
+
+namespace shmrec::agent {
+namespace {
+
+// A part of a range: its address for the kernel is the alias's if it is traced.
+struct Part {
+  uint64_t begin, end, address;
+  bool traced;
+};
+
+Part first_part(uint64_t begin, uint64_t end) {
+  Region region;
+  if (!region_next(begin, &region) || region.begin >= end) return {begin, end, begin, false};
+  if (region.begin > begin) return {begin, region.begin, begin, false};
+  return {begin, min(end, region.end), region.alias + (begin - region.begin), true};
+}
+
+// Calls the syscall for each part of [begin, end) up to the first error. `over_holes`: ENOMEM,
+// which says that something is not mapped, is left for the end, as the kernel does it in some of
+// these calls.
+int64_t on_each_part(Thread* thread, uint64_t begin, uint64_t end, bool over_holes,
+                     void (*succeeded)(Thread*, const Part&) = nullptr) {
+  const uint64_t* a = thread->call.args;
+  int64_t hole = 0;
+  for (uint64_t at = begin; at < end;) {
+    const Part part = first_part(at, end);
+    const int64_t result = syscall6(static_cast<int64_t>(thread->call.number), part.address,
+                                    part.end - part.begin, a[2], a[3], a[4], a[5]);
+    if (failed(result) && !(over_holes && result == -ENOMEM)) return result;
+    if (failed(result))
+      hole = result;
+    else if (succeeded)
+      succeeded(thread, part);
+    at = part.end;
+  }
+  return hole;
+}
+
+// MADV_REMOVE has emptied the segment behind the pages: zeros, written by the kernel. To log them
+// they are written once more, and the pages given back again.
+void log_removal(Thread* thread, const Part& part) {
+  if (!part.traced) return;
+  memset(thread->bounce, 0, kPage);
+  Fault fault;
+  for (uint64_t at = part.begin; at < part.end; at += kPage)
+    traced_write(thread, call_origin(thread), at, thread->bounce, kPage, &fault);
+  sys(__NR_madvise, part.address, part.end - part.begin, MADV_REMOVE);
+}
+
+void note_fork_advice(uint64_t begin, uint64_t end, uint32_t not_forked) {
+  Locked lock(regions_lock);
+  region_update(
+      begin, end, [](Region& piece, void* to) { piece.not_forked = *static_cast<uint32_t*>(to); },
+      &not_forked);
+}
+
+}  // namespace
+
+Answer do_madvise(Thread* thread, void*) {
+  const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
+  const uint64_t advice = arg(thread, 2);
+  if (begin % kPage || end < begin || !region_overlaps(begin, end - begin))
+    return done(thread, pass(thread));
+  const int64_t result =
+      on_each_part(thread, begin, end, true, advice == MADV_REMOVE ? log_removal : nullptr);
+  const bool forks = advice == MADV_DONTFORK || advice == MADV_DOFORK;
+  const bool of_mapping = forks || advice == MADV_DONTDUMP || advice == MADV_DODUMP;
+  if (!failed(result) && of_mapping) pass(thread);
+  if (!failed(result) && forks) note_fork_advice(begin, end, advice == MADV_DONTFORK);
+  return done(thread, result);
+}
+
+Answer do_msync(Thread* thread, void*) {
+  const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
+  const bool whole = begin % kPage == 0 && end > begin && region_overlaps(begin, end - begin);
+  return done(thread, whole ? on_each_part(thread, begin, end, true) : pass(thread));
+}
+
+Answer do_mbind(Thread* thread, void*) {
+  const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
+  const bool whole = begin % kPage == 0 && end > begin && region_overlaps(begin, end - begin);
+  return done(thread, whole ? on_each_part(thread, begin, end, false) : pass(thread));
+}
+
+// These round to pages themselves.
+Answer do_mlock(Thread* thread, void*) {
+  const uint64_t begin = page_down(arg(thread, 0)), end = page_up(arg(thread, 0) + arg(thread, 1));
+  const bool any = arg(thread, 1) && end > begin && region_overlaps(begin, end - begin);
+  return done(thread, any ? on_each_part(thread, begin, end, false) : pass(thread));
+}
+
+}  // namespace shmrec::agent

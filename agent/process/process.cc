@@ -1,0 +1,385 @@
+#include "agent/process/process.h"
+
+#include <linux/mman.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+
+#include "agent/agent_abi.h"
+#include "agent/arch/x86_64/entry.h"
+#include "agent/kernel/robust.h"
+#include "agent/memory/maps.h"
+#include "agent/signals/pending.h"
+#include "agent/signals/signals.h"
+#include "agent/sites/decode.h"
+
+extern "C" shmrec::agent::BootInfo shmrec_boot_info;
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+constexpr uint64_t kSigchld = 17;
+
+// A pointer that the kernel will write through.
+uint64_t reachable(uint64_t address, uint64_t bytes) {
+  const uint64_t alias = alias_of(address, bytes);
+  return alias ? alias : address;
+}
+
+// ---- clone --------------------------------------------------------------------------------------
+
+struct CloneRequest {
+  uint64_t flags, stack, parent_tid, child_tid, tls;
+};
+
+CloneRequest request_of(const Thread* thread) {
+  if (thread->call.number == __NR_fork) return {kSigchld, 0, 0, 0, 0};
+  if (thread->call.number == __NR_vfork) return {CLONE_VM | CLONE_VFORK | kSigchld, 0, 0, 0, 0};
+  return {arg(thread, 0), arg(thread, 1), reachable(arg(thread, 2), 4),
+          reachable(arg(thread, 3), 4), arg(thread, 4)};
+}
+
+// The child of a fork has this thread's copied stack, so it comes out of the same call.
+void become_forked_child(Thread* thread, const CloneRequest& request) {
+  Process* process = thread->process;
+  regions_lock.reset();
+  process->signal_lock.reset();
+  decode_after_fork();
+  threads_after_fork(thread);
+  thread->lane = 0;
+  thread->lane_entry = nullptr;
+  thread->cursor = thread->chunk_end = nullptr;
+  thread->robust_head = 0;  // the kernel forgets it too
+  pending_after_fork(thread);
+  if (request.flags & CLONE_CHILD_CLEARTID) thread->clear_tid = request.child_tid;
+  const uint32_t parent = process->index;
+  process->index = 0;
+  process->entry = &process->dummy;
+  process_enter(process, parent, StartKind::kFork);
+  maps_after_fork();
+  thread_arm(thread);
+  thread->regs.rax = 0;
+  if (request.stack) thread->regs.rsp = request.stack;
+}
+
+Answer fork_process(Thread* thread, const CloneRequest& request) {
+  regions_lock.lock();
+  const int64_t result =
+      sys(__NR_clone, request.flags, 0, request.parent_tid, request.child_tid, request.tls);
+  if (result != 0) {
+    regions_lock.unlock();
+    return done(thread, result);
+  }
+  become_forked_child(thread, request);
+  return Answer::kDone;
+}
+
+Process* process_for_child(Thread* thread, const CloneRequest& request) {
+  if (request.flags & CLONE_THREAD) return thread->process;
+  Process* process = process_allocate();
+  if (!process) return nullptr;
+  memcpy(process->actions, thread->process->actions, sizeof process->actions);
+  process->parent_index = thread->process->index;
+  return process;
+}
+
+// A thread, or a process that shares this memory (vfork): starts on a block of its own.
+Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& request) {
+  Thread* child = thread_allocate();
+  if (!child) return done(thread, -EAGAIN);
+  child->process = process_for_child(thread, request);
+  if (!child->process) {
+    thread_release(child);
+    return done(thread, -EAGAIN);
+  }
+  child->virtual_mask = thread->virtual_mask;
+  if (request.flags & CLONE_VFORK)
+    memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
+  if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;
+  Context* frame = context_for_child(*context, child->altstack_top);
+  frame->regs = thread->regs;
+  frame->regs.rax = 0;
+  if (request.stack) frame->regs.rsp = request.stack;
+  // The kernel sets the alternate stack from the context it returns to.
+  frame->stack.sp = thread_signal_stack(child);
+  frame->stack.flags = 0;
+  frame->stack.size = child->altstack_top - frame->stack.sp;
+  child->child_frame = frame;
+  const int64_t result = shmrec_clone(request.flags, child->stack_top, request.parent_tid,
+                                      request.child_tid, request.tls, child);
+  const bool separate = !(request.flags & CLONE_THREAD);
+  if (failed(result) || (request.flags & CLONE_VFORK)) {
+    if (separate) process_release(child->process);
+    thread_release(child);
+  }
+  return done(thread, result);
+}
+
+}  // namespace
+
+extern "C" void shmrec_clone_child(Thread* thread) {
+  if (!thread->process->pid) thread->process->pid = static_cast<int32_t>(sys(__NR_getpid));
+  thread_arm(thread);
+  shmrec_return_to(thread->child_frame);
+}
+
+Answer do_clone(Thread* thread, void* raw) {
+  Context* context = static_cast<Context*>(raw);
+  const CloneRequest request = request_of(thread);
+  return request.flags & CLONE_VM ? clone_sharing(thread, context, request)
+                                  : fork_process(thread, request);
+}
+
+Answer do_clone3(Thread* thread, void*) { return done(thread, -ENOSYS); }
+
+// ---- exec ---------------------------------------------------------------------------------------
+
+namespace {
+
+// Copies of exec's strings and vectors, for those that lie in traced memory.
+struct ExecCopies {
+  uint8_t* at = nullptr;
+  uint8_t* end = nullptr;
+  uint8_t* base = nullptr;
+  static constexpr uint64_t kBytes = 8 << 20;
+
+  bool open() {
+    const int64_t map = sys(__NR_mmap, 0, kBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (failed(map)) return false;
+    at = base = reinterpret_cast<uint8_t*>(map);
+    end = base + kBytes;
+    return true;
+  }
+  void close() {
+    if (base) sys(__NR_munmap, base, kBytes);
+  }
+};
+
+bool copy_string(Thread* thread, ExecCopies& copies, uint64_t* pointer) {
+  if (!*pointer || !region_overlaps(*pointer, 1)) return true;
+  const Origin origin = call_origin(thread);
+  const uint64_t copy = reinterpret_cast<uint64_t>(copies.at);
+  Fault fault;
+  for (uint64_t from = *pointer; copies.at < copies.end; ++from) {
+    if (!traced_read(thread, origin, copies.at, from, 1, &fault)) return false;
+    if (!*copies.at++) break;
+  }
+  *pointer = copy;
+  return true;
+}
+
+bool copy_vector(Thread* thread, ExecCopies& copies, uint64_t* vector) {
+  if (!*vector) return true;
+  const Origin origin = call_origin(thread);
+  uint64_t count = 0;
+  Fault fault;
+  copies.at = reinterpret_cast<uint8_t*>((reinterpret_cast<uint64_t>(copies.at) + 7) & ~7ull);
+  uint64_t* out = reinterpret_cast<uint64_t*>(copies.at);
+  for (uint64_t value = 1; value; ++count) {
+    if (copies.at + 8 > copies.end) return false;
+    if (!traced_read(thread, origin, &value, *vector + count * 8, 8, &fault)) return false;
+    out[count] = value;
+    copies.at += 8;
+  }
+  for (uint64_t i = 0; i + 1 < count; ++i)
+    if (!copy_string(thread, copies, &out[i])) return false;
+  *vector = reinterpret_cast<uint64_t>(out);
+  return true;
+}
+
+// The new image inherits the program's mask, not this handler's. -EINTR: a signal has to be handled
+// first (the kernel has no such error for execve; it comes from the wait for the launcher).
+int64_t exec_with_program_mask(Thread* thread, const Context* context, uint64_t* args) {
+  if (!signals_before_exec(thread, context)) return -EINTR;
+  args[5] = 0;
+  int64_t result = shmrec_exec(args, thread->call.number);
+  if (result == -ENOSYS) {
+    coverage(thread->process, "a program executed after the launcher's death is not recorded",
+             DegradedReason::kLauncherGone);
+    args[5] = kExecUnrecorded;
+    result = shmrec_exec(args, thread->call.number);
+  }
+  signals_after_failed_exec(thread);
+  return result;
+}
+
+}  // namespace
+
+Answer do_exec(Thread* thread, void* raw) {
+  const bool at_form = thread->call.number == __NR_execveat;
+  uint64_t a[6];
+  memcpy(a, thread->call.args, sizeof a);
+  uint64_t* path = &a[at_form ? 1 : 0];
+  ExecCopies copies;
+  if (!regions_empty() && copies.open() &&
+      !(copy_string(thread, copies, path) && copy_vector(thread, copies, path + 1) &&
+        copy_vector(thread, copies, path + 2))) {
+    copies.close();
+    return done(thread, -EFAULT);
+  }
+  // The launcher attaches to put the agent into the new image; a process that changed its user may
+  // not be attached to until its exec, which resets this anyway.
+  const int64_t dumpable = sys(__NR_prctl, PR_GET_DUMPABLE);
+  if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, 1);
+  lane_release(thread);
+  process_ends(thread->process, 0, true);
+  Context* context = static_cast<Context*>(raw);
+  const int64_t result = exec_with_program_mask(thread, context, a);
+  ProcessEntry* entry = thread->process->entry;
+  store(&entry->exit_known, 0u);
+  store(&entry->state, static_cast<uint32_t>(EntryState::kLive));
+  if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
+  copies.close();
+  if (result != -EINTR) return done(thread, result);
+  context->regs.rip = thread->call.pc;  // once more, after the handler
+  return Answer::kResume;
+}
+
+// ---- exit ---------------------------------------------------------------------------------------
+
+namespace {
+
+// The kernel clears the tid word of an ending thread and wakes who waits for it; in traced memory
+// it cannot.
+void clear_tid(Thread* thread) {
+  const uint64_t alias = thread->clear_tid ? alias_of(thread->clear_tid, 4) : 0;
+  if (!alias) return;
+  const Origin origin = call_origin(thread);
+  const uint32_t zero = 0;
+  Fault fault;
+  if (threads_of(thread->process) < 2) return;
+  traced_write(thread, origin, thread->clear_tid, &zero, 4, &fault);
+  sys(__NR_futex, alias, 1 /* FUTEX_WAKE */, 1);
+}
+
+}  // namespace
+
+Answer do_exit(Thread* thread, void*) {
+  const bool group = thread->call.number == __NR_exit_group || threads_of(thread->process) <= 1;
+  robust_walk_at_exit(thread);
+  if (thread->call.number == __NR_exit) clear_tid(thread);
+  lane_release(thread);
+  if (group) process_ends(thread->process, static_cast<int>((arg(thread, 0) & 0xFF) << 8), false);
+  return Answer::kNative;
+}
+
+// ---- Calls of libshmrec and odds ----------------------------------------------------------------
+
+namespace {
+
+int64_t call_mark(Thread* thread) {
+  char name[256] = {};
+  const uint64_t bytes = arg(thread, 4);
+  if (!bytes || bytes >= sizeof name) return -EINVAL;
+  if (!safe_copy(name, reinterpret_cast<void*>(arg(thread, 3)), bytes)) return -EFAULT;
+  JournalValues values;
+  values.a = thread->call.event;
+  values.text = name;
+  journal(thread->process, JournalType::kMark, values);
+  return 0;
+}
+
+int64_t call_id(Thread* thread) {
+  const ProcessEntry& entry = *thread->process->entry;
+  char text[14];
+  for (int i = 0; i < 8; ++i) text[i] = "0123456789abcdef"[entry.id_high >> (28 - 4 * i) & 15];
+  text[8] = '-';
+  for (int i = 0; i < 4; ++i) text[9 + i] = "0123456789abcdef"[entry.id_low >> (12 - 4 * i) & 15];
+  text[13] = 0;
+  return safe_copy(reinterpret_cast<void*>(arg(thread, 3)), text, sizeof text) ? 0 : -EFAULT;
+}
+
+int64_t call_stop(Thread* thread) {
+  lane_release(thread);
+  stop_tracing(thread->process, DegradedReason::kStopped, "stopped by shmrec_stop");
+  process_ends(thread->process, 0, false);
+  store(&thread->process->entry->exit_known, 0u);
+  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  return 0;
+}
+
+}  // namespace
+
+Answer do_fcntl(Thread* thread, void* context) {
+  const bool ours = static_cast<int32_t>(arg(thread, 0)) == -1 &&
+                    static_cast<uint32_t>(arg(thread, 1)) == kCallCommand;
+  if (!ours) return kernel_access(thread, context);
+  switch (arg(thread, 2)) {
+    case kCallIsRecording:
+      return done(thread, thread->process->entry->degraded ? 0 : 1);
+    case kCallMark:
+      return done(thread, call_mark(thread));
+    case kCallStop:
+      return done(thread, call_stop(thread));
+    case kCallRecordingId:
+      return done(thread, call_id(thread));
+    default:
+      return done(thread, -EINVAL);
+  }
+}
+
+Answer do_arch_prctl(Thread* thread, void* context) {
+  constexpr uint64_t kSetGs = 0x1001, kGetGs = 0x1004;
+  if (arg(thread, 0) == kGetGs) {
+    const uint64_t zero = 0;
+    return done(thread, safe_copy(reinterpret_cast<void*>(arg(thread, 1)), &zero, 8) ? 0 : -EFAULT);
+  }
+  if (arg(thread, 0) != kSetGs) return kernel_access(thread, context);
+  // The gs base is the agent's way to its thread state.
+  lane_release(thread);
+  stop_tracing(thread->process, DegradedReason::kUsesGs, "the program uses the gs base itself");
+  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  return done(thread, sys(__NR_arch_prctl, kSetGs, arg(thread, 1)));
+}
+
+// The main thread's name is the process's, and the recording's. A name in traced memory is left to
+// kernel_access, which logs the kernel's reading of it; the recording then keeps its old name.
+Answer set_name(Thread* thread, void* context) {
+  char name[16];
+  if (thread->tid != thread->process->pid || !safe_string(name, arg(thread, 1), sizeof name)) {
+    return kernel_access(thread, context);
+  }
+  const int64_t result = sys(__NR_prctl, PR_SET_NAME, name);
+  if (!failed(result)) process_renamed(thread->process);
+  return done(thread, result);
+}
+
+Answer do_prctl(Thread* thread, void* context) {
+  // A recording goes by the name of its process, as ps shows it.
+  if (arg(thread, 0) == PR_SET_NAME && thread->tid == thread->process->pid) {
+    char name[16] = {};
+    if (safe_string(name, arg(thread, 1), sizeof name))
+      memcpy(thread->process->entry->name, name, sizeof name);
+  }
+  if (arg(thread, 0) == PR_SET_SYSCALL_USER_DISPATCH) return done(thread, -EINVAL);
+  if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
+  return kernel_access(thread, context);
+}
+
+// The kernel would write to a thread's area on every migration, wherever it lies; libc does
+// without. Where the first thread has registered before recording began, libc insists on it for
+// all.
+Answer do_rseq(Thread* thread, void*) {
+  if (shmrec_boot_info.mode != static_cast<uint32_t>(BootMode::kApi)) return done(thread, -ENOSYS);
+  const uint64_t area = reachable(arg(thread, 0), arg(thread, 1));
+  return done(thread, sys(__NR_rseq, area, arg(thread, 1), arg(thread, 2), arg(thread, 3)));
+}
+
+Answer do_set_robust_list(Thread* thread, void*) {
+  const int64_t result = sys(__NR_set_robust_list, arg(thread, 0), arg(thread, 1));
+  if (!failed(result)) {
+    thread->robust_head = arg(thread, 0);
+    thread->robust_bytes = arg(thread, 1);
+  }
+  return done(thread, result);
+}
+
+Answer do_set_tid_address(Thread* thread, void*) {
+  thread->clear_tid = arg(thread, 0);
+  return done(thread, sys(__NR_set_tid_address, reachable(arg(thread, 0), 4)));
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,90 @@
+// How the agent begins in a process: everything is prepared before the first trap can happen, and
+// if anything is missing the program runs on as if nothing had been tried.
+#include <linux/mman.h>
+
+#include "agent/agent_abi.h"
+#include "agent/arch/x86_64/vector_state.h"
+#include "agent/image_layout.h"
+#include "agent/log/log.h"
+#include "agent/memory/maps.h"
+#include "agent/signals/signals.h"
+#include "agent/sites/decode.h"
+
+extern "C" {
+__attribute__((visibility("default"), section(".data")))
+shmrec::agent::BootInfo shmrec_boot_info = {};
+}
+__attribute__((visibility("default"), section(".data")))
+shmrec::agent::ImageLayout shmrec_image_layout = {};
+
+namespace shmrec::agent {
+namespace {
+
+void protect_image() {
+  for (uint32_t i = 0; i < shmrec_image_layout.range_count; ++i) {
+    const ImageRange& range = shmrec_image_layout.ranges[i];
+    sys(__NR_mprotect, range.begin, range.end - range.begin, range.protection);
+  }
+}
+
+bool map_code() {
+  const int64_t at = sys(__NR_mmap, kCodeBase, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  return at == static_cast<int64_t>(kCodeBase);
+}
+
+int64_t attach(const BootInfo& boot) {
+  if (boot.mode == static_cast<uint32_t>(BootMode::kApi))
+    return log_attach(boot.log_fd, boot.log_bytes, boot.launcher);
+  const int64_t fd = sys(__NR_fcntl, -1, kCallCommand, kCallHello);
+  if (failed(fd)) return fd;
+  const int64_t result = log_attach(static_cast<int>(fd), boot.log_bytes, boot.launcher);
+  sys(__NR_close, fd);
+  return result;
+}
+
+// The image that made this one by exec has the same pid and is the newest that says so.
+uint32_t predecessor() {
+  const shmlog::Header& header = log_header();
+  const shmlog::ProcessEntry* entries = log_area<shmlog::ProcessEntry>(header.processes);
+  const int32_t pid = static_cast<int32_t>(sys(__NR_getpid)),
+                parent = static_cast<int32_t>(sys(__NR_getppid));
+  uint32_t by_parent = 0;
+  for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;) {
+    if (entries[i].pid_namespace != pid_namespace()) continue;  // of another container
+    if (entries[i].pid == pid && entries[i].exit_known == 2) return i;
+    if (entries[i].pid == parent && !by_parent) by_parent = i;
+  }
+  return by_parent;
+}
+
+}  // namespace
+
+// Runs on the boot stack, once. 0 or -errno.
+extern "C" int64_t shmrec_agent_start() {
+  const BootInfo& boot = shmrec_boot_info;
+  const bool api = boot.mode == static_cast<uint32_t>(BootMode::kApi);
+  if (boot.abi_version != kAbiVersion) return -22;
+  if (const int64_t error = attach(boot); failed(error)) return error;
+  protect_image();
+  if (!map_code()) return -12;
+  Process* process = process_allocate();
+  Thread* thread = thread_allocate();
+  if (!process || !thread) return -12;
+  thread->process = process;
+  decode_start(thread);
+  vector_state_start();
+  process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));
+  maps_start(thread, api);
+  signals_start(process);
+  const int64_t error = thread_arm(thread);
+  if (failed(error)) {
+    stop_tracing(process, shmlog::DegradedReason::kNoDispatch,
+                 "syscall user dispatch is refused here");
+  } else {
+    signals_take_mask(thread);
+  }
+  return error;
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,126 @@
+#include "agent/process/thread.h"
+
+#include <linux/mman.h>
+#include <linux/prctl.h>
+
+#include "agent/agent_abi.h"
+#include "agent/image_layout.h"
+
+namespace shmrec::agent {
+namespace {
+
+// A block, from its start: Thread | guard page | stack for access code | guard page | signal stack.
+constexpr uint64_t kThreadArea = 64 * 1024;
+constexpr uint64_t kAccessStackBytes = 48 * 1024;
+constexpr uint64_t kAccessStackTop = kThreadArea + kPage + kAccessStackBytes;
+constexpr uint32_t kMaxThreads = 32768;
+constexpr uint32_t kMaxProcesses = 64;
+
+SpinLock blocks_lock;
+uint32_t blocks_mapped = 0;
+constinit Process processes[kMaxProcesses] = {};
+
+Thread* block(uint32_t index) {
+  return reinterpret_cast<Thread*>(kThreadBase + index * kThreadBlockBytes);
+}
+
+// A block whose thread has ended may be used again: the kernel no longer knows its tid.
+bool reusable(Thread* thread, int32_t pid) {
+  if (!load(&thread->claimed)) return true;
+  return thread->tid && thread->process && thread->process->pid == pid &&
+         sys(__NR_tgkill, pid, thread->tid, 0) == -ESRCH;
+}
+
+bool map_block(Thread* thread) {
+  const uint64_t base = reinterpret_cast<uint64_t>(thread);
+  const int64_t at = sys(__NR_mmap, base, kThreadBlockBytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (at != static_cast<int64_t>(base)) return false;
+  sys(__NR_mprotect, base + kThreadArea, kPage, PROT_NONE);
+  sys(__NR_mprotect, base + kAccessStackTop, kPage, PROT_NONE);
+  return true;
+}
+
+void prepare(Thread* thread) {
+  memset(thread, 0, offsetof(Thread, bounce));
+  thread->self = thread;
+  thread->claimed = 1;
+  thread->stack_top = reinterpret_cast<uint64_t>(thread) + kAccessStackTop;
+  thread->altstack_top = reinterpret_cast<uint64_t>(thread) + kThreadBlockBytes;
+  thread->canary_base = reinterpret_cast<uint64_t>(thread->canary);
+  thread->altstack.flags = 2;  // SS_DISABLE
+}
+
+}  // namespace
+
+Thread* thread_allocate() {
+  const int32_t pid = static_cast<int32_t>(sys(__NR_getpid));
+  Locked lock(blocks_lock);
+  for (uint32_t i = 0; i < blocks_mapped; ++i) {
+    if (!reusable(block(i), pid)) continue;
+    prepare(block(i));
+    return block(i);
+  }
+  if (blocks_mapped == kMaxThreads || !map_block(block(blocks_mapped))) return nullptr;
+  prepare(block(blocks_mapped));
+  return block(blocks_mapped++);
+}
+
+uint64_t thread_signal_stack(const Thread* thread) {
+  return reinterpret_cast<uint64_t>(thread) + kAccessStackTop + kPage;
+}
+
+void thread_release(Thread* thread) { store(&thread->claimed, 0u); }
+
+void threads_after_fork(Thread* self) {
+  blocks_lock.reset();
+  for (uint32_t i = 0; i < blocks_mapped; ++i)
+    if (block(i) != self) block(i)->claimed = 0;
+  for (Process& process : processes)
+    if (&process != self->process) process.in_use = 0;
+}
+
+void for_each_thread(const Process* process, void (*visit)(Thread* thread, void* context),
+                     void* context) {
+  for (uint32_t i = 0; i < load(&blocks_mapped); ++i)
+    if (block(i)->process == process && block(i)->tid && !reusable(block(i), process->pid))
+      visit(block(i), context);
+}
+
+uint32_t threads_of(const Process* process) {
+  uint32_t threads = 0;
+  for (uint32_t i = 0; i < blocks_mapped; ++i)
+    if (block(i)->process == process && !reusable(block(i), process->pid)) ++threads;
+  return threads;
+}
+
+int64_t thread_arm(Thread* thread) {
+  write_gs_base(reinterpret_cast<uint64_t>(thread));
+  struct {
+    uint64_t sp;
+    int32_t flags;
+    int32_t pad;
+    uint64_t size;
+  } stack = {thread_signal_stack(thread), 0, 0, kThreadBlockBytes - kAccessStackTop - kPage};
+  // EPERM: we run on it. A forked child has inherited it.
+  const int64_t error = sys(__NR_sigaltstack, &stack, 0);
+  if (failed(error) && error != -1) return error;
+  thread->tid = static_cast<int32_t>(sys(__NR_gettid));
+  return sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON,
+             shmrec_image_layout.text_begin,
+             shmrec_image_layout.text_end - shmrec_image_layout.text_begin, 0);
+}
+
+Process* process_allocate() {
+  for (Process& process : processes) {
+    if (!compare_exchange(&process.in_use, 0u, 1u)) continue;
+    memset(&process.index, 0, sizeof process - offsetof(Process, index));
+    process.entry = &process.dummy;
+    return &process;
+  }
+  return nullptr;
+}
+
+void process_release(Process* process) { store(&process->in_use, 0u); }
+
+}  // namespace shmrec::agent

@@ -1,0 +1,201 @@
+// The agent's state of one thread and of one process.
+//
+// Ownership: a Thread lives at the start of a 256 KiB aligned block which also holds the thread's
+// two agent stacks, so that a signal handler finds its Thread from its stack pointer alone. The gs
+// base points to it while the thread runs, for the code generated per access site
+// (arch/x86_64/entry.S, which knows the offsets of the first fields). Threads: only the owning
+// thread touches its Thread, but for `claimed` and `tid`.
+#pragma once
+
+#include "agent/runtime.h"
+#include "recording/log/shmlog_format.h"
+
+namespace shmrec::agent {
+
+// General registers in the order of the kernel's struct sigcontext, so that one is copied to the
+// other as a block.
+struct Regs {
+  uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip,
+      eflags;
+};
+static_assert(sizeof(Regs) == 144);
+
+struct Site;
+struct Thread;
+
+// What an interrupted path of the agent does when it has come to its end.
+enum Deferred : uint64_t {
+  kDeferredSignal = 1,   // deliver Thread::deferred_info
+  kDeferredNested = 4,   // it came while a handler of ours ran: deferred_mask is not set yet
+  kDeferredHold = 2,     // stand still: another thread makes a step (step.h)
+  kDeferredPending = 8,  // deliver what of Thread::pending is not blocked
+};
+
+// What the kernel keeps per process about a signal, as the program set it.
+struct SignalAction {
+  uint64_t handler;  // SIG_DFL 0, SIG_IGN 1, or an address
+  uint64_t flags;
+  uint64_t restorer;
+  uint64_t mask;
+};
+
+struct Siginfo {  // kernel siginfo_t, 128 bytes
+  int32_t signo, err, code, pad;
+  union {
+    uint64_t words[14];
+    struct {
+      uint64_t call_addr;
+      int32_t syscall;
+      uint32_t arch;
+    } sys;
+    struct {
+      uint64_t addr;
+    } fault;
+    struct {
+      int32_t pid;
+      uint32_t uid;
+    } kill;
+  };
+};
+static_assert(sizeof(Siginfo) == 128);
+
+// Signals that wait to be taken by the program (pending.h).
+constexpr int kNeededSignals = 6;
+struct PendingSignals {
+  uint64_t set;  // which
+  struct {
+    uint32_t state;
+    Siginfo info;
+  } slots[kNeededSignals];
+};
+
+// One process: shared by its threads. A vfork child shares the memory but has its own Process.
+struct Process {
+  uint32_t in_use;
+  uint32_t index;         // ProcessEntry index; 0: not entered yet (vfork child) or table full
+  uint32_t parent_index;  // of the process that made this one
+  int32_t pid;
+  shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
+  shmlog::ProcessEntry dummy;
+  SpinLock signal_lock;
+  SignalAction actions[65];
+  PendingSignals pending;
+};
+
+constexpr uint64_t kThreadBlockBytes = 256 * 1024;
+constexpr uint64_t kBounceBytes = 20 * 1024;
+
+// The syscall that the thread is making for the program, from its trap to its completion.
+struct PendingSyscall {
+  uint64_t number;
+  uint64_t args[6];  // as the program gave them
+  uint64_t pc;       // of the syscall instruction
+  void (*post)(
+      Thread*);  // runs when it has returned, with regs.rax its result; null: nothing to do
+  uint64_t event;
+  void* bounce;           // memory standing in for traced memory, or null
+  uint64_t bounce_bytes;  // > 0: mapped for this call, unmapped after it
+  uint64_t scratch[16];   // for the handler of this syscall
+  uint32_t swaps_mask;    // 1: the kernel uses `mask` while it waits (ppoll, sigsuspend...)
+  uint64_t mask;          // that mask, as the program gave it
+  uint64_t waits_for;     // what sigtimedwait waits for of the signals the agent needs
+};
+
+struct Thread {
+  // ---- Known to entry.S; see the asserts below.
+  Thread* self;            // 0
+  Regs regs;               // 8: the program's registers at the access
+  Regs core;               // 152: registers with which the access instruction itself runs
+  uint64_t site_index;     // 296: of the access in flight (decode.h)
+  uint64_t core_ip;        // 304: where that instruction is
+  uint64_t exit_ip;        // 312: where the program goes on
+  uint64_t stack_top;      // 320: stack of the access and syscall code
+  uint64_t deferred;       // 328: Deferred bits: what waits for the end of the access
+  uint64_t second_target;  // 336: second bounce address of masked stores
+  uint64_t syscall_next;   // 344: where the program goes on after a plain syscall
+  uint64_t canary_base;    // 352: fs base while foreign code (Zydis) runs; canary at +0x28
+  // ---- C++ only
+  uint32_t claimed;  // 1: block in use
+  int32_t tid;
+  Process* process;
+  uint64_t altstack_top;
+  // Signals.
+  Siginfo deferred_info;
+  uint64_t deferred_mask;  // the program's mask at that moment
+  uint64_t virtual_mask;   // what the program blocks of the signals the agent needs
+  uint32_t
+      left_swapped;  // 1: the call was interrupted and its call.mask holds until a handler runs
+  PendingSignals pending;  // what was sent of them meanwhile
+  struct {
+    uint64_t sp;
+    int32_t flags;
+    int32_t pad;
+    uint64_t size;
+  } altstack;             // the program's own
+  Fault raise;            // fault to present to the program at the current site; signal 0: none
+  Fault safe;             // last fault inside safe_copy
+  struct Context* outer;  // context of the signal being handled, null outside of handlers
+  // The access in flight (access.cc).
+  uint64_t ea;  // its address
+  uint64_t event;
+  uint32_t phase;
+  uint32_t record_bytes;
+  uint8_t* record;          // its record while it is begun, or null
+  uint32_t stripe[2];       // locked stripes + 1
+  uint64_t stripe_word[2];  // their words while locked
+  uint64_t alias;           // where it is performed
+  uint64_t versions[2];     // read versions of a read-modify-write without LOCK
+  alignas(8) uint8_t old_value[64];
+  // The lane of the log.
+  uint32_t lane;  // 0: none yet
+  shmlog::LaneEntry* lane_entry;
+  uint8_t* cursor;  // next record in the current chunk
+  uint8_t* chunk_end;
+  uint32_t since_clock;  // records since the last clock record
+  // Syscalls.
+  PendingSyscall call;
+  uint64_t clear_tid;    // where the kernel clears the tid at the end, as the program asked
+  void* child_frame;     // of a thread being cloned: the context it starts with
+  uint64_t robust_head;  // as given to set_robust_list
+  uint64_t robust_bytes;
+  uint64_t step_page;      // single step in progress: the opened page, 0: none
+  uint32_t hold_answered;  // number of the last hold that this thread has seen
+  // Large buffers.
+  alignas(64) uint8_t bounce[kBounceBytes];
+  alignas(64) uint8_t bounce2[kBounceBytes];
+  alignas(64) uint8_t spare_record[16 * 1024];  // where records go that cannot be logged
+  alignas(64) uint8_t canary[128];
+};
+static_assert(offsetof(Thread, regs) == 8 && offsetof(Thread, core) == 152);
+static_assert(offsetof(Thread, site_index) == 296 && offsetof(Thread, core_ip) == 304);
+static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
+static_assert(offsetof(Thread, deferred) == 328 && offsetof(Thread, second_target) == 336);
+static_assert(offsetof(Thread, syscall_next) == 344);
+static_assert(sizeof(Thread) <= 64 * 1024);
+
+// The Thread whose agent stack we are on. REQUIRES: running on an agent stack.
+inline Thread* current_thread() {
+  return reinterpret_cast<Thread*>(reinterpret_cast<uint64_t>(__builtin_frame_address(0)) &
+                                   ~(kThreadBlockBytes - 1));
+}
+
+// A free thread block, mapped if need be; null if memory is out. The caller fills it.
+Thread* thread_allocate();
+// Lowest address of its signal stack.
+uint64_t thread_signal_stack(const Thread* thread);
+// Gives the block back. REQUIRES: not the caller's own block, and its thread is gone.
+void thread_release(Thread* thread);
+// In a forked child: every block but `self` belongs to no one.
+void threads_after_fork(Thread* self);
+// Calls `visit` with every recorded thread of the process.
+void for_each_thread(const Process* process, void (*visit)(Thread* thread, void* context),
+                     void* context);
+// How many recorded threads this process has.
+uint32_t threads_of(const Process* process);
+// Makes the calling thread a recorded one: gs base, alternate stack, syscall dispatch. 0 or -errno.
+int64_t thread_arm(Thread* thread);
+
+Process* process_allocate();
+void process_release(Process* process);
+
+}  // namespace shmrec::agent

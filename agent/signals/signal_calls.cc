@@ -1,0 +1,241 @@
+// What the program asks about its signals: actions, masks, alternate stacks, waiting; and what a
+// new image inherits. do_sigreturn, the counterpart of delivery, is in signals.cc.
+#include "agent/kernel/bounce.h"
+#include "agent/kernel/kernel_access.h"
+#include "agent/signals/pending.h"
+#include "agent/signals/signal_sets.h"
+
+namespace shmrec::agent {
+namespace {
+
+bool get(Thread* thread, void* to, uint64_t from, uint64_t bytes) {
+  Fault fault;
+  return traced_read(thread, call_origin(thread), to, from, bytes, &fault);
+}
+bool put(Thread* thread, uint64_t to, const void* from, uint64_t bytes) {
+  Fault fault;
+  return traced_write(thread, call_origin(thread), to, from, bytes, &fault);
+}
+
+}  // namespace
+
+Answer do_sigaction(Thread* thread, void*) {
+  const int signal = static_cast<int>(arg(thread, 0));
+  SignalAction wanted, old;
+  if (arg(thread, 3) != 8 || signal < 1 || signal > 64) return done(thread, -EINVAL);
+  if (arg(thread, 1) && !get(thread, &wanted, arg(thread, 1), sizeof wanted))
+    return done(thread, -EFAULT);
+  if (arg(thread, 1) && (bit(signal) & kUnblockable)) return done(thread, -EINVAL);
+  Process* process = thread->process;
+  process->signal_lock.lock();
+  old = process->actions[signal];
+  int64_t result = 0;
+  if (arg(thread, 1)) {
+    wanted.mask &= ~kUnblockable;
+    result = kOwned & bit(signal) ? own_action(signal, wanted)
+                                  : kernel_action(signal, wanted.handler, wanted.flags);
+    if (!result) process->actions[signal] = wanted;
+    if (wanted.handler == kIgnore) pending_forget(process, signal);
+  }
+  process->signal_lock.unlock();
+  if (!result && arg(thread, 2) && !put(thread, arg(thread, 2), &old, sizeof old)) result = -EFAULT;
+  return done(thread, result);
+}
+
+Answer do_sigprocmask(Thread* thread, void* raw) {
+  Context* context = static_cast<Context*>(raw);
+  const uint64_t old = program_mask(thread, context);
+  uint64_t set = 0, mask = old;
+  if (arg(thread, 3) != 8) return done(thread, -EINVAL);
+  if (arg(thread, 1)) {
+    if (!get(thread, &set, arg(thread, 1), 8)) return done(thread, -EFAULT);
+    switch (arg(thread, 0)) {
+      case 0:
+        mask |= set;
+        break;  // SIG_BLOCK
+      case 1:
+        mask &= ~set;
+        break;  // SIG_UNBLOCK
+      case 2:
+        mask = set;
+        break;  // SIG_SETMASK
+      default:
+        return done(thread, -EINVAL);
+    }
+  }
+  set_program_mask(thread, context, mask);
+  if (arg(thread, 2) && !put(thread, arg(thread, 2), &old, 8)) return done(thread, -EFAULT);
+  return done(thread, 0);
+}
+
+Answer do_sigaltstack(Thread* thread, void*) {
+  struct {
+    uint64_t sp;
+    int32_t flags, pad;
+    uint64_t size;
+  } wanted, old = {thread->altstack.sp, thread->altstack.flags, 0, thread->altstack.size};
+  const bool running = on_stack(thread, thread->regs.rsp);
+  if (running) old.flags |= 1;  // SS_ONSTACK
+  if (arg(thread, 0)) {
+    if (!get(thread, &wanted, arg(thread, 0), sizeof wanted)) return done(thread, -EFAULT);
+    const int32_t mode = wanted.flags & ~kSsAutodisarm;
+    if (running) return done(thread, -EPERM);
+    if (mode != 0 && mode != 1 && mode != kSsDisable) return done(thread, -EINVAL);
+    if (mode == kSsDisable)
+      wanted.sp = wanted.size = 0;
+    else if (wanted.size < 2048)
+      return done(thread, -ENOMEM);
+    thread->altstack.sp = wanted.sp;
+    thread->altstack.flags = mode == 1 ? wanted.flags & kSsAutodisarm : wanted.flags;
+    thread->altstack.size = wanted.size;
+  }
+  if (arg(thread, 1) && !put(thread, arg(thread, 1), &old, sizeof old))
+    return done(thread, -EFAULT);
+  return done(thread, 0);
+}
+
+// ---- Waiting for signals ------------------------------------------------------------------------
+
+// The kernel looks at its own mask and its own queue while the thread waits. Neither shall hold the
+// signals that the agent needs: blocked they could not be taken from whoever sends them, and a hold
+// (step.h), which is a SIGSYS, must not be handed to the program.
+
+namespace {
+
+constexpr uint64_t kSetBytes = 8;
+
+// Where a call has the mask that holds while it waits.
+struct MaskArgument {
+  uint32_t number;
+  uint8_t argument, size;
+  bool pair;  // the argument points to {const sigset_t*, size_t}
+};
+constexpr MaskArgument kMaskArguments[] = {
+    {__NR_rt_sigsuspend, 0, 1, false}, {__NR_ppoll, 3, 4, false},
+    {__NR_epoll_pwait, 4, 5, false},   {__NR_epoll_pwait2, 4, 5, false},
+    {__NR_pselect6, 5, 0, true},       {__NR_io_pgetevents, 5, 0, true},
+};
+
+// Reads the set of `bytes` bytes at `address`; what is wrong with it is left to the kernel to find.
+bool peek_set(uint64_t address, uint64_t bytes, uint64_t* set) {
+  return address && bytes == kSetBytes && peek(set, address, kSetBytes) == kSetBytes;
+}
+
+bool peek_mask(const Thread* thread, const MaskArgument& where, uint64_t* mask) {
+  uint64_t pair[2] = {arg(thread, where.argument), arg(thread, where.size)};
+  if (where.pair && (!pair[0] || peek(pair, pair[0], sizeof pair) < sizeof pair)) return false;
+  return peek_set(pair[0], pair[1], mask);
+}
+
+// Passes the call on with another set in the place of argument `n`'s.
+Answer with_set(Thread* thread, Answer answer, int n, uint64_t set, bool pair) {
+  uint64_t* scratch = thread->call.scratch;
+  scratch[0] = set;
+  scratch[1] = reinterpret_cast<uint64_t>(scratch);
+  scratch[2] = kSetBytes;
+  set_arg(thread, n, reinterpret_cast<uint64_t>(pair ? scratch + 1 : scratch));
+  if (answer == Answer::kNative) thread->call.post = kernel_access_post;
+  return Answer::kPost;
+}
+
+const MaskArgument& mask_argument(uint64_t number) {
+  const MaskArgument* row = kMaskArguments;
+  while (row->number != number) ++row;
+  return *row;
+}
+
+}  // namespace
+
+// A needed signal that the mask lets through and that is pending ends the call before it starts.
+Answer do_masked_wait(Thread* thread, void* context) {
+  const MaskArgument& where = mask_argument(thread->call.number);
+  uint64_t mask = 0;
+  if (!peek_mask(thread, where, &mask)) return kernel_access(thread, context);
+  thread->call.mask = mask & ~kUnblockable;
+  if (pending_set(thread) & ~mask) {
+    thread->left_swapped = 1;
+    return done(thread, -EINTR);
+  }
+  const Answer answer = kernel_access(thread, context);
+  thread->call.swaps_mask = 1;
+  if (!(mask & kNeeded)) return answer;
+  return with_set(thread, answer, where.argument, mask & ~kNeeded, where.pair);
+}
+
+Answer do_sigtimedwait(Thread* thread, void* context) {
+  uint64_t set = 0;
+  Siginfo info;
+  if (!peek_set(arg(thread, 0), arg(thread, 3), &set) || !(set & kNeeded))
+    return kernel_access(thread, context);
+  if (pending_take(thread, set, &info)) {
+    const bool told = !arg(thread, 1) || put(thread, arg(thread, 1), &info, sizeof info);
+    return done(thread, told ? info.signo : -EFAULT);
+  }
+  const Answer answer = with_set(thread, kernel_access(thread, context), 0, set & ~kNeeded, false);
+  thread->call.waits_for = set & kNeeded;
+  thread->call.post = [](Thread* self) {
+    self->call.waits_for = 0;
+    kernel_access_post(self);
+  };
+  return answer;
+}
+
+// Reading a signalfd must not take a hold away from a thread. The other five are found there while
+// a thread waits in the read, as natively, but not if they came before.
+Answer do_signalfd(Thread* thread, void* context) {
+  uint64_t set = 0;
+  const Answer answer = kernel_access(thread, context);
+  if (!peek_set(arg(thread, 1), arg(thread, 2), &set) || !(set & bit(kSigsys))) return answer;
+  return with_set(thread, answer, 1, set & ~bit(kSigsys), false);
+}
+
+// The kernel answers for the mask of this handler, which blocks more.
+Answer do_sigpending(Thread* thread, void* raw) {
+  if (arg(thread, 1) > kSetBytes) return done(thread, -EINVAL);
+  uint64_t set = 0;
+  sys(__NR_rt_sigpending, &set, kSetBytes);
+  set = (set | pending_set(thread)) & program_mask(thread, static_cast<Context*>(raw));
+  return done(thread, put(thread, arg(thread, 0), &set, arg(thread, 1)) ? 0 : -EFAULT);
+}
+
+// ---- A new image --------------------------------------------------------------------------------
+
+namespace {
+
+// SIGSEGV and its kin that are ignored: while the kernel knows it, a fault of another thread would
+// be the end, so a process of several threads does without.
+void ignore_in_kernel(const Process* process, bool ignore) {
+  if (ignore && threads_of(process) > 1) return;
+  for (int signal = 1; signal <= 31; ++signal) {
+    const SignalAction& action = process->actions[signal];
+    if (!(kNeeded & bit(signal)) || action.handler != kIgnore) continue;
+    if (ignore)
+      kernel_action(signal, kIgnore, 0);
+    else
+      own_action(signal, action);
+  }
+}
+
+void set_kernel_mask(uint64_t mask) {
+  sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, kSetBytes);
+}
+
+}  // namespace
+
+bool signals_before_exec(Thread* thread, const Context* context) {
+  set_kernel_mask(program_mask(thread, context));
+  if ((thread->deferred & kDeferredSignal) || (pending_set(thread) & ~thread->virtual_mask)) {
+    set_kernel_mask(kAllBlocked);
+    return false;
+  }
+  pending_to_kernel(thread);
+  ignore_in_kernel(thread->process, true);
+  return true;
+}
+
+void signals_after_failed_exec(Thread* thread) {
+  ignore_in_kernel(thread->process, false);
+  set_kernel_mask(kAllBlocked);  // what was pending comes back here
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,49 @@
+// Sets of signals, and the two masks of a thread.
+//
+// The agent needs six signals for itself and never blocks them in the kernel. What the program
+// blocks of them is in Thread::virtual_mask; of all others the kernel's mask is the program's.
+#pragma once
+
+#include "agent/signals/signals.h"
+
+namespace shmrec::agent {
+
+constexpr int kSigill = 4, kSigtrap = 5, kSigabrt = 6, kSigbus = 7, kSigfpe = 8, kSigsegv = 11,
+              kSigsys = 31;
+constexpr uint64_t kDefault = 0, kIgnore = 1;  // SignalAction::handler
+constexpr uint64_t kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSiginfo = 4, kSaOnStack = 0x08000000,
+                   kSaRestart = 0x10000000, kSaNoDefer = 0x40000000, kSaResetHand = 0x80000000,
+                   kSaRestorer = 0x04000000;
+constexpr int32_t kSsDisable = 2, kSsAutodisarm = 1u << 31;
+
+constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
+// Signals whose handler is always the agent's. They are never blocked in the kernel, but for
+// SIGABRT, which is here so that an abort is written down before it kills.
+constexpr uint64_t kNeeded =
+    bit(kSigill) | bit(kSigtrap) | bit(kSigbus) | bit(kSigfpe) | bit(kSigsegv) | bit(kSigsys);
+constexpr uint64_t kOwned = kNeeded | bit(kSigabrt);
+constexpr uint64_t kUnblockable = bit(9) | bit(19);
+constexpr uint64_t kAllBlocked = ~kNeeded & ~kUnblockable;
+
+// What the program blocks, where `context` is the thread's present one.
+inline uint64_t program_mask(const Thread* thread, const Context* context) {
+  return (context->mask & ~kNeeded) | thread->virtual_mask;
+}
+inline void set_program_mask(Thread* thread, Context* context, uint64_t mask) {
+  mask &= ~kUnblockable;
+  context->mask = mask & ~kNeeded;
+  thread->virtual_mask = mask & kNeeded;
+}
+
+// Is `sp` on the program's alternate stack?
+inline bool on_stack(const Thread* thread, uint64_t sp) {
+  return !(thread->altstack.flags & kSsDisable) && sp > thread->altstack.sp &&
+         sp - thread->altstack.sp <= thread->altstack.size;
+}
+
+// Gives `signal` this action in the kernel: kDefault, kIgnore, or else the agent's handler.
+int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags);
+// Takes an owned signal over from the program, whose action for it is `wanted`.
+int64_t own_action(int signal, const SignalAction& wanted);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,141 @@
+// A sparse index of a log's accesses: which chunks touch a line, and between which versions.
+//
+// For each (segment, line) and chunk there are at most two postings, one of the accesses that write
+// and one of those that only read. A query picks the chunks whose version range can hold the answer
+// and searches those, newest first, until nothing older can win. So the price of a question is a
+// few chunks (64 KiB each), whatever the size of the log.
+//
+// The index is built in memory, in one pass over all chunks on all processors, when a log is opened
+// for a question. A posting is plain data, so that a later version can write the buckets beside the
+// log when it is sealed.
+//
+// Position: accesses to one line are ordered by (version, reads before the write, event). Versions
+// are TSC readings where the segment's order is relaxed.
+//
+// Owner: borrows the reader, which must outlive it. Threads: const after build().
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "recording/log/shmlog_reader.h"
+
+namespace shmrec::recording {
+
+// Names a record: a chunk by its place in ShmlogReader::chunks(), and the offset in it.
+struct RecordId {
+  uint32_t slot = 0;
+  uint32_t at = 0;
+  auto operator<=>(const RecordId&) const = default;
+};
+
+struct Position {
+  uint64_t version = 0;
+  bool write = false;
+  uint64_t event = 0;
+  auto operator<=>(const Position&) const = default;
+};
+
+// One access, copied out of the log.
+struct Access {
+  RecordId id;
+  shmlog::RecordKind kind = shmlog::RecordKind::kRead;
+  Outcome outcome = Outcome::kDone;
+  shmlog::RecordHeader header;
+  uint32_t process = 0;
+  uint32_t lane = 0;
+  int32_t tid = 0;
+  std::vector<uint64_t> read_versions;   // per line; empty for a write
+  std::vector<uint64_t> write_versions;  // per line; empty for a read
+  std::vector<uint8_t> input;            // bytes read
+  std::vector<uint8_t> output;           // bytes written
+  uint64_t tsc_low = 0;                  // it happened after this reading
+  uint64_t tsc_high = 0;                 // and before this one; 0: unknown
+
+  bool reads() const { return !read_versions.empty(); }
+  bool writes() const { return !write_versions.empty(); }
+  uint64_t end() const { return header.offset + header.length; }
+  bool covers(uint64_t offset) const { return offset >= header.offset && offset < end(); }
+  uint32_t line_index(uint64_t offset) const {
+    return static_cast<uint32_t>(offset / shmlog::kLineBytes - header.offset / shmlog::kLineBytes);
+  }
+  // Where this access stands among those to the line of `offset`. REQUIRES: covers a byte of it.
+  Position position(uint64_t offset) const;
+};
+
+// Bytes of one line, and which accesses to them are wanted.
+struct LineQuery {
+  uint32_t segment = 0;
+  uint64_t begin = 0;  // segment offsets; all in one line
+  uint64_t end = 0;
+  std::optional<uint64_t> before_version;  // only accesses whose version is smaller
+  uint64_t after_version = 0;              // only accesses whose version is larger
+  uint32_t process = 0;                    // 0: any
+  uint64_t max_event = UINT64_MAX;
+  bool writes_only = false;
+};
+
+class AccessIndex {
+ public:
+  // Reads every chunk once.
+  static std::unique_ptr<AccessIndex> build(const ShmlogReader& reader);
+
+  // For each byte of [begin, end) the newest access the query admits, if there is one.
+  std::vector<std::optional<RecordId>> newest(const LineQuery& query) const;
+  // All accesses the query admits, oldest first.
+  std::vector<RecordId> all(const LineQuery& query) const;
+
+  std::optional<Access> load(RecordId id) const;
+
+  const ShmlogReader& reader() const { return reader_; }
+  uint64_t records() const { return records_; }
+  // Chunks or parts of chunks that could not be used, beside ShmlogReader::damage().
+  const std::vector<Damage>& damage() const { return damage_; }
+
+ private:
+  struct Posting {
+    uint64_t key;  // hash of segment and line
+    uint64_t first_version;
+    uint64_t last_version;
+    uint32_t slot;
+    bool writes;
+  };
+  struct Slot {  // what is known of a chunk
+    uint64_t first_event = UINT64_MAX;
+    uint64_t last_event = 0;
+    uint64_t records = 0;
+  };
+  class Builder;
+  using Buckets = std::vector<std::vector<Posting>>;
+
+  explicit AccessIndex(const ShmlogReader& reader) : reader_(reader) {}
+  static uint64_t key_of(uint32_t segment, uint64_t line);
+  size_t bucket_of(uint64_t key) const { return key % buckets_; }
+  std::vector<Posting> candidates(const LineQuery& query) const;
+  std::shared_ptr<const ChunkCopy> chunk(uint32_t slot) const;
+  template <typename Visit>
+  void visit_matches(const LineQuery& query, const Posting& posting, Visit visit) const;
+
+  const ShmlogReader& reader_;
+  size_t buckets_ = 1;
+  std::vector<Buckets> parts_;  // one per builder thread
+  std::vector<Slot> slots_;
+  std::vector<Damage> damage_;
+  uint64_t records_ = 0;
+
+  struct CachedChunk {
+    uint32_t slot = UINT32_MAX;
+    std::shared_ptr<const ChunkCopy> copy;
+  };
+  mutable std::mutex cache_mutex_;
+  mutable std::array<CachedChunk, 64> cache_;
+};
+
+}  // namespace shmrec::recording

@@ -1,0 +1,581 @@
+#include "recording/blame/blame.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <queue>
+#include <set>
+
+#include "recording/run/text.h"
+
+namespace shmrec::recording {
+
+using shmlog::kLineBytes;
+
+// ---- Time notation ------------------------------------------------------------------------------
+
+namespace {
+
+bool all_hex(const std::string& text) {
+  return text.size() > 2 && text.starts_with("0x") &&
+         text.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string::npos;
+}
+
+}  // namespace
+
+std::string format_time(uint64_t event, uint64_t pc) {
+  return with_separators(event) + ":" + hex(pc);
+}
+
+Result<TimeInRecording> parse_time(const std::string& text) {
+  if (text == "end") return TimeInRecording{};
+  const size_t colon = text.find(':');
+  std::string digits = text.substr(0, colon);
+  std::erase(digits, ',');
+  uint64_t event = 0;
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, event);
+  const bool pc_sound = colon == std::string::npos || all_hex(text.substr(colon + 1));
+  if (error != std::errc() || stop != end || digits.empty() || !pc_sound) {
+    return Error{"--at " + text + ": not a time; expected EVENT, EVENT:0xPC or end"};
+  }
+  return TimeInRecording{event};
+}
+
+// ---- Investigation ------------------------------------------------------------------------------
+
+namespace {
+
+// Pieces of [begin, end) that lie in one line each.
+std::vector<std::pair<uint64_t, uint64_t>> split_lines(uint64_t begin, uint64_t end) {
+  std::vector<std::pair<uint64_t, uint64_t>> pieces;
+  while (begin < end) {
+    const uint64_t next = std::min(end, (begin / kLineBytes + 1) * kLineBytes);
+    pieces.emplace_back(begin, next);
+    begin = next;
+  }
+  return pieces;
+}
+
+uint8_t byte_at(const std::vector<uint8_t>& bytes, const Access& access, uint64_t offset) {
+  return bytes[offset - access.header.offset];
+}
+
+// Collects the rows of one answer.
+class Investigation {
+ public:
+  Investigation(const LocateContext& context, const Location& location, uint32_t process,
+                uint64_t event)
+      : index_(context.index), location_(location), process_(process), event_(event) {}
+
+  // Newest access by the recording to each byte, at or before the time.
+  void find_last_accesses() {
+    for (const auto& [begin, end] : pieces()) {
+      LineQuery query = line_query(begin, end);
+      query.process = process_;
+      query.max_event = event_;
+      const auto newest = index_.newest(query);
+      for (uint64_t byte = begin; byte < end; ++byte) {
+        if (newest[byte - begin]) last_[byte] = *newest[byte - begin];
+      }
+    }
+  }
+
+  bool never_accessed() const { return last_.empty(); }
+
+  // The chain behind each byte.
+  void trace_back() {
+    for (const auto& [byte, id] : last_) trace_byte(byte, id);
+  }
+
+  // The write that gave each byte its current value, and who read that value.
+  void trace_forward() {
+    for (const auto& [byte, id] : last_) {
+      const Access* access = load(id);
+      if (access == nullptr) continue;
+      const std::optional<RecordId> source = access->writes() ? id : write_before(byte, *access);
+      if (!source) {
+        note("the value was in memory before the first recorded write; its readers are not listed");
+        continue;
+      }
+      rows_.insert(*source);
+      add_readers(byte, *source);
+    }
+  }
+
+  // The newest `count` writes to the bytes that are older than what is already listed.
+  void add_history(uint64_t count) {
+    std::vector<RecordId> found;
+    for (const auto& [begin, end] : pieces()) {
+      LineQuery query = line_query(begin, end);
+      query.writes_only = true;
+      query.before_version = oldest_version(begin, end);
+      for (const RecordId id : index_.all(query)) found.push_back(id);
+    }
+    std::set<RecordId> fresh(found.begin(), found.end());
+    for (const RecordId id : rows_) fresh.erase(id);
+    std::vector<RecordId> order = ordered({fresh.begin(), fresh.end()});
+    const size_t kept = static_cast<size_t>(std::min<uint64_t>(count, order.size()));
+    if (kept < order.size()) {
+      note(with_separators(order.size() - kept) +
+           " earlier writes are not shown; --history all lists them");
+    }
+    rows_.insert(order.end() - static_cast<ptrdiff_t>(kept), order.end());
+  }
+
+  // Readers whose bytes differ from those of the write before them, and the bytes.
+  const std::map<RecordId, std::set<uint64_t>>& unrecorded() const { return unrecorded_; }
+  std::vector<RecordId> ordered_rows() { return ordered({rows_.begin(), rows_.end()}); }
+  const std::vector<std::string>& notes() const { return notes_; }
+  const Access* load(RecordId id) {
+    const auto [at, fresh] = loaded_.try_emplace(id);
+    if (fresh) at->second = index_.load(id);
+    return at->second ? &*at->second : nullptr;
+  }
+
+ private:
+  std::vector<std::pair<uint64_t, uint64_t>> pieces() const {
+    return split_lines(location_.offset, location_.offset + location_.length);
+  }
+
+  LineQuery line_query(uint64_t begin, uint64_t end) const {
+    return LineQuery{.segment = location_.segment, .begin = begin, .end = end};
+  }
+
+  void note(const std::string& text) {
+    if (std::find(notes_.begin(), notes_.end(), text) == notes_.end()) notes_.push_back(text);
+  }
+
+  void trace_byte(uint64_t byte, RecordId last) {
+    RecordId at = last;
+    for (int steps = 0; steps <= kMaxInputSteps; ++steps) {
+      rows_.insert(at);
+      const Access* access = load(at);
+      if (access == nullptr) return note("an access was overwritten while the log was read");
+      const bool plain_write = !access->reads();
+      if (plain_write && at != last) return;
+      const std::optional<RecordId> source = write_before(byte, *access);
+      if (!source) {
+        if (access->reads()) note_unexplained(byte, *access);
+        return;
+      }
+      if (access->reads()) compare_values(byte, *source, at, *access);
+      if (plain_write) {  // the recording's own write: with the one it replaced, and no further
+        rows_.insert(*source);
+        return;
+      }
+      at = *source;
+    }
+    note("the chain of read/write operations is longer than " + std::to_string(kMaxInputSteps) +
+         " and was cut; --history shows earlier writes");
+  }
+
+  // The newest write to `byte` before the access read it (or, a plain write, replaced it).
+  std::optional<RecordId> write_before(uint64_t byte, const Access& access) {
+    LineQuery query = line_query(byte, byte + 1);
+    query.writes_only = true;
+    const uint32_t line = access.line_index(byte);
+    query.before_version =
+        access.reads() ? access.read_versions[line] : access.write_versions[line];
+    // The same question is asked for neighbouring bytes: ask for the line once.
+    const auto key = std::make_pair(access.id, byte / kLineBytes);
+    auto [at, fresh] = sources_.try_emplace(key);
+    if (fresh) {
+      query.begin = byte / kLineBytes * kLineBytes;
+      query.end = query.begin + kLineBytes;
+      clip(query);
+      at->second.begin = query.begin;
+      at->second.writes = index_.newest(query);
+    }
+    return at->second.writes[byte - at->second.begin];
+  }
+
+  // Only asked bytes matter.
+  void clip(LineQuery& query) const {
+    query.begin = std::max(query.begin, location_.offset);
+    query.end = std::min(query.end, location_.offset + location_.length);
+  }
+
+  void compare_values(uint64_t byte, RecordId write_id, RecordId read_id, const Access& read) {
+    const Access* write = load(write_id);
+    if (write == nullptr || byte_at(write->output, *write, byte) == byte_at(read.input, read, byte))
+      return;
+    if (write->outcome == Outcome::kInferred || write->outcome == Outcome::kInFlight) {
+      return note(
+          "a process died in the middle of a write; whether it happened can only be told from what "
+          "was read");
+    }
+    unrecorded_[read_id].insert(byte);
+  }
+
+  void note_unexplained(uint64_t byte, const Access& access) {
+    const bool relaxed = access.header.flags & shmlog::kFlagRelaxed;
+    if (index_.reader().history_lost()) {
+      note(
+          "no write before the oldest read shown is in the log; part of the history was "
+          "overwritten or not logged");
+    } else if (byte_at(access.input, access, byte) != 0) {
+      note(
+          "no recorded write explains the value: it was there before the recording or came from an "
+          "unrecorded writer");
+    } else {
+      note(
+          "never written before by a recorded process: the value is what the segment held at the "
+          "start");
+    }
+    if (relaxed)
+      note("the segment's order is relaxed: order between processes is by clock and may be wrong");
+  }
+
+  void add_readers(uint64_t byte, RecordId write_id) {
+    const Access* write = load(write_id);
+    if (write == nullptr) return;
+    const uint64_t version = write->write_versions[write->line_index(byte)];
+    for (const RecordId id : readers_of(byte, version)) rows_.insert(id);
+  }
+
+  // Accesses that read `byte` after the write of `version` and up to the next write to it.
+  std::vector<RecordId> readers_of(uint64_t byte, uint64_t version) {
+    LineQuery query = line_query(byte, byte + 1);
+    query.after_version = version;
+    std::vector<RecordId> readers;
+    for (const RecordId id : index_.all(query)) {
+      const Access* access = load(id);
+      if (access == nullptr) continue;
+      const uint32_t line = access->line_index(byte);
+      if (access->reads() && access->read_versions[line] > version) readers.push_back(id);
+      if (access->writes() && access->write_versions[line] > version) break;
+    }
+    return readers;
+  }
+
+  // The smallest version among listed rows in the line piece: history lies before it.
+  std::optional<uint64_t> oldest_version(uint64_t begin, uint64_t end) {
+    std::optional<uint64_t> oldest;
+    for (const RecordId id : rows_) {
+      const Access* access = load(id);
+      if (access == nullptr || access->header.offset >= end || access->end() <= begin) continue;
+      const uint64_t version = access->position(std::max(begin, access->header.offset)).version;
+      oldest = std::min(oldest.value_or(version), version);
+    }
+    return oldest;
+  }
+
+  std::vector<RecordId> ordered(std::vector<RecordId> ids);
+
+  struct LineWrites {
+    uint64_t begin = 0;
+    std::vector<std::optional<RecordId>> writes;
+  };
+
+  const AccessIndex& index_;
+  const Location& location_;
+  uint32_t process_;
+  uint64_t event_;
+  std::map<uint64_t, RecordId> last_;
+  std::set<RecordId> rows_;
+  std::map<RecordId, std::set<uint64_t>> unrecorded_;
+  std::map<std::pair<RecordId, uint64_t>, LineWrites> sources_;
+  std::map<RecordId, std::optional<Access>> loaded_;
+  std::vector<std::string> notes_;
+};
+
+// Sorts by exact order where there is one (versions within a line, event numbers within a
+// recording), by clock otherwise: a topological sort whose ready set is kept in clock order.
+// Contradictory orders (threads of one process, a damaged log) are broken by clock.
+std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
+  struct Node {
+    RecordId id;
+    uint64_t tsc;
+    size_t waits_for = 0;
+    std::vector<size_t> followers;
+  };
+  std::vector<Node> nodes;
+  for (const RecordId id : ids) {
+    if (const Access* access = load(id)) nodes.push_back({id, access->tsc_low});
+  }
+  const auto chain = [&](std::vector<std::pair<Position, size_t>> members) {
+    std::sort(members.begin(), members.end());
+    for (size_t i = 1; i < members.size(); ++i) {
+      nodes[members[i - 1].second].followers.push_back(members[i].second);
+      ++nodes[members[i].second].waits_for;
+    }
+  };
+  std::map<uint32_t, std::vector<std::pair<Position, size_t>>> processes;
+  std::map<uint64_t, std::vector<std::pair<Position, size_t>>> lines;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const Access& access = *load(nodes[i].id);
+    for (const auto& [begin, end] :
+         split_lines(std::max(access.header.offset, location_.offset),
+                     std::min(access.end(), location_.offset + location_.length))) {
+      lines[begin / kLineBytes].push_back({access.position(begin), i});
+    }
+    processes[access.process].push_back({{access.header.event, false, nodes[i].id.at}, i});
+  }
+  for (const auto& [line, members] : lines) chain(members);
+  if (lines.size() > 1) {
+    for (const auto& [process, members] : processes) chain(members);
+  }
+
+  using Ready = std::pair<std::pair<uint64_t, RecordId>, size_t>;
+  std::priority_queue<Ready, std::vector<Ready>, std::greater<>> ready;
+  std::set<Ready> waiting;
+  const auto entry = [&](size_t i) { return Ready{{nodes[i].tsc, nodes[i].id}, i}; };
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].waits_for == 0)
+      ready.push(entry(i));
+    else
+      waiting.insert(entry(i));
+  }
+  std::vector<RecordId> order;
+  while (!ready.empty() || !waiting.empty()) {
+    size_t next;
+    if (!ready.empty()) {
+      next = ready.top().second;
+      ready.pop();
+    } else {
+      next = waiting.begin()->second;
+      waiting.erase(waiting.begin());
+      nodes[next].waits_for = 0;
+    }
+    order.push_back(nodes[next].id);
+    for (const size_t follower : nodes[next].followers) {
+      if (nodes[follower].waits_for == 0 || --nodes[follower].waits_for != 0) continue;
+      waiting.erase(entry(follower));
+      ready.push(entry(follower));
+    }
+  }
+  return order;
+}
+
+// ---- Rows ---------------------------------------------------------------------------------------
+
+// Turns accesses into rows: who, where in the source, which of the asked bytes.
+class RowMaker {
+ public:
+  RowMaker(const LocateContext& context, const Location& location, uint32_t process)
+      : context_(context), location_(location), process_(process) {}
+
+  BlameRow access_row(const Access& access) {
+    BlameRow row;
+    row.access = access;
+    row.recording = context_.timeline.by_process(access.process);
+    row.current = access.process == process_;
+    row.value_offset = std::max(access.header.offset, location_.offset);
+    row.value = part(access, access.writes() ? access.output : access.input);
+    if (access.writes() && access.reads()) row.old_value = part(access, access.input);
+    if (row.recording != nullptr) add_source(row);
+    return row;
+  }
+
+  BlameRow unrecorded_row(const Access& reader, const std::set<uint64_t>& bytes) const {
+    BlameRow row;
+    row.unrecorded_writer = true;
+    row.value_offset = *bytes.begin();
+    const uint64_t end = *bytes.rbegin() + 1;
+    for (uint64_t byte = row.value_offset; byte < end; ++byte)
+      row.value.push_back(byte_at(reader.input, reader, byte));
+    return row;
+  }
+
+ private:
+  std::vector<uint8_t> part(const Access& access, const std::vector<uint8_t>& bytes) const {
+    const uint64_t begin = std::max(access.header.offset, location_.offset);
+    const uint64_t end = std::min(access.end(), location_.offset + location_.length);
+    if (begin >= end) return {};
+    return {bytes.begin() + static_cast<ptrdiff_t>(begin - access.header.offset),
+            bytes.begin() + static_cast<ptrdiff_t>(end - access.header.offset)};
+  }
+
+  void add_source(BlameRow& row) {
+    const Mapping* mapping =
+        module_at(*row.recording, row.access.header.event, row.access.header.pc);
+    if (mapping == nullptr) return;
+    row.module = mapping->path;
+    const ModuleFile* file = context_.symbols.module(mapping->path);
+    if (file == nullptr) return;
+    const auto address =
+        file->address_of_offset(mapping->offset + (row.access.header.pc - mapping->begin));
+    if (!address) return;
+    SourcePlace place = file->place(*address);
+    row.function = std::move(place.function);
+    row.file = std::move(place.file);
+    row.line = place.line;
+  }
+
+  // The module that held pc at the event; journal and event numbers of other threads may be a
+  // little apart, so the final state is asked when the state at the event does not know.
+  const Mapping* module_at(const Recording& recording, uint64_t event, uint64_t pc) {
+    for (const uint64_t time : {event, UINT64_MAX}) {
+      constexpr size_t kMaxSpaces = 256;
+      if (spaces_.size() > kMaxSpaces) spaces_.clear();
+      const auto key = std::make_pair(recording.process, time);
+      auto at = spaces_.find(key);
+      if (at == spaces_.end())
+        at = spaces_.emplace(key, context_.timeline.address_space(recording, time)).first;
+      const Mapping* mapping = at->second.find(pc);
+      if (mapping != nullptr && mapping->segment == 0) return mapping;
+    }
+    return nullptr;
+  }
+
+  const LocateContext& context_;
+  const Location& location_;
+  uint32_t process_;
+  std::map<std::pair<uint32_t, uint64_t>, AddressSpace> spaces_;
+};
+
+// ---- Choosing the recording ---------------------------------------------------------------------
+
+// Those ended by a signal first, newest first; then the others, newest first.
+std::vector<const Recording*> candidates(const Timeline& timeline) {
+  std::vector<const Recording*> all;
+  for (const Recording& recording : timeline.recordings()) all.push_back(&recording);
+  std::reverse(all.begin(), all.end());
+  std::stable_partition(all.begin(), all.end(),
+                        [](const Recording* r) { return r->signal.has_value(); });
+  return all;
+}
+
+std::optional<Access> newest_access(const AccessIndex& index, const Location& location,
+                                    uint32_t process, uint64_t event) {
+  LineQuery query{
+      .segment = location.segment, .begin = location.offset, .end = location.offset + 1};
+  query.process = process;
+  query.max_event = event;
+  const std::optional<RecordId> id = index.newest(query)[0];
+  return id ? index.load(*id) : std::nullopt;
+}
+
+struct Subject {
+  Location location;
+  const Recording* recording = nullptr;
+};
+
+Result<Location> locate(const LocateContext& context, const std::string& where,
+                        const Recording* recording, uint64_t event) {
+  if (names_segment(where)) return locate_in_segments(context, where);
+  return locate_in_recording(context, where, *recording, event);
+}
+
+// The first candidate in which WHERE exists and which accessed it; without one that crashed, the
+// one that accessed the bytes last. Recordings that agree about the place are asked once.
+Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& query) {
+  std::optional<Error> first_error;
+  std::optional<Location> place;
+  for (const Recording* recording : candidates(context.timeline)) {
+    const Result<Location> located = locate(context, query.where, recording, query.time.event);
+    if (!located) {
+      if (names_segment(query.where)) return located.error();
+      if (!first_error) first_error = located.error();
+      continue;
+    }
+    const std::optional<Access> own =
+        newest_access(context.index, *located, recording->process, query.time.event);
+    if (own && recording->signal) return Subject{*located, recording};
+    if (own) {
+      const std::optional<Access> last = newest_access(context.index, *located, 0, UINT64_MAX);
+      const Recording* newest = last ? context.timeline.by_process(last->process) : nullptr;
+      return Subject{*located, newest != nullptr ? newest : recording};
+    }
+    if (!place) place = *located;
+  }
+  if (place) return Subject{*place, nullptr};
+  if (first_error) return *first_error;
+  return Error{"the log has no recording"};
+}
+
+// Without a length: to the end of the newest access, at most 8 bytes.
+uint64_t settle_length(const LocateContext& context, const Subject& subject, uint64_t event) {
+  constexpr uint64_t kWord = 8;
+  if (subject.recording == nullptr) return 1;
+  const auto access =
+      newest_access(context.index, subject.location, subject.recording->process, event);
+  return access ? std::min(kWord, access->end() - subject.location.offset) : 1;
+}
+
+void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateContext& context) {
+  RowMaker maker(context, answer.location, answer.recording->process);
+  for (const RecordId id : investigation.ordered_rows()) {
+    const Access& access = *investigation.load(id);
+    const auto unrecorded = investigation.unrecorded().find(id);
+    if (unrecorded != investigation.unrecorded().end()) {
+      answer.rows.push_back(maker.unrecorded_row(access, unrecorded->second));
+    }
+    answer.rows.push_back(maker.access_row(access));
+  }
+}
+
+void add_notes(BlameAnswer& answer, const Investigation& investigation, const ShmlogReader& log) {
+  for (const std::string& note : answer.location.notes) answer.notes.push_back(note);
+  for (const std::string& note : investigation.notes()) answer.notes.push_back(note);
+  if (!investigation.unrecorded().empty()) {
+    answer.notes.push_back(
+        log.history_lost()
+            ? "a value was read that the write before it did not write: an unrecorded writer, or "
+              "a recorded write that is no longer in the log"
+            : "a value was read that no recorded process wrote: an unrecorded writer changed it");
+  }
+  const uint64_t overwritten = log.loss(shmlog::Loss::kRecordsOverwritten);
+  if (overwritten != 0) {
+    answer.notes.push_back("the log was full: its oldest " + with_separators(overwritten) +
+                           " records were overwritten; an older access may be missing");
+  }
+  const uint64_t dropped = log.loss(shmlog::Loss::kRecordsDropped);
+  if (dropped != 0) answer.notes.push_back(with_separators(dropped) + " accesses were not logged");
+}
+
+}  // namespace
+
+Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
+  Subject subject;
+  if (query.recording.empty()) {
+    Result<Subject> chosen = choose_subject(context_, query);
+    if (!chosen) return chosen.error();
+    subject = std::move(*chosen);
+  } else {
+    const Result<const Recording*> named = context_.timeline.find(query.recording);
+    if (!named) return named.error();
+    Result<Location> located = locate(context_, query.where, *named, query.time.event);
+    if (!located) return located.error();
+    subject = {std::move(*located), *named};
+  }
+  BlameAnswer answer;
+  answer.location = subject.location;
+  answer.recording = subject.recording;
+  answer.time = query.time;
+  answer.segment = segment_label(answer.location.segment,
+                                 context_.timeline.reader().segment(answer.location.segment));
+  uint64_t& length = answer.location.length;
+  if (query.length) length = *query.length;
+  if (length == 0) length = settle_length(context_, subject, query.time.event);
+  if (length > kMaxBlameBytes || answer.location.offset > UINT64_MAX - length) {
+    return Error{query.where + ": " + std::to_string(length) + " bytes; expected at most " +
+                 std::to_string(kMaxBlameBytes) + " (--len)"};
+  }
+  if (answer.recording == nullptr) {
+    answer.notes = answer.location.notes;
+    answer.notes.push_back("no recording accessed these bytes");
+    return answer;
+  }
+  Investigation investigation(context_, answer.location, answer.recording->process,
+                              query.time.event);
+  investigation.find_last_accesses();
+  if (investigation.never_accessed()) {
+    answer.notes = answer.location.notes;
+    answer.notes.push_back("never accessed by " + answer.recording->id + " (" +
+                           answer.recording->name + ") up to that time");
+    return answer;
+  }
+  if (query.forward) {
+    investigation.trace_forward();
+  } else {
+    investigation.trace_back();
+    if (query.history > 0) investigation.add_history(query.history);
+  }
+  add_rows(answer, investigation, context_);
+  add_notes(answer, investigation, context_.timeline.reader());
+  return answer;
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,227 @@
+#include "recording/blame/blame_print.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "recording/log/syscall_names.h"
+#include "recording/run/text.h"
+
+namespace shmrec::recording {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kBold = "\033[1m";
+constexpr const char* kYellow = "\033[33m";
+constexpr const char* kReset = "\033[0m";
+
+struct Column {
+  const char* title;
+  size_t width;  // least
+  bool right;
+};
+constexpr std::array<Column, 10> kColumns = {{
+    {"PID", 5, true},
+    {"Recording ID", 14, false},
+    {"Time in recording", 19, false},
+    {"Type", 6, false},
+    {"Address", 14, false},
+    {"Len", 5, true},
+    {"Value", 5, false},
+    {"Function", 8, false},
+    {"File:line", 9, false},
+    {"Segment", 7, false},
+}};
+using Cells = std::array<std::string, kColumns.size()>;
+
+std::string value_cell(const BlameRow& row) {
+  std::string value = format_value(row.value);
+  if (!row.old_value.empty()) value = format_value(row.old_value) + " -> " + value;
+  if (row.unrecorded_writer || row.access.outcome == Outcome::kDone) return value;
+  return value + " (" + outcome_name(row.access.outcome) + ")";
+}
+
+std::string function_cell(const BlameRow& row) {
+  std::string place = !row.function.empty() ? row.function : base_name(row.module);
+  if (row.access.header.syscall == 0) return place;
+  const std::string call = syscall_name(row.access.header.syscall - 1u) + "(2)";
+  return place.empty() ? call : call + " from " + place;
+}
+
+std::string source_cell(const BlameRow& row) {
+  return row.file.empty() ? "" : base_name(row.file) + ":" + std::to_string(row.line);
+}
+
+Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
+  return {"?",
+          "-",
+          "unrecorded writer",
+          "write",
+          "-",
+          std::to_string(row.value.size()),
+          value_cell(row),
+          "",
+          "",
+          answer.segment + "+" + hex(row.value_offset)};
+}
+
+Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
+  if (row.unrecorded_writer) return unrecorded_cells(answer, row);
+  const shmlog::RecordHeader& header = row.access.header;
+  const bool known = row.recording != nullptr;
+  return {known ? std::to_string(row.recording->pid) : "?",
+          known ? row.recording->id : "process#" + std::to_string(row.access.process),
+          format_time(header.event, header.pc),
+          access_type(row.access),
+          hex(header.address),
+          std::to_string(header.length),
+          value_cell(row),
+          function_cell(row),
+          source_cell(row),
+          answer.segment + "+" + hex(header.offset)};
+}
+
+std::string join(const Cells& cells, const std::array<size_t, kColumns.size()>& widths,
+                 const char* mark) {
+  std::string line = mark;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const std::string pad(widths[i] - std::min(widths[i], cells[i].size()), ' ');
+    const std::string text = printable(cells[i]);
+    line += (i == 0 ? "" : "  ") + (kColumns[i].right ? pad + text : text + pad);
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
+std::string hex_bytes(const std::vector<uint8_t>& bytes) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+json row_json(const BlameRow& row) {
+  if (row.unrecorded_writer) {
+    return {
+        {"unrecordedWriter", true}, {"offset", row.value_offset}, {"value", hex_bytes(row.value)}};
+  }
+  const shmlog::RecordHeader& header = row.access.header;
+  json out = {
+      {"current", row.current},
+      {"event", header.event},
+      {"pc", hex(header.pc)},
+      {"time", format_time(header.event, header.pc)},
+      {"type", access_type(row.access)},
+      {"address", hex(header.address)},
+      {"length", header.length},
+      {"offset", header.offset},
+      {"value", hex_bytes(row.value)},
+      {"valueOffset", row.value_offset},
+      {"outcome", outcome_name(row.access.outcome)},
+      {"tid", row.access.tid},
+      {"readVersions", row.access.read_versions},
+      {"writeVersions", row.access.write_versions},
+      {"relaxed", (header.flags & shmlog::kFlagRelaxed) != 0},
+  };
+  if (!row.old_value.empty()) out["oldValue"] = hex_bytes(row.old_value);
+  if (header.syscall != 0) out["syscall"] = syscall_name(header.syscall - 1u);
+  if (!row.function.empty()) out["function"] = row.function;
+  if (!row.file.empty()) out["file"] = row.file;
+  if (!row.file.empty()) out["line"] = row.line;
+  if (!row.module.empty()) out["module"] = row.module;
+  if (row.recording != nullptr) {
+    out["pid"] = row.recording->pid;
+    out["recording"] = row.recording->id;
+    out["name"] = row.recording->name;
+  }
+  return out;
+}
+
+}  // namespace
+
+const char* access_type(const Access& access) {
+  return !access.writes() ? "read" : access.reads() ? "read/write" : "write";
+}
+
+const char* outcome_name(Outcome outcome) {
+  constexpr const char* kNames[] = {"done", "partial", "inferred", "in flight", "not done"};
+  return kNames[static_cast<size_t>(outcome)];
+}
+
+std::string format_value(const std::vector<uint8_t>& bytes) {
+  constexpr size_t kShown = 16;
+  constexpr int64_t kLargeNumber = 1'000'000'000;
+  const size_t size = bytes.size();
+  if (size == 1 || size == 2 || size == 4 || size == 8) {
+    uint64_t raw = 0;
+    std::memcpy(&raw, bytes.data(), size);
+    const unsigned unused_bits = static_cast<unsigned>(64 - size * 8);
+    const int64_t number = static_cast<int64_t>(raw << unused_bits) >> unused_bits;
+    const bool small = number < kLargeNumber && number > -kLargeNumber;
+    return small ? std::to_string(number) : hex(raw);
+  }
+  std::string text;
+  for (size_t i = 0; i < size && i < kShown; ++i) text += (i ? " " : "") + hex_bytes({bytes[i]});
+  return size > kShown ? text + " ..." : text;
+}
+
+std::string blame_table(const BlameAnswer& answer, bool colour) {
+  if (answer.rows.empty()) return "";
+  Cells titles;
+  Cells dashes;
+  std::array<size_t, kColumns.size()> widths;
+  std::vector<Cells> lines;
+  for (const BlameRow& row : answer.rows) lines.push_back(cells_of(answer, row));
+  for (size_t i = 0; i < kColumns.size(); ++i) {
+    titles[i] = kColumns[i].title;
+    widths[i] = kColumns[i].width;
+    for (const Cells& cells : lines) widths[i] = std::max(widths[i], printable(cells[i]).size());
+    dashes[i] = std::string(widths[i], '-');
+  }
+  std::string table = join(titles, widths, "  ") + "\n" + join(dashes, widths, "  ") + "\n";
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const BlameRow& row = answer.rows[i];
+    const std::string line = join(lines[i], widths, row.current ? "* " : "  ");
+    const char* tone = row.unrecorded_writer ? kYellow : row.current ? kBold : nullptr;
+    table += (colour && tone ? tone + line + kReset : line) + "\n";
+  }
+  return table;
+}
+
+json blame_json(const BlameAnswer& answer) {
+  json rows = json::array();
+  for (const BlameRow& row : answer.rows) rows.push_back(row_json(row));
+  json out = {
+      {"format", "shmrec-blame/1"},
+      {"segment", {{"number", answer.location.segment}, {"label", answer.segment}}},
+      {"offset", answer.location.offset},
+      {"length", answer.location.length},
+      {"rows", rows},
+      {"notes", answer.notes},
+  };
+  out["recording"] = answer.recording ? json(answer.recording->id) : json();
+  out["atEvent"] = answer.time.event == UINT64_MAX ? json("end") : json(answer.time.event);
+  return out;
+}
+
+std::string blame_command_lines(const BlameAnswer& answer, const std::string& bundle) {
+  std::string lines;
+  for (const BlameRow& row : answer.rows) {
+    if (row.unrecorded_writer || row.recording == nullptr) continue;
+    const shmlog::RecordHeader& header = row.access.header;
+    lines +=
+        "shmrec blame " + shell_quoted(bundle) + " --recording " + row.recording->id + " --at " +
+        format_time(header.event, header.pc) + " --len " + std::to_string(answer.location.length) +
+        " " +
+        shell_quoted(std::to_string(answer.location.segment) + "+" + hex(answer.location.offset)) +
+        "\n";
+  }
+  return lines;
+}
+
+}  // namespace shmrec::recording

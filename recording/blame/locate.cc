@@ -1,0 +1,240 @@
+#include "recording/blame/locate.h"
+
+#include <sys/mman.h>
+
+#include <charconv>
+#include <cstring>
+#include <optional>
+
+#include "recording/blame/expression.h"
+#include "recording/run/text.h"
+
+namespace shmrec::recording {
+
+using shmlog::SegmentKind;
+
+namespace {
+
+std::optional<uint64_t> parse_number(const std::string& text) {
+  const bool is_hex = text.starts_with("0x") || text.starts_with("0X");
+  const char* begin = text.data() + (is_hex ? 2 : 0);
+  const char* end = text.data() + text.size();
+  uint64_t value = 0;
+  const auto [stop, error] = std::from_chars(begin, end, value, is_hex ? 16 : 10);
+  return error == std::errc() && stop == end && begin != end ? std::optional(value) : std::nullopt;
+}
+
+bool is_address(const std::string& where) {
+  return where.starts_with("0x") && parse_number(where).has_value();
+}
+
+bool segment_called(const Numbered<shmlog::SegmentEntry>& segment, const std::string& name) {
+  if (std::to_string(segment.index) == name || segment_label(segment.index, &segment.entry) == name)
+    return true;
+  const std::string own = fixed_text(segment.entry.name);
+  return !own.empty() && (own == name || own.substr(own.rfind('/') + 1) == name);
+}
+
+std::string list_segments(const ShmlogReader& log) {
+  constexpr size_t kListed = 20;
+  std::string list;
+  for (size_t i = 0; i < log.segments().size() && i < kListed; ++i) {
+    const auto& segment = log.segments()[i];
+    list += "\n  " + segment_label(segment.index, &segment.entry) + "+OFFSET  (number " +
+            std::to_string(segment.index) + ", " + std::to_string(segment.entry.extent_bytes) +
+            " bytes)";
+  }
+  if (log.segments().size() > kListed) list += "\n  ... see shmrec ls";
+  return list;
+}
+
+// ---- In a recording -----------------------------------------------------------------------------
+
+// One evaluation of WHERE in a recording at a time.
+class Locator {
+ public:
+  Locator(const LocateContext& context, const Recording& recording, uint64_t event)
+      : context_(context),
+        recording_(recording),
+        event_(event),
+        space_(context.timeline.address_space(recording, event)) {}
+
+  Result<Location> address(uint64_t address, uint64_t length) {
+    const Mapping* mapping = space_.find(address);
+    if (mapping == nullptr || mapping->segment == 0) return no_segment(address);
+    return Location{mapping->segment, mapping->offset + (address - mapping->begin), length, notes_};
+  }
+
+  Result<Location> expression(const std::string& where) {
+    const ExpressionContext callbacks = {
+        [this](const std::string& name) { return find_variable(name); },
+        [this](uint64_t at, const std::string& text) { return read_pointer(at, text); },
+    };
+    Result<EvaluatedPlace> place = evaluate_expression(where, callbacks);
+    if (!place) return place.error();
+    const Mapping* mapping = space_.find(place->address);
+    const bool shared = mapping != nullptr && mapping->segment != 0;
+    // "p", a private pointer: the question is about what it points to.
+    if (!shared && !place->is_address && place->type.is_pointer()) {
+      const Result<uint64_t> target = read_pointer(place->address, where);
+      if (!target) return target.error();
+      const std::optional<Type> type = place->type.target();
+      return address(*target, type ? type->size() : 0);
+    }
+    return address(place->address, place->size);
+  }
+
+ private:
+  Error no_segment(uint64_t address) const {
+    return Error{hex(address) + " is not in traced shared memory of " + recording_.id + " (" +
+                 recording_.name + ") at that time" + mapped_segments()};
+  }
+
+  // "; it has mapped:" and each traced piece.
+  std::string mapped_segments() const {
+    std::string list;
+    for (const auto& [begin, mapping] : space_.mappings()) {
+      if (mapping.segment == 0) continue;
+      list += "\n  " + hex(begin) + "-" + hex(mapping.end) + "  " +
+              segment_label(mapping.segment, context_.timeline.reader().segment(mapping.segment)) +
+              "+" + hex(mapping.offset);
+    }
+    return list.empty() ? "; it has no traced segment mapped then" : "; it has mapped:" + list;
+  }
+
+  // Symbols of the executable win over those of libraries.
+  Result<Variable> find_variable(const std::string& name) {
+    bool any_symbols = false;
+    for (const bool executable : {true, false}) {
+      for (const auto& [begin, mapping] : space_.mappings()) {
+        if (mapping.segment != 0 || (mapping.path == recording_.executable) != executable) continue;
+        const ModuleFile* file = context_.symbols.module(mapping.path);
+        const auto code = file != nullptr ? file->address_of_offset(mapping.offset) : std::nullopt;
+        if (!code) continue;
+        any_symbols = true;
+        std::optional<Variable> variable = file->variable(name);
+        if (!variable) continue;
+        variable->address += begin - *code;  // load bias
+        return *variable;
+      }
+    }
+    return Error{name + ": no such global variable in " + recording_.id + " (" + recording_.name +
+                 ")" + (any_symbols ? "" : "; none of its program files could be read") +
+                 "; expected a global variable, an address (0x...) or one of" +
+                 list_segments(context_.timeline.reader())};
+  }
+
+  // The first mapping of the one segment that is mapped with `protection`; nullptr if not exactly
+  // one.
+  const Mapping* lone_segment(uint32_t protection) const {
+    const Mapping* found = nullptr;
+    for (const auto& [begin, mapping] : space_.mappings()) {
+      if (mapping.segment == 0 || (mapping.protection & protection) == 0) continue;
+      if (found != nullptr && found->segment != mapping.segment) return nullptr;
+      if (found == nullptr || mapping.offset < found->offset) found = &mapping;
+    }
+    return found;
+  }
+
+  Result<uint64_t> read_pointer(uint64_t at, const std::string& text) {
+    const Mapping* mapping = space_.find(at);
+    if (mapping != nullptr && mapping->segment != 0) return logged_pointer(*mapping, at, text);
+    const Mapping* only = lone_segment(PROT_WRITE);
+    if (only == nullptr) only = lone_segment(PROT_READ);
+    if (only == nullptr) {
+      return Error{text +
+                   ": a private pointer, whose value is not recorded at this level; say "
+                   "SEGMENT+OFFSET or an "
+                   "address instead" +
+                   mapped_segments()};
+    }
+    notes_.push_back(
+        text +
+        " is a private pointer, whose value is not recorded; taken to point to the start of " +
+        segment_label(only->segment, context_.timeline.reader().segment(only->segment)) + " (" +
+        hex(only->begin) + "), the only " + (only->protection & PROT_WRITE ? "writable " : "") +
+        "traced segment mapped");
+    return only->begin;
+  }
+
+  // The newest value this recording read from or wrote to the pointer.
+  Result<uint64_t> logged_pointer(const Mapping& mapping, uint64_t at,
+                                  const std::string& text) const {
+    const uint64_t offset = mapping.offset + (at - mapping.begin);
+    LineQuery query{.segment = mapping.segment, .begin = offset, .end = offset + 1};
+    query.process = recording_.process;
+    query.max_event = event_;
+    const std::optional<RecordId> id = context_.index.newest(query)[0];
+    const std::optional<Access> access = id ? context_.index.load(*id) : std::nullopt;
+    if (access && access->end() >= offset + sizeof(uint64_t)) {
+      const std::vector<uint8_t>& bytes = access->writes() ? access->output : access->input;
+      uint64_t value;
+      std::memcpy(&value, &bytes[offset - access->header.offset], sizeof(value));
+      return value;
+    }
+    return Error{text + ": a pointer in shared memory that " + recording_.id +
+                 " did not access before that time, so "
+                 "its value is not known"};
+  }
+
+  const LocateContext& context_;
+  const Recording& recording_;
+  uint64_t event_;
+  AddressSpace space_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace
+
+std::string segment_label(uint32_t index, const shmlog::SegmentEntry* segment) {
+  if (segment == nullptr) return "segment#" + std::to_string(index);
+  const std::string name = fixed_text(segment->name);
+  switch (static_cast<SegmentKind>(segment->kind)) {
+    case SegmentKind::kMemfd:
+      return "memfd:" + name;
+    case SegmentKind::kSysV:
+      return segment->sysv_key != 0 ? "sysv:" + hex(static_cast<uint32_t>(segment->sysv_key))
+                                    : "sysv#" + std::to_string(index);
+    case SegmentKind::kPosixShm:
+    case SegmentKind::kFile:
+      if (!name.empty()) return name;
+      [[fallthrough]];
+    default:
+      return "anon#" + std::to_string(index);
+  }
+}
+
+bool names_segment(const std::string& where) {
+  const size_t plus = where.rfind('+');
+  return plus != std::string::npos && plus > 0 && where.find_first_of("&*[") == std::string::npos;
+}
+
+Result<Location> locate_in_segments(const LocateContext& context, const std::string& where) {
+  const ShmlogReader& log = context.timeline.reader();
+  const size_t plus = where.rfind('+');
+  const std::string name = where.substr(0, plus);
+  const std::optional<uint64_t> offset = parse_number(where.substr(plus + 1));
+  if (!offset) return Error{where + ": expected a number after '+', decimal or 0x..."};
+  std::vector<uint32_t> matches;
+  for (const auto& segment : log.segments()) {
+    if (segment_called(segment, name)) matches.push_back(segment.index);
+  }
+  if (matches.empty())
+    return Error{where + ": no segment '" + name + "'; expected one of" + list_segments(log)};
+  if (matches.size() > 1) {
+    std::string numbers;
+    for (const uint32_t index : matches)
+      numbers += (numbers.empty() ? "" : ", ") + std::to_string(index);
+    return Error{where + ": more than one segment '" + name + "'; use its number: " + numbers};
+  }
+  return Location{matches[0], *offset, 0, {}};
+}
+
+Result<Location> locate_in_recording(const LocateContext& context, const std::string& where,
+                                     const Recording& recording, uint64_t event) {
+  Locator locator(context, recording, event);
+  if (is_address(where)) return locator.address(*parse_number(where), 0);
+  return locator.expression(where);
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,52 @@
+// Where a question is about: from what a person writes (WHERE) to bytes of a segment, as seen by
+// one recording at one time.
+//
+//   0x7f61b0794118       an address in the recording
+//   /ring+0x118, 2+280   a segment, by label, name, path or number, and an offset
+//   &ring[2].value       an expression over the recording's global variables (expression.h)
+//
+// A pointer is followed if its value is in the log (it lies in traced memory). A private pointer's
+// value is not recorded; if the recording has one writable traced segment mapped, the pointer is
+// taken to point to that segment's start, and the answer says so; with several, the error lists
+// them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "recording/blame/access_index.h"
+#include "recording/blame/symbols.h"
+#include "recording/run/timeline.h"
+
+namespace shmrec::recording {
+
+struct Location {
+  uint32_t segment = 0;
+  uint64_t offset = 0;
+  uint64_t length = 0;             // 0: not known from WHERE
+  std::vector<std::string> notes;  // what was assumed
+  bool operator==(const Location& other) const {
+    return segment == other.segment && offset == other.offset && length == other.length;
+  }
+};
+
+// How a segment is called in output and in WHERE: its path or /NAME, "memfd:NAME", "sysv:KEY",
+// "anon#NUMBER".
+std::string segment_label(uint32_t index, const shmlog::SegmentEntry* segment);
+
+// True if `where` names a segment, so that no recording is needed to resolve it.
+bool names_segment(const std::string& where);
+
+struct LocateContext {
+  const AccessIndex& index;
+  const Timeline& timeline;
+  Symbols& symbols;
+};
+
+Result<Location> locate_in_segments(const LocateContext& context, const std::string& where);
+Result<Location> locate_in_recording(const LocateContext& context, const std::string& where,
+                                     const Recording& recording, uint64_t event);
+
+}  // namespace shmrec::recording

@@ -1,0 +1,313 @@
+#include "recording/blame/symbols.h"
+
+#include <cxxabi.h>
+#include <dwarf.h>
+#include <elfutils/libdwfl.h>
+#include <gelf.h>
+
+#include <cstdlib>
+#include <vector>
+
+namespace shmrec::recording {
+
+// ---- Types --------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr int kMaxMemberDepth = 16;  // unnamed members inside unnamed members
+constexpr int kMaxTypeDepth = 16;    // arrays of arrays, each a type of its own
+
+std::optional<Type> type_of(Dwarf_Die* die) {
+  Dwarf_Attribute attribute;
+  Dwarf_Die type;
+  if (dwarf_attr_integrate(die, DW_AT_type, &attribute) == nullptr) return std::nullopt;
+  if (dwarf_formref_die(&attribute, &type) == nullptr) return std::nullopt;
+  return Type(type);
+}
+
+std::optional<uint64_t> number_attribute(Dwarf_Die* die, unsigned name) {
+  Dwarf_Attribute attribute;
+  Dwarf_Word value;
+  if (dwarf_attr_integrate(die, name, &attribute) == nullptr) return std::nullopt;
+  if (dwarf_formudata(&attribute, &value) != 0) return std::nullopt;
+  return value;
+}
+
+// Element counts of an array's dimensions; 0 for one that is open ("int a[]").
+std::vector<uint64_t> array_dimensions(Dwarf_Die* array) {
+  std::vector<uint64_t> counts;
+  Dwarf_Die child;
+  if (dwarf_child(array, &child) != 0) return counts;
+  do {
+    if (dwarf_tag(&child) != DW_TAG_subrange_type) continue;
+    const auto count = number_attribute(&child, DW_AT_count);
+    const auto upper = number_attribute(&child, DW_AT_upper_bound);
+    counts.push_back(count ? *count : upper ? *upper + 1 : 0);
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return counts;
+}
+
+std::string text(const char* chars) { return chars != nullptr ? chars : ""; }
+
+std::string demangled(const char* name) {
+  int status = 0;
+  char* readable = abi::__cxa_demangle(name, nullptr, nullptr, &status);
+  std::string result = status == 0 ? readable : name;
+  std::free(readable);
+  return result;
+}
+
+}  // namespace
+
+Type::Type(Dwarf_Die die) {
+  Dwarf_Die peeled;
+  known_ = dwarf_peel_type(&die, &peeled) == 0;
+  if (known_) die_ = peeled;
+}
+
+int Type::tag() const { return known_ ? dwarf_tag(&die_) : DW_TAG_invalid; }
+
+bool Type::is_pointer() const {
+  return tag() == DW_TAG_pointer_type || tag() == DW_TAG_reference_type ||
+         tag() == DW_TAG_rvalue_reference_type;
+}
+bool Type::is_array() const { return tag() == DW_TAG_array_type; }
+bool Type::is_aggregate() const {
+  return tag() == DW_TAG_structure_type || tag() == DW_TAG_class_type || tag() == DW_TAG_union_type;
+}
+
+uint64_t Type::size() const { return size_at_depth(0); }
+
+uint64_t Type::size_at_depth(int depth) const {
+  if (depth > kMaxTypeDepth) return 0;
+  if (is_array()) {
+    const std::optional<Type> item = type_of(&die_);
+    uint64_t bytes = item ? item->size_at_depth(depth + 1) : 0;
+    const std::vector<uint64_t> counts = array_dimensions(&die_);
+    for (size_t i = dimensions_used_; i < counts.size(); ++i) {
+      if (__builtin_mul_overflow(bytes, counts[i], &bytes)) return 0;
+    }
+    return bytes;
+  }
+  if (tag() == DW_TAG_pointer_type) return sizeof(uint64_t);
+  Dwarf_Word bytes = 0;
+  return known_ && dwarf_aggregate_size(&die_, &bytes) == 0 ? bytes : 0;
+}
+
+std::optional<Type> Type::target() const { return is_pointer() ? type_of(&die_) : std::nullopt; }
+
+std::optional<Type> Type::element() const {
+  if (!is_array()) return std::nullopt;
+  if (dimensions_used_ + 1 >= array_dimensions(&die_).size()) return type_of(&die_);
+  Type row = *this;
+  ++row.dimensions_used_;
+  return row;
+}
+
+std::optional<Type::Member> Type::member(const std::string& name) const {
+  return member_at_depth(name, 0);
+}
+
+std::optional<Type::Member> Type::member_at_depth(const std::string& name, int depth) const {
+  Dwarf_Die child;
+  if (!is_aggregate() || depth > kMaxMemberDepth || dwarf_child(&die_, &child) != 0)
+    return std::nullopt;
+  do {
+    const int child_tag = dwarf_tag(&child);
+    if (child_tag != DW_TAG_member && child_tag != DW_TAG_inheritance) continue;
+    const std::optional<Type> type = type_of(&child);
+    if (!type) continue;
+    const uint64_t offset = number_attribute(&child, DW_AT_data_member_location).value_or(0);
+    const std::string child_name = text(dwarf_diename(&child));
+    if (child_name == name && child_tag == DW_TAG_member) return Member{offset, *type};
+    if (!child_name.empty()) continue;
+    if (auto inner = type->member_at_depth(name, depth + 1))
+      return Member{offset + inner->offset, inner->type};
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return std::nullopt;
+}
+
+// ---- One ELF file -------------------------------------------------------------------------------
+
+namespace {
+
+char* debug_directories = const_cast<char*>(":.debug:/usr/lib/debug");
+
+// By build-id only. dwfl_standard_find_debuginfo would ask servers over the network.
+const Dwfl_Callbacks kCallbacks = {
+    .find_elf = dwfl_build_id_find_elf,
+    .find_debuginfo = dwfl_build_id_find_debuginfo,
+    .section_address = dwfl_offline_section_address,
+    .debuginfo_path = &debug_directories,
+};
+
+// The compilation unit that holds `address`; some compilers write no table of ranges, so each unit
+// is asked when there is none.
+bool find_unit(Dwarf* dwarf, uint64_t address, Dwarf_Die& unit) {
+  if (dwarf_addrdie(dwarf, address, &unit) != nullptr) return true;
+  Dwarf_CU* cu = nullptr;
+  while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, nullptr) == 0) {
+    if (dwarf_haspc(&unit, address) > 0) return true;
+  }
+  return false;
+}
+
+// Name of the innermost function, inlined ones included.
+std::string function_in(Dwarf_Die& unit, uint64_t address) {
+  Dwarf_Die* scopes = nullptr;
+  const int count = dwarf_getscopes(&unit, address, &scopes);
+  std::string name;
+  for (int i = 0; i < count && name.empty(); ++i) {
+    const int tag = dwarf_tag(&scopes[i]);
+    if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine)
+      name = text(dwarf_diename(&scopes[i]));
+  }
+  std::free(scopes);
+  return name;
+}
+
+std::optional<uint64_t> static_address(Dwarf_Die* variable) {
+  Dwarf_Attribute attribute;
+  Dwarf_Op* operations = nullptr;
+  size_t count = 0;
+  if (dwarf_attr_integrate(variable, DW_AT_location, &attribute) == nullptr) return std::nullopt;
+  if (dwarf_getlocation(&attribute, &operations, &count) != 0 || count != 1) return std::nullopt;
+  if (operations[0].atom != DW_OP_addr) return std::nullopt;
+  return operations[0].number;
+}
+
+// The variable called `wanted`, by its last name or with all its namespaces (`path` holds those of
+// `parent`). Searches namespaces but not functions.
+std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& wanted,
+                                      const std::string& path, int depth) {
+  constexpr int kMaxNamespaces = 16;
+  Dwarf_Die child;
+  if (depth > kMaxNamespaces || dwarf_child(parent, &child) != 0) return std::nullopt;
+  do {
+    const int tag = dwarf_tag(&child);
+    const std::string name = text(dwarf_diename(&child));
+    if (tag == DW_TAG_namespace) {
+      const std::string inner = name.empty() ? path : path + name + "::";
+      if (auto found = find_variable(&child, wanted, inner, depth + 1)) return found;
+    }
+    if (tag != DW_TAG_variable || (path + name != wanted && name != wanted)) continue;
+    const std::optional<uint64_t> address = static_address(&child);
+    const std::optional<Type> type = type_of(&child);
+    if (address && type) return Variable{*address, type->size(), *type};
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return std::nullopt;
+}
+
+}  // namespace
+
+struct ModuleFile::Dwfl_ {
+  ::Dwfl* session = nullptr;
+  Dwfl_Module* module = nullptr;
+  std::map<std::string, std::optional<Variable>>
+      variables;  // answers given; a search reads all units
+  ~Dwfl_() { dwfl_end(session); }
+
+  std::optional<Variable> search(const std::string& name) const;
+  Elf* elf(GElf_Addr* bias) const { return dwfl_module_getelf(module, bias); }
+  Dwarf* dwarf(Dwarf_Addr* bias) const { return dwfl_module_getdwarf(module, bias); }
+};
+
+std::unique_ptr<ModuleFile> ModuleFile::open(const std::string& file) {
+  auto state = std::make_unique<Dwfl_>();
+  state->session = dwfl_begin(&kCallbacks);
+  if (state->session == nullptr) return nullptr;
+  dwfl_report_begin(state->session);
+  state->module = dwfl_report_offline(state->session, file.c_str(), file.c_str(), -1);
+  dwfl_report_end(state->session, nullptr, nullptr);
+  GElf_Addr bias;
+  if (state->module == nullptr || state->elf(&bias) == nullptr) return nullptr;
+  std::unique_ptr<ModuleFile> module(new ModuleFile);
+  module->dwfl_ = std::move(state);
+  return module;
+}
+
+ModuleFile::~ModuleFile() = default;
+
+std::optional<uint64_t> ModuleFile::address_of_offset(uint64_t file_offset) const {
+  GElf_Addr bias;
+  Elf* elf = dwfl_->elf(&bias);
+  size_t count = 0;
+  if (elf == nullptr || elf_getphdrnum(elf, &count) != 0) return std::nullopt;
+  for (size_t i = 0; i < count; ++i) {
+    GElf_Phdr header;
+    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_LOAD)
+      continue;
+    // A mapping begins on a page boundary, so it holds what precedes p_offset in that page too.
+    const uint64_t begin = header.p_offset & ~uint64_t{4095};
+    if (file_offset < begin || file_offset - begin >= header.p_filesz + (header.p_offset - begin))
+      continue;
+    return file_offset - header.p_offset + header.p_vaddr;
+  }
+  return std::nullopt;
+}
+
+SourcePlace ModuleFile::place(uint64_t address) const {
+  SourcePlace place;
+  Dwarf_Addr dwarf_bias = 0;
+  GElf_Addr elf_bias = 0;
+  Dwarf_Die unit;
+  dwfl_->elf(&elf_bias);
+  Dwarf* dwarf = dwfl_->dwarf(&dwarf_bias);
+  const uint64_t dwarf_address = address + elf_bias - dwarf_bias;
+  if (dwarf != nullptr && find_unit(dwarf, dwarf_address, unit)) {
+    place.function = function_in(unit, dwarf_address);
+    if (Dwarf_Line* line = dwarf_getsrc_die(&unit, dwarf_address)) {
+      place.file = text(dwarf_linesrc(line, nullptr, nullptr));
+      dwarf_lineno(line, &place.line);
+    }
+  }
+  if (place.function.empty()) {
+    const char* symbol = dwfl_module_addrname(dwfl_->module, address + elf_bias);
+    if (symbol != nullptr) place.function = demangled(symbol);
+  }
+  return place;
+}
+
+std::optional<Variable> ModuleFile::variable(const std::string& name) const {
+  const auto [known, fresh] = dwfl_->variables.try_emplace(name);
+  if (fresh) known->second = dwfl_->search(name);
+  return known->second;
+}
+
+std::optional<Variable> ModuleFile::Dwfl_::search(const std::string& name) const {
+  Dwarf_Addr dwarf_bias = 0;
+  GElf_Addr elf_bias = 0;
+  elf(&elf_bias);
+  if (Dwarf* dwarf = this->dwarf(&dwarf_bias)) {
+    Dwarf_CU* cu = nullptr;
+    Dwarf_Die unit;
+    while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, nullptr) == 0) {
+      if (auto found = find_variable(&unit, name, "", 0)) {
+        found->address += dwarf_bias - elf_bias;
+        return found;
+      }
+    }
+  }
+  const int symbols = dwfl_module_getsymtab(module);
+  for (int i = 0; i < symbols; ++i) {
+    GElf_Sym symbol;
+    GElf_Addr address;
+    const char* symbol_name =
+        dwfl_module_getsym_info(module, i, &symbol, &address, nullptr, nullptr, nullptr);
+    if (symbol_name == nullptr || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT) continue;
+    if (symbol.st_shndx == SHN_UNDEF || (name != symbol_name && name != demangled(symbol_name)))
+      continue;
+    return Variable{address - elf_bias, symbol.st_size, Type()};
+  }
+  return std::nullopt;
+}
+
+// ---- All files ----------------------------------------------------------------------------------
+
+const ModuleFile* Symbols::module(const std::string& path) {
+  const auto [at, fresh] = modules_.try_emplace(path);
+  if (fresh) at->second = ModuleFile::open(find_file_(path));
+  return at->second.get();
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,124 @@
+// A tar archive compressed with zstd, as bundles use it: ArchiveWriter makes one so that equal
+// input gives equal bytes and no half archive ever has the final name; ArchiveReader reads one that
+// may be hostile. What the entries mean is bundle.h's business.
+//
+// Bytes: tar (POSIX ustar; a pax header only for an entry of 8 GiB or more), regular files only,
+// one zstd frame with a checksum. docs/bundle_format.md.
+// Trust: ArchiveReader and its sources trust nothing they read. Every failure is an Error that
+// names the archive; after one, the object is of no more use.
+// Threads: one at a time.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "recording/bundle/bundle_files.h"
+
+namespace shmrec::recording {
+
+// ---- Writing ------------------------------------------------------------------------------------
+
+class ArchiveWriter {
+ public:
+  // Starts `path` + ".partial", mode 0600, which takes the place of one left by a killed writer;
+  // another living writer's is an error.
+  static Result<std::unique_ptr<ArchiveWriter>> create(const std::filesystem::path& path);
+  // Without commit() the partial file is removed.
+  ~ArchiveWriter();
+  ArchiveWriter(const ArchiveWriter&) = delete;
+  ArchiveWriter& operator=(const ArchiveWriter&) = delete;
+
+  // Starts an entry of exactly `bytes` bytes; the one before it must be complete.
+  Result<> begin(const std::string& name, uint64_t bytes, int64_t mtime_s);
+  Result<> write(const char* data, size_t bytes);
+  // Ends the archive, brings it to disk and gives it its final name, replacing what had it.
+  Result<> commit();
+
+ private:
+  struct State;
+  explicit ArchiveWriter(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// ---- Reading ------------------------------------------------------------------------------------
+
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+  // Up to `bytes` bytes; 0 at the end.
+  virtual Result<size_t> read(char* into, size_t bytes) = 0;
+};
+
+class FileSource : public ByteSource {
+ public:
+  FileSource(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
+  Result<size_t> read(char* into, size_t bytes) override;
+
+ private:
+  UniqueFd fd_;
+  std::string name_;
+  uint64_t at_ = 0;
+};
+
+// Borrows the bytes.
+class MemorySource : public ByteSource {
+ public:
+  explicit MemorySource(std::string_view data) : data_(data) {}
+  Result<size_t> read(char* into, size_t bytes) override;
+
+ private:
+  std::string_view data_;
+};
+
+// How much an archive may unpack to: free_bytes whatever its size, from there on `ratio` bytes for
+// each compressed byte, total_bytes in all. A run's log is mostly zeros, so the ratio is no sign of
+// malice by itself.
+struct UnpackLimits {
+  uint64_t free_bytes = uint64_t{4} << 30;
+  uint64_t ratio = 4096;
+  uint64_t total_bytes = uint64_t{64} << 30;
+  uint32_t entries = 4096;
+};
+
+// Decompresses a source that is one zstd frame and nothing else.
+class ZstdSource : public ByteSource {
+ public:
+  // `compressed` must outlive this object.
+  ZstdSource(ByteSource& compressed, std::string name, const UnpackLimits& limits);
+  ~ZstdSource() override;
+  Result<size_t> read(char* into, size_t bytes) override;
+
+ private:
+  struct State;
+  Result<> refill();
+  Result<size_t> end_of_frame();
+  std::unique_ptr<State> state_;
+};
+
+struct ArchiveEntry {
+  std::string name;  // relative, printable ASCII, no empty, "." or ".." component
+  uint64_t bytes = 0;
+};
+
+class ArchiveReader {
+ public:
+  // `tar` must outlive this object. `name` stands for the archive in messages.
+  ArchiveReader(ByteSource& tar, std::string name, const UnpackLimits& limits);
+  ~ArchiveReader();
+
+  // Goes to the next entry, which must be a regular file with a harmless name; what is left of the
+  // current one is skipped. False at the end, when nothing but padding followed.
+  Result<bool> next(ArchiveEntry& entry);
+  // Up to `bytes` bytes of the current entry; 0 at its end.
+  Result<size_t> read(char* into, size_t bytes);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shmrec::recording

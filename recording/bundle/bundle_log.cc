@@ -1,0 +1,262 @@
+#include "recording/bundle/bundle_log.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "recording/log/shmlog_format.h"
+
+namespace shmrec::recording {
+namespace {
+
+using shmlog::ChunkHeader;
+using shmlog::ChunkState;
+using shmlog::Header;
+using shmlog::kChunkBytes;
+
+constexpr const char* kLogName = "run.shmlog";
+constexpr uint64_t kMaxForeignBytes = uint64_t{64} << 30;  // more is no bundle that opens
+constexpr uint64_t kMaxUnsoundBytes = uint64_t{256} << 20;
+constexpr uint64_t kMaxHoles = uint64_t{1}
+                               << 30;    // of a foreign log, beside what its data explains
+constexpr uint64_t kMaxSparseness = 64;  // a used chunk of 64 KiB has a page at least
+// Of the journal a bundle is made of what coverage.h and bundle_binaries.h read. Its maker may fill
+// all of a log with it; that of a log of 256 MiB has a sixteenth, marks and mappings included.
+constexpr uint64_t kJournalTypes = 1u << static_cast<int>(shmlog::JournalType::kProcessStart) |
+                                   1u << static_cast<int>(shmlog::JournalType::kModule) |
+                                   1u << static_cast<int>(shmlog::JournalType::kCoverage) |
+                                   1u << static_cast<int>(shmlog::JournalType::kChildExit);
+constexpr uint64_t kMaxJournalBytes = uint64_t{32} << 20;
+constexpr size_t kMaxExtents = 1024;  // of a log that is mapped; the kernel allows 65530 mappings
+
+// Where the chunks are, as far as the file has them whole.
+struct Chunks {
+  uint64_t offset = 0;
+  uint64_t count = 0;
+  uint64_t end() const { return offset + count * kChunkBytes; }
+};
+
+bool sound_header(const Header& header) {
+  return std::memcmp(header.magic, shmlog::kMagic, sizeof(header.magic)) == 0 &&
+         header.version == shmlog::kVersion && header.chunks.entry_bytes == kChunkBytes;
+}
+
+// No chunks if the header cannot be used: then the file is taken byte for byte.
+Chunks find_chunks(const Header& header, uint64_t file_bytes) {
+  if (!sound_header(header) || header.chunks.offset > file_bytes) return {};
+  const uint64_t whole = (file_bytes - header.chunks.offset) / kChunkBytes;
+  return {header.chunks.offset, std::min<uint64_t>(header.chunks.count, whole)};
+}
+
+bool read_chunk_header(int fd, uint64_t at, ChunkHeader& header) {
+  return pread_all(fd, &header, sizeof(header), at) == sizeof(header);
+}
+
+bool ever_used(const ChunkHeader& header) {
+  static const ChunkHeader kUnused{};
+  return std::memcmp(&header, &kUnused, sizeof(header)) != 0;
+}
+
+// Whether the bytes between the last chunk and the end of the file, less than a chunk, are zeros.
+bool zero_tail(int fd, uint64_t from, uint64_t to) {
+  std::vector<char> tail(to - from);
+  if (pread_all(fd, tail.data(), tail.size(), from) < 0) return false;
+  return std::all_of(tail.begin(), tail.end(), [](char c) { return c == 0; });
+}
+
+// End of the last chunk with anything in its header.
+uint64_t used_end(int fd, const Chunks& chunks, uint64_t file_bytes) {
+  if (chunks.count == 0 || file_bytes - chunks.end() >= kChunkBytes) return file_bytes;
+  if (!zero_tail(fd, chunks.end(), file_bytes)) return file_bytes;
+  for (uint64_t i = chunks.count; i > 0; --i) {
+    const uint64_t at = chunks.offset + (i - 1) * kChunkBytes;
+    ChunkHeader header{};
+    if (!read_chunk_header(fd, at, header) || ever_used(header)) return at + kChunkBytes;
+  }
+  return chunks.offset;
+}
+
+// Whether any recorded process is not known to have ended.
+bool any_process_live(int fd, const Header& header) {
+  constexpr auto kEnded = static_cast<uint32_t>(shmlog::EntryState::kEnded);
+  constexpr uint32_t kMostProcesses = 1 << 20;  // of a header that may be damaged
+  const uint32_t count = std::min({header.next_process, header.processes.count, kMostProcesses});
+  std::vector<shmlog::ProcessEntry> entries(count);
+  const ssize_t got =
+      pread_all(fd, entries.data(), count * sizeof(entries[0]), header.processes.offset);
+  if (got < 0) return true;
+  entries.resize(static_cast<size_t>(got) / sizeof(entries[0]));
+  return std::any_of(entries.begin(), entries.end(), [](const shmlog::ProcessEntry& entry) {
+    return entry.state != 0 && entry.state != kEnded;
+  });
+}
+
+bool all_zero(const std::vector<char>& data, size_t bytes) {
+  return bytes == 0 || (data[0] == 0 && std::memcmp(&data[0], &data[1], bytes - 1) == 0);
+}
+
+// Bytes of the file that take room. A file that cannot be asked has none.
+uint64_t written_bytes(int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 ? static_cast<uint64_t>(status.st_blocks) * 512 : 0;
+}
+
+// Holes cost their writer nothing, and whoever sums up and compresses them a second per gibibyte.
+// The areas before the chunks may be holes: the journal alone is a sixteenth of the file.
+bool too_sparse(const LogImage& image, uint64_t written) {
+  const uint64_t explained = written * kMaxSparseness + image.present_bytes / 8 + kMaxHoles;
+  return image.stored_bytes > explained;
+}
+
+class Snapshot {
+ public:
+  Snapshot(int from, int to) : from_(from), to_(to) {}
+
+  // Copies [0, end).
+  bool take(const Chunks& chunks, uint64_t end) {
+    const uint64_t chunks_end = chunks.count == 0 ? 0 : std::min(chunks.end(), end);
+    uint64_t at = end;
+    if (at > chunks_end && !copy_down(chunks_end, at)) return false;
+    at = chunks_end;
+    for (; chunks.count != 0 && at > chunks.offset; at -= kChunkBytes) {
+      if (!copy_chunk(at - kChunkBytes)) return false;
+    }
+    return copy_down(0, at) && ftruncate(to_, static_cast<off_t>(end)) == 0;
+  }
+
+ private:
+  // [begin, end), highest block first. Zeros stay holes.
+  bool copy_down(uint64_t begin, uint64_t end) {
+    while (end > begin) {
+      const uint64_t part = std::min<uint64_t>(end - begin, buffer_.size());
+      end -= part;
+      if (!copy(end, static_cast<size_t>(part))) return false;
+    }
+    return true;
+  }
+
+  bool copy(uint64_t at, size_t bytes) {
+    const ssize_t got = pread_all(from_, buffer_.data(), bytes, at);
+    if (got < 0) return false;
+    if (all_zero(buffer_, static_cast<size_t>(got))) return true;
+    return lseek(to_, static_cast<off_t>(at), SEEK_SET) >= 0 &&
+           write_all(to_, buffer_.data(), static_cast<size_t>(got));
+  }
+
+  bool copy_chunk(uint64_t at) {
+    // What cannot be read any more, the file having become shorter, is zeros: not in use.
+    ChunkHeader before{}, after{};
+    read_chunk_header(from_, at, before);
+    if (!copy(at, kChunkBytes)) return false;
+    read_chunk_header(from_, at, after);
+    const auto claimed = static_cast<uint32_t>(ChunkState::kClaimed);
+    if (before.ticket == after.ticket && (after.state & 0xFF) != claimed) return true;
+    const ChunkHeader unused{};
+    return pwrite(to_, &unused, sizeof(unused), static_cast<off_t>(at)) == sizeof(unused);
+  }
+
+  int from_, to_;
+  std::vector<char> buffer_ = std::vector<char>(1 << 20);
+};
+
+Result<UniqueFd> unnamed_file(const std::filesystem::path& scratch) {
+  UniqueFd fd(open(scratch.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (fd) return fd;
+  std::string name = (scratch / ".shmrec-log-XXXXXX").string();
+  fd = UniqueFd(mkostemp(name.data(), O_CLOEXEC));
+  if (!fd) return system_error(scratch.string() + ": cannot make a temporary file");
+  unlink(name.c_str());
+  return fd;
+}
+
+}  // namespace
+
+Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
+                          const std::filesystem::path& scratch) {
+  LogImage image;
+  Result<UniqueFd> fd = open_regular_at(run_dir, kLogName, shown, image.present_bytes);
+  if (!fd) return fd.error();
+  if (foreign && image.present_bytes > kMaxForeignBytes) {
+    return Error{shown + ": " + human_bytes(image.present_bytes) + " long; expected at most " +
+                 human_bytes(kMaxForeignBytes) + " of a run that another container recorded"};
+  }
+  Header header{};
+  if (pread_all(fd->get(), &header, sizeof(header), 0) < 0) return system_error(shown);
+  const Chunks chunks = find_chunks(header, image.present_bytes);
+  // Without chunks it is taken byte for byte. No launcher leaves such a log, and never a large one.
+  if (foreign && chunks.count == 0 && image.present_bytes > kMaxUnsoundBytes) {
+    return Error{shown + ": " + human_bytes(image.present_bytes) +
+                 " long and not a shared-memory log; not taken"};
+  }
+  image.stored_bytes = used_end(fd->get(), chunks, image.present_bytes);
+  const uint64_t written = written_bytes(fd->get());
+  if (foreign && too_sparse(image, written)) {
+    return Error{shown + ": " + human_bytes(image.stored_bytes) + " long, of which " +
+                 human_bytes(written) + " are written; no launcher leaves such a log; not taken"};
+  }
+  image.copied =
+      foreign || chunks.count == 0 || header.closed != 1 || any_process_live(fd->get(), header);
+  if (!image.copied) {
+    image.fd = std::move(*fd);
+    return image;
+  }
+  Result<UniqueFd> copy = unnamed_file(scratch);
+  if (!copy) return copy.error();
+  if (!Snapshot(fd->get(), copy->get()).take(chunks, image.stored_bytes)) {
+    return system_error(shown + ": cannot copy it to " + scratch.string());
+  }
+  image.fd = std::move(*copy);
+  return image;
+}
+
+LogView::LogView() : data_(MAP_FAILED) {}
+
+LogView::~LogView() {
+  reader_.reset();
+  if (data_ != MAP_FAILED) munmap(data_, bytes_);
+}
+
+Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std::string& name) {
+  std::unique_ptr<LogView> view(new LogView);
+  view->bytes_ = std::max<uint64_t>(image.present_bytes, 1);
+  view->data_ =
+      mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (view->data_ == MAP_FAILED) return system_error(name);
+  if (!view->map_data(image.fd.get(), image.stored_bytes)) return system_error(name);
+  auto reader = ShmlogReader::from_memory(
+      {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name,
+      {.journal_types = kJournalTypes, .journal_bytes = kMaxJournalBytes, .chunks = false});
+  if (!reader) return reader.error();
+  view->reader_ = std::move(*reader);
+  return view;
+}
+
+bool LogView::map_data(int fd, uint64_t bytes) {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  uint64_t at = 0;
+  for (size_t count = 1; at < bytes; ++count) {
+    const off_t data = lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // nothing but a hole is left
+    const uint64_t begin = data < 0 ? at : static_cast<uint64_t>(data) & ~(page - 1);
+    // A file system that cannot tell has no holes; one mapping holds what is left in the end.
+    const off_t hole = data < 0 || count == kMaxExtents ? -1 : lseek(fd, data, SEEK_HOLE);
+    const uint64_t end = hole < 0 ? bytes : std::min(bytes, static_cast<uint64_t>(hole));
+    if (begin >= end) break;
+    if (mmap(static_cast<char*>(data_) + begin, end - begin, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
+             static_cast<off_t>(begin)) == MAP_FAILED) {
+      return false;
+    }
+    at = (end + page - 1) & ~(page - 1);
+  }
+  return true;
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,221 @@
+#include "recording/bundle/coverage.h"
+
+#include <cstdio>
+#include <iterator>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+
+namespace shmrec::recording {
+namespace {
+
+using shmlog::DegradedReason;
+using shmlog::JournalType;
+using shmlog::Loss;
+
+struct LossWords {
+  const char* what;
+  const char* why;
+  bool gap;
+};
+
+constexpr const char* kLogFull =
+    "the log was full and the oldest records made room; raise limits.logSize in the policy";
+constexpr const char* kTableFull =
+    "a table of the log was full; raise limits.logSize in the policy: tables grow with it";
+
+// Indexed by Loss.
+constexpr LossWords kLossWords[] = {
+    {"records discarded with the oldest chunks", kLogFull, true},
+    {"chunks of records discarded", kLogFull, true},
+    {"accesses made but not logged", "no chunk of the log could be had", true},
+    {"journal entries left out", "the journal was full: modules or mappings may be unknown", true},
+    {"processes that ran unrecorded", kTableFull, true},
+    {"threads that ran unrecorded", kTableFull, true},
+    {"segments left untraced", kTableFull, true},
+    {"usage counters left out", "counts of reads and writes by segment are too low", true},
+    {"lines of memory taken from a thread that was alive but did not move",
+     "order of accesses to these lines may be wrong at that point", true},
+    {"lines of memory taken over from a thread that had died",
+     "its last access is marked as inferred or in flight; nothing else is affected", false},
+};
+static_assert(std::size(kLossWords) == static_cast<size_t>(Loss::kCount));
+
+// Indexed by DegradedReason.
+constexpr const char* kDegradedWords[] = {
+    "unknown reason",
+    "it was executed after the launcher had died",
+    "the launcher was not permitted to trace it",
+    "a table of the log was full; raise limits.logSize in the policy",
+    "the program uses the gs base register itself",
+    "a fault inside the recording agent; please report it",
+    "the program called shmrec_stop",
+    "it is not x86-64 code",
+    "syscall user dispatch is refused here (shmrec doctor)",
+};
+
+std::string process_title(const Numbered<shmlog::ProcessEntry>& process) {
+  const std::string name = fixed_text(process.entry.name);
+  return (name.empty() ? "process" : name) + " (pid " + std::to_string(process.entry.pid) + ")";
+}
+
+class CoverageList {
+ public:
+  std::vector<CoverageItem> items;
+
+  void add(CoverageItem item) {
+    if (items.size() < kMaxItems)
+      items.push_back(std::move(item));
+    else
+      ++left_out_;
+  }
+
+  // Last.
+  void add_left_out() {
+    if (left_out_ > 0)
+      items.push_back({"log", "lines of this list",
+                       "more than " + std::to_string(kMaxItems) + "; the log tells the others",
+                       left_out_});
+  }
+
+  void add_run(const RunFacts& facts) {
+    for (const auto& problem : facts.problems) {
+      items.push_back({"run", problem.file, problem.why});
+    }
+    for (const ReportedGap& gap : facts.gaps) {
+      items.push_back({"launcher", gap.what, gap.why, gap.count});
+    }
+  }
+
+  void add_log(const ShmlogReader& log) {
+    for (size_t i = 0; i < std::size(kLossWords); ++i) {
+      const uint64_t count = log.header().losses[i];
+      const LossWords& words = kLossWords[i];
+      if (count > 0) items.push_back({"log", words.what, words.why, count, "", words.gap});
+    }
+    for (const Damage& damage : log.damage()) {
+      items.push_back({"log", damage.reason, "torn by death or damaged; left out", damage.count});
+    }
+  }
+
+  void add_journal(const ShmlogReader& log) {
+    // What a process says again and again is one line.
+    std::map<std::tuple<uint32_t, std::string, std::string>, size_t> lines;
+    for (const JournalItem& item : log.journal()) {
+      if (item.entry.type != static_cast<uint16_t>(JournalType::kCoverage)) continue;
+      if (item.entry.a != 0) told_.insert({item.entry.process, item.entry.a});
+      const std::string what =
+          item.text.empty() ? "recording stopped" : item.text.substr(0, kMaxText);
+      const std::string why = item.entry.a == 0 ? "not recorded" : degraded_words(item.entry.a);
+      const auto known = lines.find({item.entry.process, what, why});
+      if (known != lines.end()) {
+        ++items[known->second].count;
+        continue;
+      }
+      if (items.size() < kMaxItems) lines.insert({{item.entry.process, what, why}, items.size()});
+      add({"journal", what, why, 1, recording_id(log, item.entry.process)});
+    }
+    if (log.journal_left_out() > 0)
+      add({"journal", "journal entries", "too many for this list: the log has them all",
+           log.journal_left_out()});
+  }
+
+  void add_processes(const ShmlogReader& log, const std::map<uint32_t, ProcessEnd>& ends) {
+    for (const auto& process : log.processes()) {
+      const std::string id = recording_id(log, process.index);
+      const uint32_t degraded = process.entry.degraded;
+      if (degraded != 0 && !told_.contains({process.index, degraded})) {
+        add({"process", process_title(process) + " ran on unrecorded", degraded_words(degraded), 1,
+             id});
+      }
+      const auto end = ends.find(process.index);
+      if (end != ends.end() && end->second.source != ProcessEnd::Source::kUnknown) continue;
+      add({"process", "end of " + process_title(process),
+           "no exit record: killed, or still running when the bundle was made", 1, id});
+    }
+  }
+
+  void add_binaries(const BinaryCollection& binaries) {
+    for (const Module& module : binaries.modules) {
+      if (module.file.empty()) add({"binaries", module.path, module.why, 1, "", !module.unwanted});
+    }
+    if (binaries.left_out > 0)
+      add({"binaries", "executables and libraries", "there are too many: these were left out",
+           binaries.left_out});
+  }
+
+ private:
+  static constexpr size_t kMaxItems = 10000, kMaxText = 512;
+  uint64_t left_out_ = 0;
+  std::set<std::pair<uint32_t, uint64_t>> told_;  // process, reason
+};
+
+}  // namespace
+
+const char* degraded_words(uint64_t reason) {
+  return reason < std::size(kDegradedWords) ? kDegradedWords[reason] : kDegradedWords[0];
+}
+
+std::string recording_id(const ShmlogReader& log, uint32_t process) {
+  const shmlog::ProcessEntry* entry = log.process(process);
+  if (entry == nullptr) return "";
+  char text[32];
+  std::snprintf(text, sizeof(text), "%08x-%04x", entry->id_high, entry->id_low & 0xFFFF);
+  return text;
+}
+
+std::map<uint32_t, ProcessEnd> process_ends(const ShmlogReader& log, const RunFacts& facts) {
+  using Source = ProcessEnd::Source;
+  std::map<uint32_t, ProcessEnd> ends;
+  const PidLookup by_pid(log);
+  for (const JournalItem& item : log.journal()) {
+    if (item.entry.type != static_cast<uint16_t>(JournalType::kChildExit)) continue;
+    const shmlog::ProcessEntry* parent = log.process(item.entry.process);
+    const uint32_t child = by_pid.find(
+        {static_cast<int32_t>(item.entry.a), parent ? parent->pid_namespace : 0, item.entry.tsc});
+    if (child != 0) ends[child] = {Source::kParent, static_cast<int>(item.entry.b)};
+  }
+  for (const ReportedExit& exit : facts.exits) {
+    const uint32_t process = by_pid.find(exit.seen);
+    if (process != 0) ends[process] = {Source::kLauncher, exit.wait_status};
+  }
+  for (const auto& process : log.processes()) {
+    if (process.entry.exit_known == 0) continue;
+    ends[process.index] = {Source::kProcess, process.entry.exit_status,
+                           process.entry.exit_known == 2};
+  }
+  return ends;
+}
+
+std::vector<CoverageItem> list_coverage(const ShmlogReader* log, const std::string& log_error,
+                                        const RunFacts& facts, const BinaryCollection& binaries) {
+  CoverageList list;
+  list.add_run(facts);
+  if (log == nullptr) {
+    list.items.push_back({"log", "run.shmlog", "does not open: " + log_error});
+    return list.items;
+  }
+  list.add_log(*log);
+  list.add_journal(*log);
+  list.add_processes(*log, process_ends(*log, facts));
+  list.add_binaries(binaries);
+  list.add_left_out();
+  return list.items;
+}
+
+nlohmann::ordered_json coverage_document(const std::vector<CoverageItem>& items) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  bool complete = true;
+  for (const CoverageItem& item : items) {
+    nlohmann::ordered_json row = {{"source", item.source}, {"what", item.what}, {"why", item.why}};
+    if (item.count != 1) row["count"] = item.count;
+    if (!item.process.empty()) row["process"] = item.process;
+    row["gap"] = item.gap;
+    complete = complete && !item.gap;
+    rows.push_back(std::move(row));
+  }
+  return {{"format", "shmrec-coverage/1"}, {"complete", complete}, {"items", std::move(rows)}};
+}
+
+}  // namespace shmrec::recording

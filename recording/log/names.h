@@ -1,0 +1,27 @@
+// Names of the log's enumerations, for output. A value that no name is known for (the log is not
+// trusted) is "unknown(N)".
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "recording/log/shmlog_format.h"
+
+namespace shmrec::recording {
+
+std::string segment_kind_name(uint32_t kind);
+std::string segment_mode_name(uint32_t mode);
+std::string order_name(uint32_t order);
+std::string start_kind_name(uint32_t kind);
+std::string degraded_name(uint32_t reason);
+std::string journal_type_name(uint32_t type);
+std::string record_kind_name(uint32_t kind);
+std::string record_state_name(uint32_t state);
+std::string entry_state_name(uint32_t state);
+std::string chunk_state_name(uint32_t state);
+std::string loss_name(uint32_t loss);
+// What a loss means, with its count: "3 records were overwritten because the log was full".
+std::string describe_loss(shmlog::Loss loss, uint64_t count);
+std::string signal_name(int signal);  // "SIGABRT"
+
+}  // namespace shmrec::recording

@@ -1,0 +1,405 @@
+#include "recording/log/shmlog_reader.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace shmrec::recording {
+
+using shmlog::Area;
+using shmlog::ChunkHeader;
+using shmlog::ChunkState;
+using shmlog::EntryState;
+using shmlog::JournalEntry;
+using shmlog::RecordHeader;
+using shmlog::RecordKind;
+using shmlog::RecordState;
+
+namespace {
+
+constexpr uint32_t kEndOfChunk = shmlog::kChunkBytes;
+constexpr uint32_t kMaxEntries = 1 << 16;  // of a table: no log is made with more
+constexpr uint32_t kMaxRules = 1 << 16;  // far more than a policy has; in a hole they take no disk
+constexpr uint64_t kMaxOffset = uint64_t{1} << 62;  // keeps offset + length from wrapping
+
+// Copies `bytes` once: later checks see the copy, whatever a live writer does meanwhile.
+void copy_untrusted(void* to, const uint8_t* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+  asm volatile("" ::: "memory");
+}
+
+template <typename T>
+T load(const uint8_t* from) {
+  T value;
+  copy_untrusted(&value, from, sizeof(value));
+  return value;
+}
+
+uint64_t load_u64(const uint8_t* from) { return load<uint64_t>(from); }
+
+bool entry_in_use(uint32_t state) {
+  return state == static_cast<uint32_t>(EntryState::kLive) ||
+         state == static_cast<uint32_t>(EntryState::kEnded);
+}
+bool entry_state_known(uint32_t state) {
+  return state <= static_cast<uint32_t>(EntryState::kEnded);
+}
+
+// Usage entries have no state word: their process is written last.
+uint32_t state_of(const shmlog::UsageEntry& usage) {
+  return static_cast<uint32_t>(usage.process != 0 ? EntryState::kLive : EntryState::kFree);
+}
+template <typename T>
+uint32_t state_of(const T& entry) {
+  return entry.state;
+}
+
+template <typename T>
+const T* find_numbered(const std::vector<Numbered<T>>& table, uint32_t index) {
+  const auto at =
+      std::lower_bound(table.begin(), table.end(), index,
+                       [](const Numbered<T>& entry, uint32_t i) { return entry.index < i; });
+  return at != table.end() && at->index == index ? &at->entry : nullptr;
+}
+
+bool chunk_readable(const ChunkHeader& header) {
+  const uint32_t state = header.state & 0xFF;
+  return header.magic == shmlog::kChunkMagic &&
+         (state == static_cast<uint32_t>(ChunkState::kReady) ||
+          state == static_cast<uint32_t>(ChunkState::kFull));
+}
+
+}  // namespace
+
+// ---- Records ------------------------------------------------------------------------------------
+
+uint64_t RecordView::read_version(uint32_t line) const {
+  return load_u64(body + uint64_t{line} * 8);
+}
+
+uint64_t RecordView::write_version(uint32_t line) const {
+  const uint32_t skip = kind == RecordKind::kReadThenWrite ? lines() : 0;
+  return load_u64(body + uint64_t{skip + line} * 8);
+}
+
+const uint8_t* RecordView::values() const {
+  return body + uint64_t{lines()} * (kind == RecordKind::kReadThenWrite ? 16 : 8);
+}
+
+std::span<const uint8_t> RecordView::input() const {
+  return reads() ? std::span(values(), header.length) : std::span<const uint8_t>();
+}
+
+std::span<const uint8_t> RecordView::output() const {
+  if (!writes()) return {};
+  return std::span(values() + (has_two_values() ? header.length : 0), header.length);
+}
+
+// Returns what is wrong with the record at `at`, nullptr if nothing. REQUIRES: its word is not
+// zero.
+const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
+  const uint32_t commit = load<uint32_t>(&bytes_[at]);
+  const uint32_t kind = commit >> 16 & 0xFF;
+  const uint32_t state = commit >> 24;
+  record.at = at;
+  record.bytes = (commit & 0xFFFF) * 8;
+  if (kind == 0 || kind > shmlog::kLastRecordKind) return "record of unknown kind";
+  if (state == 0 || state > static_cast<uint32_t>(RecordState::kInferred))
+    return "record of unknown state";
+  if (record.bytes > bytes_after(at)) return "record reaches past its chunk";
+  record.kind = static_cast<RecordKind>(kind);
+  record.state = static_cast<RecordState>(state);
+  if (record.is_clock()) {
+    if (record.bytes != sizeof(shmlog::ClockRecord)) return "clock record of a wrong size";
+    record.header = RecordHeader{};
+    record.header.commit = commit;
+    record.clock_tsc = load_u64(&bytes_[at + 8]);
+    return nullptr;
+  }
+  if (record.bytes < sizeof(RecordHeader)) return "record shorter than its header";
+  record.header = load<RecordHeader>(&bytes_[at]);
+  const RecordHeader& header = record.header;
+  if (header.length == 0 || header.length > shmlog::kMaxAccessBytes)
+    return "access of an impossible length";
+  if (header.offset > kMaxOffset) return "access at an impossible offset";
+  if (shmlog::record_bytes(record.kind, header.offset, header.length) > record.bytes) {
+    return "record too short for its values";
+  }
+  record.body = &bytes_[at + sizeof(RecordHeader)];
+  return nullptr;
+}
+
+bool ChunkCopy::next(uint32_t& at, RecordView& record) const {
+  if (at == 0) at = sizeof(ChunkHeader);
+  if (at > bytes_.size() || bytes_after(at) < sizeof(shmlog::ClockRecord)) return false;
+  if (load<uint32_t>(&bytes_[at]) == 0 || parse(at, record) != nullptr) return false;
+  at += record.bytes;
+  return true;
+}
+
+const char* ChunkCopy::damage_at(uint32_t at) const {
+  if (at > bytes_.size() || bytes_after(at) < sizeof(shmlog::ClockRecord)) {
+    return bytes_.size() < kEndOfChunk ? "chunk cut off by the end of the file" : nullptr;
+  }
+  RecordView ignored;
+  return load<uint32_t>(&bytes_[at]) == 0 ? nullptr : parse(at, ignored);
+}
+
+// ---- Opening ------------------------------------------------------------------------------------
+
+ShmlogReader::ShmlogReader(std::span<const uint8_t> bytes, bool owns_mapping)
+    : bytes_(bytes), owns_mapping_(owns_mapping) {}
+
+ShmlogReader::~ShmlogReader() {
+  if (owns_mapping_) munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+}
+
+Result<std::unique_ptr<ShmlogReader>> ShmlogReader::open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return Error{path + ": " + std::strerror(errno)};
+  struct stat status {};
+  void* mapping = MAP_FAILED;
+  const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+  const auto size = static_cast<size_t>(status.st_size);
+  if (regular && size > 0) mapping = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  const int map_errno = errno;
+  close(fd);
+  if (!regular) return Error{path + ": not a regular file; expected a shared-memory log"};
+  if (size == 0) return Error{path + ": empty; expected a shared-memory log"};
+  if (mapping == MAP_FAILED) return system_error(path, map_errno);
+  auto bytes = std::span(static_cast<const uint8_t*>(mapping), size);
+  std::unique_ptr<ShmlogReader> reader(new ShmlogReader(bytes, true));
+  const Result<> loaded = reader->load(path, {});
+  if (!loaded) return loaded.error();
+  return reader;
+}
+
+Result<std::unique_ptr<ShmlogReader>> ShmlogReader::from_memory(std::span<const uint8_t> bytes,
+                                                                const std::string& name,
+                                                                const ReadChoice& choice) {
+  std::unique_ptr<ShmlogReader> reader(new ShmlogReader(bytes, false));
+  const Result<> loaded = reader->load(name, choice);
+  if (!loaded) return loaded.error();
+  return reader;
+}
+
+Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
+  if (bytes_.size() < sizeof(shmlog::Header)) {
+    return Error{name + ": " + std::to_string(bytes_.size()) +
+                 " bytes; a shared-memory log has a header of " +
+                 std::to_string(sizeof(shmlog::Header))};
+  }
+  copy_untrusted(&header_, bytes_.data(), sizeof(header_));
+  if (std::memcmp(header_.magic, shmlog::kMagic, sizeof(shmlog::kMagic)) != 0) {
+    return Error{name + ": not a shared-memory log (expected it to begin with SHMRLOG1)"};
+  }
+  if (header_.version != shmlog::kVersion) {
+    return Error{name + ": shared-memory log of version " + std::to_string(header_.version) +
+                 "; this program reads version " + std::to_string(shmlog::kVersion)};
+  }
+  if (header_.header_bytes < sizeof(shmlog::Header)) {
+    return Error{name + ": header of " + std::to_string(header_.header_bytes) +
+                 " bytes; expected at least " + std::to_string(sizeof(shmlog::Header))};
+  }
+  if (bytes_.size() < header_.file_bytes)
+    add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
+  load_tables();
+  load_journal(choice);
+  load_chunks(choice.chunks);
+  return Unit{};
+}
+
+void ShmlogReader::add_damage(const std::string& reason, uint64_t count, uint64_t bytes) {
+  for (Damage& known : damage_) {
+    if (known.reason != reason) continue;
+    known.count += count;
+    known.bytes += bytes;
+    return;
+  }
+  damage_.push_back({reason, count, bytes});
+}
+
+// How many of the first `limit` entries of an area lie inside the file with a size we can read.
+template <typename T>
+uint32_t ShmlogReader::usable_entries(const Area& area, uint32_t limit, const char* what) {
+  const uint32_t wanted = std::min(limit, area.count);
+  if (wanted == 0) return 0;
+  if (area.entry_bytes < sizeof(T) || area.offset > bytes_.size()) {
+    add_damage(std::string(what) + " outside the file or of a wrong entry size", 1, 0);
+    return 0;
+  }
+  const uint64_t there = (bytes_.size() - area.offset) / area.entry_bytes;
+  if (there >= wanted) return wanted;
+  add_damage(std::string(what) + " cut off by the end of the file", wanted - there, 0);
+  return static_cast<uint32_t>(there);
+}
+
+template <typename T>
+void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
+                              std::vector<Numbered<T>>& into) {
+  if (std::min(next, area.count) > kMaxEntries)
+    add_damage(std::string(what) + " beyond what any log has",
+               std::min(next, area.count) - kMaxEntries, 0);
+  const uint32_t count = usable_entries<T>(area, std::min(next, kMaxEntries), what);
+  for (uint32_t i = 1; i < count; ++i) {
+    const T entry = recording::load<T>(&bytes_[area.offset + uint64_t{i} * area.entry_bytes]);
+    const uint32_t state = state_of(entry);
+    if (entry_in_use(state)) into.push_back({i, entry});
+    if (!entry_state_known(state))
+      add_damage(std::string(what) + " with an unknown state", 1, sizeof(T));
+  }
+}
+
+void ShmlogReader::load_tables() {
+  const uint32_t rules =
+      usable_entries<shmlog::PolicyRule>(header_.rules, kMaxRules, "policy rules");
+  for (uint32_t i = 0; i < rules; ++i) {
+    const uint64_t at = header_.rules.offset + uint64_t{i} * header_.rules.entry_bytes;
+    rules_.push_back(recording::load<shmlog::PolicyRule>(&bytes_[at]));
+  }
+  load_table(header_.processes, header_.next_process, "process entries", processes_);
+  load_table(header_.lanes, header_.next_lane, "lane entries", lanes_);
+  load_table(header_.segments, header_.next_segment, "segment entries", segments_);
+  load_table(header_.usage, header_.next_usage, "usage entries", usage_);
+  const Area& stripes = header_.stripes;
+  const bool power_of_two = stripes.count != 0 && (stripes.count & (stripes.count - 1)) == 0;
+  const bool whole = usable_entries<uint64_t>(stripes, UINT32_MAX, "stripes") == stripes.count;
+  if (!power_of_two || !whole || stripes.entry_bytes != sizeof(uint64_t)) {
+    add_damage("stripe table unusable: accesses in flight cannot be told from finished ones", 1, 0);
+    header_.stripes.count = 0;
+  }
+}
+
+void ShmlogReader::load_journal(const ReadChoice& choice) {
+  const bool all =
+      choice.journal_types == UINT64_MAX;  // also those that this version does not know
+  const auto wanted = [&](uint16_t type) {
+    return all || (type < 64 && (choice.journal_types >> type & 1) != 0);
+  };
+  uint64_t kept = 0;
+  const Area& area = header_.journal;
+  if (area.count != 0 && area.entry_bytes != shmlog::kJournalUnitBytes) {
+    return add_damage("journal of a wrong unit size", 1, 0);
+  }
+  const auto handed_out =
+      static_cast<uint32_t>(std::min<uint64_t>(header_.journal_units, UINT32_MAX));
+  const uint32_t units = usable_entries<JournalEntry>(area, handed_out, "journal units");
+  for (uint32_t unit = 0; unit < units;) {
+    const uint8_t* at = &bytes_[area.offset + uint64_t{unit} * shmlog::kJournalUnitBytes];
+    const auto entry = recording::load<JournalEntry>(at);
+    const uint64_t room = uint64_t{entry.units} * shmlog::kJournalUnitBytes - sizeof(JournalEntry);
+    const bool sound = entry.magic == shmlog::kJournalMagic && entry.units > 0 &&
+                       entry.units <= units - unit && entry.text_bytes <= room;
+    if (!sound) {
+      add_damage(entry.magic == 0
+                     ? "journal units not written (their process was killed or still running)"
+                     : "journal units damaged",
+                 1, shmlog::kJournalUnitBytes);
+      ++unit;
+      continue;
+    }
+    const uint64_t bytes = uint64_t{entry.units} * shmlog::kJournalUnitBytes;
+    const uint32_t from = std::exchange(unit, unit + entry.units);
+    if (!wanted(entry.type)) continue;
+    if (bytes > choice.journal_bytes - kept) {
+      ++journal_left_out_;
+      continue;
+    }
+    kept += bytes;
+    std::string text(entry.text_bytes, '\0');
+    copy_untrusted(text.data(), at + sizeof(JournalEntry), text.size());
+    journal_.push_back({from, entry, std::move(text)});
+  }
+}
+
+void ShmlogReader::load_chunks(bool keep) {
+  const Area& area = header_.chunks;
+  if (area.count == 0) return;
+  if (area.entry_bytes != shmlog::kChunkBytes || area.offset > bytes_.size()) {
+    return add_damage("chunks outside the file or of a wrong size", 1, 0);
+  }
+  for (uint32_t i = 0; i < area.count; ++i) {
+    const uint64_t at = area.offset + uint64_t{i} * shmlog::kChunkBytes;
+    if (at + sizeof(ChunkHeader) > bytes_.size()) {
+      add_damage("chunks cut off by the end of the file", area.count - i, 0);
+      break;
+    }
+    const auto header = recording::load<ChunkHeader>(&bytes_[at]);
+    if (chunk_readable(header)) {
+      if (keep) chunks_.push_back({i, header});
+    } else if (header.magic != 0 || header.state != 0) {
+      add_damage("chunks being claimed or damaged", 1, shmlog::kChunkBytes);
+    }
+  }
+  std::sort(chunks_.begin(), chunks_.end(), [](const ChunkInfo& a, const ChunkInfo& b) {
+    return a.header.ticket != b.header.ticket ? a.header.ticket < b.header.ticket
+                                              : a.index < b.index;
+  });
+}
+
+// ---- Queries ------------------------------------------------------------------------------------
+
+bool ShmlogReader::history_lost() const {
+  return loss(shmlog::Loss::kRecordsOverwritten) != 0 ||
+         loss(shmlog::Loss::kChunksOverwritten) != 0 || loss(shmlog::Loss::kRecordsDropped) != 0 ||
+         loss(shmlog::Loss::kLanesDropped) != 0 || loss(shmlog::Loss::kProcessesDropped) != 0 ||
+         bytes_.size() < header_.file_bytes;
+}
+
+const shmlog::ProcessEntry* ShmlogReader::process(uint32_t index) const {
+  return find_numbered(processes_, index);
+}
+
+const shmlog::SegmentEntry* ShmlogReader::segment(uint32_t index) const {
+  return find_numbered(segments_, index);
+}
+
+uint64_t ShmlogReader::stripe_word(uint32_t segment, uint64_t offset) const {
+  if (header_.stripes.count == 0) return 0;
+  const uint64_t stripe = shmlog::stripe_of(segment, offset, header_.stripes.count);
+  return load_u64(&bytes_[header_.stripes.offset + stripe * sizeof(uint64_t)]);
+}
+
+bool ShmlogReader::copy_chunk(const ChunkInfo& chunk, ChunkCopy& copy) const {
+  const uint64_t at = header_.chunks.offset + uint64_t{chunk.index} * shmlog::kChunkBytes;
+  const uint64_t bytes = std::min<uint64_t>(shmlog::kChunkBytes, bytes_.size() - at);
+  copy.info_ = chunk;
+  copy.bytes_.resize(bytes);
+  copy_untrusted(copy.bytes_.data(), &bytes_[at], bytes);
+  const auto now = recording::load<ChunkHeader>(&bytes_[at]);
+  return chunk_readable(now) && now.ticket == chunk.header.ticket;
+}
+
+Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) const {
+  if (record.state == RecordState::kCommitted) return Outcome::kDone;
+  if (record.state == RecordState::kAborted) return Outcome::kNotDone;
+  const uint32_t lines = record.lines();
+  uint32_t filled = 0;
+  for (uint32_t i = 0; i < lines; ++i) {
+    const uint64_t version = record.writes() ? record.write_version(i) : record.read_version(i);
+    const uint64_t word =
+        stripe_word(record.header.segment, record.header.offset + uint64_t{i} * shmlog::kLineBytes);
+    const bool held = shmlog::stripe_locked(word) && shmlog::stripe_lane(word) == chunk.header.lane;
+    if (record.state == RecordState::kBegun && record.writes() && held &&
+        version == shmlog::stripe_version(word) + 1) {
+      return Outcome::kInFlight;
+    }
+    filled += version != 0;
+  }
+  if (filled == 0) return Outcome::kNotDone;
+  if (record.state == RecordState::kInferred) return Outcome::kInferred;
+  return filled == lines ? Outcome::kDone : Outcome::kPartial;
+}
+
+double ShmlogReader::seconds_since_start(uint64_t tsc) const {
+  if (header_.tsc_hz == 0) return 0;
+  return static_cast<double>(static_cast<int64_t>(tsc - header_.start_tsc)) /
+         static_cast<double>(header_.tsc_hz);
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,281 @@
+#include "recording/run/listing.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "recording/blame/locate.h"
+#include "recording/log/names.h"
+#include "recording/run/text.h"
+
+namespace shmrec::recording {
+namespace {
+
+using nlohmann::json;
+
+// The segments each recording mapped, whether or not it touched them.
+using Users = std::map<std::pair<uint32_t, uint32_t>, SegmentUser>;  // by segment and process
+
+void add_mapping(SegmentUser& user, const Mapping& mapping) {
+  const bool known = std::any_of(user.mappings.begin(), user.mappings.end(), [&](const Mapping& m) {
+    return m.begin == mapping.begin && m.end == mapping.end && m.offset == mapping.offset;
+  });
+  if (!known) user.mappings.push_back(mapping);
+}
+
+Users collect_users(const Timeline& timeline) {
+  Users users;
+  for (const Recording& recording : timeline.recordings()) {
+    for (const Mapping& mapping : timeline.segments_mapped(recording)) {
+      SegmentUser& user = users[{mapping.segment, recording.process}];
+      user.recording = &recording;
+      add_mapping(user, mapping);
+    }
+  }
+  for (const auto& numbered : timeline.reader().usage()) {
+    const shmlog::UsageEntry& usage = numbered.entry;
+    const Recording* recording = timeline.by_process(usage.process);
+    if (recording == nullptr) continue;
+    SegmentUser& user = users[{usage.segment, usage.process}];
+    user.recording = recording;
+    user.reads += usage.reads;
+    user.writes += usage.writes;
+    user.kernel += usage.kernel;
+  }
+  return users;
+}
+
+std::string size_text(uint64_t bytes) {
+  return bytes % 1024 == 0 && bytes > 0 ? with_separators(bytes / 1024) + " KiB"
+                                        : with_separators(bytes) + " B";
+}
+
+std::string start_text(const Timeline& timeline, const Recording& recording) {
+  const std::string how = start_kind_name(static_cast<uint32_t>(recording.start_kind));
+  const Recording* parent = timeline.by_process(recording.parent);
+  return parent ? how + " by " + parent->id : how;
+}
+
+// Rows of cells, padded to columns.
+std::string columns(const std::vector<std::vector<std::string>>& rows, const std::string& indent) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], printable(row[i]).size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line = indent;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string cell = printable(row[i]);
+      line += cell + std::string(widths[i] - cell.size() + 2, ' ');
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string label_of(const LauncherListing& launcher) {
+  return launcher.container.empty() ? launcher.command : launcher.container;
+}
+
+// Whose processes count in this PID namespace, if that is one launcher's alone.
+std::string container_of(const Listing& listing, const Recording& recording) {
+  std::string found;
+  for (const LauncherListing& launcher : listing.launchers) {
+    if (launcher.pid_namespace == 0 || launcher.pid_namespace != recording.pid_namespace) continue;
+    if (!found.empty() && found != label_of(launcher)) return "";
+    found = label_of(launcher);
+  }
+  return found;
+}
+
+std::string recordings_text(const Listing& listing) {
+  const Timeline& timeline = *listing.timeline;
+  std::vector<std::vector<std::string>> rows = {
+      {"ID", "PID", "Name", "Started", "Ended", "Events", "Accesses", "Note"}};
+  for (const Recording& recording : timeline.recordings()) {
+    const bool degraded = recording.degraded != shmlog::DegradedReason::kNone;
+    rows.push_back(
+        {recording.id, std::to_string(recording.pid), recording.name,
+         start_text(timeline, recording), end_of_recording(recording),
+         with_separators(recording.events), with_separators(recording.accesses),
+         degraded ? "degraded: " + degraded_name(static_cast<uint32_t>(recording.degraded)) : ""});
+    if (!listing.launchers.empty())
+      rows.back().insert(rows.back().begin() + 2, container_of(listing, recording));
+  }
+  if (!listing.launchers.empty()) rows[0].insert(rows[0].begin() + 2, "Container");
+  return "Recordings\n" + columns(rows, "  ");
+}
+
+std::string launchers_text(const Listing& listing) {
+  if (listing.launchers.empty()) return "";
+  std::vector<std::vector<std::string>> rows = {{"Container", "Command", "Ended", "Directory"}};
+  for (const LauncherListing& launcher : listing.launchers)
+    rows.push_back({launcher.container, launcher.command, launcher.end,
+                    launcher.name.empty() ? "." : "members/" + launcher.name});
+  return "\nLaunchers\n" + columns(rows, "  ");
+}
+
+std::string segment_text(const SegmentListing& segment) {
+  std::string text =
+      "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
+      segment_kind_name(segment.entry.kind) + ", " + size_text(segment.entry.extent_bytes) + ", " +
+      segment_mode_name(segment.entry.mode) + ", order " + order_name(segment.entry.order) + "\n";
+  // Every shell maps the locale's files: those that only mapped it are counted when they are many.
+  constexpr size_t kIdleShown = 4;
+  const auto idle = [](const SegmentUser& user) { return user.reads == 0 && user.writes == 0; };
+  const auto idle_users =
+      static_cast<size_t>(std::count_if(segment.users.begin(), segment.users.end(), idle));
+  std::vector<std::vector<std::string>> rows;
+  for (const SegmentUser& user : segment.users) {
+    if (idle_users > kIdleShown && idle(user)) continue;
+    std::string reads = with_separators(user.reads) + " reads";
+    std::string writes = with_separators(user.writes) + " writes";
+    if (user.kernel != 0) writes += " (" + with_separators(user.kernel) + " by the kernel)";
+    std::vector<std::string> row = {user.recording->id, user.recording->name, reads, writes};
+    for (size_t i = 0; i < user.mappings.size() || i == 0; ++i) {
+      if (i > 0) row = {"", "", "", ""};
+      if (i < user.mappings.size()) {
+        const Mapping& mapping = user.mappings[i];
+        row.push_back(hex(mapping.begin) + "-" + hex(mapping.end) +
+                      (mapping.offset ? " +" + hex(mapping.offset) : ""));
+      }
+      rows.push_back(row);
+    }
+  }
+  text += columns(rows, "       ");
+  if (idle_users > kIdleShown) {
+    text += "       and " + std::to_string(idle_users) +
+            " recordings that mapped it and did not access it (--json lists them)\n";
+  }
+  return text;
+}
+
+std::string list_text(const char* title, const std::vector<std::string>& lines) {
+  std::string text = std::string("\n") + title + "\n";
+  for (const std::string& line : lines) text += "  " + printable(line) + "\n";
+  return text;
+}
+
+json mapping_json(const Mapping& mapping) {
+  return {{"begin", hex(mapping.begin)},
+          {"end", hex(mapping.end)},
+          {"offset", mapping.offset},
+          {"protection", mapping.protection}};
+}
+
+json recording_json(const Timeline& timeline, const Recording& recording) {
+  json out = {{"id", recording.id},
+              {"process", recording.process},
+              {"pid", recording.pid},
+              {"parentPid", recording.parent_pid},
+              {"pidNamespace", recording.pid_namespace},
+              {"name", recording.name},
+              {"executable", recording.executable},
+              {"started", start_kind_name(static_cast<uint32_t>(recording.start_kind))},
+              {"ended", end_of_recording(recording)},
+              {"events", recording.events},
+              {"accesses", recording.accesses},
+              {"startSeconds", timeline.reader().seconds_since_start(recording.start_tsc)}};
+  if (recording.end_tsc != 0)
+    out["endSeconds"] = timeline.reader().seconds_since_start(recording.end_tsc);
+  if (recording.signal) out["signal"] = *recording.signal;
+  if (recording.exit_code) out["exitCode"] = *recording.exit_code;
+  if (const Recording* parent = timeline.by_process(recording.parent)) out["parent"] = parent->id;
+  if (recording.degraded != shmlog::DegradedReason::kNone) {
+    out["degraded"] = degraded_name(static_cast<uint32_t>(recording.degraded));
+  }
+  return out;
+}
+
+json segment_json(const SegmentListing& segment) {
+  json users = json::array();
+  for (const SegmentUser& user : segment.users) {
+    json mappings = json::array();
+    for (const Mapping& mapping : user.mappings) mappings.push_back(mapping_json(mapping));
+    users.push_back({{"recording", user.recording->id},
+                     {"reads", user.reads},
+                     {"writes", user.writes},
+                     {"kernel", user.kernel},
+                     {"mappings", mappings}});
+  }
+  return {{"number", segment.index},
+          {"label", segment.label},
+          {"name", fixed_text(segment.entry.name)},
+          {"kind", segment_kind_name(segment.entry.kind)},
+          {"bytes", segment.entry.extent_bytes},
+          {"mode", segment_mode_name(segment.entry.mode)},
+          {"order", order_name(segment.entry.order)},
+          {"device", segment.entry.device},
+          {"inode", segment.entry.inode},
+          {"users", users}};
+}
+
+}  // namespace
+
+std::string end_of_recording(const Recording& recording) {
+  if (recording.signal) return signal_name(*recording.signal);
+  if (recording.exit_code) return "exit " + std::to_string(*recording.exit_code);
+  if (recording.became_another) return "exec";
+  return recording.ended ? "ended" : "running or killed";
+}
+
+Listing make_listing(const Timeline& timeline) {
+  Listing listing;
+  listing.timeline = &timeline;
+  Users users = collect_users(timeline);
+  for (const auto& [index, entry] : timeline.reader().segments()) {
+    SegmentListing segment{index, segment_label(index, &entry), entry, {}};
+    const auto begin = users.lower_bound({index, 0});
+    const auto end = users.upper_bound({index, UINT32_MAX});
+    for (auto at = begin; at != end; ++at) segment.users.push_back(std::move(at->second));
+    std::stable_sort(segment.users.begin(), segment.users.end(),
+                     [](const SegmentUser& a, const SegmentUser& b) {
+                       return a.recording->start_tsc < b.recording->start_tsc;
+                     });
+    listing.segments.push_back(std::move(segment));
+  }
+  for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
+    const auto loss = static_cast<shmlog::Loss>(i);
+    if (timeline.reader().loss(loss) != 0)
+      listing.losses.push_back(describe_loss(loss, timeline.reader().loss(loss)));
+  }
+  for (const Damage& damage : timeline.reader().damage()) {
+    listing.losses.push_back(damage.reason + ": " + with_separators(damage.count));
+  }
+  listing.coverage = timeline.coverage();
+  return listing;
+}
+
+std::string listing_text(const Listing& listing) {
+  std::string text = recordings_text(listing) + launchers_text(listing) + "\nSegments\n";
+  for (const SegmentListing& segment : listing.segments) text += segment_text(segment);
+  if (listing.segments.empty()) text += "  none was mapped\n";
+  text += list_text("Lost",
+                    listing.losses.empty() ? std::vector<std::string>{"nothing"} : listing.losses);
+  if (!listing.coverage.empty()) text += list_text("Not recorded", listing.coverage);
+  return text;
+}
+
+json listing_json(const Listing& listing) {
+  json recordings = json::array();
+  json segments = json::array();
+  for (const Recording& recording : listing.timeline->recordings()) {
+    recordings.push_back(recording_json(*listing.timeline, recording));
+  }
+  for (const SegmentListing& segment : listing.segments) segments.push_back(segment_json(segment));
+  json launchers = json::array();
+  for (const LauncherListing& launcher : listing.launchers)
+    launchers.push_back({{"directory", launcher.name},
+                         {"container", launcher.container},
+                         {"command", launcher.command},
+                         {"ended", launcher.end},
+                         {"pidNamespace", launcher.pid_namespace}});
+  return {{"format", "shmrec-ls/1"}, {"recordings", recordings}, {"launchers", launchers},
+          {"segments", segments},    {"losses", listing.losses}, {"coverage", listing.coverage}};
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,52 @@
+// What `shmrec ls` says of a run: its recordings, its segments with who mapped them where and how
+// often they were read and written, what was lost and what was not recorded.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "recording/run/timeline.h"
+
+namespace shmrec::recording {
+
+struct SegmentUser {
+  const Recording* recording = nullptr;
+  std::vector<Mapping> mappings;  // inherited ones first; several if it was mapped anew
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+  uint64_t kernel = 0;  // of these, made by the kernel for a syscall
+};
+
+struct SegmentListing {
+  uint32_t index = 0;
+  std::string label;
+  shmlog::SegmentEntry entry;
+  std::vector<SegmentUser> users;  // in the order of the recordings' start
+};
+
+// A launcher of the run: the first, or one of another container that joined.
+struct LauncherListing {
+  std::string name;       // of its directory in members/, "" of the first
+  std::string container;  // "" if it did not say
+  std::string command;
+  std::string end;  // "exit 0", "SIGKILL", "running or killed"
+  uint64_t pid_namespace = 0;
+};
+
+struct Listing {
+  const Timeline* timeline = nullptr;
+  std::vector<SegmentListing> segments;
+  std::vector<LauncherListing> launchers;  // empty: one alone
+  std::vector<std::string> losses;         // sentences; empty: nothing was lost
+  std::vector<std::string> coverage;       // what was not recorded and why
+};
+
+Listing make_listing(const Timeline& timeline);
+std::string listing_text(const Listing& listing);
+nlohmann::json listing_json(const Listing& listing);
+
+std::string end_of_recording(
+    const Recording& recording);  // "exit 0", "SIGABRT", "exec", "running or killed"
+
+}  // namespace shmrec::recording

@@ -1,0 +1,97 @@
+#include "recording/run/run_files.h"
+
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "recording/bundle/bundle.h"
+#include "recording/bundle/bundle_run.h"
+#include "recording/log/names.h"
+#include "recording/run/text.h"
+
+namespace shmrec::recording {
+namespace {
+
+// A log alone begins with its magic; a bundle with that of its compression.
+bool is_log(const std::filesystem::path& path) {
+  char magic[sizeof(shmlog::kMagic)] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
+  return std::equal(std::begin(magic), std::end(magic), std::begin(shmlog::kMagic));
+}
+
+}  // namespace
+
+RunFiles::RunFiles() = default;
+RunFiles::~RunFiles() = default;
+
+Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path) {
+  std::unique_ptr<RunFiles> files(new RunFiles);
+  std::filesystem::path log = path;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored) || !is_log(path)) {
+    Result<OpenedBundle> bundle = open_bundle(path);
+    if (!bundle) return bundle.error();
+    files->bundle_ = std::make_unique<OpenedBundle>(std::move(*bundle));
+    files->directory_ = files->bundle_->dir;
+    log = files->directory_ / "run.shmlog";
+  }
+  Result<std::unique_ptr<ShmlogReader>> reader = ShmlogReader::open(log.string());
+  if (!reader) return reader.error();
+  files->log_ = std::move(*reader);
+  return files;
+}
+
+Timeline RunFiles::timeline() const {
+  Timeline timeline(*log_);
+  if (directory_.empty()) return timeline;
+  for (const ReportedExit& exit : read_run_facts(directory_).exits)
+    timeline.note_exit(exit.seen, exit.wait_status);
+  return timeline;
+}
+
+namespace {
+
+std::string text_of(const nlohmann::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+LauncherListing launcher_of(const std::string& name, const nlohmann::json& run,
+                            const nlohmann::json& end) {
+  LauncherListing launcher;
+  launcher.name = name;
+  launcher.command = base_name(text_of(run, "executable"));
+  launcher.pid_namespace = pid_namespace_of(run);
+  const auto container = run.find("container");
+  if (container != run.end() && container->is_object())
+    launcher.container = text_of(*container, "containerName");
+  const auto status = end.find("status");
+  launcher.end = "running or killed";
+  if (status == end.end() || !status->is_number_integer()) return launcher;
+  const int value = status->get<int>();
+  launcher.end = WIFSIGNALED(value) ? signal_name(WTERMSIG(value))
+                                    : "exit " + std::to_string(WEXITSTATUS(value));
+  return launcher;
+}
+
+}  // namespace
+
+std::vector<LauncherListing> RunFiles::launchers() const {
+  std::vector<LauncherListing> launchers;
+  if (directory_.empty()) return launchers;
+  const RunFacts facts = read_run_facts(directory_);
+  if (facts.members.empty()) return launchers;
+  launchers.push_back(launcher_of("", facts.run, facts.end));
+  for (const MemberFacts& member : facts.members)
+    launchers.push_back(launcher_of(member.name, member.run, member.end));
+  return launchers;
+}
+
+std::string RunFiles::binary(const std::string& path) const {
+  if (!bundle_) return path;
+  const std::optional<std::filesystem::path> kept = bundle_->binary(path);
+  return kept ? kept->string() : path;
+}
+
+}  // namespace shmrec::recording

@@ -1,0 +1,179 @@
+// What happens in a run, told piece by piece while it goes on: for one who looks once a second at
+// many runs, and for whom reading the whole log each time would be too dear.
+//
+// A poll reads the log's header, the entries of processes that have not ended, and the journal from
+// where the last poll stopped; and the new lines of each launcher's events.jsonl. All by pread,
+// none of it mapped. Trust: the workload can write every byte of both files at any time. The layout
+// is taken once and checked against the file's size; counts are clamped to it; a poll handles a
+// bounded number of units and bytes, and `behind` says that more is there. Texts are printable and
+// bounded. Owner: no descriptor is kept between polls: a spool may hold thousands of runs. What
+// lies under the run's name then is what is followed. Threads: one at a time for one follower.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "recording/log/shmlog_format.h"
+#include "recording/run/pid_lookup.h"
+
+namespace shmrec::recording {
+
+struct RunFact {
+  enum class Type {
+    kProcessStarted,  // text: executable
+    kProcessEnded,    // wait_status, or `replaced`
+    kSignal,          // signal: a fatal one is about to kill
+    kChildExit,       // pid, wait_status: somebody reaped a child that need not be recorded
+    kMark,            // text: name
+    kOutOfMemory,     // the launcher saw the kernel kill a child for want of memory
+  };
+  Type type = Type::kMark;
+  uint32_t process = 0;  // entry of the process table, 0: unknown
+  int32_t pid = 0;
+  int64_t time_ns = 0;  // by LogFollower::time_at, 0: unknown
+  int wait_status = 0;
+  int signal = 0;
+  bool replaced = false;  // execve succeeded: the pid goes on as another recording
+  std::string text;
+  // Who told: "" the log or the run's first launcher, else the name of one that joined
+  // (members/NAME).
+  std::string launcher;
+};
+
+struct FollowedProcess {
+  enum class End { kNone, kExited, kKilled, kReplaced };
+  uint32_t process = 0;
+  std::string id;  // "%08x-%04x"
+  std::string name, executable;
+  int32_t pid = 0;
+  uint64_t pid_namespace = 0;  // that `pid` counts in, 0: unknown
+  End end = End::kNone;
+  int wait_status = 0;    // of kExited and kKilled
+  int fatal_signal = 0;   // it said that this signal is about to kill it
+  uint64_t accesses = 0;  // as of the last poll
+};
+
+// "running", "exited", "killed", "replaced"; "unknown" if the run is over and nobody saw its end.
+std::string process_state(const FollowedProcess& process, bool run_over);
+
+// The log's part. `poll` takes the descriptor each time, so that it can be used on any file.
+class LogFollower {
+ public:
+  static constexpr uint32_t kMaxProcesses = 16384;     // more are counted, not followed
+  static constexpr uint32_t kMaxUnitsPerPoll = 16384;  // of the journal: 1 MiB
+
+  // What is new. `last`: the run is over, so that nothing will be taken back any more. Processes
+  // beyond `most` are passed over, most of them for good.
+  Result<std::vector<RunFact>> poll(int log, bool last, size_t most = kMaxProcesses);
+  // Somebody else (a launcher) saw a process end.
+  void note_exit(const PidSeen& seen, int wait_status, std::vector<RunFact>& facts);
+
+  // A time of CLOCK_MONOTONIC of the boot that the run is of, as nanoseconds since the epoch: as
+  // the wall clock would say it if nobody had set it since the run began. 0: unknown.
+  int64_t time_at(int64_t monotonic_ns) const;
+  bool behind() const { return behind_; }  // more is there than a poll takes: poll again
+  const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry
+  uint64_t processes_not_followed() const { return not_followed_; }
+  uint64_t accesses() const;
+
+ private:
+  // What a poll saw of a process's end: believed when a later poll sees it again, for an execve
+  // that fails takes back what was written before it.
+  struct Seen {
+    uint64_t start_tsc = 0;
+    uint32_t exit_known = 0;
+    int wait_status = 0;
+    bool confirmed = false;
+    bool announced = false;  // as started
+    bool settled = false;    // its end is told; its entry is not read again
+  };
+
+  Result<> take_layout(int log, const shmlog::Header& header);
+  void read_processes(int log, uint32_t next, size_t most);
+  void read_block(int log, uint32_t begin, uint32_t end, size_t most);
+  void see(uint32_t index, const shmlog::ProcessEntry& entry, size_t most);
+  void read_journal(int log, uint64_t units, std::vector<RunFact>& facts);
+  void retry_holes(int log, bool last, std::vector<RunFact>& facts);
+  uint32_t take_entry(int log, uint64_t unit, std::vector<RunFact>& facts);
+  void take(const shmlog::JournalEntry& entry, std::string text, std::vector<RunFact>& facts);
+  void announce_silent(std::vector<RunFact>& facts);
+  void settle(bool last, std::vector<RunFact>& facts);
+  void end(size_t place, FollowedProcess::End end, int wait_status, uint64_t tsc,
+           std::vector<RunFact>& facts);
+  std::optional<size_t> newest_of(const PidSeen& seen) const;
+  FollowedProcess* find(uint32_t process);
+  int64_t time_of(uint64_t tsc) const;
+
+  bool has_layout_ = false;
+  bool behind_ = false;
+  shmlog::Area process_table_{}, journal_{};
+  uint64_t start_tsc_ = 0, start_realtime_ns_ = 0, start_monotonic_ns_ = 0, tsc_hz_ = 0;
+  uint64_t next_unit_ = 0;
+  std::map<uint64_t, int> holes_;  // units whose entry is not written yet: polls left to wait
+  std::vector<FollowedProcess> processes_;
+  std::vector<Seen> seen_;                                   // of the same places
+  std::unordered_map<uint32_t, size_t> by_entry_;            // place in both
+  std::unordered_map<int32_t, std::vector<size_t>> by_pid_;  // newest last
+  uint32_t next_new_ = 1;                                    // entries below have been met
+  uint64_t not_followed_ = 0;
+};
+
+// A launcher's part: the exits in events.jsonl, and how often it saw memory run out.
+class EventsFollower {
+ public:
+  struct Exit {
+    int32_t pid = 0;
+    int wait_status = 0;
+    uint64_t tsc = 0;  // 0: unknown
+  };
+  std::vector<Exit> poll(int events);
+  bool behind() const { return behind_; }
+  uint64_t out_of_memory() const { return out_of_memory_; }  // lines so far
+
+ private:
+  void take_line(std::string_view line, std::vector<Exit>& exits);
+  uint64_t at_ = 0;
+  std::string rest_;         // of a line that is not whole
+  bool skips_line_ = false;  // it is too long to be an exit
+  bool behind_ = false;
+  uint64_t out_of_memory_ = 0;
+};
+
+// The log and all its launchers, for a run directory.
+class RunFollower {
+ public:
+  // `run`: see Spool::open_run. An Error with bad_input: there is no log, or what is there is none;
+  // without: it could not be read this time. `most`: as for LogFollower.
+  Result<std::vector<RunFact>> poll(const UniqueFd& run, bool run_over,
+                                    size_t most = LogFollower::kMaxProcesses);
+  bool behind() const { return log_.behind() || launchers_behind(); }
+  const LogFollower& log() const { return log_; }
+
+ private:
+  // In its own directory: that of the run, or one in members/.
+  struct Launcher {
+    EventsFollower events;
+    std::optional<uint64_t> pid_namespace;  // 0: unknown
+  };
+  struct Told {
+    std::string launcher;
+    uint64_t pid_namespace = 0;
+    std::vector<EventsFollower::Exit> exits;
+    bool out_of_memory = false;
+  };
+  void poll_launchers(int run, std::vector<Told>& told);
+  void poll_launcher(const std::string& name, int directory, std::vector<Told>& told);
+  bool launchers_behind() const;
+
+  LogFollower log_;
+  std::map<std::string, Launcher> launchers_;  // "" the first; at most Spool::kMaxMembers others
+};
+
+}  // namespace shmrec::recording

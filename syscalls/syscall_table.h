@@ -1,0 +1,185 @@
+// The one table of syscalls: what each is called, who answers it, and what it reads and writes of
+// the memory its arguments point to. The agent's dispatch and translation (agent/kernel/), the
+// names that `shmrec dump` prints and docs/syscalls.md come from it.
+//
+// A row says, per pointer argument: direction, how many bytes (Extent), and how many of them the
+// kernel has written when the call returns (Written). Where the meaning depends on a command
+// (ioctl, fcntl, shmctl...), the row names the argument that holds it and the pointers are in a row
+// of the command table. What cannot be said this way has an Extent of its own with a hand-written
+// walk.
+//
+// Context: freestanding and host; nothing but <stdint.h>. Sizes are those of the x86-64 kernel ABI.
+#pragma once
+
+#include <stdint.h>
+
+namespace shmrec::syscalls {
+
+enum class Direction : uint8_t {
+  kIn,     // the kernel reads
+  kOut,    // the kernel writes
+  kInOut,  // both
+  kKeep,   // the kernel uses the address itself, possibly after the call: it needs the real memory
+};
+
+enum class Extent : uint8_t {
+  kFixed,       // base bytes
+  kArgument,    // base + args[count] * unit bytes
+  kPages,       // a byte for each page of args[count] bytes
+  kBits,        // a set of args[count] bits, in 8-byte words
+  kString,      // up to and with a NUL, at most base bytes
+  kLengthAt,    // as many bytes as the 32-bit word at args[count] says
+  kSelfSized,   // base + the 32-bit word at offset `field` of the memory itself
+  kIoctl,       // as the command's number encodes
+  kIovec,       // args[count] struct iovec, and what they describe
+  kMessage,     // struct msghdr, and what it points to
+  kMessages,    // args[count] struct mmsghdr
+  kRemote,      // args[count] struct iovec that describe memory of the process args[0]
+  kSigset,      // {const sigset_t*, size_t}, as pselect6 takes it
+  kOneIovec,    // one struct iovec, whose length the kernel updates
+  kSemaphores,  // an unsigned short for each semaphore of the set args[0]
+  kUnknown,     // something, not described
+};
+
+enum class Written : uint8_t {
+  kAll,          // all of it, if the call succeeds
+  kResult,       // base + result * unit bytes, at most the extent
+  kPositive,     // all of it, if the result is positive
+  kLength,       // what the word at args[count] then says, at most the extent
+  kFields,       // only `field_bytes` at offset `field` of every `unit` bytes, if the call succeeds
+  kInterrupted,  // all of it, if the result is -EINTR
+  kAlways,       // all of it, also if the call fails
+  kNothing,
+};
+
+struct PointerRule {
+  uint8_t argument = 0;
+  Direction direction = Direction::kIn;
+  Extent extent = Extent::kFixed;
+  Written written = Written::kNothing;
+  uint8_t count = 0;  // the argument that counts
+  uint8_t field = 0;
+  uint8_t field_bytes = 0;
+  uint32_t base = 0;
+  uint32_t unit = 0;
+};
+
+// How much is said about a syscall.
+enum class Knowledge : uint8_t {
+  kUnused,      // no such syscall
+  kNoPointers,  // takes no pointers
+  kPointers,    // described by its rules
+  kCommand,     // described by the command table
+  kUnknown,     // takes pointers that are not described
+};
+
+// What kind of thing a syscall is, for the recorder and for who reads about it.
+enum class SyscallClass : uint8_t {
+  kMemory,  // at most reads and writes memory: passed on, with pointers into traced memory replaced
+  kMaps,    // changes mappings, or says something about a range of them
+  kLife,    // makes or ends processes, threads, images; their identity
+  kSignals,  // signal state
+  kFutex,    // waits and wakes on words of memory
+  kRefused,  // answered with ENOSYS
+};
+
+// X(name in the table, class, function of the agent). The agent's dispatch is made from this list,
+// so that a row cannot name what does not exist, nor a handler be without a class.
+#define SHMREC_SYSCALL_HANDLERS(X)               \
+  X(kMemory, kMemory, kernel_access)             \
+  X(kMmap, kMaps, do_mmap)                       \
+  X(kMunmap, kMaps, do_munmap)                   \
+  X(kMremap, kMaps, do_mremap)                   \
+  X(kMprotect, kMaps, do_mprotect)               \
+  X(kMadvise, kMaps, do_madvise)                 \
+  X(kRemapFilePages, kMaps, do_remap_file_pages) \
+  X(kMsync, kMaps, do_msync)                     \
+  X(kMlock, kMaps, do_mlock)                     \
+  X(kMbind, kMaps, do_mbind)                     \
+  X(kShmat, kMaps, do_shmat)                     \
+  X(kShmdt, kMaps, do_shmdt)                     \
+  X(kShmctl, kMaps, do_shmctl)                   \
+  X(kClone, kLife, do_clone)                     \
+  X(kClone3, kLife, do_clone3)                   \
+  X(kExec, kLife, do_exec)                       \
+  X(kExit, kLife, do_exit)                       \
+  X(kWait4, kLife, do_wait4)                     \
+  X(kWaitid, kLife, do_waitid)                   \
+  X(kFcntl, kLife, do_fcntl)                     \
+  X(kArchPrctl, kLife, do_arch_prctl)            \
+  X(kPrctl, kLife, do_prctl)                     \
+  X(kSetRobustList, kLife, do_set_robust_list)   \
+  X(kSetTidAddress, kLife, do_set_tid_address)   \
+  X(kRseq, kLife, do_rseq)                       \
+  X(kSigaction, kSignals, do_sigaction)          \
+  X(kSigprocmask, kSignals, do_sigprocmask)      \
+  X(kSigaltstack, kSignals, do_sigaltstack)      \
+  X(kSigreturn, kSignals, do_sigreturn)          \
+  X(kSigpending, kSignals, do_sigpending)        \
+  X(kSigtimedwait, kSignals, do_sigtimedwait)    \
+  X(kSignalfd, kSignals, do_signalfd)            \
+  X(kMaskedWait, kSignals, do_masked_wait)       \
+  X(kFutex, kFutex, do_futex)                    \
+  X(kNotThere, kRefused, not_there)
+
+enum class Handler : uint8_t {
+#define SHMREC_NAME(name, kind, function) name,
+  SHMREC_SYSCALL_HANDLERS(SHMREC_NAME)
+#undef SHMREC_NAME
+};
+
+constexpr uint32_t kMaxPointers = 5;
+constexpr uint8_t kNoArgument = 255;
+
+struct SyscallRule {
+  uint16_t number;
+  Knowledge knowledge;
+  Handler handler;
+  uint8_t command_argument;  // kCommand: which argument is the command; else kNoArgument
+  uint8_t pointer_argument;  // kCommand: which argument is the pointer (or a plain number)
+  uint8_t pointer_count;
+  const char* name;
+  PointerRule pointers[kMaxPointers];
+};
+
+struct CommandRule {
+  uint16_t number;   // of the syscall
+  uint8_t has_rule;  // 0: this command takes no pointer
+  uint32_t command;
+  const char* name;
+  PointerRule pointer;
+};
+
+// The class of what `handler` answers.
+SyscallClass class_of(Handler handler);
+// "memory", "maps"...
+const char* class_name(SyscallClass which);
+
+// The row of a syscall; null if there is no such syscall.
+const SyscallRule* syscall_rule(uint32_t number);
+// The row of a command of a syscall; null if it is not described. Commands of ioctl that encode
+// their direction and size need no row.
+const CommandRule* command_rule(uint32_t number, uint32_t command);
+// The rule for an ioctl command that encodes direction and size. False: it does not.
+bool ioctl_rule(uint32_t command, PointerRule* rule);
+
+// "read"; null if there is no such syscall.
+const char* syscall_name(uint32_t number);
+
+struct SyscallRows {
+  const SyscallRule* begin_;
+  const SyscallRule* end_;
+  const SyscallRule* begin() const { return begin_; }
+  const SyscallRule* end() const { return end_; }
+};
+struct CommandRows {
+  const CommandRule* begin_;
+  const CommandRule* end_;
+  const CommandRule* begin() const { return begin_; }
+  const CommandRule* end() const { return end_; }
+};
+// All rows, by ascending number.
+SyscallRows syscall_rows();
+CommandRows command_rows();
+
+}  // namespace shmrec::syscalls
