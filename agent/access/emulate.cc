@@ -21,9 +21,7 @@ constexpr uint64_t kStringBudget =
 bool backwards(const Regs& regs) { return regs.eflags & 0x400; }
 
 // The source of a string instruction; only it may have a segment.
-uint64_t source_of(const Site& site, const Regs& regs) {
-  return site.fs_relative ? read_fs_base() + regs.rsi : regs.rsi;
-}
+uint64_t source_of(const Site& site, const Regs& regs) { return segment_base(site) + regs.rsi; }
 
 // Moves a string's pointer and counter by `elements`.
 void advance(Regs& regs, const Site& site, uint64_t* pointer, uint64_t elements) {
@@ -154,11 +152,17 @@ namespace {
 
 // ---- Stack and control --------------------------------------------------------------------------
 
+// All of it or nothing, also across the end of what may be written.
+bool write_whole(Thread* thread, const Site& site, uint64_t to, const void* from, uint32_t bytes,
+                 Fault* fault) {
+  return traced_writable(to, bytes, fault) &&
+         traced_write(thread, origin_of(thread, site), to, from, bytes, fault);
+}
+
 bool push_value(Thread* thread, const Site& site, uint64_t value, uint32_t bytes, Fault* fault) {
-  if (!traced_write(thread, origin_of(thread, site), thread->regs.rsp - bytes, &value, bytes,
-                    fault))
-    return false;
-  thread->regs.rsp -= bytes;
+  const uint64_t to = thread->regs.rsp - bytes;
+  if (!write_whole(thread, site, to, &value, bytes, fault)) return false;
+  thread->regs.rsp = to;
   return true;
 }
 
@@ -198,8 +202,7 @@ int emulate_pop(Thread* thread, const Site& site) {
     return kTail;
   }
   const uint64_t address = effective_address(site, thread->regs);  // with the new stack pointer
-  if (traced_write(thread, origin_of(thread, site), address, &value, site.value_bytes, &fault))
-    return kTail;
+  if (write_whole(thread, site, address, &value, site.value_bytes, &fault)) return kTail;
   thread->regs = before;
   return raise(thread, site, fault);
 }
@@ -261,7 +264,7 @@ int emulate_pop_flags(Thread* thread, const Site& site) {
 
 int emulate_xlat(Thread* thread, const Site& site) {
   Fault fault;
-  const uint64_t address = thread->regs.rbx + (thread->regs.rax & 0xFF);
+  const uint64_t address = segment_base(site) + thread->regs.rbx + (thread->regs.rax & 0xFF);
   if (!traced_read(thread, origin_of(thread, site), &thread->regs.rax, address, 1, &fault))
     return raise(thread, site, fault);
   return kTail;

@@ -6,6 +6,7 @@
 
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/gs.h"
 #include "agent/kernel/robust.h"
 #include "agent/memory/maps.h"
 #include "agent/signals/pending.h"
@@ -95,6 +96,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
     return done(thread, -EAGAIN);
   }
   child->virtual_mask = thread->virtual_mask;
+  child->program_gs = thread->program_gs;
   if (request.flags & CLONE_VFORK)
     memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
   if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;
@@ -122,6 +124,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
 extern "C" void shmrec_clone_child(Thread* thread) {
   if (!thread->process->pid) thread->process->pid = static_cast<int32_t>(sys(__NR_getpid));
   thread_arm(thread);
+  gs_leave(thread);
   shmrec_return_to(thread->child_frame);
 }
 
@@ -321,18 +324,19 @@ Answer do_fcntl(Thread* thread, void* context) {
   }
 }
 
+// The kernel answers for the register, which is the agent's here.
 Answer do_arch_prctl(Thread* thread, void* context) {
   constexpr uint64_t kSetGs = 0x1001, kGetGs = 0x1004;
   if (arg(thread, 0) == kGetGs) {
-    const uint64_t zero = 0;
-    return done(thread, safe_copy(reinterpret_cast<void*>(arg(thread, 1)), &zero, 8) ? 0 : -EFAULT);
+    Fault fault;
+    const bool told = traced_write(thread, call_origin(thread), arg(thread, 1), &thread->program_gs,
+                                   sizeof thread->program_gs, &fault);
+    return done(thread, told ? 0 : -EFAULT);
   }
   if (arg(thread, 0) != kSetGs) return kernel_access(thread, context);
-  // The gs base is the agent's way to its thread state.
-  lane_release(thread);
-  stop_tracing(thread->process, DegradedReason::kUsesGs, "the program uses the gs base itself");
-  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
-  return done(thread, sys(__NR_arch_prctl, kSetGs, arg(thread, 1)));
+  const int64_t result = pass(thread);  // it clears the selector, too
+  gs_enter(thread);
+  return done(thread, result);
 }
 
 // The main thread's name is the process's, and the recording's. A name in traced memory is left to

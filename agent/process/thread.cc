@@ -4,13 +4,15 @@
 #include <linux/prctl.h>
 
 #include "agent/agent_abi.h"
+#include "agent/arch/x86_64/entry.h"
 #include "agent/image_layout.h"
 
 namespace shmrec::agent {
 namespace {
 
-// A block, from its start: Thread | guard page | stack for access code | guard page | signal stack.
-constexpr uint64_t kThreadArea = 64 * 1024;
+// A block, from its start: Thread | exit page | stack for access code | guard page | signal stack.
+// Nobody can write to the exit page, so it guards the stack above it, too.
+constexpr uint64_t kThreadArea = 64 * 1024;  // EXIT_PAGE_AT in entry.S
 constexpr uint64_t kAccessStackBytes = 48 * 1024;
 constexpr uint64_t kAccessStackTop = kThreadArea + kPage + kAccessStackBytes;
 constexpr uint32_t kMaxThreads = 32768;
@@ -31,12 +33,30 @@ bool reusable(Thread* thread, int32_t pid) {
          sys(__NR_tgkill, pid, thread->tid, 0) == -ESRCH;
 }
 
+// One page of code for all threads and for the processes that are forked: written before it is made
+// executable, and at the first block; the others map it once more.
+bool map_exit_page(uint64_t at) {
+  const uint64_t first = kThreadBase + kThreadArea;
+  if (at != first)
+    return sys(__NR_mremap, first, 0, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, at) ==
+           static_cast<int64_t>(at);
+  if (failed(sys(__NR_mmap, at, kPage, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0)))
+    return false;
+  memcpy(reinterpret_cast<void*>(at), shmrec_exit_begin,
+         static_cast<size_t>(shmrec_exit_end - shmrec_exit_begin));
+  return !failed(sys(__NR_mprotect, at, kPage, PROT_READ | PROT_EXEC));
+}
+
 bool map_block(Thread* thread) {
   const uint64_t base = reinterpret_cast<uint64_t>(thread);
   const int64_t at = sys(__NR_mmap, base, kThreadBlockBytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (at != static_cast<int64_t>(base)) return false;
-  sys(__NR_mprotect, base + kThreadArea, kPage, PROT_NONE);
+  if (!map_exit_page(base + kThreadArea)) {
+    sys(__NR_munmap, base, kThreadBlockBytes);
+    return false;
+  }
   sys(__NR_mprotect, base + kAccessStackTop, kPage, PROT_NONE);
   return true;
 }
@@ -45,6 +65,7 @@ void prepare(Thread* thread) {
   memset(thread, 0, offsetof(Thread, bounce));
   thread->self = thread;
   thread->claimed = 1;
+  thread->exit_page = reinterpret_cast<uint64_t>(thread) + kThreadArea;
   thread->stack_top = reinterpret_cast<uint64_t>(thread) + kAccessStackTop;
   thread->altstack_top = reinterpret_cast<uint64_t>(thread) + kThreadBlockBytes;
   thread->canary_base = reinterpret_cast<uint64_t>(thread->canary);
@@ -64,6 +85,10 @@ Thread* thread_allocate() {
   if (blocks_mapped == kMaxThreads || !map_block(block(blocks_mapped))) return nullptr;
   prepare(block(blocks_mapped));
   return block(blocks_mapped++);
+}
+
+bool in_thread_blocks(uint64_t address) {
+  return address - kThreadBase < kMaxThreads * kThreadBlockBytes;
 }
 
 uint64_t thread_signal_stack(const Thread* thread) {
@@ -95,7 +120,6 @@ uint32_t threads_of(const Process* process) {
 }
 
 int64_t thread_arm(Thread* thread) {
-  write_gs_base(reinterpret_cast<uint64_t>(thread));
   struct {
     uint64_t sp;
     int32_t flags;

@@ -1,10 +1,10 @@
 // The agent's state of one thread and of one process.
 //
 // Ownership: a Thread lives at the start of a 256 KiB aligned block which also holds the thread's
-// two agent stacks, so that a signal handler finds its Thread from its stack pointer alone. The gs
-// base points to it while the thread runs, for the code generated per access site
-// (arch/x86_64/entry.S, which knows the offsets of the first fields). Threads: only the owning
-// thread touches its Thread, but for `claimed` and `tid`.
+// two agent stacks, so that a signal handler finds its Thread from its stack pointer alone. Code
+// that has no stack of the agent (arch/x86_64/entry.S, which knows the offsets of the first fields,
+// and what is generated per access site) finds it by the gs base; see gs.h. Threads: only the
+// owning thread touches its Thread, but for `claimed` and `tid`.
 #pragma once
 
 #include "agent/runtime.h"
@@ -112,8 +112,9 @@ struct Thread {
   uint64_t stack_top;      // 320: stack of the access and syscall code
   uint64_t deferred;       // 328: Deferred bits: what waits for the end of the access
   uint64_t second_target;  // 336: second bounce address of masked stores
-  uint64_t syscall_next;   // 344: where the program goes on after a plain syscall
+  uint64_t exit_page;      // 344: code that ends each path of the agent without a signal
   uint64_t canary_base;    // 352: fs base while foreign code (Zydis) runs; canary at +0x28
+  uint64_t program_gs;     // 360: the program's gs base, while it is not in the register (gs.h)
   // ---- C++ only
   uint32_t claimed;  // 1: block in use
   int32_t tid;
@@ -170,7 +171,7 @@ static_assert(offsetof(Thread, regs) == 8 && offsetof(Thread, core) == 152);
 static_assert(offsetof(Thread, site_index) == 296 && offsetof(Thread, core_ip) == 304);
 static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
 static_assert(offsetof(Thread, deferred) == 328 && offsetof(Thread, second_target) == 336);
-static_assert(offsetof(Thread, syscall_next) == 344);
+static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 360);
 static_assert(sizeof(Thread) <= 64 * 1024);
 
 // The Thread whose agent stack we are on. REQUIRES: running on an agent stack.
@@ -181,6 +182,8 @@ inline Thread* current_thread() {
 
 // A free thread block, mapped if need be; null if memory is out. The caller fills it.
 Thread* thread_allocate();
+// Does `address` lie where thread blocks are, in use or not?
+bool in_thread_blocks(uint64_t address);
 // Lowest address of its signal stack.
 uint64_t thread_signal_stack(const Thread* thread);
 // Gives the block back. REQUIRES: not the caller's own block, and its thread is gone.
@@ -192,7 +195,7 @@ void for_each_thread(const Process* process, void (*visit)(Thread* thread, void*
                      void* context);
 // How many recorded threads this process has.
 uint32_t threads_of(const Process* process);
-// Makes the calling thread a recorded one: gs base, alternate stack, syscall dispatch. 0 or -errno.
+// Makes the calling thread a recorded one: alternate stack, syscall dispatch. 0 or -errno.
 int64_t thread_arm(Thread* thread);
 
 Process* process_allocate();

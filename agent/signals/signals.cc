@@ -7,6 +7,7 @@
 #include "agent/access/step.h"
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/gs.h"
 #include "agent/arch/x86_64/vector_state.h"
 #include "agent/image_layout.h"
 #include "agent/kernel/kernel_access.h"
@@ -63,9 +64,11 @@ namespace {
 
 uint64_t address_of(void (*label)()) { return reinterpret_cast<uint64_t>(label); }
 bool in_generated(uint64_t ip) { return ip >= kCodeBase && ip < kCodeBase + kCodeBytes; }
+// Outside of its text the agent has code in the thread blocks only, where the exit pages are.
+bool in_exit_page(uint64_t ip) { return in_thread_blocks(ip); }
 bool in_agent(uint64_t ip) {
   return (ip >= shmrec_image_layout.image_begin && ip < shmrec_image_layout.image_end) ||
-         in_generated(ip);
+         in_generated(ip) || in_exit_page(ip);
 }
 
 void program_arguments(const Thread* thread, Regs& regs) {
@@ -103,7 +106,8 @@ void undo_interruption(Context* context) {
 bool leave_agent(Thread* thread, Context* context) {
   const uint64_t ip = context->regs.rip;
   if (interrupted_call(context) && thread->call.swaps_mask) thread->left_swapped = 1;
-  if (ip >= address_of(shmrec_tail_begin) && ip < address_of(shmrec_tail_end)) {
+  if (in_exit_page(ip) ||
+      (ip >= address_of(shmrec_tail_begin) && ip < address_of(shmrec_tail_end))) {
     finish_access(thread, context);
   } else if (at_call(ip)) {
     if (ip == address_of(shmrec_syscall_post)) kernel_access_cancel(thread);
@@ -111,8 +115,9 @@ bool leave_agent(Thread* thread, Context* context) {
     program_arguments(thread, context->regs);
     context->regs.rax = thread->call.number;
     context->regs.rip = thread->call.pc;
-  } else if (ip == address_of(shmrec_syscall_plain_done)) {
-    context->regs.rip = context->regs.rcx = thread->syscall_next;
+  } else if (ip >= address_of(shmrec_syscall_plain_done) &&
+             ip < address_of(shmrec_syscall_plain_end)) {
+    context->regs.rip = context->regs.rcx = thread->exit_ip;
   } else if (ip == address_of(shmrec_syscall_post_done)) {
     thread->regs = context->regs;
     syscall_finish(thread);
@@ -340,6 +345,7 @@ void agent_fault(Thread* thread, Context* context) {
     thread->outer->regs.rip = thread->call.pc;  // make the syscall again, natively
     thread->outer->regs.rax = thread->call.number;
     program_arguments(thread, thread->outer->regs);
+    gs_leave(thread);
     shmrec_return_to(thread->outer);
   }
   context->regs = thread->regs;
@@ -446,7 +452,7 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   thread->regs.r11 = regs.eflags;
   const Answer answer = dispatch_syscall(thread, context);
   if (answer == Answer::kResume) return;
-  thread->syscall_next = call.pc + 2;
+  thread->exit_ip = call.pc + 2;
   context->regs = thread->regs;
   if (answer == Answer::kNative) context->regs.rip = address_of(shmrec_syscall_plain);
   if (answer == Answer::kPost) context->regs.rip = address_of(shmrec_syscall_post);
@@ -454,6 +460,8 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
 
 void on_signal(int signal, Siginfo* info, Context* context) {
   Thread* thread = current_thread();
+  const uint64_t gs = gs_enter(thread);
+  const bool from_agent = in_agent(context->regs.rip);
   Context* outer = thread->outer;
   if (!outer) thread->outer = context;
   const bool needed = kNeeded & bit(signal), made = info->code > 0;
@@ -473,6 +481,10 @@ void on_signal(int signal, Siginfo* info, Context* context) {
     deliver_or_defer(thread, context, *info);
   thread->outer = outer;
   if (!outer) settle(thread, context, sent);
+  if (!in_agent(context->regs.rip))
+    gs_leave(thread);
+  else if (from_agent)
+    write_gs_base(gs);
 }
 
 }  // namespace

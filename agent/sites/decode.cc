@@ -238,6 +238,9 @@ bool emit_moffs(Emitter& out, const Site& site, const ZydisDecodedInstruction& i
   return true;
 }
 
+// Prefixes that have no part in an instruction on another address: fs, gs, 32-bit addresses.
+bool changes_address(uint8_t prefix) { return prefix == 0x64 || prefix == 0x65 || prefix == 0x67; }
+
 // The instruction with its memory operand replaced by (%hardware). `opcode`: another opcode, 0: its
 // own.
 void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction,
@@ -247,7 +250,7 @@ void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& inst
   for (int i = 0; i < modrm_at; ++i) {
     uint8_t value = site.code[i];
     const bool prefix = i < instruction.raw.prefix_count;
-    if (prefix && (value == 0x64 || value == 0x65 || value == 0x67)) continue;
+    if (prefix && changes_address(value)) continue;
     const bool rex = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && prefix &&
                      (value & 0xF0) == 0x40;
     if (rex) value &= 0xFC;  // X and B
@@ -286,7 +289,8 @@ void emit_twice(Emitter& out, const Site& site, const Decoded& decoded, bool pro
     if (round) out.load_thread(hardware, offsetof(Thread, second_target));
     if (!site.rip_relative && site.form == Form::kMaskedStore && site.bit_register == -2) {
       for (int i = 0; i < site.length; ++i)
-        out.byte(site.code[i]);  // maskmovdqu: (%rdi) is implied
+        if (i >= decoded.instruction.raw.prefix_count || !changes_address(site.code[i]))
+          out.byte(site.code[i]);  // maskmovdqu: (%rdi) is implied
     } else if (probe && !vector_store) {
       emit_mask_probe(out, decoded.instruction, element_bits, hardware);
     } else {
@@ -322,6 +326,17 @@ void emit(Site& site, const Decoded& decoded, const ZydisDecodedOperand* memory)
 
 // ---- Describing ---------------------------------------------------------------------------------
 
+// Of two operands of a string instruction only the source has one that can be chosen.
+Segment segment_of(const Decoded& decoded, const ZydisDecodedOperand& memory) {
+  const bool string = decoded.instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
+  const ZydisInstructionAttributes prefixes = string ? decoded.instruction.attributes : 0;
+  if (memory.mem.segment == ZYDIS_REGISTER_FS || (prefixes & ZYDIS_ATTRIB_HAS_SEGMENT_FS))
+    return Segment::kFs;
+  if (memory.mem.segment == ZYDIS_REGISTER_GS || (prefixes & ZYDIS_ATTRIB_HAS_SEGMENT_GS))
+    return Segment::kGs;
+  return Segment::kNone;
+}
+
 void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
   site.bytes = memory.size / 8;
   site.rip_relative =
@@ -331,7 +346,7 @@ void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOpera
       memory.mem.type == ZYDIS_MEMOP_TYPE_VSIB ? kNoRegister : register_index(memory.mem.index);
   site.scale = memory.mem.scale;
   site.displacement = memory.mem.disp.has_displacement ? memory.mem.disp.value : 0;
-  site.fs_relative = memory.mem.segment == ZYDIS_REGISTER_FS;
+  site.segment = segment_of(decoded, memory);
   site.address32 = decoded.instruction.address_width == 32;
   const ZydisMnemonic m = decoded.instruction.mnemonic;
   site.packed = m == ZYDIS_MNEMONIC_VEXPANDPS || m == ZYDIS_MNEMONIC_VEXPANDPD ||
@@ -345,8 +360,6 @@ void describe_special(Site& site, const Decoded& decoded) {
     if (known.mnemonic == instruction.mnemonic && known.form == site.form) site.bytes = known.bytes;
   if (instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) site.repeat = 1;
   if (instruction.attributes & ZYDIS_ATTRIB_HAS_REPNE) site.repeat = 2;
-  if (instruction.meta.category == ZYDIS_CATEGORY_STRINGOP)
-    site.fs_relative = (instruction.attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0;
   site.value_bytes = instruction.operand_width == 16 ? 2 : 8;
   const ZydisDecodedOperand& first = decoded.operands[0];
   if (instruction.operand_count_visible == 0) return;
@@ -467,13 +480,18 @@ Site* site_for(Thread* thread, uint64_t ip) {
   return &site;
 }
 
+uint64_t segment_base(const Site& site) {
+  if (site.segment == Segment::kNone) return 0;
+  return site.segment == Segment::kFs ? read_fs_base() : current_thread()->program_gs;
+}
+
 uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_index) {
   uint64_t address = static_cast<uint64_t>(site.displacement) + vector_index * site.scale;
   if (site.rip_relative) address += site.ip + site.length;
   if (site.base != kNoRegister) address += reg(regs, site.base);
   if (site.index != kNoRegister) address += reg(regs, site.index) * site.scale;
   if (site.address32) address = static_cast<uint32_t>(address);
-  if (site.fs_relative) address += read_fs_base();
+  address += segment_base(site);
   if (site.bit_register >= 0) {
     const int bits = site.bytes * 8;
     const int64_t value =

@@ -38,6 +38,9 @@ enum class Form : uint8_t {
 
 constexpr int8_t kNoRegister = -1;
 
+// Which base is added to an address.
+enum class Segment : uint8_t { kNone, kFs, kGs };
+
 // kGather: what is moved between a vector register and memory (gather.h).
 struct Gather {
   uint8_t data, index;  // vector registers, 0..31
@@ -63,7 +66,8 @@ struct Site {
   uint8_t code[15];
   int8_t base, index;  // register of the address, as an index into Regs; kNoRegister: none
   uint8_t scale;
-  uint8_t rip_relative, fs_relative, address32;
+  Segment segment;
+  uint8_t rip_relative, address32;
   int8_t scratch;           // register that holds the address in `core`
   int8_t bit_register;      // bt family: register with the bit offset, kNoRegister: none
   uint8_t packed;           // kMaskedLoad: expand, reads as many elements as the mask has bits
@@ -80,6 +84,8 @@ struct Site {
 Site* site_for(Thread* thread, uint64_t ip);
 Site& site_at(uint64_t index);
 
+// The base that the calling thread of the program has in the site's segment register.
+uint64_t segment_base(const Site& site);
 // The program address that the instruction's memory operand names; `vector_index`: of one element.
 uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_index = 0);
 inline uint64_t& reg(Regs& regs, int8_t index) { return (&regs.r8)[index]; }

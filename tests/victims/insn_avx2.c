@@ -69,6 +69,7 @@ GATHER("vgatherqps", "%xmm0", "%ymm6", "%xmm1");
 GATHER("vgatherqpd", "%xmm0", "%xmm6", "%xmm1");
 GATHER("vgatherqpd", "%ymm0", "%ymm6", "%ymm1");
 INSN("vpxor %ymm0, %ymm0, %ymm0; vpgatherqq %ymm0, (%rsi,%ymm6,8), %ymm1");
+INSN("wrgsbase %rsi; vpgatherdd %ymm0, %gs:(,%ymm5,4), %ymm1");
 // High registers, each as index, mask and data.
 INSN("vmovdqa %ymm5, %ymm15; vpgatherdd %ymm0, (%rsi,%ymm15,4), %ymm1");
 INSN("vmovdqa %ymm0, %ymm13; vpgatherdd %ymm13, (%r12,%ymm5,4), %ymm1; vmovdqa %ymm13, %ymm0");

@@ -9,13 +9,17 @@
 //             -> core registers loaded, jump to the core; or straight to the tail
 //     leave:  save the core's registers, call access_end
 //             -> another core round, or the tail
-//     tail:   load the program's registers, go on at exit_ip
+//     tail:   load the program's registers, go on at exit_ip by way of the exit page
+// The gs base points to the thread's Thread in all of this. It is the program's before and after
+// (gs.h), so the last instructions cannot use it, nor a register, nor the program's stack: they lie
+// in the exit page, which is mapped beside each Thread and names it relative to rip.
 // The program's stack is never touched, and no instruction outside the C++ part but popfq and the core
 // itself changes flags that matter: they are saved first and loaded last.
 //
 // Signals. One that arrives anywhere in here is deferred (signals.cc sets `deferred` and blocks all
 // others) and the tail then traps at shmrec_deferred_trap. In [tail_begin, tail_end) the saved
-// registers are complete: the handler loads them itself and goes on at exit_ip.
+// registers are complete: the handler loads them itself and goes on at exit_ip. So they are in the
+// exit page.
 //
 // Offsets are those of struct Thread (agent/process/thread.h), asserted there.
 
@@ -26,7 +30,8 @@
 #define EXIT_IP 312
 #define STACK_TOP 320
 #define DEFERRED 328
-#define SYSCALL_NEXT 344
+#define EXIT_PAGE 344
+#define PROGRAM_GS 360
 
 #define R_R8 0
 #define R_R9 8
@@ -189,7 +194,10 @@ function shmrec_exec_interrupted
 function shmrec_syscall_plain
   syscall
 function shmrec_syscall_plain_done
-  jmp *%gs:SYSCALL_NEXT
+  mov %rax, %gs:(REGS + R_RAX)
+  mov %gs:EXIT_IP, %rcx
+  jmp *%gs:EXIT_PAGE
+function shmrec_syscall_plain_end
 
 function shmrec_syscall_post
   syscall
@@ -221,7 +229,7 @@ function shmrec_tail_begin
   cmpq $0, %gs:DEFERRED
   jne shmrec_deferred_trap
   load_registers REGS
-  jmp *%gs:EXIT_IP
+  jmp *%gs:EXIT_PAGE
 function shmrec_tail_end
   nop
 function shmrec_deferred_trap
@@ -296,6 +304,19 @@ function shmrec_safe_end
 function shmrec_safe_faulted
   mov $1, %eax
   ret
+
+// ---- Exit page -----------------------------------------------------------------------------------
+// Copied once to where it is executed (thread.cc): a page that lies EXIT_PAGE_AT behind its Thread.
+// Entered with the registers complete but for rax, which the Thread has. Changes no flags.
+  .section .rodata
+#define EXIT_PAGE_AT 65536
+#define OF_THREAD(offset) shmrec_exit_begin - EXIT_PAGE_AT + (offset)(%rip)
+function shmrec_exit_begin
+  mov OF_THREAD(PROGRAM_GS), %rax
+  wrgsbase %rax
+  mov OF_THREAD(REGS + R_RAX), %rax
+  jmp *OF_THREAD(EXIT_IP)
+function shmrec_exit_end
 
   .bss
   .balign 64
