@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/log/log.h"
+#include "agent/memory/regions.h"
 
 namespace shmrec::agent {
 

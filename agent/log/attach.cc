@@ -1,0 +1,66 @@
+#include "agent/log/attach.h"
+
+#include <linux/mman.h>
+
+#include "agent/agent_abi.h"
+#include "agent/memory/identity.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+bool attached = false;
+uint64_t own_pid_namespace = 0;
+uint32_t own_launcher = 0;
+
+bool area_ok(const Area& area, uint64_t bytes, uint32_t entry_bytes) {
+  return area.entry_bytes == entry_bytes && area.offset < bytes &&
+         static_cast<uint64_t>(area.count) * entry_bytes <= bytes - area.offset;
+}
+
+}  // namespace
+
+Header& log_header() { return *reinterpret_cast<Header*>(kLogBase); }
+
+bool log_attached() { return attached; }
+
+void count_loss(Loss loss, uint64_t by) {
+  if (attached) fetch_add(&log_header().losses[static_cast<uint32_t>(loss)], by);
+}
+
+uint64_t pid_namespace() { return own_pid_namespace; }
+
+void pid_namespace_refresh() {
+  if (const uint64_t found = namespace_inode("/proc/self/ns/pid")) own_pid_namespace = found;
+}
+
+uint32_t own_launcher_number() { return own_launcher; }
+
+int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher) {
+  const int64_t at = sys(__NR_mmap, kLogBase, bytes, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+  if (at != static_cast<int64_t>(kLogBase)) return failed(at) ? at : -17;
+  const Header& header = log_header();
+  const bool ok = memcmp(header.magic, kMagic, sizeof kMagic) == 0 && header.version == kVersion &&
+                  header.file_bytes == bytes && area_ok(header.rules, bytes, sizeof(PolicyRule)) &&
+                  area_ok(header.stripes, bytes, 8) &&
+                  area_ok(header.processes, bytes, sizeof(ProcessEntry)) &&
+                  area_ok(header.lanes, bytes, sizeof(LaneEntry)) &&
+                  area_ok(header.segments, bytes, sizeof(SegmentEntry)) &&
+                  area_ok(header.usage, bytes, sizeof(UsageEntry)) &&
+                  area_ok(header.journal, bytes, kJournalUnitBytes) &&
+                  area_ok(header.chunks, bytes, kChunkBytes) &&
+                  (header.stripes.count & (header.stripes.count - 1)) == 0 && header.stripes.count;
+  if (!ok) {
+    sys(__NR_munmap, kLogBase, bytes);
+    return -22;
+  }
+  attached = true;
+  own_launcher = launcher;
+  pid_namespace_refresh();
+  return 0;
+}
+
+}  // namespace shmrec::agent

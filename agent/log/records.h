@@ -1,0 +1,32 @@
+// Access records, and the chunks of the log that hold them.
+//
+// Owner: a chunk belongs to one lane, from its claim until the lane moves on, ends or is dead.
+// Threads: a thread writes into its own chunk only, so records need no lock; chunks are claimed
+// with a ticket and a compare-and-swap.
+//
+// Invariants
+//  1. A record becomes part of the log by its commit word, which is written last.
+//  2. What lies behind the last record of a chunk is zero.
+//  3. At most one record of a lane is begun and not final; LaneEntry::record names it.
+//  4. A chunk is taken over when the log is full; the records in it are counted as overwritten.
+#pragma once
+
+#include "agent/log/attach.h"
+#include "agent/process/thread.h"
+
+namespace shmrec::agent {
+
+// Room for one record of `bytes`, zeroed; never null (records that cannot be logged go to a private
+// spare and are counted as dropped). The record becomes part of the log with record_commit.
+uint8_t* record_reserve(Thread* thread, uint32_t bytes);
+// Written ahead: visible to recovery and readers, not yet final. The cursor stays.
+void record_begin(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind);
+// Final. Advances the cursor behind the record.
+void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind,
+                   shmlog::RecordState state = shmlog::RecordState::kCommitted);
+// Gives up a record that was reserved and filled but is not to be part of the log.
+void record_abandon(uint8_t* record, uint32_t bytes);
+// The thread's chunk is full, or the thread ends: others may take it when it is the oldest.
+void record_chunk_give_up(Thread* thread);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,93 @@
+#include "agent/log/segments.h"
+
+#include "agent/log/processes.h"
+#include "agent/log/tables.h"
+#include "policy/match.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+bool same_segment(const SegmentEntry& entry, const SegmentIdentity& identity) {
+  return load(&entry.state) == static_cast<uint32_t>(EntryState::kLive) &&
+         entry.device == identity.device && entry.inode == identity.inode &&
+         entry.generation == identity.generation &&
+         entry.kind == static_cast<uint32_t>(identity.kind);
+}
+
+uint32_t find_segment(const SegmentIdentity& identity) {
+  const Header& header = log_header();
+  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
+  const uint32_t count = min(load(&header.next_segment), header.segments.count);
+  for (uint32_t i = count; i-- > 1;)  // newest first
+    if (same_segment(entries[i], identity)) return i;
+  return 0;
+}
+
+void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
+  const Header& header = log_header();
+  const PolicyRule* rules = log_area<PolicyRule>(header.rules);
+  char executable[512];
+  process_executable(executable, sizeof executable);
+  entry.mode = header.default_mode;
+  entry.order = header.default_order;
+  const SegmentQuestion question = {identity.kind,         identity.sysv_key, identity.name,
+                                    strlen(identity.name), executable,        strlen(executable)};
+  entry.rule = find_rule(rules, header.rules.count, question);
+  if (!entry.rule) return;
+  entry.mode = rules[entry.rule - 1].mode;
+  entry.order = rules[entry.rule - 1].order;
+}
+
+}  // namespace
+
+uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes) {
+  (void)process;
+  Header& header = log_header();
+  tables_lock();
+  uint32_t index = find_segment(identity);
+  if (!index && header.next_segment < header.segments.count) {
+    index = header.next_segment;
+    SegmentEntry& entry = segment_entry(index);
+    memset(&entry, 0, sizeof entry);
+    entry.kind = static_cast<uint32_t>(identity.kind);
+    entry.device = identity.device;
+    entry.inode = identity.inode;
+    entry.generation = identity.generation;
+    entry.sysv_key = identity.sysv_key;
+    memcpy(entry.name, identity.name, sizeof entry.name);
+    apply_policy(entry, identity);
+    store(&entry.state, static_cast<uint32_t>(EntryState::kLive));
+    store(&header.next_segment, index + 1);
+  }
+  if (index)
+    segment_entry(index).extent_bytes = max(segment_entry(index).extent_bytes, extent_bytes);
+  tables_unlock();
+  if (!index) count_loss(Loss::kSegmentsDropped);
+  return index;
+}
+
+SegmentEntry& segment_entry(uint32_t segment) {
+  return log_area<SegmentEntry>(log_header().segments)[segment];
+}
+
+UsageEntry* usage_enter(const Process* process, uint32_t segment) {
+  static UsageEntry spare;
+  Header& header = log_header();
+  UsageEntry* entries = log_area<UsageEntry>(header.usage);
+  const uint32_t count = min(load(&header.next_usage), header.usage.count);
+  for (uint32_t i = count; i-- > 1;)
+    if (entries[i].process == process->index && entries[i].segment == segment) return &entries[i];
+  const uint32_t index = fetch_add(&header.next_usage, 1u);
+  if (!index || index >= header.usage.count || !process->index) {
+    count_loss(Loss::kUsageDropped);
+    return &spare;
+  }
+  entries[index].segment = segment;
+  store(&entries[index].process, process->index);
+  return &entries[index];
+}
+
+}  // namespace shmrec::agent
