@@ -2,6 +2,8 @@
 
 #include <linux/mman.h>
 
+#include "agent/process/stop.h"
+
 namespace shmrec::agent {
 namespace {
 

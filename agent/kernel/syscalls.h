@@ -23,7 +23,7 @@ enum class Answer {
 using SyscallHandler = Answer (*)(Thread* thread, void* context);
 
 // What happens to syscall `number`. In the dispatch order: life (process.cc), maps (maps.cc),
-// signals (signals.cc), then the table of memory effects (kernel_access.cc).
+// signals (signal_calls.cc), then the table of memory effects (kernel_access.cc).
 Answer dispatch_syscall(Thread* thread, void* context);
 
 // kernel_access.cc: passes the syscall on, with every pointer into traced memory replaced by

@@ -9,6 +9,7 @@
 #include "agent/arch/x86_64/gs.h"
 #include "agent/kernel/robust.h"
 #include "agent/memory/maps.h"
+#include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/decode.h"

@@ -7,6 +7,7 @@
 #include "agent/image_layout.h"
 #include "agent/log/log.h"
 #include "agent/memory/maps.h"
+#include "agent/process/stop.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/decode.h"
 

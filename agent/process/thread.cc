@@ -15,7 +15,6 @@ namespace {
 constexpr uint64_t kThreadArea = 64 * 1024;  // EXIT_PAGE_AT in entry.S
 constexpr uint64_t kAccessStackBytes = 48 * 1024;
 constexpr uint64_t kAccessStackTop = kThreadArea + kPage + kAccessStackBytes;
-constexpr uint32_t kMaxThreads = 32768;
 constexpr uint32_t kMaxProcesses = 64;
 
 SpinLock blocks_lock;

@@ -26,9 +26,10 @@ struct Thread;
 // What an interrupted path of the agent does when it has come to its end.
 enum Deferred : uint64_t {
   kDeferredSignal = 1,   // deliver Thread::deferred_info
-  kDeferredNested = 4,   // it came while a handler of ours ran: deferred_mask is not set yet
   kDeferredHold = 2,     // stand still: another thread makes a step (step.h)
-  kDeferredPending = 8,  // deliver what of Thread::pending is not blocked
+  kDeferredNested = 4,   // it came while a handler of ours ran: deferred_mask is not set yet
+  kDeferredPending = 8,  // deliver those of the waiting signals (pending.h) that are not blocked
+  kDeferredDelivery = kDeferredSignal | kDeferredPending,
 };
 
 // What the kernel keeps per process about a signal, as the program set it.
@@ -83,6 +84,7 @@ struct Process {
 };
 
 constexpr uint64_t kThreadBlockBytes = 256 * 1024;
+constexpr uint64_t kMaxThreads = 32768;
 constexpr uint64_t kBounceBytes = 20 * 1024;
 
 // The syscall that the thread is making for the program, from its trap to its completion.

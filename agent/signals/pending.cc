@@ -7,8 +7,6 @@ namespace {
 
 enum State : uint32_t { kEmpty, kFilling, kFull, kEmptying };
 
-constexpr int32_t kSentToThread = -6;  // SI_TKILL
-
 constexpr int kSlots[] = {kSigill, kSigtrap, kSigbus, kSigfpe, kSigsegv, kSigsys};
 static_assert(sizeof kSlots / sizeof kSlots[0] == kNeededSignals);
 
@@ -46,7 +44,7 @@ bool hand_over(Thread* to, const Siginfo& info) {
   put_in(to->pending, info);
   Siginfo call = {};
   call.signo = kSigsys;
-  call.code = -1;  // SI_QUEUE
+  call.code = kSiQueue;
   call.words[0] = static_cast<uint64_t>(to->process->pid);
   call.words[1] = kLookValue;
   return !failed(sys(__NR_rt_tgsigqueueinfo, to->process->pid, to->tid, kSigsys, &call));
@@ -78,7 +76,7 @@ void pending_note(Thread* thread, const Siginfo& info, uint64_t blocked) {
   const bool waited_for = thread->call.waits_for & signal,
              waits = (blocked & signal) && !waited_for;
   if (!waits && !waited_for && thread->process->actions[info.signo].handler == kIgnore) return;
-  if (!waits || info.code == kSentToThread) return put_in(thread->pending, info);
+  if (!waits || info.code == kSiTkill) return put_in(thread->pending, info);
   if (pass_on(thread, info)) return;
   put_in(thread->process->pending, info);
   Siginfo back;

@@ -1,5 +1,5 @@
 // What the program asks about its signals: actions, masks, alternate stacks, waiting; and what a
-// new image inherits. do_sigreturn, the counterpart of delivery, is in signals.cc.
+// new image inherits. do_sigreturn, the counterpart of delivery, is in frame.cc.
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/signals/pending.h"
@@ -22,7 +22,7 @@ bool put(Thread* thread, uint64_t to, const void* from, uint64_t bytes) {
 Answer do_sigaction(Thread* thread, void*) {
   const int signal = static_cast<int>(arg(thread, 0));
   SignalAction wanted, old;
-  if (arg(thread, 3) != 8 || signal < 1 || signal > 64) return done(thread, -EINVAL);
+  if (arg(thread, 3) != kSetBytes || signal < 1 || signal > 64) return done(thread, -EINVAL);
   if (arg(thread, 1) && !get(thread, &wanted, arg(thread, 1), sizeof wanted))
     return done(thread, -EFAULT);
   if (arg(thread, 1) && (bit(signal) & kUnblockable)) return done(thread, -EINVAL);
@@ -46,19 +46,19 @@ Answer do_sigprocmask(Thread* thread, void* raw) {
   Context* context = static_cast<Context*>(raw);
   const uint64_t old = program_mask(thread, context);
   uint64_t set = 0, mask = old;
-  if (arg(thread, 3) != 8) return done(thread, -EINVAL);
+  if (arg(thread, 3) != kSetBytes) return done(thread, -EINVAL);
   if (arg(thread, 1)) {
     if (!get(thread, &set, arg(thread, 1), 8)) return done(thread, -EFAULT);
     switch (arg(thread, 0)) {
-      case 0:
+      case kSigBlock:
         mask |= set;
-        break;  // SIG_BLOCK
-      case 1:
+        break;
+      case kSigUnblock:
         mask &= ~set;
-        break;  // SIG_UNBLOCK
-      case 2:
+        break;
+      case kSigSetmask:
         mask = set;
-        break;  // SIG_SETMASK
+        break;
       default:
         return done(thread, -EINVAL);
     }
@@ -75,18 +75,18 @@ Answer do_sigaltstack(Thread* thread, void*) {
     uint64_t size;
   } wanted, old = {thread->altstack.sp, thread->altstack.flags, 0, thread->altstack.size};
   const bool running = on_stack(thread, thread->regs.rsp);
-  if (running) old.flags |= 1;  // SS_ONSTACK
+  if (running) old.flags |= kSsOnStack;
   if (arg(thread, 0)) {
     if (!get(thread, &wanted, arg(thread, 0), sizeof wanted)) return done(thread, -EFAULT);
     const int32_t mode = wanted.flags & ~kSsAutodisarm;
     if (running) return done(thread, -EPERM);
-    if (mode != 0 && mode != 1 && mode != kSsDisable) return done(thread, -EINVAL);
+    if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return done(thread, -EINVAL);
     if (mode == kSsDisable)
       wanted.sp = wanted.size = 0;
     else if (wanted.size < 2048)
       return done(thread, -ENOMEM);
     thread->altstack.sp = wanted.sp;
-    thread->altstack.flags = mode == 1 ? wanted.flags & kSsAutodisarm : wanted.flags;
+    thread->altstack.flags = mode == kSsOnStack ? wanted.flags & kSsAutodisarm : wanted.flags;
     thread->altstack.size = wanted.size;
   }
   if (arg(thread, 1) && !put(thread, arg(thread, 1), &old, sizeof old))
@@ -101,8 +101,6 @@ Answer do_sigaltstack(Thread* thread, void*) {
 // (step.h), which is a SIGSYS, must not be handed to the program.
 
 namespace {
-
-constexpr uint64_t kSetBytes = 8;
 
 // Where a call has the mask that holds while it waits.
 struct MaskArgument {
@@ -216,9 +214,7 @@ void ignore_in_kernel(const Process* process, bool ignore) {
   }
 }
 
-void set_kernel_mask(uint64_t mask) {
-  sys(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &mask, 0, kSetBytes);
-}
+void set_kernel_mask(uint64_t mask) { sys(__NR_rt_sigprocmask, kSigSetmask, &mask, 0, kSetBytes); }
 
 }  // namespace
 

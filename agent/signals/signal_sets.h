@@ -4,17 +4,10 @@
 // blocks of them is in Thread::virtual_mask; of all others the kernel's mask is the program's.
 #pragma once
 
+#include "agent/signals/signal_numbers.h"
 #include "agent/signals/signals.h"
 
 namespace shmrec::agent {
-
-constexpr int kSigill = 4, kSigtrap = 5, kSigabrt = 6, kSigbus = 7, kSigfpe = 8, kSigsegv = 11,
-              kSigsys = 31;
-constexpr uint64_t kDefault = 0, kIgnore = 1;  // SignalAction::handler
-constexpr uint64_t kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSiginfo = 4, kSaOnStack = 0x08000000,
-                   kSaRestart = 0x10000000, kSaNoDefer = 0x40000000, kSaResetHand = 0x80000000,
-                   kSaRestorer = 0x04000000;
-constexpr int32_t kSsDisable = 2, kSsAutodisarm = 1u << 31;
 
 constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
 // Signals whose handler is always the agent's. They are never blocked in the kernel, but for
@@ -22,7 +15,7 @@ constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
 constexpr uint64_t kNeeded =
     bit(kSigill) | bit(kSigtrap) | bit(kSigbus) | bit(kSigfpe) | bit(kSigsegv) | bit(kSigsys);
 constexpr uint64_t kOwned = kNeeded | bit(kSigabrt);
-constexpr uint64_t kUnblockable = bit(9) | bit(19);
+constexpr uint64_t kUnblockable = bit(kSigkill) | bit(kSigstop);
 constexpr uint64_t kAllBlocked = ~kNeeded & ~kUnblockable;
 
 // What the program blocks, where `context` is the thread's present one.

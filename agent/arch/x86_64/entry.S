@@ -16,7 +16,7 @@
 // The program's stack is never touched, and no instruction outside the C++ part but popfq and the core
 // itself changes flags that matter: they are saved first and loaded last.
 //
-// Signals. One that arrives anywhere in here is deferred (signals.cc sets `deferred` and blocks all
+// Signals. One that arrives anywhere in here is deferred (signals/settle.cc sets `deferred` and blocks all
 // others) and the tail then traps at shmrec_deferred_trap. In [tail_begin, tail_end) the saved
 // registers are complete: the handler loads them itself and goes on at exit_ip. So they are in the
 // exit page.
@@ -171,7 +171,7 @@ function shmrec_clone
 // int64 shmrec_exec(const uint64 args[6], number)
 // Makes the syscall unless something is deferred: -EINTR then. A signal that comes in here before the
 // kernel has decided, or while it waits for the launcher, is deferred and continues at
-// shmrec_exec_interrupted (signals.cc), so that none is lost with the old image.
+// shmrec_exec_interrupted (places.cc), so that none is lost with the old image.
 function shmrec_exec
   mov %rsi, %rax
   mov 40(%rdi), %r9
@@ -182,8 +182,8 @@ function shmrec_exec
   mov (%rdi), %rdi
   cmpq $0, %gs:DEFERRED
   jne shmrec_exec_interrupted
-function shmrec_exec_call
   syscall
+function shmrec_exec_call_done
   ret
 function shmrec_exec_interrupted
   mov $-4, %rax

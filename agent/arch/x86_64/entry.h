@@ -10,7 +10,7 @@ void shmrec_return_to(void* ucontext);
 int64_t shmrec_clone(uint64_t flags, uint64_t stack, uint64_t parent_tid, uint64_t child_tid,
                      uint64_t tls, shmrec::agent::Thread* child);
 int64_t shmrec_exec(const uint64_t* args, uint64_t number);
-void shmrec_exec_call();
+void shmrec_exec_call_done();
 void shmrec_exec_interrupted();
 void shmrec_syscall_plain();
 void shmrec_syscall_plain_done();

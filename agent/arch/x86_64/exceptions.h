@@ -1,0 +1,19 @@
+// The processor's exceptions as a signal frame shows them: vector, error code, flags.
+#pragma once
+
+#include <stdint.h>
+
+namespace shmrec::agent {
+
+// Context::trap.
+constexpr uint64_t kDebugException = 1, kGeneralProtection = 13, kPageFault = 14;
+
+// Context::error of a page fault.
+constexpr uint64_t kFaultPresent = 1, kFaultWrite = 2, kFaultFetch = 16;
+
+// Bits of eflags.
+constexpr uint64_t kTrapFlag = 1 << 8, kDirectionFlag = 1 << 10, kResumeFlag = 1 << 16;
+// Those that rt_sigreturn takes from the frame: CF PF AF ZF SF TF DF OF RF AC.
+constexpr uint64_t kReturnedFlags = 0x50DD5;
+
+}  // namespace shmrec::agent

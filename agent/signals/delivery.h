@@ -1,0 +1,16 @@
+// A signal meets what the program wants of it: its handler, nothing, or the end.
+#pragma once
+
+#include "agent/signals/signals.h"
+
+namespace shmrec::agent {
+
+// The mask that holds at this moment, if `context` is in the program.
+uint64_t blocked_now(const Thread* thread, const Context* context);
+
+// Hands a signal to the program. REQUIRES: the registers in `context` are the program's.
+void deliver(Thread* thread, Context* context, const Siginfo& info);
+// The same for all needed signals that wait for this thread and are not blocked.
+void deliver_pending(Thread* thread, Context* context);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,145 @@
+#include "agent/signals/faults.h"
+
+#include <linux/mman.h>
+#include <linux/prctl.h>
+
+#include "agent/access/gather.h"
+#include "agent/access/step.h"
+#include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/exceptions.h"
+#include "agent/arch/x86_64/gs.h"
+#include "agent/process/stop.h"
+#include "agent/signals/delivery.h"
+#include "agent/signals/places.h"
+#include "agent/signals/settle.h"
+#include "agent/signals/signal_sets.h"
+#include "agent/sites/decode.h"
+
+namespace shmrec::agent {
+namespace {
+
+// The program sees the fault of an instruction that was performed for it; its registers are in
+// `context`.
+void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
+  Siginfo raised = {};
+  raised.signo = fault.signal;
+  raised.code = fault.code;
+  raised.fault.addr = fault.address;
+  // An address that is none (SI_KERNEL) is a general protection fault.
+  context->trap = fault.code == kSiKernel ? kGeneralProtection : kPageFault;
+  if (context->trap == kPageFault) context->cr2 = fault.address;
+  context->error = fault.error;
+  deliver(thread, context, raised);
+}
+
+// The program steps through its own code, and an instruction was performed for it.
+void deliver_step(Thread* thread, Context* context) {
+  Siginfo stepped = {kSigtrap, 0, kTrapTrace, 0, {}};
+  stepped.fault.addr = context->regs.rip;
+  context->trap = kDebugException;
+  context->error = 0;
+  deliver(thread, context, stepped);
+}
+
+// ---- In the program -----------------------------------------------------------------------------
+
+// False: it takes the slow path.
+bool begin_gather(Thread* thread, Context* context, const Site& site) {
+  Fault fault;
+  const Gathered how = gather_perform(thread, context, site, &fault);
+  if (how == Gathered::kNoState) return false;
+  if (how == Gathered::kFaulted)
+    deliver_fault(thread, context, fault);
+  else if (context->regs.eflags & kTrapFlag)
+    deliver_step(thread, context);
+  return true;
+}
+
+// A fault at an address of a traced mapping that the program may access: perform the access.
+bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
+  Region region;
+  if (info->signo != kSigsegv || info->code <= 0 || !region_find(info->fault.addr, &region))
+    return false;
+  const bool write = context->error & kFaultWrite, fetch = context->error & kFaultFetch;
+  const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
+  if (fetch || !allowed) {
+    // The page is there for the program, though not in the kernel's eyes.
+    if (region.protection != PROT_NONE) context->error |= kFaultPresent;
+    return false;
+  }
+  Site* site = site_for(thread, context->regs.rip);
+  if (site && site->form == Form::kGather && begin_gather(thread, context, *site)) return true;
+  if (!site || site->form >= Form::kGather) {
+    step_begin(thread, context, site);
+    return true;
+  }
+  context->regs.rip = site->entry;
+  return true;
+}
+
+void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
+  if (info->signo == kSigtrap && step_end(thread, context)) return;
+  if (begin_access(thread, info, context)) return;
+  deliver(thread, context, *info);
+}
+
+// ---- In the agent -------------------------------------------------------------------------------
+
+void fault_in_safe_copy(Thread* thread, Siginfo* info, Context* context) {
+  thread->safe = {info->signo, info->code, info->fault.addr, context->error};
+  context->regs.rip = reinterpret_cast<uint64_t>(shmrec_safe_faulted);
+}
+
+void deferred_trap(Thread* thread, Siginfo*, Context* context) {
+  leave_tail(thread, context);
+  deliver_deferred(thread, context);
+}
+
+void raise_trap(Thread* thread, Siginfo*, Context* context) {
+  context->regs = thread->regs;
+  deliver_fault(thread, context, thread->raise);
+}
+
+// The access instruction itself, on the copy of its operands: what it raises is the program's.
+void fault_in_access(Thread* thread, Siginfo* info, Context* context) {
+  access_abort(thread, &info->fault.addr);
+  context->regs = thread->regs;
+  // A deferred signal came first; the access faults again when its handler is done.
+  if (thread->deferred) return deliver_deferred(thread, context);
+  deliver(thread, context, *info);
+}
+
+// The agent itself is broken: the program goes on without it.
+void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
+  stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault, "a fault inside the agent");
+  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  if (thread->outer && thread->outer != context) {  // make the syscall again, natively
+    thread->outer->regs.rip = thread->call.pc;
+    thread->outer->regs.rax = thread->call.number;
+    restore_arguments(thread, thread->outer->regs);
+    gs_leave(thread);
+    shmrec_return_to(thread->outer);
+  }
+  context->regs = thread->regs;
+}
+
+struct FaultRow {
+  Place place;
+  void (*handle)(Thread* thread, Siginfo* info, Context* context);
+};
+constexpr FaultRow kFaultRows[] = {
+    {Place::kProgram, fault_in_program},   {Place::kSafeCopy, fault_in_safe_copy},
+    {Place::kDeferredTrap, deferred_trap}, {Place::kRaiseTrap, raise_trap},
+    {Place::kAccessCore, fault_in_access},
+};
+
+}  // namespace
+
+void on_fault(Thread* thread, Siginfo* info, Context* context) {
+  const Place place = place_of(context->regs.rip);
+  for (const FaultRow& row : kFaultRows)
+    if (row.place == place) return row.handle(thread, info, context);
+  fault_in_agent(thread, info, context);
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,119 @@
+// The one handler that the kernel knows, and what makes it the handler.
+#include "agent/access/step.h"
+#include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/gs.h"
+#include "agent/signals/faults.h"
+#include "agent/signals/pending.h"
+#include "agent/signals/places.h"
+#include "agent/signals/settle.h"
+#include "agent/signals/signal_sets.h"
+#include "agent/signals/syscall_entry.h"
+
+namespace shmrec::agent {
+namespace {
+
+struct KernelAction {
+  void (*handler)(int, Siginfo*, Context*);
+  uint64_t flags;
+  void (*restorer)();
+  uint64_t mask;
+};
+
+enum class Kind {
+  kSyscall,  // the program makes a syscall
+  kFault,    // an instruction cannot go on
+  kHold,     // another thread makes a step
+  kLook,     // something waits for this thread
+  kSent,     // a signal that the agent needs, but that somebody sent
+  kOther,    // a signal that the agent does not need
+};
+
+Kind kind_of(const Siginfo& info) {
+  if (!(kNeeded & bit(info.signo))) return Kind::kOther;
+  if (info.signo == kSigsys) {
+    if (info.code == kSysUserDispatch) return Kind::kSyscall;
+    if (info.code == kSiQueue && info.words[1] == kHoldValue) return Kind::kHold;
+    if (info.code == kSiQueue && info.words[1] == kLookValue) return Kind::kLook;
+    return info.code > 0 ? Kind::kOther : Kind::kSent;
+  }
+  return info.code > 0 ? Kind::kFault : Kind::kSent;
+}
+
+void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
+  switch (kind) {
+    case Kind::kSyscall:
+      return on_syscall(thread, info, context);
+    case Kind::kFault:
+      return on_fault(thread, info, context);
+    case Kind::kHold:
+      return stand_still(thread, context);
+    case Kind::kLook:
+      return;
+    case Kind::kSent:
+      return take_sent(thread, *info, context);
+    case Kind::kOther:
+      return deliver_or_defer(thread, context, *info);
+  }
+}
+
+void on_signal(int, Siginfo* info, Context* context) {
+  Thread* thread = current_thread();
+  const uint64_t gs = gs_enter(thread);
+  const bool from_agent = in_agent(context);
+  Context* outer = thread->outer;
+  if (!outer) thread->outer = context;
+  const Kind kind = kind_of(*info);
+  handle(thread, info, context, kind);
+  thread->outer = outer;
+  if (!outer) settle(thread, context, kind == Kind::kSent || kind == Kind::kLook);
+  if (!in_agent(context))
+    gs_leave(thread);
+  else if (from_agent)
+    write_gs_base(gs);
+}
+
+}  // namespace
+
+int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
+  KernelAction action = {};
+  action.flags = kSaRestorer | (program_flags & (kSaNoCldStop | kSaNoCldWait | kSaRestart));
+  action.restorer = shmrec_restorer;
+  if (handler == kDefault || handler == kIgnore) {
+    action.handler = reinterpret_cast<void (*)(int, Siginfo*, Context*)>(handler);
+  } else {
+    action.handler = on_signal;
+    action.flags |= kSaSiginfo | kSaOnStack | (kNeeded & bit(signal) ? kSaNoDefer : 0);
+    action.mask = kAllBlocked;
+  }
+  return sys(__NR_rt_sigaction, signal, &action, 0, kSetBytes);
+}
+
+// SIGABRT that is ignored can be left to the kernel. Where the program has no handler, no call
+// shall notice that a signal came.
+int64_t own_action(int signal, const SignalAction& wanted) {
+  const bool handled = wanted.handler > kIgnore;
+  const bool left = signal == kSigabrt && wanted.handler == kIgnore;
+  return kernel_action(signal, left ? kIgnore : ~0ull, handled ? wanted.flags : kSaRestart);
+}
+
+void signals_start(Process* process) {
+  for (int signal = 1; signal <= kLastSignal; ++signal) {
+    if (bit(signal) & kUnblockable) continue;
+    sys(__NR_rt_sigaction, signal, 0, &process->actions[signal], kSetBytes);
+    const SignalAction& action = process->actions[signal];
+    if (kOwned & bit(signal))
+      own_action(signal, action);
+    else if (action.handler > kIgnore)
+      kernel_action(signal, action.handler, action.flags);
+  }
+}
+
+void signals_take_mask(Thread* thread) {
+  const uint64_t needed = kNeeded;
+  uint64_t mask = 0;
+  sys(__NR_rt_sigprocmask, kSigBlock, 0, &mask, kSetBytes);
+  thread->virtual_mask = mask & kNeeded;
+  sys(__NR_rt_sigprocmask, kSigUnblock, &needed, 0, kSetBytes);  // what is pending comes here
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,165 @@
+#include "agent/signals/places.h"
+
+#include "agent/agent_abi.h"
+#include "agent/arch/x86_64/entry.h"
+#include "agent/image_layout.h"
+#include "agent/kernel/kernel_access.h"
+
+namespace shmrec::agent {
+
+void leave_tail(Thread* thread, Context* context) {
+  context->regs = thread->regs;
+  // A fault that the access met comes again by itself: the access is executed again.
+  if (thread->exit_ip != reinterpret_cast<uint64_t>(shmrec_raise_trap))
+    context->regs.rip = thread->exit_ip;
+}
+
+namespace {
+
+// ---- The ways out -------------------------------------------------------------------------------
+
+// Back: the call has not been made.
+void leave_call(Thread* thread, Context* context) {
+  thread->call.waits_for = 0;
+  restore_arguments(thread, context->regs);
+  context->regs.rax = thread->call.number;
+  context->regs.rip = thread->call.pc;
+}
+
+void leave_post_call(Thread* thread, Context* context) {
+  kernel_access_cancel(thread);
+  leave_call(thread, context);
+}
+
+// Forward: the result is in rax.
+void leave_call_returned(Thread* thread, Context* context) {
+  context->regs.rip = context->regs.rcx = thread->exit_ip;
+}
+
+void leave_post_call_returned(Thread* thread, Context* context) {
+  thread->regs = context->regs;
+  syscall_finish(thread);
+  context->regs = thread->regs;
+  context->regs.rip = thread->exit_ip;
+}
+
+// ---- The table ----------------------------------------------------------------------------------
+
+struct Range {
+  uint64_t begin, end;
+};
+template <typename Begin, typename End>
+Range between(Begin* begin, End* end) {
+  return {reinterpret_cast<uint64_t>(begin), reinterpret_cast<uint64_t>(end)};
+}
+Range at(void (*label)()) {
+  return {reinterpret_cast<uint64_t>(label), reinterpret_cast<uint64_t>(label) + 1};
+}
+
+enum class Way : uint8_t { kForward, kBack, kDefer };
+
+// `leave` makes the program's registers of those in `context`; null where the way is to defer.
+struct PlaceRow {
+  Place place;
+  Range (*range)();
+  Way way;
+  void (*leave)(Thread* thread, Context* context);
+};
+
+constexpr PlaceRow kPlaces[] = {
+    // Outside of its text the agent has code in the thread blocks only, where the exit pages are.
+    {Place::kExitPage,
+     [] {
+       return Range{kThreadBase, kThreadBase + kMaxThreads * kThreadBlockBytes};
+     },
+     Way::kForward, leave_tail},
+    {Place::kTail, [] { return between(shmrec_tail_begin, shmrec_tail_end); }, Way::kForward,
+     leave_tail},
+    {Place::kCall, [] { return at(shmrec_syscall_plain); }, Way::kBack, leave_call},
+    {Place::kCallReturned,
+     [] { return between(shmrec_syscall_plain_done, shmrec_syscall_plain_end); }, Way::kForward,
+     leave_call_returned},
+    {Place::kPostCall, [] { return at(shmrec_syscall_post); }, Way::kBack, leave_post_call},
+    {Place::kPostCallReturned, [] { return at(shmrec_syscall_post_done); }, Way::kForward,
+     leave_post_call_returned},
+    // Up to the syscall instruction; behind it the result is there.
+    {Place::kExec, [] { return between(shmrec_exec, shmrec_exec_call_done); }, Way::kDefer,
+     nullptr},
+    {Place::kSafeCopy, [] { return between(shmrec_safe_begin, shmrec_safe_end); }, Way::kDefer,
+     nullptr},
+    {Place::kDeferredTrap, [] { return at(shmrec_deferred_trap); }, Way::kDefer, nullptr},
+    {Place::kRaiseTrap, [] { return at(shmrec_raise_trap); }, Way::kDefer, nullptr},
+    {Place::kAccessCore,
+     [] {
+       return Range{kCodeBase, kCodeBase + kCodeBytes};
+     },
+     Way::kDefer, nullptr},
+    {Place::kAgent,
+     [] {
+       return Range{shmrec_image_layout.image_begin, shmrec_image_layout.image_end};
+     },
+     Way::kDefer, nullptr},
+};
+
+// Null: the program's.
+const PlaceRow* row_of(uint64_t ip) {
+  if (ip < kAgentBase || ip >= kAgentEnd) return nullptr;
+  for (const PlaceRow& row : kPlaces) {
+    const Range range = row.range();
+    if (ip >= range.begin && ip < range.end) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Place place_of(uint64_t ip) {
+  const PlaceRow* row = row_of(ip);
+  return row ? row->place : Place::kProgram;
+}
+
+bool leave_agent(Thread* thread, Context* context) {
+  if (interrupted_masked_call(thread, context)) thread->left_swapped = 1;
+  const PlaceRow* row = row_of(context->regs.rip);
+  if (!row) return true;
+  if (row->way == Way::kDefer) return false;
+  row->leave(thread, context);
+  return true;
+}
+
+// ---- Calls --------------------------------------------------------------------------------------
+
+bool at_call(const Context* context) {
+  const Place place = place_of(context->regs.rip);
+  return place == Place::kCall || place == Place::kPostCall;
+}
+
+bool interrupted_call(const Context* context) {
+  const uint64_t ip = context->regs.rip;
+  return (ip == reinterpret_cast<uint64_t>(shmrec_syscall_plain_done) ||
+          ip == reinterpret_cast<uint64_t>(shmrec_syscall_post_done)) &&
+         context->regs.rax == static_cast<uint64_t>(-EINTR);
+}
+
+bool interrupted_masked_call(const Thread* thread, const Context* context) {
+  return interrupted_call(context) && thread->call.swaps_mask;
+}
+
+void undo_interruption(Context* context) {
+  if (!interrupted_call(context)) return;
+  const bool post = place_of(context->regs.rip) == Place::kPostCallReturned;
+  context->regs.rip = reinterpret_cast<uint64_t>(post ? shmrec_syscall_post : shmrec_syscall_plain);
+}
+
+void restore_arguments(const Thread* thread, Regs& regs) {
+  const PendingSyscall& call = thread->call;
+  regs.rdi = call.args[0], regs.rsi = call.args[1], regs.rdx = call.args[2];
+  regs.r10 = call.args[3], regs.r8 = call.args[4], regs.r9 = call.args[5];
+}
+
+void end_exec(Context* context) {
+  if (place_of(context->regs.rip) == Place::kExec)
+    context->regs.rip = reinterpret_cast<uint64_t>(shmrec_exec_interrupted);
+}
+
+}  // namespace shmrec::agent

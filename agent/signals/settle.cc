@@ -1,0 +1,99 @@
+#include "agent/signals/settle.h"
+
+#include "agent/access/step.h"
+#include "agent/signals/delivery.h"
+#include "agent/signals/pending.h"
+#include "agent/signals/places.h"
+#include "agent/signals/signal_sets.h"
+
+namespace shmrec::agent {
+
+void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
+  if (leave_agent(thread, context)) return deliver(thread, context, info);
+  // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in):
+  // settle() looks when it ends; the next one stays with the kernel.
+  const bool nested = thread->outer != context;
+  thread->deferred_info = info;
+  thread->deferred |= nested ? kDeferredSignal | kDeferredNested : kDeferredSignal;
+  if (!nested)
+    thread->deferred_mask = context->mask;
+  else
+    end_exec(context);
+  context->mask = kAllBlocked;
+}
+
+void deliver_deferred(Thread* thread, Context* context) {
+  const uint64_t deferred = thread->deferred;
+  const Siginfo info = thread->deferred_info;
+  thread->deferred = 0;
+  if (deferred & kDeferredHold) step_hold(thread);
+  if (!(deferred & kDeferredDelivery)) return;
+  context->mask = thread->deferred_mask;
+  if (deferred & kDeferredSignal) deliver(thread, context, info);
+  deliver_pending(thread, context);
+}
+
+void stand_still(Thread* thread, Context* context) {
+  undo_interruption(context);
+  if (leave_agent(thread, context))
+    step_hold(thread);
+  else
+    step_hold_later(thread);
+}
+
+// Settled when the outermost handler ends.
+void take_sent(Thread* thread, const Siginfo& info, Context* context) {
+  if (thread->outer != context) end_exec(context);
+  const bool swapped = interrupted_masked_call(thread, context);
+  pending_note(thread, info, swapped ? thread->call.mask : thread->virtual_mask);
+}
+
+namespace {
+
+// sigtimedwait was interrupted by what it waits for: it returns it, through the pointers it was
+// given.
+void answer_wait(Thread* thread, Context* context) {
+  Siginfo info;
+  if (!interrupted_call(context) || !pending_take(thread, thread->call.waits_for, &info)) return;
+  context->regs.rax = static_cast<uint64_t>(info.signo);
+  if (context->regs.rsi &&
+      !safe_copy(reinterpret_cast<void*>(context->regs.rsi), &info, sizeof info))
+    context->regs.rax = static_cast<uint64_t>(-EFAULT);
+}
+
+// Is the call that is about to be made one that waits for what is already here? It looked before it
+// came.
+bool ends_at_once(const Thread* thread, const Context* context) {
+  const PendingSyscall& call = thread->call;
+  return at_call(context) &&
+         (pending_set(thread) & (call.waits_for | (call.swaps_mask ? ~call.mask : 0)));
+}
+
+// Which waiting signals the program is to get now, if it can be reached.
+uint64_t due_now(const Thread* thread, const Context* context) {
+  const bool swapped = interrupted_masked_call(thread, context);
+  return pending_set(thread) & ~(swapped ? thread->call.mask : blocked_now(thread, context));
+}
+
+}  // namespace
+
+void settle(Thread* thread, Context* context, bool sent) {
+  if (sent) answer_wait(thread, context);
+  const bool due = due_now(thread, context), unnoticed = sent && !due && interrupted_call(context);
+  if (unnoticed) undo_interruption(context);
+  if (unnoticed || ends_at_once(thread, context)) leave_agent(thread, context);
+  if (!thread->deferred && !due) {
+    thread->left_swapped = 0;
+    return;
+  }
+  const bool mask_kept =
+      (thread->deferred & kDeferredDelivery) && !(thread->deferred & kDeferredNested);
+  if (!mask_kept) thread->deferred_mask = context->mask;
+  thread->deferred &= ~uint64_t{kDeferredNested};
+  if (due) thread->deferred |= kDeferredPending;
+  if (leave_agent(thread, context)) return deliver_deferred(thread, context);
+  // The path here traps at its end.
+  if (thread->deferred & kDeferredDelivery) context->mask = kAllBlocked;
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,11 @@
+// A syscall of the program, which the kernel turned into a SIGSYS.
+#pragma once
+
+#include "agent/signals/signals.h"
+
+namespace shmrec::agent {
+
+// Takes the call over and lets `context` go on where it is performed, or behind it.
+void on_syscall(Thread* thread, const Siginfo* info, Context* context);
+
+}  // namespace shmrec::agent
