@@ -133,6 +133,12 @@ int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
   return static_cast<int64_t>(address);
 }
 
+// The agent's part of the address space is taken, also where nothing is mapped. A program that was
+// put there, because it named a free address, could not map anything at a fixed one near it.
+bool in_agents_part(uint64_t address, uint64_t bytes) {
+  return address < kAgentEnd && address + bytes > kAgentBase;
+}
+
 bool is_shared(uint64_t flags) {
   const uint64_t type = flags & MAP_TYPE;
   return type == MAP_SHARED || type == MAP_SHARED_VALIDATE;
@@ -152,8 +158,11 @@ Answer do_mmap(Thread* thread, void*) {
   const uint32_t protection = static_cast<uint32_t>(arg(thread, 2));
   const int fd = static_cast<int>(arg(thread, 4));
   const bool anonymous = flags & MAP_ANONYMOUS;
-  if ((flags & MAP_FIXED) && arg(thread, 0) < kAgentEnd && arg(thread, 0) + bytes > kAgentBase)
-    return done(thread, -ENOMEM);
+  if (in_agents_part(arg(thread, 0), bytes)) {
+    if (flags & MAP_FIXED_NOREPLACE) return done(thread, -EEXIST);
+    if (flags & MAP_FIXED) return done(thread, -ENOMEM);
+    thread->call.args[0] = 0;
+  }
   Locked lock(regions_lock);
   const int64_t at = pass(thread);
   if (failed(at)) return done(thread, at);
