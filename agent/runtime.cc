@@ -90,14 +90,14 @@ Text& Text::add_decimal(uint64_t value) {
   return add(digits + at);
 }
 
-Text& Text::add_hex(uint64_t value) {
+Text& Text::add_hex(uint64_t value) { return add("0x").add_hex_digits(value); }
+
+Text& Text::add_hex_digits(uint64_t value) {
   char digits[24];
   int at = sizeof digits;
   digits[--at] = 0;
   do digits[--at] = "0123456789abcdef"[value % 16];
   while (value /= 16);
-  digits[--at] = 'x';
-  digits[--at] = '0';
   return add(digits + at);
 }
 

@@ -140,6 +140,14 @@ bool safe_writable(uint64_t address, Fault* fault);
 // Reads a NUL-terminated string of the program into `to` (cut at bytes - 1). False if it faults.
 bool safe_string(char* to, uint64_t from, size_t bytes);
 
+// FNV-1a.
+inline uint64_t hash_bytes(const void* from, size_t bytes) {
+  uint64_t hash = 0xCBF29CE484222325ull;
+  for (size_t i = 0; i < bytes; ++i)
+    hash = (hash ^ static_cast<const uint8_t*>(from)[i]) * 0x100000001B3ull;
+  return hash;
+}
+
 // Small text building for journal entries and paths: appends, never overflows, always terminates.
 struct Text {
   char* data;
@@ -147,7 +155,8 @@ struct Text {
   size_t size = 0;
   Text& add(const char* text);
   Text& add_decimal(uint64_t value);
-  Text& add_hex(uint64_t value);
+  Text& add_hex(uint64_t value);  // 0x1f
+  Text& add_hex_digits(uint64_t value);
 };
 template <size_t N>
 struct TextBuffer : Text {

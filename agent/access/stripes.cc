@@ -40,11 +40,11 @@ bool in_flight(const LaneEntry& dead, InFlight* record) {
   if (at + record_bytes(record->kind, header->offset, length) > end) return false;
   record->lines = lines_touched(header->offset, length);
   uint64_t* versions = reinterpret_cast<uint64_t*>(header + 1);
-  const bool two = record->kind == RecordKind::kReadThenWrite;
+  const bool two = kind_has_two_versions(record->kind);
   record->write_versions = versions + (two ? record->lines : 0);
   uint8_t* values = reinterpret_cast<uint8_t*>(record->write_versions + record->lines);
   record->before = values;
-  record->after = record->kind == RecordKind::kWrite ? values : values + length;
+  record->after = kind_reads(record->kind) ? values + length : values;
   return true;
 }
 
@@ -86,6 +86,7 @@ bool settle_store(const InFlight& record, uint32_t stripe, uint64_t version) {
     if (stripe_index(record.header->segment, begin) != stripe) continue;
     if (!record.write_versions[line]) return false;
     if (record.write_versions[line] != version + 1) continue;
+    if (kind_is_between(record.kind)) return true;  // the kernel had stored it before
     const uint64_t bytes = min(end, (begin / kLineBytes + 1) * kLineBytes) - begin;
     const Stored found = stored(record, begin - offset, bytes);
     if (found == Stored::kUnknown) set_state(record, RecordState::kInferred);

@@ -1,5 +1,6 @@
 #include "agent/log/segments.h"
 
+#include "agent/log/journal.h"
 #include "agent/log/processes.h"
 #include "agent/log/tables.h"
 #include "policy/match.h"
@@ -10,11 +11,14 @@ using namespace shmlog;
 
 namespace {
 
+bool equal_or_unknown(uint64_t a, uint64_t b) { return a == b || !a || !b; }
+
+// One object may be of two kinds, by two paths that lead to it.
 bool same_segment(const SegmentEntry& entry, const SegmentIdentity& identity) {
   return load(&entry.state) == static_cast<uint32_t>(EntryState::kLive) &&
          entry.device == identity.device && entry.inode == identity.inode &&
-         entry.generation == identity.generation &&
-         entry.kind == static_cast<uint32_t>(identity.kind);
+         equal_or_unknown(entry.generation, identity.generation) &&
+         equal_or_unknown(entry.handle, identity.handle);
 }
 
 uint32_t find_segment(const SegmentIdentity& identity) {
@@ -41,13 +45,28 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   entry.order = rules[entry.rule - 1].order;
 }
 
+// An object that is mapped again, perhaps under another name, or by somebody who knows more of it.
+void segment_again(const Process* process, uint32_t index, const SegmentIdentity& identity) {
+  SegmentEntry& entry = segment_entry(index);
+  if (!entry.generation) entry.generation = identity.generation;
+  if (!entry.handle) entry.handle = identity.handle;
+  if (memcmp(entry.name, identity.name, sizeof entry.name) == 0 || !identity.name[0]) return;
+  const uint64_t hash = hash_bytes(identity.name, strlen(identity.name)) | 1;
+  if (entry.said_name == hash) return;
+  entry.said_name = hash;
+  JournalValues values;
+  values.segment = index;
+  values.text = identity.name;
+  journal(process, JournalType::kSegmentName, values);
+}
+
 }  // namespace
 
 uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes) {
-  (void)process;
   Header& header = log_header();
   tables_lock();
   uint32_t index = find_segment(identity);
+  if (index) segment_again(process, index, identity);
   if (!index && header.next_segment < header.segments.count) {
     index = header.next_segment;
     SegmentEntry& entry = segment_entry(index);
@@ -56,6 +75,8 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
     entry.device = identity.device;
     entry.inode = identity.inode;
     entry.generation = identity.generation;
+    entry.handle = identity.handle;
+    entry.entered_tsc = rdtsc();
     entry.sysv_key = identity.sysv_key;
     memcpy(entry.name, identity.name, sizeof entry.name);
     apply_policy(entry, identity);

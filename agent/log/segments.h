@@ -5,7 +5,7 @@
 // whoever maps the object first. A usage entry belongs to the process named in it. Threads: any.
 //
 // Invariants
-//  1. One object has one entry: (kind, device, inode, generation) is looked up under the lock.
+//  1. One object has one entry: (device, inode, generation, handle) is looked up under the lock.
 //  2. The policy is evaluated once per segment, by the process that enters it.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace shmrec::agent {
 
 struct SegmentIdentity {
   shmlog::SegmentKind kind;
-  uint64_t device, inode, generation;
+  uint64_t device, inode, generation, handle;
   int32_t sysv_key;
   char name[200];
 };

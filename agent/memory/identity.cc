@@ -3,6 +3,8 @@
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
+#include <initializer_list>
+
 namespace shmrec::agent {
 
 using shmlog::SegmentKind;
@@ -110,6 +112,9 @@ void classify(SegmentIdentity* identity, const char* path) {
   for (const Prefix& known : kPrefixes) {
     if (!starts_with(path, known.prefix)) continue;
     identity->kind = known.kind;
+    const char* key = path + sizeof "/SYSV" - 1;
+    if (known.kind == SegmentKind::kSysV)
+      identity->sysv_key = static_cast<int32_t>(parse_number(&key, 16));
     set_name(identity, known.kind == SegmentKind::kAnonymous ? "" : path + known.skip);
     return;
   }
@@ -121,29 +126,76 @@ void classify(SegmentIdentity* identity, const char* path) {
 
 namespace {
 
-// Birth time of the object, where inode numbers are used again after a deletion. Other kinds have
-// inode numbers that are not.
-bool has_generation(const SegmentIdentity& identity) {
-  return identity.kind == SegmentKind::kFile || identity.kind == SegmentKind::kPosixShm;
+constexpr uint64_t kStatxMask = STATX_TYPE | STATX_INO | STATX_BTIME;
+
+uint64_t device_of(const struct statx& status) {
+  return static_cast<uint64_t>(status.stx_dev_major) << 20 | status.stx_dev_minor;
 }
+
 uint64_t birth_time(const struct statx& status) {
   if (!(status.stx_mask & STATX_BTIME)) return 0;
   return static_cast<uint64_t>(status.stx_btime.tv_sec) * 1000000000 + status.stx_btime.tv_nsec;
 }
 
-// What tells apart objects of one inode number that are not the same.
-uint64_t generation_of(const MapLine& line, const SegmentIdentity& identity) {
-  // Shared memory identifiers, which are the inode numbers, begin at 0 in each IPC namespace.
-  if (identity.kind == SegmentKind::kSysV) return namespace_inode("/proc/self/ns/ipc");
+// The kernel's file handle has the generation that file systems give to an inode number when they
+// use it again. Birth times have the grain of the clock's tick: a file that is removed and made
+// anew within it is told from its predecessor by this alone.
+uint64_t handle_hash(int fd, const char* path, uint64_t flags) {
+  constexpr uint64_t kFidOnly = 0x200;  // AT_HANDLE_FID: need not be good for opening
+  struct {
+    uint32_t bytes;
+    int32_t type;
+    uint8_t data[128];
+  } handle;
+  int32_t mount;
+  for (const uint64_t kind : {kFidOnly, uint64_t{0}}) {
+    memset(&handle, 0, sizeof handle);
+    handle.bytes = sizeof handle.data;
+    const int64_t result = sys(__NR_name_to_handle_at, fd, path, &handle, &mount, flags | kind);
+    if (result == -EINVAL) continue;  // before Linux 6.5
+    if (failed(result)) return 0;
+    return hash_bytes(handle.data, min<size_t>(handle.bytes, sizeof handle.data)) | 1;
+  }
+  return 0;
+}
+
+// What stat tells of an object counts, also where /proc/self/maps has another device number for it
+// (btrfs, overlayfs).
+void take_status(SegmentIdentity* identity, const struct statx& status) {
+  identity->device = device_of(status);
+  identity->inode = status.stx_ino;
+  identity->generation = birth_time(status);
+}
+
+// Looks at the object of a mapping by a path. False: the path leads to something else.
+bool identify_by_path(const char* path, const MapLine& line, SegmentIdentity* identity) {
+  constexpr int64_t kHere = -100;  // AT_FDCWD
   struct statx status;
-  const bool known = has_generation(identity) &&
-                     !failed(sys(__NR_statx, -100 /* AT_FDCWD */, line.path, 0,
-                                 STATX_INO | STATX_BTIME, &status)) &&
-                     status.stx_ino == line.inode;
-  return known ? birth_time(status) : 0;
+  if (failed(sys(__NR_statx, kHere, path, 0, kStatxMask, &status)) || status.stx_ino != line.inode)
+    return false;
+  take_status(identity, status);
+  identity->handle = handle_hash(kHere, path, AT_SYMLINK_FOLLOW);
+  return true;
+}
+
+// The kernel's own link from a mapping to its object, for those who may use it; else the path.
+void identify_file(const MapLine& line, SegmentIdentity* identity) {
+  TextBuffer<80> link;
+  link.add("/proc/self/map_files/").add_hex_digits(line.begin).add("-").add_hex_digits(line.end);
+  if (!identify_by_path(link.data, line, identity)) identify_by_path(line.path, line, identity);
 }
 
 }  // namespace
+
+void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key) {
+  memset(identity, 0, sizeof *identity);
+  identity->kind = SegmentKind::kSysV;
+  identity->inode = id;
+  identity->generation = namespace_inode("/proc/self/ns/ipc");  // identifiers begin at 0 in each
+  identity->sysv_key = key;
+  Text name = {identity->name, sizeof identity->name};
+  name.add("SYSV").add_hex(static_cast<uint32_t>(key));
+}
 
 uint64_t namespace_inode(const char* path) {
   char link[64];
@@ -181,9 +233,10 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
         wanted.identity->inode = line.inode;
         classify(wanted.identity, line.path);
         wanted.found = line.inode != 0;
-        wanted.identity->generation = generation_of(line, *wanted.identity);
         if (wanted.identity->kind == SegmentKind::kSysV)
-          wanted.identity->device = 0;  // as in do_shmat
+          identify_sysv(wanted.identity, line.inode, wanted.identity->sysv_key);
+        else if (wanted.identity->kind != SegmentKind::kAnonymous)
+          identify_file(line, wanted.identity);
         return false;
       },
       &search);
@@ -194,18 +247,16 @@ bool identify_descriptor(int fd, SegmentIdentity* identity) {
   struct statx status;
   memset(&status, 0, sizeof status);
   memset(identity, 0, sizeof *identity);
-  if (failed(sys(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_BTIME, &status)))
-    return false;
+  if (failed(sys(__NR_statx, fd, "", AT_EMPTY_PATH, kStatxMask, &status))) return false;
   if ((status.stx_mode & S_IFMT) != S_IFREG) return false;
-  identity->device = static_cast<uint64_t>(status.stx_dev_major) << 20 | status.stx_dev_minor;
-  identity->inode = status.stx_ino;
+  take_status(identity, status);
+  identity->handle = handle_hash(fd, "", AT_EMPTY_PATH);
   TextBuffer<40> link;
   link.add("/proc/self/fd/").add_decimal(static_cast<uint64_t>(fd));
   char path[256];
   const int64_t size = sys(__NR_readlink, link.data, path, sizeof path - 1);
   path[failed(size) ? 0 : size] = 0;
   classify(identity, path);
-  if (has_generation(*identity)) identity->generation = birth_time(status);
   return true;
 }
 

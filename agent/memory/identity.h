@@ -1,4 +1,9 @@
 // What a mapping is: reads /proc/self/maps and asks the kernel about descriptors.
+//
+// An object is known by device, inode, time of birth and the hash of its file handle, in whatever
+// way it is reached: by another path, through a bind mount, as somebody else's descriptor. Of
+// anonymous memory device and inode are known alone; the kernel never gives these again. What could
+// not be found out (0) is taken for equal, see same_segment.
 #pragma once
 
 #include "agent/log/log.h"
@@ -18,6 +23,9 @@ bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* conte
 bool identify_mapping(uint64_t address, SegmentIdentity* identity);
 // The identity of what descriptor `fd` maps. False: not something with an identity (a device).
 bool identify_descriptor(int fd, SegmentIdentity* identity);
+
+// The identity of the System V segment `id`.
+void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key);
 
 // The inode that a link like /proc/self/ns/pid names; 0 if it cannot be read.
 uint64_t namespace_inode(const char* path);

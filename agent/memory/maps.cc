@@ -338,19 +338,13 @@ Answer do_shmat(Thread* thread, void*) {
   if (failed(at)) return done(thread, at);
   const uint64_t address = static_cast<uint64_t>(at);
   SegmentIdentity identity;
-  memset(&identity, 0, sizeof identity);
   if (failed(sys(__NR_shmctl, arg(thread, 0), 2 /* IPC_STAT */, &status))) {
     coverage(thread->process, "a SysV segment that may be attached but not examined is not traced");
     return done(thread, at);
   }
   const uint64_t bytes = page_up(status.bytes);
   forget(thread->process, address, address + bytes);
-  identity.kind = SegmentKind::kSysV;
-  identity.inode = arg(thread, 0);
-  identity.generation = namespace_inode("/proc/self/ns/ipc");
-  identity.sysv_key = status.key;
-  Text name = {identity.name, sizeof identity.name};
-  name.add("SYSV").add_hex(static_cast<uint32_t>(status.key));
+  identify_sysv(&identity, arg(thread, 0), status.key);
   const uint32_t protection = arg(thread, 2) & kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
   if (arg(thread, 2) & kExecute) return done(thread, at);
   const int64_t result = admit(thread, address, bytes, 0, protection, identity, true);

@@ -31,6 +31,18 @@ Position Access::position(uint64_t offset) const {
   return {writes() ? write_versions[i] : read_versions[i], writes(), header.event};
 }
 
+uint64_t Access::earliest(uint64_t offset) const {
+  const uint32_t i = line_index(offset);
+  if (!first_versions.empty()) return first_versions[i];
+  return writes() ? write_versions[i] + 1 : read_versions[i];
+}
+
+uint64_t Access::latest(uint64_t offset) const {
+  const uint32_t i = line_index(offset);
+  if (!finished) return UINT64_MAX;
+  return writes() ? write_versions[i] + 1 : read_versions[i];
+}
+
 // ---- Building -----------------------------------------------------------------------------------
 
 // Indexes a share of the chunks; one per thread.
@@ -70,6 +82,7 @@ class AccessIndex::Builder {
     summary.first_event = std::min(summary.first_event, record.header.event);
     summary.last_event = std::max(summary.last_event, record.header.event);
     ++summary.records;
+    summary.has_between = summary.has_between || record.between();
     const uint64_t line = record.header.offset / shmlog::kLineBytes;
     for (uint32_t i = 0; i < record.lines(); ++i) {
       if (!line_done(record, i)) continue;
@@ -154,7 +167,10 @@ std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
     }
   }
   for (const auto& [reason, found] : damage) index->damage_.push_back(found);
-  for (const Slot& slot : index->slots_) index->records_ += slot.records;
+  for (const Slot& slot : index->slots_) {
+    index->records_ += slot.records;
+    index->has_between_ = index->has_between_ || slot.has_between;
+  }
   return index;
 }
 
@@ -279,7 +295,9 @@ std::optional<Access> AccessIndex::load(RecordId id) const {
   for (uint32_t i = 0; i < record.lines(); ++i) {
     if (record.reads()) access.read_versions.push_back(record.read_version(i));
     if (record.writes()) access.write_versions.push_back(record.write_version(i));
+    if (record.between()) access.first_versions.push_back(record.first_version(i));
   }
+  access.finished = !record.between() || access.outcome == Outcome::kDone;
   access.input.assign(record.input().begin(), record.input().end());
   access.output.assign(record.output().begin(), record.output().end());
   while (access.tsc_high == 0 && copy->next(at, record)) {

@@ -54,10 +54,14 @@ struct Access {
   int32_t tid = 0;
   std::vector<uint64_t> read_versions;   // per line; empty for a write
   std::vector<uint64_t> write_versions;  // per line; empty for a read
-  std::vector<uint8_t> input;            // bytes read
-  std::vector<uint8_t> output;           // bytes written
-  uint64_t tsc_low = 0;                  // it happened after this reading
-  uint64_t tsc_high = 0;                 // and before this one; 0: unknown
+  // Per line, of an access whose place is only known to lie between two: the first it can have; the
+  // versions above are the last. Empty for all others.
+  std::vector<uint64_t> first_versions;
+  bool finished = true;         // false: it may have happened later than its versions say
+  std::vector<uint8_t> input;   // bytes read
+  std::vector<uint8_t> output;  // bytes written
+  uint64_t tsc_low = 0;         // it happened after this reading
+  uint64_t tsc_high = 0;        // and before this one; 0: unknown
 
   bool reads() const { return !read_versions.empty(); }
   bool writes() const { return !write_versions.empty(); }
@@ -66,6 +70,10 @@ struct Access {
   uint32_t line_index(uint64_t offset) const {
     return static_cast<uint32_t>(offset / shmlog::kLineBytes - header.offset / shmlog::kLineBytes);
   }
+  // The first and the last version with which a read can have seen this write of a line, or, of a
+  // read, with which a write can have been seen by it. REQUIRES: covers a byte of the line.
+  uint64_t earliest(uint64_t offset) const;
+  uint64_t latest(uint64_t offset) const;
   // Where this access stands among those to the line of `offset`. REQUIRES: covers a byte of it.
   Position position(uint64_t offset) const;
 };
@@ -96,6 +104,8 @@ class AccessIndex {
 
   const ShmlogReader& reader() const { return reader_; }
   uint64_t records() const { return records_; }
+  // Are there accesses whose place in the order is only known to lie between two?
+  bool has_between() const { return has_between_; }
   // Chunks or parts of chunks that could not be used, beside ShmlogReader::damage().
   const std::vector<Damage>& damage() const { return damage_; }
 
@@ -111,6 +121,7 @@ class AccessIndex {
     uint64_t first_event = UINT64_MAX;
     uint64_t last_event = 0;
     uint64_t records = 0;
+    bool has_between = false;
   };
   class Builder;
   using Buckets = std::vector<std::vector<Posting>>;
@@ -129,6 +140,7 @@ class AccessIndex {
   std::vector<Slot> slots_;
   std::vector<Damage> damage_;
   uint64_t records_ = 0;
+  bool has_between_ = false;
 
   struct CachedChunk {
     uint32_t slot = UINT32_MAX;

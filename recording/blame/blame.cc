@@ -93,7 +93,7 @@ class Investigation {
     for (const auto& [byte, id] : last_) {
       const Access* access = load(id);
       if (access == nullptr) continue;
-      const std::optional<RecordId> source = access->writes() ? id : write_before(byte, *access);
+      const std::optional<RecordId> source = access->writes() ? id : source_of(byte, *access);
       if (!source) {
         note("the value was in memory before the first recorded write; its readers are not listed");
         continue;
@@ -154,7 +154,7 @@ class Investigation {
       if (access == nullptr) return note("an access was overwritten while the log was read");
       const bool plain_write = !access->reads();
       if (plain_write && at != last) return;
-      const std::optional<RecordId> source = write_before(byte, *access);
+      const std::optional<RecordId> source = source_of(byte, *access);
       if (!source) {
         if (access->reads()) note_unexplained(byte, *access);
         return;
@@ -168,6 +168,68 @@ class Investigation {
     }
     note("the chain of read/write operations is longer than " + std::to_string(kMaxInputSteps) +
          " and was cut; --history shows earlier writes");
+  }
+
+  // Where what the access found in `byte` came from. Writes by descriptor have no exact place in
+  // the order of a line: where the newest write before the access does not explain what it found,
+  // one that may have come before it counts; for all that this one explains, so that the bytes of a
+  // value keep together.
+  std::optional<RecordId> source_of(uint64_t byte, const Access& access) {
+    const std::optional<RecordId> before = write_before(byte, access);
+    if (!access.reads() || !index_.has_between()) return before;
+    const auto key = std::make_pair(access.id, byte / kLineBytes);
+    const auto [at, fresh] = others_.try_emplace(key);
+    if (fresh) at->second = find_others(byte, access);
+    for (const RecordId id : at->second) {
+      if (!wrote(id, byte, access)) continue;
+      placed_early_.insert(id);
+      return id;
+    }
+    return before;
+  }
+
+  // What explains those asked bytes of the line of `byte` that the newest writes do not.
+  std::set<RecordId> find_others(uint64_t byte, const Access& access) {
+    LineQuery line = line_query(byte / kLineBytes * kLineBytes, 0);
+    line.end = line.begin + kLineBytes;
+    clip(line);
+    std::set<RecordId> others;
+    for (uint64_t at = line.begin; at < line.end; ++at) {
+      if (!access.covers(at)) continue;
+      const std::optional<RecordId> before = write_before(at, access);
+      if (wrote(before, at, access)) continue;
+      if (const auto other = other_source(at, access, before)) others.insert(*other);
+    }
+    return others;
+  }
+
+  // The newest write that can have come before the access and left what it found.
+  std::optional<RecordId> other_source(uint64_t byte, const Access& access,
+                                       const std::optional<RecordId>& before) {
+    uint64_t from = access.earliest(byte);
+    if (const Access* write = before ? load(*before) : nullptr)
+      from = std::min(from, write->earliest(byte));
+    from = std::max<uint64_t>(from, 1);
+    LineQuery query = line_query(byte, byte + 1);
+    query.writes_only = true;
+    query.before_version = from;
+    std::optional<RecordId> found = index_.newest(query)[0];
+    if (!wrote(found, byte, access)) found.reset();
+    query.before_version.reset();
+    query.after_version = from - 1;
+    for (const RecordId id : index_.all(query)) {
+      const Access* other = load(id);
+      const bool possible = other != nullptr && other->earliest(byte) <= access.latest(byte);
+      if (possible && wrote(id, byte, access)) found = id;
+    }
+    return found;
+  }
+
+  // Did this write leave in `byte` what the access found there?
+  bool wrote(const std::optional<RecordId>& id, uint64_t byte, const Access& access) {
+    const Access* write = id ? load(*id) : nullptr;
+    return write != nullptr && write->writes() && write->covers(byte) &&
+           byte_at(write->output, *write, byte) == byte_at(access.input, access, byte);
   }
 
   // The newest write to `byte` before the access read it (or, a plain write, replaced it).
@@ -276,6 +338,8 @@ class Investigation {
   std::set<RecordId> rows_;
   std::map<RecordId, std::set<uint64_t>> unrecorded_;
   std::map<std::pair<RecordId, uint64_t>, LineWrites> sources_;
+  std::map<std::pair<RecordId, uint64_t>, std::set<RecordId>> others_;
+  std::set<RecordId> placed_early_;  // before what their latest version says
   std::map<RecordId, std::optional<Access>> loaded_;
   std::vector<std::string> notes_;
 };
@@ -308,7 +372,10 @@ std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
     for (const auto& [begin, end] :
          split_lines(std::max(access.header.offset, location_.offset),
                      std::min(access.end(), location_.offset + location_.length))) {
-      lines[begin / kLineBytes].push_back({access.position(begin), i});
+      Position position = access.position(begin);
+      if (placed_early_.contains(nodes[i].id))
+        position.version = std::min(position.version, access.earliest(begin) - 1);
+      lines[begin / kLineBytes].push_back({position, i});
     }
     processes[access.process].push_back({{access.header.event, false, nodes[i].id.at}, i});
   }

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 #include <optional>
@@ -28,11 +29,18 @@ bool is_address(const std::string& where) {
   return where.starts_with("0x") && parse_number(where).has_value();
 }
 
-bool segment_called(const Numbered<shmlog::SegmentEntry>& segment, const std::string& name) {
+bool is_name_or_its_end(const std::string& own, const std::string& name) {
+  return !own.empty() && (own == name || own.substr(own.rfind('/') + 1) == name);
+}
+
+bool segment_called(const Timeline& timeline, const Numbered<shmlog::SegmentEntry>& segment,
+                    const std::string& name) {
   if (std::to_string(segment.index) == name || segment_label(segment.index, &segment.entry) == name)
     return true;
-  const std::string own = fixed_text(segment.entry.name);
-  return !own.empty() && (own == name || own.substr(own.rfind('/') + 1) == name);
+  if (is_name_or_its_end(fixed_text(segment.entry.name), name)) return true;
+  const std::vector<std::string> others = timeline.other_names(segment.index);
+  return std::any_of(others.begin(), others.end(),
+                     [&](const std::string& own) { return is_name_or_its_end(own, name); });
 }
 
 std::string list_segments(const ShmlogReader& log) {
@@ -217,7 +225,7 @@ Result<Location> locate_in_segments(const LocateContext& context, const std::str
   if (!offset) return Error{where + ": expected a number after '+', decimal or 0x..."};
   std::vector<uint32_t> matches;
   for (const auto& segment : log.segments()) {
-    if (segment_called(segment, name)) matches.push_back(segment.index);
+    if (segment_called(context.timeline, segment, name)) matches.push_back(segment.index);
   }
   if (matches.empty())
     return Error{where + ": no segment '" + name + "'; expected one of" + list_segments(log)};

@@ -24,9 +24,11 @@ constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permiss
                                      "tables full", "uses gs",       "agent fault",
                                      "stopped",     "not x86-64",    "no syscall dispatch"};
 constexpr const char* kJournalTypes[] = {
-    "process start", "module",       "segment map", "unmap",      "process exit", "mark",
-    "coverage",      "thread start", "signal",      "child exit", "protect"};
-constexpr const char* kRecordKinds[] = {"read", "write", "read-write", "read-then-write", "clock"};
+    "process start", "module", "segment map", "unmap",   "process exit", "mark",    "coverage",
+    "thread start",  "signal", "child exit",  "protect", "segment name", "promoted"};
+constexpr const char* kRecordKinds[] = {"read",  "write",        "read-write",   "read-then-write",
+                                        "clock", "read-between", "write-between"};
+constexpr const char* kTracings[] = {"traced", "native"};
 constexpr const char* kRecordStates[] = {"none", "begun", "committed", "aborted", "inferred"};
 constexpr const char* kEntryStates[] = {"free", "claimed", "live", "ended"};
 constexpr const char* kChunkStates[] = {"free", "claimed", "ready", "full"};
@@ -53,6 +55,7 @@ static_assert(std::size(kLosses) == static_cast<size_t>(shmlog::Loss::kCount));
 
 std::string segment_kind_name(uint32_t kind) { return name_in(kSegmentKinds, kind, 1); }
 std::string segment_mode_name(uint32_t mode) { return name_in(kSegmentModes, mode, 1); }
+std::string tracing_name(uint32_t tracing) { return name_in(kTracings, tracing, 0); }
 std::string order_name(uint32_t order) { return name_in(kOrders, order, 1); }
 std::string start_kind_name(uint32_t kind) { return name_in(kStartKinds, kind, 1); }
 std::string degraded_name(uint32_t reason) { return name_in(kDegraded, reason, 0); }

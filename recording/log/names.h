@@ -11,6 +11,7 @@ namespace shmrec::recording {
 
 std::string segment_kind_name(uint32_t kind);
 std::string segment_mode_name(uint32_t mode);
+std::string tracing_name(uint32_t tracing);
 std::string order_name(uint32_t order);
 std::string start_kind_name(uint32_t kind);
 std::string degraded_name(uint32_t reason);

@@ -48,7 +48,8 @@ Item header_item(const ShmlogReader& log) {
                {"closed", header.closed != 0},
                {"launcherPid", header.launcher_pid},
                {"tickets", header.next_ticket},
-               {"journalUnits", header.journal_units}};
+               {"journalUnits", header.journal_units},
+               {"promotions", header.promotions}};
   for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
     if (header.losses[i] != 0) item[loss_name(i)] = header.losses[i];
   }
@@ -117,6 +118,11 @@ Item segment_item(uint32_t index, const shmlog::SegmentEntry& entry) {
           {"extentBytes", entry.extent_bytes},
           {"mode", segment_mode_name(entry.mode)},
           {"order", order_name(entry.order)},
+          {"tracing", tracing_name(entry.tracing)},
+          {"handle", hex(entry.handle)},
+          {"creator", entry.creator},
+          {"enteredTsc", entry.entered_tsc},
+          {"tracedTsc", entry.traced_tsc},
           {"rule", entry.rule},
           {"sysvKey", hex(static_cast<uint32_t>(entry.sysv_key))}};
 }
@@ -174,6 +180,8 @@ Item record_item(const ShmlogReader& log, const ChunkInfo& chunk, const RecordVi
   if (header.syscall != 0) item["syscall"] = syscall_name(header.syscall - 1u);
   if (header.flags != 0) item["flags"] = hex(header.flags);
   for (uint32_t i = 0; i < record.lines(); ++i) item["versions"].push_back(record.read_version(i));
+  for (uint32_t i = 0; record.between() && i < record.lines(); ++i)
+    item["firstVersions"].push_back(record.first_version(i));
   if (record.kind == shmlog::RecordKind::kReadThenWrite) {
     for (uint32_t i = 0; i < record.lines(); ++i)
       item["writeVersions"].push_back(record.write_version(i));

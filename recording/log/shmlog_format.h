@@ -20,7 +20,7 @@
 namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
 inline constexpr uint32_t kChunkBytes = 64 * 1024;  // header included
@@ -87,6 +87,7 @@ struct Header {
   uint32_t robust_held;  // number of robust futexes held in traced memory by all lanes
   uint32_t closed;       // 1: the launcher finished the run in order
   uint32_t launcher_pid;
+  uint32_t promotions;  // how often a segment was promoted: processes compare it at each syscall
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
 };
 static_assert(sizeof(Header) <= 4096);
@@ -200,8 +201,16 @@ struct LaneEntry {
 };
 static_assert(sizeof(LaneEntry) == 56 + 16 * kRobustSlots);
 
-// One shared memory object. (device, inode, generation) is its identity; offsets count from its
-// start.
+// Whether the accesses to a segment with mode kTrace are logged. A file that nobody in the run can
+// have written yet is left to be read natively, until somebody maps it writable or writes to it by
+// a descriptor: then it is promoted, for good, and its readers join at their next syscall or
+// access.
+enum class Tracing : uint32_t { kTraced = 0, kNative };
+
+inline constexpr uint32_t kCreatorPcs = 6;
+
+// One shared memory object. (device, inode, generation, handle) is its identity, however it was
+// reached; offsets count from its start. `kind` and `name` are those of the first mapping.
 struct SegmentEntry {
   uint32_t state;  // EntryState
   uint32_t kind;   // SegmentKind
@@ -214,9 +223,21 @@ struct SegmentEntry {
   uint32_t order;         // Order in force
   uint32_t rule;          // index of the rule + 1, 0: the default
   int32_t sysv_key;
-  char name[200];  // path | "/NAME" for POSIX shm | memfd name | "" ; NUL padded, cut if longer
+  char name[200];   // path | "/NAME" for POSIX shm | memfd name | "" ; NUL padded, cut if longer
+  uint64_t handle;  // hash of the kernel's file handle, which tells apart what has one inode
+                    // number and was born within one tick of the clock; 0: unknown
+  uint64_t entered_tsc;  // when it was first mapped
+  uint64_t traced_tsc;   // when it was promoted; 0: traced from the start, or native still
+  uint32_t tracing;      // Tracing
+  uint32_t creator;      // process entry of who mapped it first, whose ID is (high, low)
+  uint32_t creator_id_high;
+  uint32_t creator_id_low;
+  // The syscall that mapped it, and words of the stack above it that point behind a call: the
+  // callers, mostly, nearest first. Found by scanning, not by unwinding; 0: none.
+  uint64_t creator_pcs[kCreatorPcs];
+  uint64_t said_name;  // hash of the name in its latest kSegmentName
 };
-static_assert(sizeof(SegmentEntry) == 256);
+static_assert(sizeof(SegmentEntry) == 352);
 
 // How often a recording read and wrote a segment; exact even where records were overwritten.
 struct UsageEntry {
@@ -273,8 +294,27 @@ enum class RecordKind : uint8_t {
   kReadWrite,      // atomic (LOCK, xchg): versions[n], old[len], new[len]
   kReadThenWrite,  // read-modify-write without LOCK: read versions[n], write versions[n], old, new
   kClock,          // a ClockRecord
+  // Made by the kernel through a descriptor, without the stripes: at some moment between two
+  // versions of each line. first[n], last[n], value[len]
+  kReadBetween,
+  kWriteBetween,
 };
-inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kClock);
+inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kWriteBetween);
+inline constexpr bool kind_is_between(RecordKind kind) {
+  return kind == RecordKind::kReadBetween || kind == RecordKind::kWriteBetween;
+}
+// Two versions for each line?
+inline constexpr bool kind_has_two_versions(RecordKind kind) {
+  return kind == RecordKind::kReadThenWrite || kind_is_between(kind);
+}
+inline constexpr bool kind_reads(RecordKind kind) {
+  return kind != RecordKind::kWrite && kind != RecordKind::kWriteBetween &&
+         kind != RecordKind::kClock;
+}
+inline constexpr bool kind_writes(RecordKind kind) {
+  return kind != RecordKind::kRead && kind != RecordKind::kReadBetween &&
+         kind != RecordKind::kClock;
+}
 
 // begun: written ahead, the access may or may not have happened yet (versions of lines not yet done
 // are 0). committed: happened. aborted: did not happen. inferred: its thread died in it, and the
@@ -299,7 +339,7 @@ struct RecordHeader {
   uint32_t commit;
   uint32_t segment;
   uint64_t offset;   // first byte, from the segment's start
-  uint64_t address;  // the same in the program's address space
+  uint64_t address;  // the same in the program's address space; 0: reached by a descriptor
   uint64_t pc;       // of the instruction, or of the syscall instruction
   uint64_t event;    // the process's event number
   uint32_t length;   // bytes accessed, 1..kMaxAccessBytes
@@ -312,13 +352,18 @@ static_assert(sizeof(RecordHeader) == 48);
 // The version of line i is 1 + the number of recorded writes to its stripe before this access (the
 // version in the stripe's word + 1, so that 0 means "not filled in"): a write with version v comes
 // right before every access with version v+1, and after all reads with v.
+//
+// Of kinds `between`, `first` is the version of the line before the syscall and `last` the one that
+// was taken after it (a write takes one of its own), so that the access lies somewhere between
+// them: a read may have seen such a write if its version is `first` or larger. The record of a
+// write is written ahead with last[] 0; left so by a thread that died in the call, it may have
+// happened at any moment from `first` on.
 inline constexpr uint32_t lines_touched(uint64_t offset, uint32_t length) {
   return static_cast<uint32_t>((offset + length - 1) / kLineBytes - offset / kLineBytes + 1);
 }
 inline constexpr uint32_t record_bytes(RecordKind kind, uint64_t offset, uint32_t length) {
   const bool both = kind == RecordKind::kReadWrite || kind == RecordKind::kReadThenWrite;
-  const uint32_t versions =
-      lines_touched(offset, length) * (kind == RecordKind::kReadThenWrite ? 2 : 1);
+  const uint32_t versions = lines_touched(offset, length) * (kind_has_two_versions(kind) ? 2 : 1);
   return static_cast<uint32_t>(sizeof(RecordHeader)) + versions * 8 +
          (length * (both ? 2u : 1u) + 7) / 8 * 8;
 }
@@ -348,6 +393,8 @@ enum class JournalType : uint16_t {
   kSignal,            // a=signal, b=si_code, c=si_addr, d=pc: a fatal signal is about to kill
   kChildExit,         // a=pid, b=wait status: a parent reaped a child
   kProtect,           // a=address, b=length, d=protection: mprotect of a traced segment
+  kSegmentName,       // text: another path or name under which the segment was mapped
+  kPromoted,          // the process began to log its accesses to a segment that was native
 };
 
 struct JournalEntry {

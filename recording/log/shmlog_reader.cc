@@ -78,17 +78,26 @@ bool chunk_readable(const ChunkHeader& header) {
 
 // ---- Records ------------------------------------------------------------------------------------
 
+uint64_t RecordView::first_version(uint32_t line) const {
+  return load_u64(body + uint64_t{line} * 8);
+}
+
 uint64_t RecordView::read_version(uint32_t line) const {
+  if (between()) return write_version(line);
   return load_u64(body + uint64_t{line} * 8);
 }
 
 uint64_t RecordView::write_version(uint32_t line) const {
+  if (between()) {
+    const uint64_t last = load_u64(body + uint64_t{lines() + line} * 8);
+    return last != 0 ? last : first_version(line);
+  }
   const uint32_t skip = kind == RecordKind::kReadThenWrite ? lines() : 0;
   return load_u64(body + uint64_t{skip + line} * 8);
 }
 
 const uint8_t* RecordView::values() const {
-  return body + uint64_t{lines()} * (kind == RecordKind::kReadThenWrite ? 16 : 8);
+  return body + uint64_t{lines()} * (shmlog::kind_has_two_versions(kind) ? 16 : 8);
 }
 
 std::span<const uint8_t> RecordView::input() const {
@@ -378,6 +387,7 @@ bool ShmlogReader::copy_chunk(const ChunkInfo& chunk, ChunkCopy& copy) const {
 Outcome ShmlogReader::outcome(const ChunkInfo& chunk, const RecordView& record) const {
   if (record.state == RecordState::kCommitted) return Outcome::kDone;
   if (record.state == RecordState::kAborted) return Outcome::kNotDone;
+  if (record.between()) return Outcome::kInferred;  // its thread died in the call, or is in it
   const uint32_t lines = record.lines();
   uint32_t filled = 0;
   for (uint32_t i = 0; i < lines; ++i) {

@@ -67,14 +67,18 @@ struct RecordView {
   const uint8_t* body = nullptr;  // versions, then values
 
   bool is_clock() const { return kind == shmlog::RecordKind::kClock; }
-  bool reads() const { return kind != shmlog::RecordKind::kWrite && !is_clock(); }
-  bool writes() const { return kind != shmlog::RecordKind::kRead && !is_clock(); }
+  bool reads() const { return shmlog::kind_reads(kind); }
+  bool writes() const { return shmlog::kind_writes(kind); }
+  bool between() const { return shmlog::kind_is_between(kind); }
   bool has_two_values() const { return reads() && writes(); }
   uint32_t lines() const { return shmlog::lines_touched(header.offset, header.length); }
   uint64_t read_version(uint32_t line) const;   // REQUIRES: line < lines()
   uint64_t write_version(uint32_t line) const;  // the same as read_version unless kReadThenWrite
-  std::span<const uint8_t> input() const;       // bytes read; empty for a write
-  std::span<const uint8_t> output() const;      // bytes written; empty for a read
+  // The earliest place in the line's order. REQUIRES: between(). The versions above are the latest
+  // place, or this one if the access was not finished.
+  uint64_t first_version(uint32_t line) const;
+  std::span<const uint8_t> input() const;   // bytes read; empty for a write
+  std::span<const uint8_t> output() const;  // bytes written; empty for a read
 
  private:
   const uint8_t* values() const;

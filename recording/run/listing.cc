@@ -124,6 +124,8 @@ std::string segment_text(const SegmentListing& segment) {
       "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
       segment_kind_name(segment.entry.kind) + ", " + size_text(segment.entry.extent_bytes) + ", " +
       segment_mode_name(segment.entry.mode) + ", order " + order_name(segment.entry.order) + "\n";
+  for (const std::string& name : segment.other_names)
+    text += "       also " + printable(name) + "\n";
   // Every shell maps the locale's files: those that only mapped it are counted when they are many.
   constexpr size_t kIdleShown = 4;
   const auto idle = [](const SegmentUser& user) { return user.reads == 0 && user.writes == 0; };
@@ -205,6 +207,7 @@ json segment_json(const SegmentListing& segment) {
   return {{"number", segment.index},
           {"label", segment.label},
           {"name", fixed_text(segment.entry.name)},
+          {"otherNames", segment.other_names},
           {"kind", segment_kind_name(segment.entry.kind)},
           {"bytes", segment.entry.extent_bytes},
           {"mode", segment_mode_name(segment.entry.mode)},
@@ -228,7 +231,8 @@ Listing make_listing(const Timeline& timeline) {
   listing.timeline = &timeline;
   Users users = collect_users(timeline);
   for (const auto& [index, entry] : timeline.reader().segments()) {
-    SegmentListing segment{index, segment_label(index, &entry), entry, {}};
+    SegmentListing segment{
+        index, segment_label(index, &entry), entry, timeline.other_names(index), {}};
     const auto begin = users.lower_bound({index, 0});
     const auto end = users.upper_bound({index, UINT32_MAX});
     for (auto at = begin; at != end; ++at) segment.users.push_back(std::move(at->second));

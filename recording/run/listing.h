@@ -22,7 +22,8 @@ struct SegmentListing {
   uint32_t index = 0;
   std::string label;
   shmlog::SegmentEntry entry;
-  std::vector<SegmentUser> users;  // in the order of the recordings' start
+  std::vector<std::string> other_names;  // under which it was mapped later
+  std::vector<SegmentUser> users;        // in the order of the recordings' start
 };
 
 // A launcher of the run: the first, or one of another container that joined.

@@ -275,6 +275,17 @@ std::vector<Mapping> Timeline::segments_mapped(const Recording& recording) const
   return found;
 }
 
+std::vector<std::string> Timeline::other_names(uint32_t segment) const {
+  std::vector<std::string> names;
+  for (const JournalItem& item : reader_.journal()) {
+    const bool wanted = static_cast<JournalType>(item.entry.type) == JournalType::kSegmentName &&
+                        item.entry.segment == segment;
+    if (wanted && std::find(names.begin(), names.end(), item.text) == names.end())
+      names.push_back(item.text);
+  }
+  return names;
+}
+
 std::vector<std::string> Timeline::coverage() const {
   std::vector<std::string> lines;
   for (const JournalItem& item : reader_.journal()) {

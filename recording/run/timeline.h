@@ -87,6 +87,9 @@ class Timeline {
   // itself how it ends.
   void note_exit(const PidSeen& seen, int wait_status);
 
+  // Names under which a segment was mapped later, beside that in its entry; the oldest first.
+  std::vector<std::string> other_names(uint32_t segment) const;
+
   // Coverage lines of the journal: what was not recorded, and why.
   std::vector<std::string> coverage() const;
 

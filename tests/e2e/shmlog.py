@@ -4,7 +4,8 @@ tests that must not trust the first. Keeps everything in memory; meant for small
 import collections
 import struct
 
-KIND_READ, KIND_WRITE, KIND_READ_WRITE, KIND_READ_THEN_WRITE, KIND_CLOCK = range(1, 6)
+(KIND_READ, KIND_WRITE, KIND_READ_WRITE, KIND_READ_THEN_WRITE, KIND_CLOCK, KIND_READ_BETWEEN,
+ KIND_WRITE_BETWEEN) = range(1, 8)
 BEGUN, COMMITTED, ABORTED, INFERRED = range(1, 5)
 READY, FULL = 2, 3
 SEGMENT_ANONYMOUS, SEGMENT_POSIX_SHM, SEGMENT_MEMFD, SEGMENT_SYSV, SEGMENT_FILE = range(1, 6)
@@ -20,7 +21,7 @@ Usage = collections.namedtuple("Usage", "process segment reads writes kernel")
 
 class Record:
     """An access. `versions` has one per line; `write_versions` is the same list but for a
-    read-then-write. `before` is what was read, `after` what was written; None if there is no such."""
+    read-then-write, and for accesses by descriptor, which happened between the two. `before` is what was read, `after` what was written; None if there is no such."""
     __slots__ = ("kind", "state", "segment", "offset", "address", "pc", "event", "length", "syscall",
                  "flags", "versions", "write_versions", "before", "after")
 
@@ -105,7 +106,7 @@ class Log:
             size, kind = (commit & 0xFFFF) * 8, commit >> 16 & 0xFF
             if commit == 0:
                 return
-            if size == 0 or at + size > end or not KIND_READ <= kind <= KIND_CLOCK:
+            if size == 0 or at + size > end or not KIND_READ <= kind <= KIND_WRITE_BETWEEN:
                 raise ValueError("chunk at %d: bad record %#x at +%d" % (start, commit, at - start))
             if kind != KIND_CLOCK:
                 self._record_offsets.append(at)
@@ -120,14 +121,14 @@ class Log:
         lines = (r.offset + r.length - 1) // 64 - r.offset // 64 + 1
         values = at + 48 + 8 * lines
         r.versions = r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, at + 48)
-        if kind == KIND_READ_THEN_WRITE:
+        if kind in (KIND_READ_THEN_WRITE, KIND_READ_BETWEEN, KIND_WRITE_BETWEEN):
             r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, values)
             values += 8 * lines
         r.before = r.after = None
         first = self.data[values:values + r.length]
-        if kind == KIND_READ:
+        if kind in (KIND_READ, KIND_READ_BETWEEN):
             r.before = first
-        elif kind == KIND_WRITE:
+        elif kind in (KIND_WRITE, KIND_WRITE_BETWEEN):
             r.after = first
         else:
             r.before, r.after = first, self.data[values + r.length:values + 2 * r.length]

@@ -31,6 +31,8 @@ ShmlogBuilder every_kind() {
   log.clock(a);
   log.write(a, segment, 0, std::vector<uint8_t>(200, 4), {.syscall = 1});
   log.read(a, segment, 60, 8, {.flags = shmlog::kFlagRelaxed});
+  log.write_between(a, segment, 60, le64(5), 1);
+  log.read_between(a, segment, 60, 8, 1);
   return log;
 }
 
@@ -53,7 +55,7 @@ ShmlogBuilder every_journal_entry() {
   ShmlogBuilder log(1);
   const uint32_t segment = log.add_segment(shmlog::SegmentKind::kSysV, "");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
-  for (uint16_t type = 1; type <= 11; ++type) {
+  for (uint16_t type = 1; type <= 13; ++type) {
     log.add_journal(static_cast<shmlog::JournalType>(type), a, segment,
                     {0x7f61b0794000, 0x1000, 0, 3}, "text");
   }

@@ -329,6 +329,69 @@ TEST(Blame, AWriteInFlightIsShownAsSuchAndOneNotBegunIsNot) {
   EXPECT_EQ(summary(Opened(log).answer({.where = "1+0"})), (Lines{"* write 1 @1"}));
 }
 
+TEST(Blame, AWriteByDescriptorExplainsAReadThatCameBeforeItsVersion) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/data");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(1));
+  log.write(a, segment, 64, le32(8));
+  log.unrecorded_write(segment, 0, le32(2));  // what the kernel stores for a's pwrite
+  log.read(b, segment, 0, 4);
+  log.write_between(a, segment, 0, le32(2), 0, {.syscall = 19});
+  Opened opened(log);
+  const BlameAnswer answer = opened.answer({.where = "1+0", .recording = "b"});
+  EXPECT_EQ(summary(answer), (Lines{"write 2 @3", "* read 2 @1"}));
+  EXPECT_TRUE(answer.notes.empty());
+  EXPECT_NE(blame_table(answer, false).find("pwrite64(2)"), std::string::npos);
+}
+
+TEST(Blame, AStoreThatMayHaveComeAfterAWriteByDescriptorExplainsWhatWasRead) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/data");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(7));
+  log.write_between(b, segment, 0, le32(2), 1, {.syscall = 19});  // began before a's store
+  log.unrecorded_write(segment, 0, le32(7));
+  log.read(b, segment, 0, 4);
+  Opened opened(log);
+  EXPECT_EQ(summary(opened.answer({.where = "1+0", .recording = "b"})),
+            (Lines{"write 7 @1", "* read 7 @2"}));
+}
+
+TEST(Blame, AReadByDescriptorMayHaveSeenAnOlderValue) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/data");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(1));
+  log.write(a, segment, 0, le32(2));
+  log.unrecorded_write(segment, 0, le32(1));
+  log.read_between(b, segment, 0, 4, 1, {.syscall = 18});
+  Opened opened(log);
+  EXPECT_EQ(summary(opened.answer({.where = "1+0", .recording = "b"})),
+            (Lines{"write 1 @1", "* read 1 @1"}));
+}
+
+TEST(Blame, AWriteByDescriptorWhoseProcessWasKilledInItMayExplainAValue) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kFile, "/data");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  const uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  log.write(a, segment, 0, le32(1));
+  log.write_between(a, segment, 0, le32(2), 0, {.syscall = 19, .state = RecordState::kBegun});
+  reinterpret_cast<uint64_t*>(&log.record(log.last_record()) + 1)[1] = 0;
+  log.stripe(segment, 0) = shmlog::stripe_word(1);
+  log.read(b, segment, 0, 4);
+  EXPECT_EQ(summary(Opened(log).answer({.where = "1+0", .recording = "b"})),
+            (Lines{"write 2 @2", "* read 2 @1"}));
+  log.unrecorded_write(segment, 0, le32(1));  // it was killed before the kernel stored
+  log.read(b, segment, 0, 4);
+  EXPECT_EQ(summary(Opened(log).answer({.where = "1+0", .recording = "b"})),
+            (Lines{"write 1 @1", "* read 1 @2"}));
+}
+
 TEST(Blame, ThreadsAndPartialRangesAreTakenLineByLine) {
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");

@@ -169,6 +169,18 @@ class ShmlogBuilder {
                        std::vector<uint8_t> value, AccessOptions o = {}) {
     emit(shmlog::RecordKind::kReadThenWrite, lane_index, seg, offset, value, o);
   }
+  // By descriptor: at some moment since `span` versions ago.
+  void write_between(uint32_t lane_index, uint32_t seg, uint64_t offset, std::vector<uint8_t> value,
+                     uint64_t span, AccessOptions o = {}) {
+    span_ = span;
+    emit(shmlog::RecordKind::kWriteBetween, lane_index, seg, offset, value, o);
+  }
+  void read_between(uint32_t lane_index, uint32_t seg, uint64_t offset, uint32_t length,
+                    uint64_t span, AccessOptions o = {}) {
+    span_ = span;
+    emit(shmlog::RecordKind::kReadBetween, lane_index, seg, offset, std::vector<uint8_t>(length),
+         o);
+  }
   void unrecorded_write(uint32_t seg, uint64_t offset, const std::vector<uint8_t>& value) {
     std::copy(value.begin(), value.end(), memory_[seg].begin() + static_cast<ptrdiff_t>(offset));
   }
@@ -265,7 +277,8 @@ class ShmlogBuilder {
     std::memcpy(record.data(), &header, sizeof(header));
 
     const uint32_t lines = shmlog::lines_touched(offset, length);
-    const bool writes = kind != RecordKind::kRead;
+    const bool writes = shmlog::kind_writes(kind);
+    const bool between = shmlog::kind_is_between(kind);
     const bool two = kind == RecordKind::kReadWrite || kind == RecordKind::kReadThenWrite;
     std::vector<uint8_t>& memory = memory_[seg];
     std::vector<uint64_t> read_versions, write_versions;
@@ -273,14 +286,14 @@ class ShmlogBuilder {
       uint64_t& word = stripe(seg, offset + i * 64);
       const uint64_t version =
           (o.flags & shmlog::kFlagRelaxed) ? tick() : shmlog::stripe_version(word) + 1;
-      read_versions.push_back(version);
+      read_versions.push_back(between ? version - std::min(span_, version - 1) : version);
       write_versions.push_back(version);
       if (writes) word = shmlog::stripe_word(shmlog::stripe_version(word) + 1);
     }
     uint8_t* body = record.data() + sizeof(header);
     std::memcpy(body, read_versions.data(), lines * 8);
     body += lines * 8;
-    if (kind == RecordKind::kReadThenWrite) {
+    if (shmlog::kind_has_two_versions(kind)) {
       std::memcpy(body, write_versions.data(), lines * 8);
       body += lines * 8;
     }
@@ -302,6 +315,7 @@ class ShmlogBuilder {
   std::map<std::pair<uint32_t, uint32_t>, uint64_t> base_;
   std::map<uint32_t, Cursor> cursor_;
   uint64_t last_record_ = 0;
+  uint64_t span_ = 0;
   uint64_t tsc_ = 1000;
 };
 
