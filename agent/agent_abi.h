@@ -9,39 +9,51 @@
 
 namespace shmrec::agent {
 
-inline constexpr uint32_t kAbiVersion = 1;
+inline constexpr uint32_t kAbiVersion = 2;
 
-// ---- The agent's part of the address space ------------------------------------------------------
-inline constexpr uint64_t kAgentBase = 0x100090000000;  // image: text, data, Zydis
-inline constexpr uint64_t kCodeBase = 0x1000a0000000;   // generated code, kCodeBytes
+// ---- The agent's zone of the address space ------------------------------------------------------
+// Everything of the agent lies in one zone, at one of a few bases that the injector chooses from
+// for each process image (launcher/zone.h). Offsets from the base:
+inline constexpr uint64_t kCodeOffset = 0x10000000;  // generated code; the image lies below
 inline constexpr uint64_t kCodeBytes = 32 << 20;
-inline constexpr uint64_t kLogBase = 0x100100000000;     // the shmlog file, whole
-inline constexpr uint64_t kThreadBase = 0x108000000000;  // per-thread blocks
-inline constexpr uint64_t kAliasBase = 0x110000000000;   // hidden aliases of traced segments
-inline constexpr uint64_t kAgentEnd = 0x180000000000;
+inline constexpr uint64_t kThreadOffset = 0x200000000;  // per-thread blocks
+inline constexpr uint64_t kLogOffset = 0x400000000;     // the shmlog file, whole
+inline constexpr uint64_t kAliasOffset = 0x2000000000;  // hidden aliases of traced segments
+inline constexpr uint64_t kZoneBytes = 0x4000000000;
+inline constexpr uint64_t kMaxLogBytes = kAliasOffset - kLogOffset;
 
-// ---- Image file: header, then the bytes of its segments; made by agent/pack ---------------------
-inline constexpr char kImageMagic[8] = {'S', 'H', 'M', 'R', 'A', 'G', 'T', '1'};
+// Best first. The first lies below where the kernel places mappings (it starts at most 1 TiB below
+// the stack), and in what the shadow memory of the address, thread and memory sanitizers leaves to
+// the program. The others are for programs that have something there.
+inline constexpr uint64_t kBases[] = {0x7e8000000000, 0x600000000000, 0x300000000000,
+                                      0x180000000000};
+
+// ---- Image file ---------------------------------------------------------------------------------
+// Header, then the bytes of its segments, then its relocations; made by agent/pack. Addresses in it
+// are offsets from the base.
+inline constexpr char kImageMagic[8] = {'S', 'H', 'M', 'R', 'A', 'G', 'T', '2'};
 
 struct ImageSegment {
-  uint64_t address;  // absolute
+  uint64_t address;
   uint64_t file_offset;
   uint64_t file_bytes;
   uint64_t memory_bytes;  // >= file_bytes; the rest is zero
 };
 
 // Injection: mmap [base, base + span_bytes) fixed, anonymous, private, read+write+exec; write each
-// segment; write a BootInfo at boot_info; continue at entry with the stack pointer and all
-// registers as the kernel set them at exec. The agent itself then drops write or exec from its
-// pages.
+// segment, with the base added to the words that the relocations name; write a BootInfo at
+// boot_info; continue at entry with the stack pointer and all registers as the kernel set them at
+// exec. The agent itself then drops write or exec from its pages.
 struct ImageHeader {
   char magic[8];
   uint32_t abi_version;
   uint32_t segment_count;
-  uint64_t base;
   uint64_t span_bytes;
   uint64_t entry;
   uint64_t boot_info;
+  uint64_t relocation_offset;  // in the file: uint32_t each, addresses of 8-byte words, rising
+  uint32_t relocation_count;
+  uint32_t reserved0;
   ImageSegment segments[8];
 };
 

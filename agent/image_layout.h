@@ -1,5 +1,6 @@
 // Where the packed image lies, as the agent itself may ask: shmrec-pack fills `shmrec_image_layout`
-// when it lays out the image, so the values are right before the first instruction runs.
+// when it lays out the image, and they are moved with it like all addresses in it, so the values
+// are right before the first instruction runs.
 //
 // Context: included by the freestanding agent and by shmrec-pack; nothing but <stdint.h>.
 // Units: absolute addresses, page aligned.

@@ -22,7 +22,13 @@ int memcmp(const void* a, const void* b, size_t bytes);
 size_t strlen(const char* text);
 }
 
+// The first byte of the image, as the linker names it.
+extern "C" __attribute__((visibility("hidden"))) const char __ehdr_start[];
+
 namespace shmrec::agent {
+
+// Where the agent's zone of this address space begins (agent_abi.h).
+inline uint64_t agent_base() { return reinterpret_cast<uint64_t>(__ehdr_start); }
 
 // A system call made by the agent for itself. Returns -errno on failure.
 inline int64_t syscall6(int64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0,

@@ -1,5 +1,5 @@
-// Puts the agent into the calling process: the image at its fixed address, its BootInfo, the call.
-// The same image that the launcher injects at exec; agent/agent_abi.h is the contract.
+// Puts the agent into the calling process: the image at the first place that is free, its BootInfo,
+// the call. The same image that the launcher injects at exec; agent/agent_abi.h is the contract.
 //
 // Context: the process has one thread. On failure nothing stays mapped.
 #pragma once

@@ -53,7 +53,7 @@ extern "C" {
  * EEXIST      the log file exists and is not a shared-memory log
  * EPROTO      the log file was made by another version of shmrec
  * ENAMETOOLONG  name of the log file, with the suffix it has while it is created
- * EADDRINUSE  the addresses that shmrec needs (0x100090000000 to 0x180000000000) are in use
+ * EADDRINUSE  the program has mappings in all the places that shmrec could take (agent/agent_abi.h)
  * ENOSYS      the kernel lacks what recording needs (Syscall User Dispatch: Linux 5.11)
  * ENOMEM, or an errno of open(2), fallocate(2) or mmap(2) about the log file: EACCES, ENOENT,
  * ENOSPC...
@@ -84,7 +84,7 @@ const char* shmrec_shmem_log_filename_get(void);
  * size. When a log is full, its oldest accesses are discarded and counted. Without effect on a
  * recording that runs.
  *
- * EINVAL  less than 8 MiB, or more than 64 TiB */
+ * EINVAL  less than 8 MiB, or more than 64 GiB */
 int shmrec_shmem_log_size_set(uint64_t bytes);
 
 /* The size set, or the default of 64 MiB. */

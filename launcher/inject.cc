@@ -11,8 +11,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
+#include "agent/pack/relocate.h"
 #include "launcher/identity.h"
+#include "launcher/zone.h"
+#include "recording/log/shmlog_create.h"
 #include "recording/log/shmlog_format.h"
 
 namespace shmrec::launcher {
@@ -25,7 +29,8 @@ constexpr uint64_t kStubBytes = 8;
 static_assert(SYS_mmap == 9);
 constexpr uint64_t kUserCode64 = 0x33;  // cs of 64-bit code
 constexpr size_t kKernelSigsetBytes = 8;
-constexpr size_t kMaxSegments = sizeof(agent::ImageHeader::segments) / sizeof(agent::ImageSegment);
+static_assert(recording::kMaxLogBytes <= agent::kMaxLogBytes);
+constexpr size_t kMaxSegments = std::size(agent::ImageHeader{}.segments);
 
 void* pointer(uint64_t value) { return reinterpret_cast<void*>(value); }
 
@@ -58,31 +63,29 @@ bool poke(pid_t pid, uint64_t address, uint64_t word) {
   return ptrace(PTRACE_POKEDATA, pid, pointer(address), word) == 0;
 }
 
-bool bad_segment(const agent::ImageHeader& image, const agent::ImageSegment& segment, size_t size) {
-  const uint64_t end = image.base + image.span_bytes;
-  return segment.file_offset > size || segment.file_bytes > size - segment.file_offset ||
-         segment.file_bytes > segment.memory_bytes || segment.address < image.base ||
-         segment.address > end || segment.memory_bytes > end - segment.address;
-}
-
 }  // namespace
 
 Result<AgentImage> AgentImage::open(std::span<const unsigned char> bytes) {
   AgentImage image;
   image.bytes_ = bytes;
   agent::ImageHeader& header = image.header_;
-  if (bytes.size() < sizeof header) return Error{"agent image: too short", false};
+  if (const char* wrong = agent::check_image(bytes.data(), bytes.size()))
+    return Error{std::string("agent image: ") + wrong, false};
   memcpy(&header, bytes.data(), sizeof header);
-  if (memcmp(header.magic, agent::kImageMagic, sizeof header.magic) != 0 ||
-      header.abi_version != agent::kAbiVersion)
-    return Error{"agent image: not one of this release", false};
-  if (header.segment_count > kMaxSegments || header.base % 4096 != 0 || header.span_bytes == 0 ||
-      header.span_bytes > agent::kAgentEnd - agent::kAgentBase)
-    return Error{"agent image: bad header", false};
-  for (uint32_t i = 0; i < header.segment_count; ++i)
-    if (bad_segment(header, header.segments[i], bytes.size()))
-      return Error{"agent image: segment " + std::to_string(i) + " lies outside", false};
   return image;
+}
+
+std::span<const unsigned char> AgentImage::segment(size_t zone, uint32_t index) {
+  auto& segments = moved_[zone];
+  if (segments.empty()) segments.resize(header_.segment_count);
+  std::vector<unsigned char>& bytes = segments[index];
+  const agent::ImageSegment& segment = header_.segments[index];
+  if (bytes.empty()) {
+    const auto from = bytes_.subspan(segment.file_offset, segment.file_bytes);
+    bytes.assign(from.begin(), from.end());
+    agent::relocate(bytes_.data(), index, agent::kBases[zone], bytes.data());
+  }
+  return bytes;
 }
 
 Injector::Injector(Settings settings) : settings_(std::move(settings)) {}
@@ -152,16 +155,22 @@ std::string Injector::plant_stub(pid_t pid, Tracee& tracee) {
   tracee.phase = Phase::kMapping;
   sigset_t everything;
   memset(&everything, 0xFF, sizeof everything);
-  const agent::ImageHeader& image = settings_.image.header();
-  user_regs_struct call = registers;
-  call.rdi = image.base;
-  call.rsi = image.span_bytes;
+  if (!set_mask(pid, everything)) return failed("block signals");
+  if (!poke(pid, registers.rip, kStub)) return failed("write at the entry point");
+  return map_zone(pid, tracee, 0);
+}
+
+// Lets the stub map the image at the best candidate from `first` on.
+std::string Injector::map_zone(pid_t pid, Tracee& tracee, size_t first) {
+  tracee.zone = choose_zone(pid, first);
+  if (tracee.zone == std::size(agent::kBases)) return "map the agent: its places are all taken";
+  user_regs_struct call = tracee.registers;
+  call.rdi = agent::kBases[tracee.zone];
+  call.rsi = settings_.image.header().span_bytes;
   call.rdx = PROT_READ | PROT_WRITE | PROT_EXEC;
   call.r10 = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
   call.r8 = static_cast<uint64_t>(-1);
   call.r9 = 0;
-  if (!set_mask(pid, everything)) return failed("block signals");
-  if (!poke(pid, registers.rip, kStub)) return failed("write at the entry point");
   if (ptrace(PTRACE_SETREGS, pid, 0, &call) != 0) return failed("write registers");
   return {};
 }
@@ -169,19 +178,25 @@ std::string Injector::plant_stub(pid_t pid, Tracee& tracee) {
 Injector::Handled Injector::on_mapped(pid_t pid, Tracee& tracee) {
   user_regs_struct now{};
   std::string trouble;
-  const agent::ImageHeader& image = settings_.image.header();
+  const uint64_t base = agent::kBases[tracee.zone];
   if (ptrace(PTRACE_GETREGS, pid, 0, &now) != 0) {
     trouble = failed("read registers");
   } else if (now.rip != tracee.registers.rip + kStubBytes) {
     trouble = "the first instruction was not reached";
-  } else if (now.rax != image.base) {
+  } else if (now.rax == static_cast<uint64_t>(-EEXIST)) {
+    trouble = map_zone(pid, tracee, tracee.zone + 1);
+    if (trouble.empty() && ptrace(PTRACE_CONT, pid, 0, 0) == 0) return {true, std::nullopt};
+    if (trouble.empty()) trouble = failed("continue");
+  } else if (now.rax != base) {
     trouble = failed("map the agent", static_cast<int>(-static_cast<int64_t>(now.rax)));
   } else {
     const ActAs identity(pid);
     trouble = write_image(pid, tracee);
   }
   const bool injected = trouble.empty();
-  if (!restore(pid, tracee, injected ? image.entry : tracee.registers.rip) && injected)
+  if (!restore(pid, tracee,
+               injected ? base + settings_.image.header().entry : tracee.registers.rip) &&
+      injected)
     trouble = failed("enter the agent");
   return detach(pid, tracee,
                 trouble.empty() ? ExecReport::Outcome::kInjected : ExecReport::Outcome::kUnrecorded,
@@ -190,6 +205,7 @@ Injector::Handled Injector::on_mapped(pid_t pid, Tracee& tracee) {
 
 std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   const agent::ImageHeader& image = settings_.image.header();
+  const uint64_t base = agent::kBases[tracee.zone];
   agent::BootInfo boot{};
   boot.abi_version = agent::kAbiVersion;
   boot.mode = static_cast<uint32_t>(agent::BootMode::kInjected);
@@ -208,9 +224,11 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
     remote[count++] = {pointer(address), size};
     bytes += size;
   };
-  for (const agent::ImageSegment& segment : std::span(image.segments, image.segment_count))
-    add(segment.address, settings_.image.bytes().data() + segment.file_offset, segment.file_bytes);
-  add(image.boot_info, &boot, sizeof boot);
+  for (uint32_t i = 0; i < image.segment_count; ++i) {
+    const std::span<const unsigned char> segment = settings_.image.segment(tracee.zone, i);
+    add(base + image.segments[i].address, segment.data(), segment.size());
+  }
+  add(base + image.boot_info, &boot, sizeof boot);
   const ssize_t written = process_vm_writev(pid, local, count, remote, count, 0);
   if (written < 0) return failed("write the agent");
   if (static_cast<size_t>(written) != bytes) return "write the agent: cut short";

@@ -23,6 +23,7 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -41,11 +42,15 @@ class AgentImage {
  public:
   static Result<AgentImage> open(std::span<const unsigned char> bytes);
   const agent::ImageHeader& header() const { return header_; }
-  std::span<const unsigned char> bytes() const { return bytes_; }
+  // What goes to segment `index` of an image at candidate `zone` of agent::kBases. Made when it is
+  // first asked for; lives as long as the image.
+  std::span<const unsigned char> segment(size_t zone, uint32_t index);
 
  private:
+  static constexpr size_t kZones = sizeof(agent::kBases) / sizeof(agent::kBases[0]);
   agent::ImageHeader header_{};
   std::span<const unsigned char> bytes_;
+  std::array<std::vector<std::vector<unsigned char>>, kZones> moved_;
 };
 
 struct ExecReport {
@@ -95,6 +100,7 @@ class Injector {
     Phase phase = Phase::kSeized;
     user_regs_struct registers{};  // at EVENT_EXEC
     uint64_t word = 0;             // the planted bytes' original
+    size_t zone = 0;               // candidate of agent::kBases that is being tried
     sigset_t mask{};
     bool stopped_by_user = false;  // swallowed a SIGSTOP: send it again
     ExecInfo exec;
@@ -104,6 +110,7 @@ class Injector {
   Handled on_mapped(pid_t pid, Tracee& tracee);
   Handled on_other_stop(pid_t pid, Tracee& tracee, int status);
   std::string plant_stub(pid_t pid, Tracee& tracee);
+  std::string map_zone(pid_t pid, Tracee& tracee, size_t first);
   std::string write_image(pid_t pid, const Tracee& tracee);
   bool restore(pid_t pid, const Tracee& tracee, uint64_t rip);
   Handled detach(pid_t pid, const Tracee& tracee, ExecReport::Outcome outcome, std::string why,

@@ -214,11 +214,13 @@ Attempt try_executable_memory() {
 }
 
 Attempt try_address_range() {
-  constexpr uint64_t kBytes = agent::kAgentEnd - agent::kAgentBase;
-  const void* const at =
-      mmap(reinterpret_cast<void*>(agent::kAgentBase), kBytes, PROT_NONE,
-           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-  return check(at == reinterpret_cast<void*>(agent::kAgentBase), "mmap");
+  for (uint64_t base : agent::kBases) {
+    void* const at = reinterpret_cast<void*>(base);
+    if (mmap(at, agent::kZoneBytes, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == at)
+      return success();
+  }
+  return failure("mmap");
 }
 
 Attempt try_memfd() {

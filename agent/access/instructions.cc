@@ -273,8 +273,7 @@ extern "C" int access_end(Thread* thread) {
 
 void access_abort(Thread* thread, uint64_t* address) {
   const Site& site = site_at(thread->site_index);
-  if (*address >= kCodeBase && *address < kCodeBase + kCodeBytes)
-    *address = site.ip;  // of a SIGFPE
+  if (in_generated(*address)) *address = site.ip;  // of a SIGFPE
   if (thread->record) {
     if (*address >= thread->alias && *address < thread->alias + site.bytes)
       *address += thread->ea - thread->alias;

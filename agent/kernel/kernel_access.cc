@@ -159,8 +159,8 @@ uint64_t translate_vectors(Thread* thread, Direction direction, uint64_t array, 
 // Memory of another process, which may be recorded and then have it in its alias.
 uint64_t remote_for_kernel(int32_t pid, const Iovec& vector) {
   Region region;
-  if (!region_find_remote(pid, vector.base, &region) || vector.bytes > region.end - vector.base ||
-      region.protection == 0)
+  if (!region_find_remote(pid, process_agent_base(pid), vector.base, &region) ||
+      vector.bytes > region.end - vector.base || region.protection == 0)
     return vector.base;
   return region.alias + (vector.base - region.begin);
 }

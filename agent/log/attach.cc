@@ -22,7 +22,7 @@ bool area_ok(const Area& area, uint64_t bytes, uint32_t entry_bytes) {
 
 }  // namespace
 
-Header& log_header() { return *reinterpret_cast<Header*>(kLogBase); }
+Header& log_header() { return *reinterpret_cast<Header*>(agent_base() + kLogOffset); }
 
 bool log_attached() { return attached; }
 
@@ -39,9 +39,11 @@ void pid_namespace_refresh() {
 uint32_t own_launcher_number() { return own_launcher; }
 
 int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher) {
-  const int64_t at = sys(__NR_mmap, kLogBase, bytes, PROT_READ | PROT_WRITE,
-                         MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
-  if (at != static_cast<int64_t>(kLogBase)) return failed(at) ? at : -17;
+  const uint64_t place = agent_base() + kLogOffset;
+  if (bytes > kMaxLogBytes) return -E2BIG;
+  const int64_t at =
+      sys(__NR_mmap, place, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+  if (at != static_cast<int64_t>(place)) return failed(at) ? at : -EEXIST;
   const Header& header = log_header();
   const bool ok = memcmp(header.magic, kMagic, sizeof kMagic) == 0 && header.version == kVersion &&
                   header.file_bytes == bytes && area_ok(header.rules, bytes, sizeof(PolicyRule)) &&
@@ -54,8 +56,8 @@ int64_t log_attach(int fd, uint64_t bytes, uint32_t launcher) {
                   area_ok(header.chunks, bytes, kChunkBytes) &&
                   (header.stripes.count & (header.stripes.count - 1)) == 0 && header.stripes.count;
   if (!ok) {
-    sys(__NR_munmap, kLogBase, bytes);
-    return -22;
+    sys(__NR_munmap, place, bytes);
+    return -EINVAL;
   }
   attached = true;
   own_launcher = launcher;

@@ -60,6 +60,7 @@ void process_enter(Process* process, uint32_t parent, StartKind kind) {
   entry.parent = parent;
   entry.start_kind = static_cast<uint32_t>(kind);
   entry.start_tsc = rdtsc();
+  entry.agent_base = agent_base();
   read_comm(entry.name, sizeof entry.name);
   process->index = index;
   process->entry = &entry;
@@ -71,6 +72,16 @@ void process_enter(Process* process, uint32_t parent, StartKind kind) {
   values.b = parent;
   values.text = path;
   journal(process, JournalType::kProcessStart, values);
+}
+
+uint64_t process_agent_base(int32_t pid) {
+  const Header& header = log_header();
+  const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
+  for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;)
+    if (entries[i].pid == pid && entries[i].pid_namespace == pid_namespace() &&
+        load(&entries[i].state) == static_cast<uint32_t>(EntryState::kLive))
+      return entries[i].agent_base;
+  return 0;
 }
 
 void process_ends(Process* process, int wait_status, bool replaced_by_exec) {

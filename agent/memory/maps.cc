@@ -18,7 +18,7 @@ struct Module {
   uint64_t begin, end;
 } modules[kMaxModules];
 uint32_t module_count = 0;
-uint64_t alias_next = kAliasBase;
+uint64_t alias_next = kAliasOffset;  // from the base
 
 // ---- Modules ------------------------------------------------------------------------------------
 
@@ -69,9 +69,10 @@ void forget(const Process* process, uint64_t begin, uint64_t end) {
 // A second mapping of the shared memory at `address`; 0 if there is no room.
 uint64_t make_alias(uint64_t address, uint64_t bytes) {
   const uint64_t at = fetch_add(&alias_next, bytes + kPage);
-  const bool fits = at + bytes < kAgentEnd;
-  const int64_t alias = sys(__NR_mremap, address, 0, bytes,
-                            fits ? MREMAP_MAYMOVE | MREMAP_FIXED : MREMAP_MAYMOVE, fits ? at : 0);
+  const bool fits = at + bytes < kZoneBytes;
+  const int64_t alias =
+      sys(__NR_mremap, address, 0, bytes, fits ? MREMAP_MAYMOVE | MREMAP_FIXED : MREMAP_MAYMOVE,
+          fits ? agent_base() + at : 0);
   return failed(alias) ? 0 : static_cast<uint64_t>(alias);
 }
 
@@ -136,7 +137,7 @@ int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
 // The agent's part of the address space is taken, also where nothing is mapped. A program that was
 // put there, because it named a free address, could not map anything at a fixed one near it.
 bool in_agents_part(uint64_t address, uint64_t bytes) {
-  return address < kAgentEnd && address + bytes > kAgentBase;
+  return address < agent_base() + kZoneBytes && address + bytes > agent_base();
 }
 
 bool is_shared(uint64_t flags) {
@@ -385,7 +386,7 @@ struct Adoption {
 
 bool note_map(const MapLine& line, void* raw) {
   Adoption& adoption = *static_cast<Adoption*>(raw);
-  if (line.begin >= kAgentBase && line.begin < kAgentEnd) return true;
+  if (line.begin - agent_base() < kZoneBytes) return true;
   if (line.executable && line.inode && !line.shared)
     module_add(adoption.thread->process, line.begin, line.end - line.begin, line.offset, line.inode,
                line.path);

@@ -90,21 +90,31 @@ bool region_of_segment(uint32_t segment, uint64_t offset, uint64_t bytes, Region
 
 namespace {
 
-template <typename T>
-bool read_remote(int32_t pid, const T* at, T* to) {
-  const uint64_t local[2] = {reinterpret_cast<uint64_t>(to), sizeof(T)};
-  const uint64_t remote[2] = {reinterpret_cast<uint64_t>(at), sizeof(T)};
-  return sys(__NR_process_vm_readv, pid, local, 1, remote, 1, 0) == static_cast<int64_t>(sizeof(T));
-}
+// The agent of a process, whose image is the same as ours but for its base.
+struct RemoteAgent {
+  int32_t pid;
+  uint64_t base;
+
+  // Copies its counterpart of *ours.
+  template <typename T>
+  bool read(const T* ours, T* to) const {
+    const uint64_t offset = reinterpret_cast<uint64_t>(ours) - agent_base();
+    const uint64_t local[2] = {reinterpret_cast<uint64_t>(to), sizeof(T)};
+    const uint64_t remote[2] = {base + offset, sizeof(T)};
+    return sys(__NR_process_vm_readv, pid, local, 1, remote, 1, 0) ==
+           static_cast<int64_t>(sizeof(T));
+  }
+};
 
 }  // namespace
 
-bool region_find_remote(int32_t pid, uint64_t address, Region* region) {
+bool region_find_remote(int32_t pid, uint64_t base, uint64_t address, Region* region) {
+  const RemoteAgent agent = {pid, base};
   uint32_t low = 0, high;
-  if (!read_remote(pid, &count, &high) || high > kMaxRegions) return false;
+  if (!base || !agent.read(&count, &high) || high > kMaxRegions) return false;
   while (low < high) {
     const uint32_t middle = (low + high) / 2;
-    if (!read_remote(pid, &regions[middle], region)) return false;
+    if (!agent.read(&regions[middle], region)) return false;
     if (region->begin <= address && address < region->end) return true;
     if (region->end <= address)
       low = middle + 1;

@@ -36,9 +36,9 @@ bool region_overlaps(uint64_t address, uint64_t bytes);
 bool regions_empty();
 // Copies a region that holds [offset, offset + bytes) of the segment. False if none is mapped here.
 bool region_of_segment(uint32_t segment, uint64_t offset, uint64_t bytes, Region* region);
-// region_find in another recorded process: the agent is at the same place in all. False also if
-// that process is not recorded or may not be read.
-bool region_find_remote(int32_t pid, uint64_t address, Region* region);
+// region_find in another process, whose agent lies at `base` (0: it has none). False also if it may
+// not be read.
+bool region_find_remote(int32_t pid, uint64_t base, uint64_t address, Region* region);
 
 extern SpinLock regions_lock;
 // REQUIRES for all below: regions_lock held.

@@ -1,16 +1,17 @@
 // shmrec-pack OUT AGENT.so ZYDIS.so: a static linker for the agent's image.
 //
 // The agent runs in processes that have no loader to help it (static programs, the first
-// instruction after exec), at one address, with Zydis as its only library; distributions ship Zydis
-// as a shared library only. So both shared objects are laid out here, once, from kAgentBase:
+// instruction after exec), with Zydis as its only library; distributions ship Zydis as a shared
+// library only. So both shared objects are laid out here, once:
 //
-//     kAgentBase        agent.so, as its program headers say      (its load address is kAgentBase)
-//     next page         libZydis.so, likewise
+//     0            agent.so, as its program headers say
+//     next page    libZydis.so, likewise
 //
 // and every relocation is applied to the bytes, imports being resolved among the two, own
-// definitions first. What is left is plain memory: an ImageHeader and one ImageSegment for each
-// object. Linking with `ld -r` was rejected (needs a static library), loading Zydis in the process
-// too (needs files, a loader and syscalls in the worst of places).
+// definitions first. What is left is plain memory: an ImageHeader, one ImageSegment for each
+// object, and the list of words to which whoever maps the image adds its base. Linking with `ld -r`
+// was rejected (needs a static library), loading Zydis in the process too (needs files, a loader
+// and syscalls in the worst of places).
 //
 // What needs a loader's help at run time is refused: TLS, indirect functions, relocations in text,
 // any relocation beyond the four that Zydis and the agent have, and static constructors of the
@@ -40,7 +41,7 @@ namespace shmrec::agent {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
-constexpr uint64_t kMaxImageBytes = kCodeBase - kAgentBase;
+constexpr uint64_t kMaxImageBytes = kCodeOffset;
 
 uint64_t page_floor(uint64_t address) { return address & ~(kPageBytes - 1); }
 uint64_t page_ceiling(uint64_t address) { return page_floor(address + kPageBytes - 1); }
@@ -52,13 +53,20 @@ struct Symbol {
 
 struct SharedObject {
   std::string path;
-  uint64_t base = 0;            // load address, set by place()
+  uint64_t base = 0;            // where it lies in the image
   uint64_t file_bytes = 0;      // of `memory`: up to here it comes from the file, then zeros
   std::vector<uint8_t> memory;  // whole pages from address 0 of the object
   std::vector<GElf_Phdr> loads;
   GElf_Phdr relro = {};
   std::vector<Symbol> symbols;  // the dynamic symbol table, by index
   std::vector<GElf_Rela> relocations;
+  std::vector<uint32_t> moving;  // offsets of words that hold an address in the image
+};
+
+// What a symbol stands for. `moves`: with the image's base.
+struct Target {
+  uint64_t value;
+  bool moves;
 };
 
 Error refuse(const SharedObject& object, const std::string& what) {
@@ -112,7 +120,7 @@ Result<> read_memory(Elf* elf, SharedObject& object) {
     const bool in_file = load.p_offset <= raw_bytes && load.p_filesz <= raw_bytes - load.p_offset;
     if (!in_file || load.p_filesz > load.p_memsz) return refuse(object, "is cut short");
     if (load.p_vaddr > kMaxImageBytes || load.p_memsz > kMaxImageBytes) {
-      return refuse(object, "does not fit between kAgentBase and kCodeBase");
+      return refuse(object, "does not fit below kCodeOffset");
     }
     if (page_floor(load.p_vaddr) < page_ceiling(end)) {
       return refuse(object, "has segments that share a page; link it with -z separate-code");
@@ -181,13 +189,14 @@ Result<SharedObject> read_shared_object(const char* path) {
 // ---- Symbols and relocations --------------------------------------------------------------------
 
 // Address of `symbol`, defined in `object`.
-Result<uint64_t> address_of(const SharedObject& object, const Symbol& symbol) {
+Result<Target> address_of(const SharedObject& object, const Symbol& symbol) {
   const unsigned type = GELF_ST_TYPE(symbol.elf.st_info);
   if (type == STT_GNU_IFUNC) {
     return refuse(object, symbol.name + " is an indirect function; nobody would resolve it");
   }
   if (type == STT_TLS) return refuse(object, symbol.name + " is thread-local");
-  return symbol.elf.st_shndx == SHN_ABS ? symbol.elf.st_value : object.base + symbol.elf.st_value;
+  if (symbol.elf.st_shndx == SHN_ABS) return Target{symbol.elf.st_value, false};
+  return Target{object.base + symbol.elf.st_value, true};
 }
 
 const Symbol* find_definition(const SharedObject& object, std::string_view name) {
@@ -197,9 +206,9 @@ const Symbol* find_definition(const SharedObject& object, std::string_view name)
   return found == object.symbols.end() ? nullptr : &*found;
 }
 
-Result<uint64_t> resolve(const SharedObject& object, size_t index,
-                         std::span<const SharedObject> all) {
-  if (index == 0) return uint64_t{0};
+Result<Target> resolve(const SharedObject& object, size_t index,
+                       std::span<const SharedObject> all) {
+  if (index == 0) return Target{0, false};
   if (index >= object.symbols.size()) return refuse(object, "has a relocation without its symbol");
   const Symbol& symbol = object.symbols[index];
   if (symbol.elf.st_shndx != SHN_UNDEF) return address_of(object, symbol);
@@ -208,7 +217,7 @@ Result<uint64_t> resolve(const SharedObject& object, size_t index,
       return address_of(other, *definition);
     }
   }
-  if (GELF_ST_BIND(symbol.elf.st_info) == STB_WEAK) return uint64_t{0};
+  if (GELF_ST_BIND(symbol.elf.st_info) == STB_WEAK) return Target{0, false};
   return refuse(object, "imports " + symbol.name + ", which no packed object defines");
 }
 
@@ -219,6 +228,13 @@ bool is_writable(const SharedObject& object, uint64_t offset) {
   });
 }
 
+void write_word(SharedObject& object, uint64_t offset, const Target& target) {
+  std::memcpy(object.memory.data() + offset, &target.value, sizeof target.value);
+  // A relocated word in .bss is one that no longer is zero.
+  object.file_bytes = std::max(object.file_bytes, offset + sizeof target.value);
+  if (target.moves) object.moving.push_back(static_cast<uint32_t>(offset));
+}
+
 Result<> apply(SharedObject& object, const GElf_Rela& relocation,
                std::span<const SharedObject> all) {
   const auto type = GELF_R_TYPE(relocation.r_info);
@@ -226,20 +242,19 @@ Result<> apply(SharedObject& object, const GElf_Rela& relocation,
   if (!is_writable(object, relocation.r_offset)) {
     return refuse(object, "has a text relocation; compile all of it with -fPIC");
   }
-  uint64_t value = 0;
+  Target target = {object.base + relocation.r_addend, true};
   if (type == R_X86_64_RELATIVE) {
-    value = object.base + relocation.r_addend;
+    // As it stands.
   } else if (type == R_X86_64_64 || type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT) {
     auto symbol = resolve(object, GELF_R_SYM(relocation.r_info), all);
     if (!symbol) return symbol.error();
-    value = *symbol + (type == R_X86_64_64 ? relocation.r_addend : 0);
+    target = *symbol;
+    if (type == R_X86_64_64) target.value += relocation.r_addend;
   } else {
     return refuse(object, "has a relocation of type " + std::to_string(type) +
                               "; supported are R_X86_64_RELATIVE, 64, GLOB_DAT and JUMP_SLOT");
   }
-  std::memcpy(object.memory.data() + relocation.r_offset, &value, sizeof value);
-  // A relocated word in .bss is one that no longer is zero.
-  object.file_bytes = std::max(object.file_bytes, relocation.r_offset + sizeof value);
+  write_word(object, relocation.r_offset, target);
   return Unit{};
 }
 
@@ -297,15 +312,28 @@ Result<> write_layout(SharedObject& agent, const ImageLayout& layout) {
       symbol->elf.st_value + sizeof layout > agent.memory.size()) {
     return refuse(agent, "shmrec_image_layout is not a writable ImageLayout");
   }
-  std::memcpy(agent.memory.data() + symbol->elf.st_value, &layout, sizeof layout);
-  agent.file_bytes = std::max<uint64_t>(agent.file_bytes, symbol->elf.st_value + sizeof layout);
+  const uint64_t at = symbol->elf.st_value;
+  std::memcpy(agent.memory.data() + at, &layout, sizeof layout);
+  agent.file_bytes = std::max<uint64_t>(agent.file_bytes, at + sizeof layout);
+  const auto moves = [&](uint64_t offset) {
+    agent.moving.push_back(static_cast<uint32_t>(at + offset));
+  };
+  for (uint64_t offset : {offsetof(ImageLayout, text_begin), offsetof(ImageLayout, text_end),
+                          offsetof(ImageLayout, image_begin), offsetof(ImageLayout, image_end)})
+    moves(offset);
+  for (uint32_t i = 0; i < layout.range_count; ++i) {
+    moves(offsetof(ImageLayout, ranges) + i * sizeof(ImageRange) + offsetof(ImageRange, begin));
+    moves(offsetof(ImageLayout, ranges) + i * sizeof(ImageRange) + offsetof(ImageRange, end));
+  }
   return Unit{};
 }
 
 Result<uint64_t> required_symbol(const SharedObject& agent, const char* name) {
   const Symbol* symbol = find_definition(agent, name);
   if (symbol == nullptr) return refuse(agent, std::string("does not export ") + name);
-  return address_of(agent, *symbol);
+  auto target = address_of(agent, *symbol);
+  if (!target) return target.error();
+  return target->value;
 }
 
 Result<> refuse_constructors(const SharedObject& agent, Elf* elf) {
@@ -329,7 +357,6 @@ Result<ImageHeader> make_header(std::span<const SharedObject> objects, const Ima
   if (!boot_info) return boot_info.error();
   std::memcpy(header.magic, kImageMagic, sizeof header.magic);
   header.abi_version = kAbiVersion;
-  header.base = layout.image_begin;
   header.span_bytes = layout.image_end - layout.image_begin;
   header.entry = *entry;
   header.boot_info = *boot_info;
@@ -338,8 +365,20 @@ Result<ImageHeader> make_header(std::span<const SharedObject> objects, const Ima
     header.segments[header.segment_count++] = {object.base, file_offset, object.file_bytes,
                                                object.memory.size()};
     file_offset = page_ceiling(file_offset + object.file_bytes);
+    header.relocation_count += static_cast<uint32_t>(object.moving.size());
   }
+  header.relocation_offset = file_offset;
   return header;
+}
+
+// Image addresses of the words that move with it, rising.
+std::vector<uint32_t> moving_words(std::span<const SharedObject> objects) {
+  std::vector<uint32_t> words;
+  for (const SharedObject& object : objects)
+    for (uint32_t offset : object.moving)
+      words.push_back(static_cast<uint32_t>(object.base + offset));
+  std::sort(words.begin(), words.end());
+  return words;
 }
 
 Result<> write_image(const std::string& path, const ImageHeader& header,
@@ -352,6 +391,9 @@ Result<> write_image(const std::string& path, const ImageHeader& header,
     out.write(reinterpret_cast<const char*>(objects[i].memory.data()),
               static_cast<std::streamsize>(objects[i].file_bytes));
   }
+  out.seekp(static_cast<std::streamoff>(header.relocation_offset));
+  for (uint32_t address : moving_words(objects))
+    out.write(reinterpret_cast<const char*>(&address), sizeof address);
   out.close();
   if (!out || std::rename(partial.c_str(), path.c_str()) != 0) return system_error(path);
   return Unit{};
@@ -366,13 +408,13 @@ Result<> pack(const char* out_path, const char* agent_path, const char* zydis_pa
   }
   if (auto none = refuse_constructors(objects[0], ElfFile(agent_path).get()); !none) return none;
 
-  uint64_t address = kAgentBase;
+  uint64_t address = 0;
   for (SharedObject& object : objects) {
     object.base = address;
     address += object.memory.size();
   }
-  if (address > kCodeBase) return Error{"the image does not fit below kCodeBase"};
-  // Addresses are fixed from here.
+  if (address > kMaxImageBytes) return Error{"the image does not fit below kCodeOffset"};
+  // Addresses in the image are fixed from here.
 
   for (SharedObject& object : objects) {
     for (const GElf_Rela& relocation : object.relocations) {

@@ -29,9 +29,9 @@ void protect_image() {
 }
 
 bool map_code() {
-  const int64_t at = sys(__NR_mmap, kCodeBase, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC,
+  const int64_t at = sys(__NR_mmap, code_base(), kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-  return at == static_cast<int64_t>(kCodeBase);
+  return at == static_cast<int64_t>(code_base());
 }
 
 int64_t attach(const BootInfo& boot) {

@@ -22,7 +22,7 @@ uint32_t blocks_mapped = 0;
 constinit Process processes[kMaxProcesses] = {};
 
 Thread* block(uint32_t index) {
-  return reinterpret_cast<Thread*>(kThreadBase + index * kThreadBlockBytes);
+  return reinterpret_cast<Thread*>(thread_blocks() + index * kThreadBlockBytes);
 }
 
 // A block whose thread has ended may be used again: the kernel no longer knows its tid.
@@ -35,7 +35,7 @@ bool reusable(Thread* thread, int32_t pid) {
 // One page of code for all threads and for the processes that are forked: written before it is made
 // executable, and at the first block; the others map it once more.
 bool map_exit_page(uint64_t at) {
-  const uint64_t first = kThreadBase + kThreadArea;
+  const uint64_t first = thread_blocks() + kThreadArea;
   if (at != first)
     return sys(__NR_mremap, first, 0, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, at) ==
            static_cast<int64_t>(at);
@@ -87,7 +87,7 @@ Thread* thread_allocate() {
 }
 
 bool in_thread_blocks(uint64_t address) {
-  return address - kThreadBase < kMaxThreads * kThreadBlockBytes;
+  return address - thread_blocks() < kMaxThreads * kThreadBlockBytes;
 }
 
 uint64_t thread_signal_stack(const Thread* thread) {

@@ -7,6 +7,7 @@
 // owning thread touches its Thread, but for `claimed` and `tid`.
 #pragma once
 
+#include "agent/agent_abi.h"
 #include "agent/runtime.h"
 #include "recording/log/shmlog_format.h"
 
@@ -85,6 +86,8 @@ struct Process {
 
 constexpr uint64_t kThreadBlockBytes = 256 * 1024;
 constexpr uint64_t kMaxThreads = 32768;
+// Where the blocks lie, one after the other.
+inline uint64_t thread_blocks() { return agent_base() + kThreadOffset; }
 constexpr uint64_t kBounceBytes = 20 * 1024;
 
 // The syscall that the thread is making for the program, from its trap to its completion.

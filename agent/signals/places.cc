@@ -4,6 +4,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/image_layout.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/sites/decode.h"
 
 namespace shmrec::agent {
 
@@ -70,7 +71,7 @@ constexpr PlaceRow kPlaces[] = {
     // Outside of its text the agent has code in the thread blocks only, where the exit pages are.
     {Place::kExitPage,
      [] {
-       return Range{kThreadBase, kThreadBase + kMaxThreads * kThreadBlockBytes};
+       return Range{thread_blocks(), thread_blocks() + kMaxThreads * kThreadBlockBytes};
      },
      Way::kForward, leave_tail},
     {Place::kTail, [] { return between(shmrec_tail_begin, shmrec_tail_end); }, Way::kForward,
@@ -91,7 +92,7 @@ constexpr PlaceRow kPlaces[] = {
     {Place::kRaiseTrap, [] { return at(shmrec_raise_trap); }, Way::kDefer, nullptr},
     {Place::kAccessCore,
      [] {
-       return Range{kCodeBase, kCodeBase + kCodeBytes};
+       return Range{code_base(), code_base() + kCodeBytes};
      },
      Way::kDefer, nullptr},
     {Place::kAgent,
@@ -103,7 +104,7 @@ constexpr PlaceRow kPlaces[] = {
 
 // Null: the program's.
 const PlaceRow* row_of(uint64_t ip) {
-  if (ip < kAgentBase || ip >= kAgentEnd) return nullptr;
+  if (ip - agent_base() >= kZoneBytes) return nullptr;
   for (const PlaceRow& row : kPlaces) {
     const Range range = row.range();
     if (ip >= range.begin && ip < range.end) return &row;

@@ -23,7 +23,7 @@ constexpr uint32_t kMaxSiteBytes = 4096;  // longer operands (XSAVE with AMX) ta
 Site sites[kMaxSites];  // .bss: untouched pages cost nothing
 Site* buckets[kBuckets];
 uint32_t site_count = 1;
-uint8_t* code_next = reinterpret_cast<uint8_t*>(kCodeBase);
+uint8_t* code_next = nullptr;  // set by decode_start
 SpinLock sites_lock;
 ZydisDecoder decoder;
 
@@ -504,6 +504,7 @@ uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_i
 
 void decode_start(Thread* thread) {
   ForeignCode foreign(thread);
+  code_next = reinterpret_cast<uint8_t*>(code_base());
   ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 }
 

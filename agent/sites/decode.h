@@ -5,6 +5,7 @@
 // comparing the bytes. Lookups take no lock.
 #pragma once
 
+#include "agent/agent_abi.h"
 #include "agent/process/thread.h"
 
 namespace shmrec::agent {
@@ -90,6 +91,10 @@ uint64_t segment_base(const Site& site);
 uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_index = 0);
 inline uint64_t& reg(Regs& regs, int8_t index) { return (&regs.r8)[index]; }
 inline uint64_t reg(const Regs& regs, int8_t index) { return (&regs.r8)[index]; }
+
+// Where generated code lies.
+inline uint64_t code_base() { return agent_base() + kCodeOffset; }
+inline bool in_generated(uint64_t ip) { return ip - code_base() < kCodeBytes; }
 
 void decode_start(Thread* thread);
 void decode_after_fork();

@@ -22,7 +22,7 @@
 namespace shmrec::recording {
 
 inline constexpr uint64_t kMinLogBytes = uint64_t{8} << 20;
-inline constexpr uint64_t kMaxLogBytes = uint64_t{1} << 46;  // chunk indices fit their 32 bits
+inline constexpr uint64_t kMaxLogBytes = uint64_t{1} << 36;  // the agent has room for no more
 
 struct CreateOptions {
   uint64_t log_bytes = 0;  // size of the whole file; rounded down to pages

@@ -147,7 +147,9 @@ struct ProcessEntry {
   uint64_t end_tsc;
   uint64_t events;    // events so far; the event number of the newest access
   uint64_t accesses;  // records written
-  char name[40];      // comm: the executable's base name, or what the main thread set; NUL padded
+  char name[32];      // comm: the executable's base name, or what the main thread set; NUL padded
+  uint64_t
+      agent_base;  // where the agent's zone begins in the process's address space, 0 if unknown
   uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown: what `pid` and `parent_pid`
                            // count in
 };

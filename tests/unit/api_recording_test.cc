@@ -223,16 +223,23 @@ TEST_F(ApiRecordingTest, ProcessesThatStartAfterTheForkShareTheLog) {
   EXPECT_EQ(recordings()[0].accesses + recordings()[1].accesses, 3u);
 }
 
-// Addresses that are taken are an error, and nothing else has happened.
-TEST_F(ApiRecordingTest, StartRefusesATakenAddress) {
+bool take(uint64_t address, bool taken) {
+  void* const at = reinterpret_cast<void*>(address);
+  if (!taken) return munmap(at, 4096) == 0;
+  return mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == at;
+}
+
+// When all places are taken that is an error, and nothing else has happened; one that is free is
+// found, wherever in its zone another is taken.
+TEST_F(ApiRecordingTest, StartGoesWhereThereIsRoom) {
   EXPECT_EQ(run([&] {
-              void* const at = reinterpret_cast<void*>(agent::kAgentBase);
-              REQUIRE(mmap(at, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-                           -1, 0) == at);
+              for (uint64_t base : agent::kBases) REQUIRE(take(base, true));
               REQUIRE(shmrec_start() == -1 && errno == EADDRINUSE);
               REQUIRE(shmrec_is_recording() == 0);
-              REQUIRE(munmap(at, 4096) == 0);
+              REQUIRE(take(agent::kBases[0], false) && take(agent::kBases[1], false));
+              REQUIRE(take(agent::kBases[0] + agent::kLogOffset, true));
               REQUIRE(shmrec_start() == 0 && shmrec_is_recording() == 1);
+              REQUIRE(!take(agent::kBases[1], true));
             }),
             0);
 }

@@ -138,6 +138,7 @@ uint64_t alias_of(uint64_t address, uint64_t bytes) {
 }
 void coverage(const Process*, const char* why, shmlog::DegradedReason) { covered.push_back(why); }
 shmlog::Header& log_header() { return shared_log().header; }
+uint64_t process_agent_base(int32_t) { return agent_base(); }
 bool lane_dead(const shmlog::LaneEntry& lane) { return lane.pid && kill(lane.pid, 0) != 0; }
 void set_arg(Thread* thread, int n, uint64_t value) {
   Regs& regs = thread->regs;

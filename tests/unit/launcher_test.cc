@@ -18,6 +18,7 @@
 #include "launcher/inject.h"
 #include "launcher/oom.h"
 #include "launcher/report.h"
+#include "launcher/zone.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -232,11 +233,12 @@ agent::ImageHeader good_header() {
   memcpy(header.magic, agent::kImageMagic, sizeof header.magic);
   header.abi_version = agent::kAbiVersion;
   header.segment_count = 1;
-  header.base = agent::kAgentBase;
   header.span_bytes = 8192;
-  header.entry = agent::kAgentBase;
-  header.boot_info = agent::kAgentBase + 4096;
-  header.segments[0] = {agent::kAgentBase, sizeof header, 16, 4096};
+  header.entry = 0;
+  header.boot_info = 4096;
+  header.relocation_offset = sizeof header;
+  header.relocation_count = 1;
+  header.segments[0] = {0, sizeof header, 16, 4096};
   return header;
 }
 
@@ -256,15 +258,95 @@ TEST(AgentImage, OpensOnlyWhatLiesInside) {
   EXPECT_TRUE(broken([](auto& h) { h.magic[0] = 'x'; }));
   EXPECT_TRUE(broken([](auto& h) { ++h.abi_version; }));
   EXPECT_TRUE(broken([](auto& h) { h.segment_count = 9; }));
-  EXPECT_TRUE(broken([](auto& h) { h.base += 1; }));
+  EXPECT_TRUE(broken([](auto& h) { h.entry = 8192; }));
+  EXPECT_TRUE(broken([](auto& h) { h.relocation_offset += 16; }));
+  EXPECT_TRUE(broken([](auto& h) { h.relocation_offset = kMinusOne; }));
+  EXPECT_TRUE(broken([](auto& h) { h.relocation_count = 5; }));
   EXPECT_TRUE(broken([](auto& h) { h.span_bytes = 0; }));
   EXPECT_TRUE(broken([](auto& h) { h.span_bytes = kMinusOne; }));
   EXPECT_TRUE(broken([](auto& h) { h.segments[0].file_bytes = 17; }));
   EXPECT_TRUE(broken([](auto& h) { h.segments[0].file_offset = kMinusOne; }));
   EXPECT_TRUE(broken([](auto& h) { h.segments[0].memory_bytes = 8193; }));
-  EXPECT_TRUE(broken([](auto& h) { h.segments[0].address -= 4096; }));
+  EXPECT_TRUE(broken([](auto& h) { h.segments[0].address = 8192; }));
   EXPECT_TRUE(broken([](auto& h) { h.segments[0].memory_bytes = 8; }));
   EXPECT_FALSE(AgentImage::open({}).ok());
+}
+
+// The words that move get the base, whichever segment they are in; the others stay.
+TEST(AgentImage, MovesTheWordsThatItsListNames) {
+  struct {
+    agent::ImageHeader header;
+    uint64_t first[2], second[2];
+    uint32_t list[2];
+  } file{good_header(), {1, 2}, {3, 4}, {8, 4096}};
+  file.header.segment_count = 2;
+  file.header.relocation_offset = offsetof(decltype(file), list);
+  file.header.relocation_count = 2;
+  file.header.segments[0] = {0, offsetof(decltype(file), first), 16, 4096};
+  file.header.segments[1] = {4096, offsetof(decltype(file), second), 16, 4096};
+  auto image = AgentImage::open({reinterpret_cast<const unsigned char*>(&file), sizeof file});
+  ASSERT_TRUE(image.ok());
+  auto words = [&](size_t zone, uint32_t segment) {
+    std::array<uint64_t, 2> out;
+    const auto bytes = image->segment(zone, segment);
+    EXPECT_EQ(bytes.size(), sizeof out);
+    memcpy(out.data(), bytes.data(), sizeof out);
+    return out;
+  };
+  EXPECT_EQ(words(0, 0), (std::array<uint64_t, 2>{1, agent::kBases[0] + 2}));
+  EXPECT_EQ(words(0, 1), (std::array<uint64_t, 2>{agent::kBases[0] + 3, 4}));
+  EXPECT_EQ(words(1, 1), (std::array<uint64_t, 2>{agent::kBases[1] + 3, 4}));
+}
+
+// ---- Zone ---------------------------------------------------------------------------------------
+
+constexpr char kOrdinaryMaps[] =
+    "55d1c41c2000-55d1c41c3000 r--p 00000000 fe:00 123    /bin/true\n"
+    "7fd7d620a000-7fd7d623f000 r--p 00000000 fe:00 332383 /usr/lib/ld-linux-x86-64.so.2\n"
+    "7fff38aa4000-7fff38ac5000 rw-p 00000000 00:00 0      [stack]\n"
+    "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n";
+
+std::string maps_line(uint64_t begin, uint64_t end, const char* path) {
+  char line[120];
+  snprintf(line, sizeof line, "%lx-%lx rw-p 00000000 00:00 0 %s\n", begin, end, path);
+  return line;
+}
+
+TEST(Zone, TheFirstCandidateSuitsAnOrdinaryProgram) {
+  EXPECT_EQ(choose_zone(kOrdinaryMaps, 0), 0u);
+}
+
+TEST(Zone, AMappingInOrNearAZoneMovesOnToTheNext) {
+  const uint64_t base = agent::kBases[0], end = base + agent::kZoneBytes;
+  for (uint64_t at : {base - 4096, base, base + agent::kZoneBytes / 2, end, end + (1 << 30)})
+    EXPECT_EQ(choose_zone(kOrdinaryMaps + maps_line(at, at + 4096, "/lib/ld.so"), 0), 1u) << at;
+  EXPECT_EQ(choose_zone(kOrdinaryMaps + maps_line(4096, uint64_t{1} << 47, ""), 0),
+            std::size(agent::kBases));
+}
+
+TEST(Zone, AStackThatReachesIntoTheRoomIsNoObstacle) {
+  const uint64_t end = agent::kBases[0] + agent::kZoneBytes;
+  EXPECT_EQ(choose_zone(maps_line(end + 4096, end + 8192, "[stack]"), 0), 0u);
+}
+
+TEST(Zone, ZonesThatWereTriedAreNotTriedAgain) {
+  EXPECT_EQ(choose_zone(kOrdinaryMaps, 1), 1u);
+  EXPECT_EQ(choose_zone(kOrdinaryMaps, std::size(agent::kBases)), std::size(agent::kBases));
+}
+
+TEST(Zone, TextThatIsNoListIsNoObstacle) {
+  for (const char* text : {"", "\n\n", "-", "zz-", "10-", "-10 rw-p", "7e80"})
+    EXPECT_EQ(choose_zone(text, 0), 0u) << text;
+}
+
+TEST(Zone, CandidatesDoNotOverlapAndLieInTheLowHalf) {
+  for (uint64_t base : agent::kBases) {
+    EXPECT_EQ(base % (uint64_t{1} << 30), 0u);
+    EXPECT_LT(base + agent::kZoneBytes, uint64_t{1} << 47);
+    for (uint64_t other : agent::kBases)
+      EXPECT_TRUE(base == other || base + agent::kZoneBytes <= other ||
+                  other + agent::kZoneBytes <= base);
+  }
 }
 
 // ---- Report -------------------------------------------------------------------------------------

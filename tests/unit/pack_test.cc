@@ -1,4 +1,4 @@
-// shmrec-pack: the image it makes runs at its address, and what it cannot pack it refuses.
+// shmrec-pack: the image it makes runs wherever it is mapped, and what it cannot pack it refuses.
 #include <asm/prctl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -15,6 +15,7 @@
 
 #include "agent/agent_abi.h"
 #include "agent/pack/image.h"
+#include "agent/pack/relocate.h"
 #include "agent/pack/testdata/probe.h"
 
 namespace shmrec::agent {
@@ -36,12 +37,12 @@ ImageHeader header_of(const unsigned char* image) {
 void expect_sound(const ImageHeader& header, uint64_t image_bytes) {
   EXPECT_EQ(0, std::memcmp(header.magic, kImageMagic, sizeof kImageMagic));
   EXPECT_EQ(kAbiVersion, header.abi_version);
-  EXPECT_EQ(kAgentBase, header.base);
-  EXPECT_LE(header.base + header.span_bytes, kCodeBase);
-  EXPECT_LT(header.entry - header.base, header.span_bytes);
-  EXPECT_LE(header.boot_info - header.base, header.span_bytes - sizeof(BootInfo));
+  EXPECT_LE(header.span_bytes, kCodeOffset);
+  EXPECT_LT(header.entry, header.span_bytes);
+  EXPECT_LE(header.boot_info, header.span_bytes - sizeof(BootInfo));
+  EXPECT_LE(header.relocation_offset + header.relocation_count * sizeof(uint32_t), image_bytes);
   ASSERT_EQ(2u, header.segment_count);
-  uint64_t end = header.base;
+  uint64_t end = 0;
   for (uint32_t i = 0; i < header.segment_count; ++i) {
     const ImageSegment& segment = header.segments[i];
     EXPECT_EQ(end, segment.address);
@@ -49,31 +50,36 @@ void expect_sound(const ImageHeader& header, uint64_t image_bytes) {
     EXPECT_LE(segment.file_offset + segment.file_bytes, image_bytes);
     end = segment.address + segment.memory_bytes;
   }
-  EXPECT_EQ(header.base + header.span_bytes, end);
+  EXPECT_EQ(header.span_bytes, end);
 }
 
 // As an injector does it; unmapped at the end of the test.
 class MappedImage {
  public:
-  explicit MappedImage(const Bytes& image) : header(header_of(image.data())) {
-    void* const base = reinterpret_cast<void*>(header.base);
-    mapped_ = mmap(base, header.span_bytes, PROT_READ | PROT_WRITE | PROT_EXEC,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == base;
+  explicit MappedImage(const Bytes& image, uint64_t at = kBases[0])
+      : header(header_of(image.data())), base(at) {
+    void* const place = reinterpret_cast<void*>(base);
+    mapped_ = mmap(place, header.span_bytes, PROT_READ | PROT_WRITE | PROT_EXEC,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == place;
     if (!mapped_) return;
     for (uint32_t i = 0; i < header.segment_count; ++i) {
       const ImageSegment& segment = header.segments[i];
-      std::memcpy(reinterpret_cast<void*>(segment.address), image.data() + segment.file_offset,
-                  segment.file_bytes);
+      unsigned char* const memory = reinterpret_cast<unsigned char*>(base + segment.address);
+      std::memcpy(memory, image.data() + segment.file_offset, segment.file_bytes);
+      relocate(image.data(), i, base, memory);
     }
   }
   ~MappedImage() {
-    if (mapped_) munmap(reinterpret_cast<void*>(header.base), header.span_bytes);
+    if (mapped_) munmap(reinterpret_cast<void*>(base), header.span_bytes);
   }
   MappedImage(const MappedImage&) = delete;
   MappedImage& operator=(const MappedImage&) = delete;
   bool mapped() const { return mapped_; }
 
+  ProbeEntry entry() const { return reinterpret_cast<ProbeEntry>(base + header.entry); }
+
   const ImageHeader header;
+  const uint64_t base;
 
  private:
   bool mapped_ = false;
@@ -111,19 +117,13 @@ TEST(Pack, EmbeddedAgentImageMapsAtItsBase) {
   EXPECT_TRUE(image.mapped());
 }
 
-TEST(Pack, PackedZydisDecodesWithAPrivateFsBase) {
-  const Bytes file = read_file(PROBE_IMAGE);
-  ASSERT_GE(file.size(), sizeof(ImageHeader));
-  expect_sound(header_of(file.data()), file.size());
-  const MappedImage image(file);
-  ASSERT_TRUE(image.mapped());
-
+void expect_decodes(const MappedImage& image) {
   // lock cmpxchg %ecx, 0x10(%rbx,%rax,8)
   const unsigned char code[] = {0xF0, 0x0F, 0xB1, 0x4C, 0xC3, 0x10, 0x90};
   ProbeCall call = {};
   call.code = code;
   call.code_bytes = sizeof code;
-  const auto entry = reinterpret_cast<ProbeEntry>(image.header.entry);
+  const auto entry = image.entry();
   ASSERT_TRUE(ZYAN_SUCCESS(call_with_private_fs(entry, &call)));
 
   EXPECT_EQ(0u, call.nonzero_bss_bytes);
@@ -139,6 +139,18 @@ TEST(Pack, PackedZydisDecodesWithAPrivateFsBase) {
   EXPECT_EQ(0x10, memory.mem.disp.value);
 }
 
+TEST(Pack, PackedZydisDecodesAtEachPlaceWithAPrivateFsBase) {
+  const Bytes file = read_file(PROBE_IMAGE);
+  ASSERT_GE(file.size(), sizeof(ImageHeader));
+  expect_sound(header_of(file.data()), file.size());
+  // Wherever it is mapped: the second place is left from the first by its own relocation only.
+  for (uint64_t base : kBases) {
+    const MappedImage image(file, base);
+    ASSERT_TRUE(image.mapped());
+    expect_decodes(image);
+  }
+}
+
 TEST(Pack, PackedZydisSaysWhatIsNoInstruction) {
   const MappedImage image(read_file(PROBE_IMAGE));
   ASSERT_TRUE(image.mapped());
@@ -146,7 +158,7 @@ TEST(Pack, PackedZydisSaysWhatIsNoInstruction) {
   ProbeCall call = {};
   call.code = code + 2;
   call.code_bytes = 1;
-  const auto entry = reinterpret_cast<ProbeEntry>(image.header.entry);
+  const auto entry = image.entry();
   EXPECT_EQ(ZYDIS_STATUS_NO_MORE_DATA, call_with_private_fs(entry, &call));
 }
 
@@ -157,15 +169,16 @@ TEST(Pack, ImageRunsUnderTheProtectionsOfItsLayout) {
   ProbeCall call = {};
   call.code = code;
   call.code_bytes = sizeof code;
-  const auto entry = reinterpret_cast<ProbeEntry>(image.header.entry);
+  const auto entry = image.entry();
   ASSERT_TRUE(ZYAN_SUCCESS(call_with_private_fs(entry, &call)));
 
   const ImageLayout layout = call.layout;
-  EXPECT_EQ(image.header.base, layout.image_begin);
-  EXPECT_EQ(image.header.base + image.header.span_bytes, layout.image_end);
-  EXPECT_GE(image.header.entry, layout.text_begin);
-  EXPECT_LT(image.header.entry, layout.text_end);
-  EXPECT_LT(layout.text_end, image.header.segments[1].address) << "Zydis must not make syscalls";
+  EXPECT_EQ(image.base, layout.image_begin);
+  EXPECT_EQ(image.base + image.header.span_bytes, layout.image_end);
+  EXPECT_GE(image.base + image.header.entry, layout.text_begin);
+  EXPECT_LT(image.base + image.header.entry, layout.text_end);
+  EXPECT_LT(layout.text_end, image.base + image.header.segments[1].address)
+      << "Zydis must not make syscalls";
   ASSERT_LE(layout.range_count, kMaxImageRanges);
   uint64_t end = layout.image_begin;
   for (uint32_t i = 0; i < layout.range_count; ++i) {

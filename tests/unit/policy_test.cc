@@ -297,7 +297,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "p.yaml:3:19: 'logSize': '256m' is no size; expected a whole number with a unit "
                  "(Ki, Mi, Gi, Ti, k, M, G, T); write for example 256MiB"},
         Mistaken{"limits: {logSize: 1KiB}\n",
-                 "p.yaml:3:19: 'logSize': '1KiB' is out of range; expected 8MiB to 64TiB; write a "
+                 "p.yaml:3:19: 'logSize': '1KiB' is out of range; expected 8MiB to 64GiB; write a "
                  "size in between"},
         Mistaken{"limits: {logSize: 8GiB, spoolSize: 1GiB}\n",
                  "p.yaml:3:10: logSize (8GiB) is larger than spoolSize (1GiB), which has to hold "

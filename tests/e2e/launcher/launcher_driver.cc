@@ -24,10 +24,9 @@ std::vector<unsigned char> make_image() {
   memcpy(header.magic, agent::kImageMagic, sizeof header.magic);
   header.abi_version = agent::kAbiVersion;
   header.segment_count = 1;
-  header.base = agent::kAgentBase;
   header.span_bytes = 2 * kPage;
-  header.entry = agent::kAgentBase + kPage;
-  header.boot_info = agent::kAgentBase;
+  header.entry = kPage;
+  header.boot_info = 0;
   header.segments[0] = {header.entry, sizeof header, blob_bytes, blob_bytes};
   std::vector<unsigned char> image(sizeof header + blob_bytes);
   memcpy(image.data(), &header, sizeof header);

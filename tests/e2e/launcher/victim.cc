@@ -36,7 +36,7 @@ bool agent_is_here() {
   char line[512];
   bool found = false;
   while (maps && fgets(line, sizeof line, maps))
-    found |= strtoull(line, nullptr, 16) == shmrec::agent::kAgentBase;
+    for (uint64_t base : shmrec::agent::kBases) found |= strtoull(line, nullptr, 16) == base;
   if (maps) fclose(maps);
   return found;
 }

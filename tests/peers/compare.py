@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""Runs a public test suite alone and recorded, and prints the table of differences.
+
+usage: compare.py SUITE --source DIR --work DIR [--shmrec PATH] [--jobs N] [--timeout SECONDS]
+                  [--only REGEX] [--limit N]
+
+SUITE is one of:
+  rr      the test programs of the record-and-replay debugger rr (src/test/*.c, *.cc)
+  ltp     the Linux Test Project's syscalls, IPC, mm and scheduler tests
+  posix   the open POSIX test suite (a folder of the Linux Test Project's sources)
+
+--source is a checkout of the suite. It stays where it is: none of its code belongs to this project.
+--work receives the built programs and the results (results.json); what is built is not built again.
+
+A program counts as usable if it ends in the same way twice alone: exit status 0, or what the suite calls
+passed. What it then does recorded is compared: exit status or signal, and for rr and posix the standard
+output after numbers and addresses are replaced. A difference is tried again, alone and recorded, before
+it is called one; programs that differ only at times are listed as unsteady. documented.txt, beside this
+file, has the differences that are known, with their reasons: they are counted apart.
+
+Exit status: 0 no undocumented difference, 1 there are some, 2 bad usage or nothing could be run.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import equality  # noqa: E402  (one way of running a program and seeing how it ended)
+
+NUMBERS = re.compile(rb"0x[0-9a-fA-F]+|\d+(\.\d+)?")
+
+
+class Program:
+    """One test of a suite: how it is called, and where."""
+
+    def __init__(self, name, command, cwd=None, environment=None):
+        self.name = name
+        self.command = command
+        self.environment = environment or {}
+
+
+# ---- The suites ---------------------------------------------------------------------------------
+
+
+def compiled(work, name, arguments, log):
+    """Path of a program, built once; None if it does not build here."""
+    path = os.path.join(work, "bin", name)
+    failed = path + ".failed"
+    if os.path.exists(path):
+        return path
+    if os.path.exists(failed):
+        return None
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    done = subprocess.run(arguments + ["-o", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode == 0:
+        return path
+    with open(failed, "wb") as out:
+        out.write(done.stdout)
+    log.append(name)
+    return None
+
+
+def build_all(work, jobs, sources):
+    """`sources`: (name, compiler arguments). Returns (programs' paths by name, what did not build)."""
+    missing = []
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        paths = list(pool.map(lambda item: compiled(work, item[0], item[1], missing), sources))
+    return {name: path for (name, _), path in zip(sources, paths) if path}, missing
+
+
+def rr_suite(source, work, jobs):
+    folder = os.path.join(source, "src", "test")
+    flags = ["-pthread", "-O0", "-g", "-w", "-D_FILE_OFFSET_BITS=64", "-I", folder,
+             "-I", os.path.join(source, "include"), "-I", os.path.join(source, "src", "preload"),
+             "-I", os.path.join(source, "src")]
+    sources = []
+    for file in sorted(os.listdir(folder)):
+        name, suffix = os.path.splitext(file)
+        compiler = {".c": "gcc", ".cc": "g++"}.get(suffix)
+        text = open(os.path.join(folder, file), errors="replace").read() if compiler else ""
+        if re.search(r"\bmain\s*\(", text):
+            sources.append((name, [compiler] + flags + [os.path.join(folder, file), "-ldl", "-lrt"]))
+    paths, missing = build_all(work, jobs, sources)
+    return [Program(name, [path]) for name, path in sorted(paths.items())], missing
+
+
+def posix_suite(source, work, jobs):
+    top = source
+    for inner in ("testcases/open_posix_testsuite", "."):
+        if os.path.isdir(os.path.join(source, inner, "conformance")):
+            top = os.path.join(source, inner)
+            break
+    sources = []
+    for directory, _, files in sorted(os.walk(os.path.join(top, "conformance"))):
+        for file in sorted(files):
+            path = os.path.join(directory, file)
+            if not file.endswith(".c") or "main" not in open(path, errors="replace").read():
+                continue
+            name = os.path.relpath(path, os.path.join(top, "conformance"))[:-2].replace("/", ".")
+            sources.append((name, ["gcc", "-std=c99", "-w", "-D_POSIX_C_SOURCE=200809L", "-D_XOPEN_SOURCE=700",
+                                   "-D_GNU_SOURCE", "-I", os.path.join(top, "include"), "-I", directory, path,
+                                   "-pthread", "-lrt", "-lm"]))
+    paths, missing = build_all(work, jobs, sources)
+    return [Program(name, [path]) for name, path in sorted(paths.items())], missing
+
+
+LTP_FOLDERS = ("kernel/syscalls", "kernel/mem", "kernel/sched", "kernel/pty", "kernel/ipc",
+               "kernel/containers", "cve")
+
+
+def ltp_suite(source, work, jobs):
+    """The programs that need no arguments, as their makefiles build them in a copy of the sources."""
+    copy = os.path.join(work, "ltp")
+    if not os.path.exists(os.path.join(copy, "built")):
+        if not os.path.exists(copy):
+            shutil.copytree(source, copy, symlinks=True)
+        script = ("make -s autotools && ./configure --without-tirpc >/dev/null && make -s -C lib -j%d" % jobs
+                  + "".join(" && make -s -k -C testcases/%s -j%d" % (folder, jobs)
+                            for folder in LTP_FOLDERS if os.path.isdir(os.path.join(copy, "testcases", folder))))
+        with open(os.path.join(work, "build.log"), "wb") as log:
+            subprocess.run(["sh", "-c", script.replace(" && make -s -k", "; make -s -k")], cwd=copy,
+                           stdout=log, stderr=subprocess.STDOUT)
+        open(os.path.join(copy, "built"), "w").close()
+    programs = []
+    for folder in LTP_FOLDERS:
+        for directory, _, files in sorted(os.walk(os.path.join(copy, "testcases", folder))):
+            for file in sorted(files):
+                path = os.path.join(directory, file)
+                if not os.path.exists(path + ".c") or not os.access(path, os.X_OK):
+                    continue
+                programs.append(Program(file, [path], environment={
+                    "PATH": directory + ":" + os.path.join(copy, "testcases/lib") + ":" + os.environ["PATH"],
+                    "LTPROOT": copy, "LTP_COLORIZE_OUTPUT": "n", "LTP_TIMEOUT_MUL": "3"}))
+    return programs, []
+
+
+SUITES = {"rr": rr_suite, "ltp": ltp_suite, "posix": posix_suite}
+OUTPUT_COUNTS = {"rr", "posix"}
+# Exit statuses that mean "not for this machine".
+SKIPPED = {"rr": set(), "ltp": {"exit 32"}, "posix": {"exit 4", "exit 5"}}
+
+# ---- Running ------------------------------------------------------------------------------------
+
+
+class Runner:
+    def __init__(self, options):
+        self.options = options
+        self.output_counts = options.suite in OUTPUT_COUNTS
+
+    def run(self, program, recorded):
+        top = tempfile.mkdtemp(prefix="shmrec-peers-")
+        os.chmod(top, 0o777)
+        command = program.command
+        if recorded:
+            command = [self.options.shmrec, "run", "-q", "-o", os.path.join(top, "b.shmrec.tar.zst"),
+                       "--spool", os.path.join(top, "spool"), "--"] + command
+        command = ["env"] + ["%s=%s" % item for item in program.environment.items()] + command
+        try:
+            seen = equality.run(command, top, self.options.timeout)
+            status = seen["status"] if recorded else equality.as_shell_would(seen["status"])
+            output = NUMBERS.sub(b"N", seen["stdout"].replace(top.encode(), b"TOP"))
+            return status, output if self.output_counts else b""
+        finally:
+            shutil.rmtree(top, ignore_errors=True)
+
+    def judge(self, program):
+        """(verdict, detail): skipped, equal, different or unsteady."""
+        alone = self.run(program, False)
+        if alone[0].startswith("no end") or alone[0] in SKIPPED[self.options.suite]:
+            return "skipped", alone[0]
+        again = self.run(program, False)
+        if again[0] != alone[0]:
+            return "skipped", "unsteady alone"
+        compare_output = alone == again
+        different = 0
+        for attempt in range(3):
+            recorded = self.run(program, True)
+            if recorded[0] == alone[0] and (recorded[1] == alone[1] or not compare_output):
+                return ("unsteady", detail) if different else ("equal", alone[0])
+            detail = self.describe(alone, recorded)
+            different += 1
+            if self.run(program, False)[0] != alone[0]:
+                return "skipped", "unsteady alone"
+        return "different", detail
+
+    @staticmethod
+    def describe(alone, recorded):
+        if alone[0] != recorded[0]:
+            return "alone %s, recorded %s" % (alone[0], recorded[0])
+        before, after = alone[1].splitlines(), recorded[1].splitlines()
+        for number, (a, b) in enumerate(zip(before + [b"(end)"], after + [b"(end)"])):
+            if a != b:
+                return "line %d: alone %r, recorded %r" % (number + 1, a[:80], b[:80])
+        return "output differs"
+
+
+def documented(suite):
+    """{program: reason} of documented.txt: lines `SUITE PROGRAM REASON`, # comments."""
+    found = {}
+    for line in open(os.path.join(HERE, "documented.txt")):
+        parts = line.split(None, 2)
+        if len(parts) == 3 and not line.startswith("#") and parts[0] == suite:
+            found[parts[1]] = parts[2].strip()
+    return found
+
+
+def report(results, known, missing):
+    count = lambda verdict: sum(1 for v, _ in results.values() if v == verdict)
+    print("\n%d programs, %d did not build here, %d not usable here" %
+          (len(results) + len(missing), len(missing), count("skipped")))
+    usable = len(results) - count("skipped")
+    print("usable %d, equal %d, unsteady %d, different %d" %
+          (usable, count("equal"), count("unsteady"), count("different")))
+    undocumented = 0
+    for name, (verdict, detail) in sorted(results.items()):
+        if verdict not in ("different", "unsteady"):
+            continue
+        reason = known.get(name)
+        undocumented += verdict == "different" and reason is None
+        print("  %-9s %-40s %s%s" % (verdict, name, detail, "  [%s]" % reason if reason else ""))
+    print("undocumented differences: %d" % undocumented)
+    return usable, undocumented
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
+    parser.add_argument("suite", choices=sorted(SUITES))
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--shmrec", default="shmrec")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--timeout", type=float, default=60)
+    parser.add_argument("--only")
+    parser.add_argument("--limit", type=int)
+    options = parser.parse_args()
+    options.work = os.path.abspath(options.work)
+    os.makedirs(options.work, exist_ok=True)
+    programs, missing = SUITES[options.suite](os.path.abspath(options.source), options.work, options.jobs)
+    programs = [p for p in programs if not options.only or re.search(options.only, p.name)][: options.limit]
+    runner, results = Runner(options), {}
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        waiting = {pool.submit(runner.judge, program): program for program in programs}
+        for future in concurrent.futures.as_completed(waiting):
+            name = waiting[future].name
+            results[name] = future.result()
+            if results[name][0] != "skipped" or sys.stderr.isatty():
+                print("%4d/%d %s: %s (%s)" % ((len(results), len(programs), name) + results[name]),
+                      file=sys.stderr, flush=True)
+    with open(os.path.join(options.work, "results.json"), "w") as out:
+        json.dump(results, out, indent=1, sort_keys=True)
+    usable, undocumented = report(results, documented(options.suite), missing)
+    return 1 if undocumented else 0 if usable else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
