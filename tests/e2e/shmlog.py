@@ -73,7 +73,7 @@ class Log:
             if state in (2, 3):
                 degraded, = struct.unpack_from("<I", self.data, at + 36)
                 accesses, = struct.unpack_from("<Q", self.data, at + 64)
-                name = self.data[at + 72:at + 120].split(b"\0")[0].decode(errors="replace")
+                name = self.data[at + 72:at + 104].split(b"\0")[0].decode(errors="replace")
                 yield Process(index, pid, parent_pid, degraded, accesses, name)
 
     def _read_usage(self):
