@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/unique_fd.h"
@@ -88,11 +89,24 @@ int create(const LogRequest& request, LogFile& log) {
   return 0;
 }
 
+// A link stays; the file that it names is the log. One that leads nowhere is refused.
+int follow_links(std::string& path) {
+  struct stat there {};
+  if (lstat(path.c_str(), &there) != 0 || !S_ISLNK(there.st_mode)) return 0;
+  char* const real = realpath(path.c_str(), nullptr);
+  if (real == nullptr) return errno;
+  path = real;
+  std::free(real);
+  return 0;
+}
+
 }  // namespace
 
-int open_log(const LogRequest& request, LogFile& log) {
+int open_log(const LogRequest& wanted, LogFile& log) {
+  LogRequest request = wanted;
+  if (const int error = follow_links(request.path)) return error;
   for (;;) {
-    UniqueFd fd(open(request.path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+    UniqueFd fd(open(request.path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     if (fd.get() < 0 && errno != ENOENT) return errno;
     const int result = fd.get() < 0 ? create(request, log) : join_or_remove(request, fd, log);
     if (result != kTryAgain) return result;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/output_file.h"
 #include "cli/commands.h"
 #include "recording/bundle/bundle.h"
 
@@ -93,6 +94,7 @@ int create(const Arguments& arguments) {
   options.progress = line.callback();
   const auto path = recording::create_bundle(arguments.path, options);
   if (!path) return report(path.error());
+  if (!is_plain_output(*path)) return 0;  // -o /dev/stdout: its reader wants the bundle alone
   arguments.json ? print_json({{"bundle", path->string()}})
                  : void(std::printf("%s\n", path->c_str()));
   return 0;

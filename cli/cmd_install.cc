@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/output_file.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "cli/commands.h"
@@ -31,7 +32,7 @@ Example, as the first step in a pod whose containers share the volume /shmrec:
 then start the application by /shmrec/shmrec run -- COMMAND.)";
 
 Result<std::string> read_whole(const fs::path& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) return system_error(path.string());
   std::string text;
   std::vector<char> block(1 << 20);
@@ -67,32 +68,29 @@ bool is_dynamic(const std::string& program) {
 
 bool is_there(const fs::path& path, const std::string& program) {
   struct stat status;
-  if (lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
+  if (stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
   if ((status.st_mode & 07777) != kMode || static_cast<size_t>(status.st_size) != program.size())
     return false;
   const Result<std::string> there = read_whole(path);
   return there && *there == program;
 }
 
-Result<> write_whole(int fd, const std::string& name, const std::string& text) {
+Result<> write_whole(const OutputFile& file, const std::string& text) {
   for (size_t done = 0; done < text.size();) {
-    const ssize_t bytes = write(fd, text.data() + done, text.size() - done);
+    const ssize_t bytes = write(file.fd(), text.data() + done, text.size() - done);
     if (bytes < 0 && errno == EINTR) continue;
-    if (bytes < 0) return system_error(name);
+    if (bytes < 0) return file.error(errno);
     done += static_cast<size_t>(bytes);
   }
-  if (fchmod(fd, kMode) != 0 || fsync(fd) != 0) return system_error(name);
+  if (fchmod(file.fd(), kMode) != 0) return file.error(errno);
   return Unit{};
 }
 
 Result<> put(const fs::path& path, const std::string& program) {
-  std::string name = path.string() + ".XXXXXX";
-  const UniqueFd file(mkostemp(name.data(), O_CLOEXEC));
-  if (!file) return system_error(name);
-  Result<> written = write_whole(file.get(), name, program);
-  if (written && rename(name.c_str(), path.c_str()) != 0) written = system_error(path.string());
-  if (!written) unlink(name.c_str());
-  return written;
+  Result<OutputFile> file = OutputFile::create(path, kMode, OutputFile::Special::kRefuse);
+  if (!file) return file.error();
+  const Result<> written = write_whole(*file, program);
+  return written ? file->commit() : written;
 }
 
 Result<std::string> install(const fs::path& directory) {

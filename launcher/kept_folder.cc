@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/output_file.h"
 #include "recording/bundle/bundle_files.h"
 #include "recording/bundle/elf_id.h"
 #include "recording/bundle/sha256.h"
@@ -59,6 +60,10 @@ Result<KeptFolder> KeptFolder::create(const std::filesystem::path& run_directory
   kept.index_.reset(openat(kept.folder_.get(), recording::kKeptIndexName,
                            O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
                            0600));
+  if (kept.index_ && !is_regular_file(kept.index_.get())) {
+    kept.index_.reset();
+    errno = EEXIST;
+  }
   if (!kept.index_) return system_error((path / recording::kKeptIndexName).string());
   fchmod(kept.index_.get(), file_mode);
   return kept;
@@ -174,7 +179,8 @@ std::string KeptFolder::name_for(const KeptBinary& binary, bool& there) {
 bool KeptFolder::give_name(const std::string& temporary, KeptBinary& binary) {
   bool there = false;
   binary.file = name_for(binary, there);
-  if (!there && renameat(folder_.get(), temporary.c_str(), folder_.get(), binary.file.c_str()) != 0)
+  if (!there &&
+      !rename_over_file(folder_.get(), temporary.c_str(), folder_.get(), binary.file.c_str()))
     return false;
   if (names_.emplace(binary.file, binary.sha256).second && !there) bytes_ += binary.bytes;
   return true;

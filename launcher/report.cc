@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/output_file.h"
 #include "recording/bundle/coverage.h"
 
 namespace shmrec::launcher {
@@ -95,8 +96,9 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
   if (all.size() > kShownGaps)
     text += "shmrec: not recorded: " + grouped(all.size() - kShownGaps) +
             " more, listed in the bundle's coverage.json\n";
-  if (!bundle.empty())
-    text += "shmrec: bundle " + bundle + "\nshmrec: look at it with: shmrec ls " + bundle + "\n";
+  if (!bundle.empty()) text += "shmrec: bundle " + bundle + "\n";
+  if (!bundle.empty() && is_plain_output(bundle))
+    text += "shmrec: look at it with: shmrec ls " + bundle + "\n";
   return text;
 }
 

@@ -13,6 +13,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "base/output_file.h"
 #include "policy/redact.h"
 
 namespace shmrec::launcher {
@@ -151,8 +152,11 @@ fs::path nearest_existing(fs::path path) {
 }
 
 Result<UniqueFd> open_for_writing(const fs::path& path, int flags, mode_t mode) {
-  UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, mode));
+  UniqueFd file(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, mode));
   if (!file) return system_error(path.string());
+  // The command can have put a pipe or a device there.
+  if (!is_regular_file(file.get())) return Error{path.string() + ": not a regular file", false};
   fchmod(file.get(),
          mode);  // whatever the umask; fails for a file of another owner, which has its own
   return file;

@@ -130,6 +130,21 @@ bool ControlServer::has_socket() const {
          there.st_ino == inode_;
 }
 
+namespace {
+
+// Removes the socket of one that is gone, and an empty directory, which mounting a missing socket
+// makes. False with errno if anything else has the name: it stays.
+bool make_way(const std::string& path) {
+  struct stat there;
+  if (lstat(path.c_str(), &there) != 0) return errno == ENOENT;
+  if (S_ISDIR(there.st_mode)) return rmdir(path.c_str()) == 0;
+  if (S_ISSOCK(there.st_mode)) return unlink(path.c_str()) == 0;
+  errno = EEXIST;
+  return false;
+}
+
+}  // namespace
+
 Result<> ControlServer::make_socket() {
   const std::string& path = options_.path;
   sockaddr_un address{};
@@ -137,7 +152,7 @@ Result<> ControlServer::make_socket() {
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   UniqueFd made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made) return system_error(path);
-  std::remove(path.c_str());  // also an empty directory, which mounting a missing socket makes
+  if (!make_way(path)) return system_error(path);
   // The mode of the descriptor is that of the name, less the umask, which is every thread's.
   fchmod(made.get(), kMode);
   struct stat self;

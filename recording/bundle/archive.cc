@@ -2,10 +2,6 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -13,6 +9,8 @@
 #include <cstdio>
 #include <optional>
 #include <vector>
+
+#include "base/output_file.h"
 
 namespace shmrec::recording {
 namespace {
@@ -40,64 +38,23 @@ EntryPointer make_entry(const std::string& name, uint64_t bytes, int64_t mtime_s
   return entry;
 }
 
-Error write_error(const std::string& path) {
-  const int reason = errno;
-  const bool no_room = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
-  const bool refused = reason == EACCES || reason == EPERM || reason == EROFS || reason == ENOENT;
-  Error error = system_error(path + ": cannot write the bundle", reason);
-  if (no_room) error.message += "; free space there or choose another place for it";
-  if (refused) error.message += "; choose another place for it";
-  return error;
-}
-
-// Opens the partial file so that only one living writer has it. A lock is needed because a file
-// left by a killed writer is no obstacle; the loop, because the file may be renamed while we wait
-// for it.
-Result<UniqueFd> open_partial(const std::string& path) {
-  for (int attempt = 0; attempt < 10; ++attempt) {
-    UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd) return write_error(path);
-    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK) return write_error(path);
-      return Error{path + ": another shmrec is writing it; wait for it or choose another name",
-                   false};
-    }
-    struct stat ours, there;
-    if (fstat(fd.get(), &ours) != 0) return write_error(path);
-    if (stat(path.c_str(), &there) != 0 || ours.st_ino != there.st_ino) continue;
-    if (ftruncate(fd.get(), 0) != 0) return write_error(path);
-    return fd;
-  }
-  return Error{path + ": other writers keep taking it; choose another name", false};
-}
-
-void sync_directory(const std::filesystem::path& file) {
-  const std::filesystem::path parent = file.parent_path();
-  const UniqueFd fd(
-      open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd) fsync(fd.get());
-}
-
 }  // namespace
 
 // ---- Writing ------------------------------------------------------------------------------------
 
 struct ArchiveWriter::State {
-  std::filesystem::path path;
-  std::string partial;
-  UniqueFd fd;
-  bool committed = false;
+  OutputFile file;
   bool given_up = false;  // what libarchive still writes while it ends is dropped
   archive* tar = nullptr;
   ZSTD_CCtx* zstd = nullptr;
   std::vector<char> out = std::vector<char>(kBufferBytes);
   std::optional<Error> failure;  // of the file or of zstd, behind libarchive's back
 
+  explicit State(OutputFile output) : file(std::move(output)) {}
   ~State() {
     given_up = true;
     if (tar != nullptr) archive_write_free(tar);
     ZSTD_freeCCtx(zstd);
-    if (!committed && fd) unlink(partial.c_str());
   }
 
   bool compress(const void* data, size_t bytes, ZSTD_EndDirective directive) {
@@ -107,11 +64,11 @@ struct ArchiveWriter::State {
       ZSTD_outBuffer output{out.data(), out.size(), 0};
       left = ZSTD_compressStream2(zstd, &output, &input, directive);
       if (ZSTD_isError(left)) {
-        failure = Error{partial + ": cannot compress: " + ZSTD_getErrorName(left), false};
+        failure = Error{file.name() + ": cannot compress: " + ZSTD_getErrorName(left), false};
         return false;
       }
-      if (!write_all(fd.get(), out.data(), output.pos)) {
-        failure = write_error(partial);
+      if (!write_all(file.fd(), out.data(), output.pos)) {
+        failure = file.error(errno);
         return false;
       }
     } while (input.pos < input.size || (directive == ZSTD_e_end && left > 0));
@@ -121,7 +78,8 @@ struct ArchiveWriter::State {
   Error error() const {
     if (failure) return *failure;
     const char* text = archive_error_string(tar);
-    return Error{partial + ": cannot write the archive: " + (text ? text : "unknown error"), false};
+    return Error{file.name() + ": cannot write the archive: " + (text ? text : "unknown error"),
+                 false};
   }
 
   // Never fails towards libarchive, which would not free its buffers then; see `failure`.
@@ -136,12 +94,9 @@ ArchiveWriter::ArchiveWriter(std::unique_ptr<State> state) : state_(std::move(st
 ArchiveWriter::~ArchiveWriter() = default;
 
 Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::filesystem::path& path) {
-  auto state = std::make_unique<State>();
-  state->path = path;
-  state->partial = path.string() + ".partial";
-  Result<UniqueFd> fd = open_partial(state->partial);
-  if (!fd) return fd.error();
-  state->fd = std::move(*fd);
+  Result<OutputFile> file = OutputFile::create(path, 0600, OutputFile::Special::kWrite);
+  if (!file) return file.error();
+  auto state = std::make_unique<State>(std::move(*file));
   state->zstd = ZSTD_createCCtx();
   ZSTD_CCtx_setParameter(state->zstd, ZSTD_c_compressionLevel, kCompressionLevel);
   ZSTD_CCtx_setParameter(state->zstd, ZSTD_c_checksumFlag, 1);
@@ -177,13 +132,7 @@ Result<> ArchiveWriter::write(const char* data, size_t bytes) {
 Result<> ArchiveWriter::commit() {
   if (archive_write_close(state_->tar) != ARCHIVE_OK || state_->failure) return state_->error();
   if (!state_->compress(nullptr, 0, ZSTD_e_end)) return state_->error();
-  if (fsync(state_->fd.get()) != 0) return write_error(state_->partial);
-  if (rename(state_->partial.c_str(), state_->path.c_str()) != 0) {
-    return write_error(state_->path.string());
-  }
-  state_->committed = true;
-  sync_directory(state_->path);
-  return Unit{};
+  return state_->file.commit();
 }
 
 // ---- Sources ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/output_file.h"
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/bundle_plan.h"
@@ -99,6 +100,15 @@ class BundleWriter {
   uint64_t done_ = 0;
 };
 
+// Where a copy of the log may lie meanwhile: beside the bundle, for which room is wanted there.
+fs::path scratch_for(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  if (is_plain_output(path)) return parent.empty() ? fs::path(".") : parent;
+  std::error_code error;
+  const fs::path temporary = fs::temp_directory_path(error);
+  return error ? fs::path("/tmp") : temporary;
+}
+
 }  // namespace
 
 Result<fs::path> create_bundle(const fs::path& run_dir, const CreateBundleOptions& options) {
@@ -106,8 +116,7 @@ Result<fs::path> create_bundle(const fs::path& run_dir, const CreateBundleOption
   if (!path) return path.error();
   auto archive = ArchiveWriter::create(*path);
   if (!archive) return archive.error();
-  const fs::path parent = path->parent_path();
-  auto plan = plan_bundle(run_dir, options, parent.empty() ? fs::path(".") : parent);
+  auto plan = plan_bundle(run_dir, options, scratch_for(*path));
   if (!plan) return plan.error();
   const Result<> written = BundleWriter(**archive, **plan, options).write_all_files();
   if (!written) return written.error();

@@ -114,10 +114,8 @@ class Copy {
   Result<> open_partial() {
     Result<bool> ours = try_open_partial();
     if (ours && !*ours) {
-      // A link, a device, a pipe: the name is ours, what it names is not. Removing follows nothing.
-      if (unlinkat(directory_.get(), partial_name_.c_str(), 0) != 0 && errno != ENOENT) {
-        return system_error(shown(partial_name_));
-      }
+      // A link: the name is ours, what it names is not. A device or a pipe stays.
+      if (!remove_link()) partial_name_ += "-2";
       ours = try_open_partial();
     }
     if (!ours) return ours.error();
@@ -138,12 +136,22 @@ class Copy {
     return Unit{};
   }
 
+  // Removing follows nothing: another name of a file, or a link to it, is all that goes.
+  bool remove_link() {
+    struct stat there;
+    const char* name = partial_name_.c_str();
+    return fstatat(directory_.get(), name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (S_ISLNK(there.st_mode) || S_ISREG(there.st_mode)) &&
+           unlinkat(directory_.get(), name, 0) == 0;
+  }
+
   // False: something else has the name.
   Result<bool> try_open_partial() {
-    partial_ = UniqueFd(openat(directory_.get(), partial_name_.c_str(),
-                               O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+    partial_ =
+        UniqueFd(openat(directory_.get(), partial_name_.c_str(),
+                        O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
     // ENXIO: a socket. ELOOP: a symbolic link.
-    if (!partial_ && (errno == ELOOP || errno == ENXIO)) return false;
+    if (!partial_ && (errno == ELOOP || errno == ENXIO || errno == EISDIR)) return false;
     if (!partial_) return volume_error(shown(partial_name_), bundle_, errno);
     struct stat status;
     if (fstat(partial_.get(), &status) != 0) return system_error(shown(partial_name_));
@@ -241,7 +249,7 @@ class Copy {
   const Bundle& bundle_;
   const DirectoryOptions& options_;
   const std::atomic<bool>& stop_;
-  const std::string partial_name_;
+  std::string partial_name_;
   int source_ = -1;
   UniqueFd directory_;
   UniqueFd partial_;

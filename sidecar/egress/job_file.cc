@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/output_file.h"
 #include "recording/bundle/bundle_files.h"
 #include "recording/run/text.h"
 
@@ -92,10 +93,11 @@ Result<> JobFiles::write(const Job& job) {
   const std::string text = to_json(job);
   UniqueFd file(openat(dir, temporary.c_str(),
                        O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-  if (!file || !recording::write_all(file.get(), text.data(), text.size()) ||
-      fsync(file.get()) != 0 || renameat(dir, temporary.c_str(), dir, name.c_str()) != 0) {
+  if (!file || !is_regular_file(file.get()) ||
+      !recording::write_all(file.get(), text.data(), text.size()) || fsync(file.get()) != 0 ||
+      !rename_over_file(dir, temporary.c_str(), dir, name.c_str())) {
     const Error error = system_error((store_ / kDirectory / name).string());
-    unlinkat(dir, temporary.c_str(), 0);
+    unlink_file(dir, temporary.c_str());
     return error;
   }
   if (fsync(dir) != 0 && errno != EINVAL) return system_error((store_ / kDirectory).string());
@@ -134,7 +136,7 @@ Result<std::vector<Job>> JobFiles::read_all(std::vector<std::string>& skipped) c
     const std::string name = entry->d_name;
     if (name.front() == '.') continue;
     if (name.ends_with(kNew)) {  // of a write that death cut short: the file of before is there
-      unlinkat(directory_.get(), name.c_str(), 0);
+      unlink_file(directory_.get(), name.c_str());
       continue;
     }
     Result<Job> job = read(name);

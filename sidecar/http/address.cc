@@ -106,7 +106,9 @@ Result<Listener> Listener::open_unix(const std::string& path) {
   made.fd_.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made.fd_) return system_error("socket");
   const sockaddr_un name = unix_address(partial);
-  unlink(partial.c_str());  // left by one that had our number
+  // Left by one that had our number.
+  if (const auto free = require_free(partial); !free) return free.error();
+  unlink(partial.c_str());
   struct stat self;
   if (bind(made.fd(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0)
     return system_error(partial);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/output_file.h"
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_files.h"
 #include "recording/bundle/sha256.h"
@@ -201,7 +202,8 @@ void Store::recover(const std::string& name, const std::vector<StoredBundle>& or
     return;
   }
   const Result<std::string> free = free_name(name);
-  if (!free || renameat(incoming_fd_.get(), name.c_str(), fd_.get(), free->c_str()) != 0) return;
+  if (!free || !rename_over_file(incoming_fd_.get(), name.c_str(), fd_.get(), free->c_str()))
+    return;
   StoredBundle bundle = rebuild(*free);
   place(bundle);
   bundle.on_record = write_record(bundle);
@@ -268,11 +270,13 @@ bool Store::write_record(const StoredBundle& bundle) const {
   const std::string name = record_name(bundle.info.name), partial = name + kPartial;
   const std::string text = to_record(bundle);
   const UniqueFd file(openat(fd_.get(), partial.c_str(),
-                             O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  const bool written = file && recording::write_all(file.get(), text.data(), text.size()) &&
+                             O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+                             0600));
+  if (!file || !is_regular_file(file.get())) return false;
+  const bool written = recording::write_all(file.get(), text.data(), text.size()) &&
                        fsync(file.get()) == 0 &&
-                       renameat(fd_.get(), partial.c_str(), fd_.get(), name.c_str()) == 0;
-  if (!written) unlinkat(fd_.get(), partial.c_str(), 0);
+                       rename_over_file(fd_.get(), partial.c_str(), fd_.get(), name.c_str());
+  if (!written) unlink_file(fd_.get(), partial.c_str());
   return written;
 }
 
@@ -282,7 +286,7 @@ bool Store::write_record(const StoredBundle& bundle) const {
 Result<StoredBundle> Store::take_in(const std::string& incoming_name, StoredBundle bundle) {
   const std::string& name = bundle.info.name;
   bundle.on_record = write_record(bundle);
-  if (renameat(incoming_fd_.get(), incoming_name.c_str(), fd_.get(), name.c_str()) != 0) {
+  if (!rename_over_file(incoming_fd_.get(), incoming_name.c_str(), fd_.get(), name.c_str())) {
     const Error error = system_error((directory_ / name).string() + ": cannot take in the bundle");
     unlinkat(fd_.get(), record_name(name).c_str(), 0);
     return error;

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -226,6 +227,29 @@ class Plugin(unittest.TestCase):
         done = self.plugin("pull", "web-1", "-o", "no/such/name")
         self.assertEqual((done.returncode, done.stderr), (1,
             "kubectl-shmrec: no/such/name cannot be written\n"))
+
+    def test_pull_follows_links_and_writes_into_what_is_no_file(self):
+        self.state["bundles"] = {"b.shmrec.tar.zst": b"new"}
+        (self.out / "file").write_bytes(b"old")
+        (self.out / "link").symlink_to("file")
+        done = self.plugin("pull", "web-1", "-o", "link")
+        self.assertEqual((done.returncode, (self.out / "file").read_bytes()), (0, b"new"), done.stderr)
+        self.assertTrue((self.out / "link").is_symlink())
+        os.mkfifo(self.out / "pipe")
+        got = []
+        reader = threading.Thread(target=lambda: got.append((self.out / "pipe").read_bytes()))
+        reader.start()
+        done = self.plugin("pull", "web-1", "-o", "pipe")
+        reader.join()
+        self.assertEqual((done.returncode, done.stdout, got), (0, "", [b"new"]), done.stderr)
+        (self.out / "dangling").symlink_to("nowhere")
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(self.out / "socket"))
+            for name in ("dangling", "socket"):
+                self.assertEqual(self.plugin("pull", "web-1", "-o", name).returncode, 2)
+        self.assertEqual({entry.name for entry in self.out.iterdir()},
+                         {"file", "link", "pipe", "dangling", "socket"})
+        self.assertTrue((self.out / "pipe").is_fifo())
 
     def test_pull_names_what_it_verified_as_it_is_called_in_the_end(self):
         verifier = self.directory / "shmrec"

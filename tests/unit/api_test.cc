@@ -171,6 +171,19 @@ TEST_F(ApiTest, StartRefusesADirectoryAndAPipe) {
   EXPECT_EQ(open_log({log_, kLogBytes, 1}, log), EEXIST);
 }
 
+TEST_F(ApiTest, ALinkToTheLogStays) {
+  const std::string link = log_ + ".link";
+  ASSERT_EQ(symlink(log_.c_str(), link.c_str()), 0);
+  LogFile log;
+  EXPECT_EQ(open_log({link, kLogBytes, 1}, log), ENOENT);  // leads nowhere
+  EXPECT_TRUE(creates_log_in_child(1));
+  EXPECT_EQ(open_log({link, kLogBytes, 2}, log), 0);  // replaces the earlier run's
+  close(log.fd);
+  struct stat status;
+  EXPECT_TRUE(lstat(link.c_str(), &status) == 0 && S_ISLNK(status.st_mode));
+  unlink(link.c_str());
+}
+
 TEST_F(ApiTest, ALogOfThisRunIsJoinedAfterItsCreatorEnded) {
   ASSERT_TRUE(creates_log_in_child(7));
   const ino_t created = inode_by_name();

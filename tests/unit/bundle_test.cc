@@ -434,6 +434,23 @@ TEST_F(BundleTest, DirectoryWithoutALogIsNoRun) {
   EXPECT_FALSE(create_bundle(root_ / "nonesuch", {.output = out_}));
 }
 
+TEST_F(BundleTest, IsWrittenIntoAPipeAndThroughALink) {
+  RunDirectory run(root_);
+  const fs::path pipe = out_ / "pipe", copy = out_ / "copy", link = out_ / "link";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::thread reader([&] { std::ofstream(copy) << std::ifstream(pipe).rdbuf(); });
+  create(run.path(), {.output = pipe});
+  reader.join();
+  EXPECT_TRUE(verify_bundle(copy));
+  std::ofstream(root_ / "target") << "old";
+  fs::create_symlink("../target", link);
+  create(run.path(), {.output = link});
+  EXPECT_TRUE(verify_bundle(root_ / "target"));
+  EXPECT_TRUE(fs::is_fifo(pipe));
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(names_in(out_), (std::set<std::string>{"pipe", "copy", "link"}));
+}
+
 // ---- What the manifest and the coverage list say ------------------------------------------------
 
 TEST_F(BundleTest, ManifestSaysHowProcessesEnded) {
@@ -967,7 +984,7 @@ TEST_F(BundleTest, FullDiskLeavesNothing) {
       setrlimit(RLIMIT_FSIZE, &limit);
       const auto made = create_bundle(run.path(), {.output = out_});
       if (made.ok() || made.error().bad_input) return 1;
-      return made.error().message.find("cannot write the bundle") == std::string::npos ? 2 : 0;
+      return made.error().message.find("cannot write it") == std::string::npos ? 2 : 0;
     });
     EXPECT_EQ(status, 0) << room;
     EXPECT_TRUE(names_in(out_).empty()) << room;
