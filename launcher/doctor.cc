@@ -11,6 +11,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "base/signal_name.h"
 #include "launcher/privileges.h"
 #include "launcher/probes.h"
 #include "policy/policy.h"
@@ -42,8 +43,7 @@ Attempt in_child(Slot* slot, const std::function<Attempt()>& attempt) {
   int status = 0;
   waitpid(child, &status, 0);
   if (slot->done) return {slot->ok, slot->detail};
-  if (WIFSIGNALED(status))
-    return {false, std::string("killed by SIG") + sigabbrev_np(WTERMSIG(status))};
+  if (WIFSIGNALED(status)) return {false, "killed by " + signal_name(WTERMSIG(status))};
   return {false, "ended without a result"};
 }
 

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/signal_name.h"
 #include "launcher/binary_keeper.h"
 #include "launcher/filter.h"
 #include "launcher/oom.h"
@@ -414,10 +415,8 @@ class Run {
   bool make_bundle() {
     recording::CreateBundleOptions options;
     options.output = options_.output;
-    options.trigger = WIFSIGNALED(status_)
-                          ? std::string("signal ") + std::to_string(WTERMSIG(status_)) + " (SIG" +
-                                sigabbrev_np(WTERMSIG(status_)) + ")"
-                          : "exit " + std::to_string(exit_code_);
+    options.trigger = WIFSIGNALED(status_) ? signal_with_number(WTERMSIG(status_))
+                                           : "exit " + std::to_string(exit_code_);
     options.collect_binaries = policy_.collect.binaries;
     options.collect_libraries = policy_.collect.libraries;
     options.collect_launcher_log = policy_.collect.launcher_log;

@@ -24,9 +24,17 @@ namespace {
 // over.
 constexpr int64_t kGraceMs = 100;
 
-// Left to their defaults: faults of the launcher itself, and what cannot or need not be forwarded.
-constexpr int kNotSupervised[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGTRAP, SIGABRT,
-                                  SIGSYS,  SIGTTIN, SIGTTOU, SIGKILL, SIGSTOP};
+// The parent of a process, 0 if there is none or it is gone.
+pid_t parent_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(')');  // the name may hold anything
+  int parent = 0;
+  if (name_end == std::string::npos || sscanf(text.c_str() + name_end, ") %*c %d", &parent) != 1)
+    return 0;
+  return parent;
+}
 
 std::string name_of(pid_t pid) {
   std::string name;
@@ -65,7 +73,6 @@ short poll_once(int fd, int timeout_ms) {
 sigset_t Supervisor::supervised_signals() {
   sigset_t set;
   sigfillset(&set);
-  for (int signal : kNotSupervised) sigdelset(&set, signal);
   return set;
 }
 
@@ -172,6 +179,7 @@ void Supervisor::on_notification() {
 
 void Supervisor::on_exec_request(const seccomp_notif& request) {
   const pid_t tid = static_cast<pid_t>(request.pid);
+  execs_[next_exec_++ % execs_.size()] = tid;
   const bool try_it = injector_.has_value() && tid > 0;
   const int error = try_it ? injector_->attach(tid, options_.killable) : ENOTSUP;
   if (error != 0 && error != ESRCH && injector_) {
@@ -218,7 +226,34 @@ void Supervisor::on_signals() {
 
 void Supervisor::forward(const signalfd_siginfo& signal) {
   if (command_ended_ || signal.ssi_code == SI_KERNEL) return;
-  kill(options_.command, static_cast<int>(signal.ssi_signo));
+  const auto sender = static_cast<pid_t>(signal.ssi_pid);
+  if (is_of_workload(sender)) return;
+  const auto number = static_cast<int>(signal.ssi_signo);
+  if (signal.ssi_code != SI_QUEUE) {
+    kill(options_.command, number);
+    return;
+  }
+  siginfo_t info{};  // with its value, and from whom it was
+  info.si_signo = number;
+  info.si_code = SI_QUEUE;
+  info.si_pid = sender;
+  info.si_uid = signal.ssi_uid;
+  info.si_value.sival_ptr = reinterpret_cast<void*>(signal.ssi_ptr);
+  syscall(SYS_rt_sigqueueinfo, options_.command, number, &info);
+}
+
+// A descendant, for which the launcher is the reaper of orphans. 0 is a sender of another PID
+// namespace. What sent a signal to its own process group may have died of it: then it is known if
+// it exec'ed a short while ago.
+bool Supervisor::is_of_workload(pid_t pid) const {
+  constexpr int kMaxDepth = 1000;
+  if (pid <= 0 || pid == getpid()) return false;
+  if (pid == options_.command) return true;
+  pid_t ancestor = parent_of(pid);
+  if (ancestor == 0) return std::find(execs_.begin(), execs_.end(), pid) != execs_.end();
+  for (int depth = 0; ancestor > 1 && ancestor != getpid() && depth < kMaxDepth; ++depth)
+    ancestor = parent_of(ancestor);
+  return ancestor == getpid();
 }
 
 void Supervisor::reap() {

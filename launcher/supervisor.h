@@ -4,8 +4,13 @@
 // Invariants
 //  1. Waits for nothing but its poll(): no process of the workload can hold up another.
 //  2. Every notification is answered, whatever fails.
-//  3. Signals are forwarded to the command alone, and only if it did not get them from the terminal
-//     already (those the kernel sends, it sends to the whole foreground process group).
+//  3. Signals are forwarded to the command alone, and only if it did not get them already: not
+//  those
+//     of the terminal (those the kernel sends, it sends to the whole foreground process group), nor
+//     those of a process of the workload, which sent them to its process group.
+//  4. No signal but SIGKILL and SIGSTOP ends or stops the launcher while the command runs; a fault
+//  of
+//     its own does, because the kernel delivers what it caused even if it is blocked.
 // Threads: one; it is the tracer of all execs.
 #pragma once
 
@@ -13,6 +18,7 @@
 #include <sys/signalfd.h>
 #include <sys/types.h>
 
+#include <array>
 #include <csignal>
 #include <functional>
 #include <memory>
@@ -74,6 +80,7 @@ class Supervisor {
   void on_refused_feature(const seccomp_notif& request, const char* name);
   void on_signals();
   void forward(const signalfd_siginfo& signal);
+  bool is_of_workload(pid_t pid) const;
   void reap();
   void on_report(const ExecReport& report);
   void on_command_stopped(int signal);
@@ -82,6 +89,8 @@ class Supervisor {
   SupervisorEvents events_;
   std::optional<Injector> injector_;
   UniqueFd signals_;
+  std::array<pid_t, 64> execs_{};  // who exec'ed last; some may be gone when their signal is read
+  size_t next_exec_ = 0;
   bool command_ended_ = false;
   bool no_children_ = false;
   int command_status_ = 0;

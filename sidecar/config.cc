@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/signal_name.h"
 #include "policy/glob.h"
 #include "policy/settings.h"
 #include "policy/yaml_fields.h"
@@ -116,11 +117,9 @@ void read_exit_status(Problems& problems, const Field& field, Trigger& trigger) 
 }
 
 std::optional<int> signal_of(std::string_view name) {
-  if (name.starts_with("SIG")) name.remove_prefix(3);
-  for (int number = 1; number < 65; ++number) {
-    const char* known = sigabbrev_np(number);
-    if (known != nullptr && name == known) return number;
-  }
+  const std::string wanted = (name.starts_with("SIG") ? "" : "SIG") + std::string(name);
+  for (int number = 1; number <= kLastSignal; ++number)
+    if (signal_name(number) == wanted) return number;
   return std::nullopt;
 }
 

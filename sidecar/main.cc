@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/signal_name.h"
 #include "sidecar/client.h"
 #include "sidecar/collector.h"
 #include "sidecar/control.h"
@@ -70,7 +71,7 @@ class Sidecar {
     std::thread waiter([&] {
       int number = 0;
       sigwait(&set, &number);
-      spdlog::info("{}: making what is due, then the end", sigdescr_np(number));
+      spdlog::info("{}: making what is due, then the end", signal_name(number));
       collector_->stop();
     });
     collector_->run();

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <set>
 
+#include "base/signal_name.h"
 #include "recording/log/shmlog_create.h"
 
 namespace shmrec::recording {
@@ -53,10 +54,7 @@ ordered_json copied(const json& object, const char* key) {
 ordered_json wait_status(int status) {
   if (WIFEXITED(status)) return {{"code", WEXITSTATUS(status)}};
   if (!WIFSIGNALED(status)) return {{"status", status}};
-  const char* name = sigabbrev_np(WTERMSIG(status));
-  ordered_json end = {{"signal", WTERMSIG(status)}};
-  if (name != nullptr) end["name"] = std::string("SIG") + name;
-  return end;
+  return {{"signal", WTERMSIG(status)}, {"name", signal_name(WTERMSIG(status))}};
 }
 
 // Indexed by ProcessEnd::Source.

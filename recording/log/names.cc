@@ -73,9 +73,4 @@ std::string describe_loss(shmlog::Loss loss, uint64_t count) {
   return with_separators(count) + " " + kLosses[static_cast<size_t>(loss)].meaning;
 }
 
-std::string signal_name(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(signal);
-}
-
 }  // namespace shmrec::recording

@@ -23,6 +23,5 @@ std::string chunk_state_name(uint32_t state);
 std::string loss_name(uint32_t loss);
 // What a loss means, with its count: "3 records were overwritten because the log was full".
 std::string describe_loss(shmlog::Loss loss, uint64_t count);
-std::string signal_name(int signal);  // "SIGABRT"
 
 }  // namespace shmrec::recording

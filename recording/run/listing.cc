@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/signal_name.h"
 #include "recording/blame/locate.h"
 #include "recording/log/names.h"
 #include "recording/run/text.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/signal_name.h"
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_run.h"
 #include "recording/log/names.h"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/signal_name.h"
 #include "recording/run/text.h"
 #include "sidecar/egress/child_process.h"
 
@@ -17,10 +18,7 @@ constexpr const char* kPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/us
 bool holds_nul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
 std::string how_it_ended(int status) {
-  if (WIFSIGNALED(status)) {
-    const char* name = sigabbrev_np(WTERMSIG(status));
-    return "killed by SIG" + std::string(name == nullptr ? "?" : name);
-  }
+  if (WIFSIGNALED(status)) return "killed by " + signal_name(WTERMSIG(status));
   return "exit status " + std::to_string(WEXITSTATUS(status));
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/signal_name.h"
 #include "policy/glob.h"
 #include "sidecar/store/stored_bundle.h"
 
@@ -143,11 +144,8 @@ std::string reason_of(const Event& event) {
   switch (event.type) {
     case Event::Type::kExit:
       return "exit " + std::to_string(event.number) + of;
-    case Event::Type::kSignal: {
-      const char* name = sigabbrev_np(event.number);
-      const std::string number = "signal " + std::to_string(event.number);
-      return (name ? number + " (SIG" + name + ")" : number) + of;
-    }
+    case Event::Type::kSignal:
+      return signal_with_number(event.number) + of;
     case Event::Type::kLost:
       return "lost: all processes are gone, killed or out of memory";
     case Event::Type::kOutOfMemory:

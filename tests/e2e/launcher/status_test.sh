@@ -42,6 +42,66 @@ for signal in TERM INT HUP QUIT USR1 USR2 WINCH RTMIN; do
   check "SIG$signal is forwarded" 3 $?
 done
 
+# A process group of the launcher's, as a shell with job control makes it.
+group() { perl -e 'setpgrp; $SIG{$_} = "DEFAULT" for keys %SIG; exec @ARGV' "$@"; }
+number() { kill -l "$1"; }
+# The group's members get a signal that one of them sends to it: the command dies as it would alone,
+# and the launcher lives to say so.
+for signal in HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT XCPU XFSZ \
+  VTALRM PROF IO PWR SYS RTMIN RTMAX; do
+  rm -f ./*.zst
+  group "$driver" sh -c 'kill -$0 0; sleep 5' "$(number $signal)" 2>err
+  status=$?
+  check "SIG$signal to the group: the command's death" $((128 + $(number $signal))) $status
+  check "SIG$signal to the group: a bundle" 1 "$(ls ./*.zst 2>/dev/null | wc -l)"
+done
+# Once each, whoever of the group sends it, alive or dead when it is looked for.
+cat > counted <<'END'
+$n = 0; $SIG{$ARGV[0]} = sub { ++$n };
+system("perl", "-e", "kill \$ARGV[0], 0", $ARGV[0]);
+kill $ARGV[0], 0;
+if (!($child = fork)) { kill $ARGV[0], 0; exit }
+waitpid $child, 0;
+select undef, undef, undef, 0.3;
+print "$n\n";
+END
+for signal in TERM USR1 ABRT; do
+  alone=$(group perl counted $signal)
+  check "SIG$signal to the group arrives as often as alone" "$alone" "$(group "$driver" perl counted $signal 2>err)"
+done
+for signal in SEGV ABRT TRAP; do
+  rm -f ready
+  perl -e '$SIG{$_} = "DEFAULT" for keys %SIG; exec @ARGV' "$driver" perl -e 'open F, ">ready"; close F; sleep 60' \
+    2>err & launcher=$!
+  while [ ! -e ready ]; do sleep 0.02; done
+  kill -$signal $launcher
+  wait $launcher
+  status=$?
+  check "SIG$signal is forwarded and ends the command" $((128 + $(number $signal))) $status
+done
+# A signal to stop that the group gets stops the whole job, and it goes on.
+cat > stopping.sh <<END
+set -m
+$driver perl -e 'kill \$ARGV[0], 0; print "went on\n"' \$1 &
+wait %1; echo "stopped with \$((\$? - 128))"
+fg >/dev/null
+END
+for signal in TSTP TTIN TTOU; do
+  # Only a job of a terminal's session stops; SIGTTIN and SIGTTOU stop the launcher by SIGTSTP.
+  command -v script >/dev/null || break
+  out=$(timeout 20 script -qec "bash --norc stopping.sh $(number $signal)" /dev/null 2>&1 </dev/null | tr -d '\r')
+  check "SIG$signal to the group stops the job" 1 "$(grep -c 'stopped with 20' <<<"$out")"
+  check "SIG$signal to the group: the job goes on" 1 "$(grep -c '^went on' <<<"$out")"
+done
+
+# SIGKILL to the group takes the launcher too; what was recorded stays, and a bundle can be made.
+rm -rf spool
+group "$driver" perl -e 'kill 9, 0' 2>err
+check "SIGKILL to the group" 137 $?
+"$bin/shmrec" bundle create -o killed.zst spool/* >out 2>&1 && "$bin/shmrec" bundle verify killed.zst >>out 2>&1
+check "SIGKILL to the group loses nothing" 0 $?
+
+rm -rf spool
 run --keep-spool "$victim" orphans 5
 check "orphans are reaped" 6 "$(cat spool/*/events.jsonl | grep -c '"type":"exit"')"
 finish
