@@ -21,6 +21,9 @@ Exit code: the command's; 128+N if signal N killed it; 127 if it was not found; 
 be executed; 125 if shmrec failed and the policy says failurePolicy: closed; 2 for a bad option or
 policy.
 
+What cannot be recorded as it is: see Limits in the README. On AMD's processors each access to
+shared memory clears the x87 instruction and data pointers, as any interrupt does there.
+
 Environment: SHMREC_POLICY, SHMREC_SPOOL and the other SHMREC_* variables that `shmrec policy show`
 lists override the policy file.
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "agent/access/access.h"
-#include "agent/sites/decode.h"
+#include "agent/sites/site.h"
 
 namespace shmrec::agent {
 
@@ -21,6 +21,9 @@ inline Origin origin_of(const Thread* thread, const Site& site) {
 
 // The program is to see this fault at the instruction. Returns kTail.
 int raise(Thread* thread, const Site& site, const Fault& fault);
+// The instruction cannot be performed here: the process is not traced any more, and executes it
+// itself. Returns kTail.
+int give_up(Thread* thread, const Site& site, const char* why);
 
 int emulate_movs(Thread* thread, const Site& site);
 int emulate_stos(Thread* thread, const Site& site);
@@ -30,9 +33,15 @@ int emulate_pop(Thread* thread, const Site& site);
 int emulate_call(Thread* thread, const Site& site);
 int emulate_jump(Thread* thread, const Site& site);
 int emulate_return(Thread* thread, const Site& site);
+int emulate_enter(Thread* thread, const Site& site);
 int emulate_leave(Thread* thread, const Site& site);
+int emulate_far_jump(Thread* thread, const Site& site);
+int emulate_far_call(Thread* thread, const Site& site);
+int emulate_far_return(Thread* thread, const Site& site);
+int emulate_interrupt_return(Thread* thread, const Site& site);
 int emulate_push_flags(Thread* thread, const Site& site);
 int emulate_pop_flags(Thread* thread, const Site& site);
 int emulate_xlat(Thread* thread, const Site& site);
+int emulate_move_direct(Thread* thread, const Site& site);
 
 }  // namespace shmrec::agent

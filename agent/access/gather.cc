@@ -1,6 +1,7 @@
 #include "agent/access/gather.h"
 
 #include "agent/access/access.h"
+#include "agent/arch/x86_64/processor.h"
 #include "agent/arch/x86_64/vector_state.h"
 
 namespace shmrec::agent {
@@ -30,17 +31,20 @@ uint64_t read_mask(const VectorState& state, const Gather& gather) {
   return mask;
 }
 
-// What is left to do after a fault at `element`. The processor has then filled each element of a
-// vector mask with its top bit, those that a 4-byte form with 8-byte indices does not use included.
-void leave_mask(VectorState& state, const Gather& gather, uint32_t element) {
+// What is left to do after a fault at `element`. Some processors have then filled each element of a
+// vector mask with its top bit, those that a 4-byte form with 8-byte indices does not use included;
+// others have cleared those below and leave the rest as it was.
+void leave_mask(VectorState& state, const Gather& gather, const GatherFault& as, uint32_t element) {
   if (gather.opmask)
     return state.set_opmask(gather.mask, state.opmask(gather.mask) >> element << element);
-  uint8_t vector[kVectorBytes], left[kVectorBytes] = {};
+  uint8_t vector[kVectorBytes];
   state.read(gather.mask, vector);
-  const uint32_t bytes = gather.element_bytes;
-  for (uint32_t at = element * bytes; at < vector_bytes(gather); at += bytes)
-    if (vector[at + bytes - 1] & 0x80) memset(left + at, 0xFF, bytes);
-  state.write(gather.mask, left);
+  const uint32_t bytes = gather.element_bytes, end = vector_bytes(gather);
+  memset(vector, 0, element * bytes);
+  for (uint32_t at = element * bytes; as.fills_mask && at < end; at += bytes)
+    memset(vector + at, vector[at + bytes - 1] & 0x80 ? 0xFF : 0, bytes);
+  if (as.clears_mask) memset(vector + end, 0, kVectorBytes - end);
+  state.write(gather.mask, vector);
 }
 
 void clear_mask(VectorState& state, const Gather& gather) {
@@ -81,12 +85,17 @@ bool gather_element(Thread* thread, const Origin& origin, uint8_t* to, uint64_t 
 
 // The end of the instruction clears all behind the elements. A fault before the first element
 // leaves the register alone; one at a later element finds what lies beyond the vector length
-// cleared. (That much Intel's manual leaves open; it is what processors do.)
-void write_data(VectorState& state, const Gather& gather, uint8_t* data, bool complete, bool any) {
-  if (!complete && !any) return;
-  const uint32_t keep =
-      complete ? gather.elements * uint32_t{gather.element_bytes} : vector_bytes(gather);
+// cleared on some processors. (Manuals leave that open.)
+void write_data(VectorState& state, const Gather& gather, uint8_t* data) {
+  const uint32_t keep = gather.elements * uint32_t{gather.element_bytes};
   memset(data + keep, 0, kVectorBytes - keep);
+  state.write(gather.data, data);
+}
+
+void write_partial_data(VectorState& state, const Gather& gather, const GatherFault& as,
+                        uint8_t* data) {
+  const uint32_t keep = vector_bytes(gather);
+  if (as.clears_data) memset(data + keep, 0, kVectorBytes - keep);
   state.write(gather.data, data);
 }
 
@@ -120,13 +129,14 @@ Gathered gather_perform(Thread* thread, Context* context, const Site& site, Faul
   state.read(gather.index, indices);
   const uint64_t mask = read_mask(state, gather);
   const uint32_t done = move_elements(thread, *context, site, mask, data, indices, fault);
-  const bool complete = done == gather.elements;
-  if (!gather.scatter)
-    write_data(state, gather, data, complete, mask & ((uint64_t{1} << done) - 1));
-  if (!complete) {
-    leave_mask(state, gather, done);
+  if (done < gather.elements) {
+    const GatherFault& as = gather_fault(thread, gather.opmask);
+    const bool any = mask & ((uint64_t{1} << done) - 1);
+    if (!gather.scatter && any) write_partial_data(state, gather, as, data);
+    leave_mask(state, gather, as, done);
     return Gathered::kFaulted;
   }
+  if (!gather.scatter) write_data(state, gather, data);
   clear_mask(state, gather);
   context->regs.rip = site.ip + site.length;
   context->regs.eflags &= ~kResumeFlag;

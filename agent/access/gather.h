@@ -8,7 +8,7 @@
 #pragma once
 
 #include "agent/signals/signals.h"
-#include "agent/sites/decode.h"
+#include "agent/sites/site.h"
 
 namespace shmrec::agent {
 

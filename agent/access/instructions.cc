@@ -6,20 +6,17 @@
 // is what the program got, and no generated code runs under a lock. Only atomic instructions (LOCK,
 // xchg) run on the segment's alias, under the lock, so that they stay atomic towards processes that
 // are not recorded and towards the kernel.
-#include "agent/access/emulate.h"
+#include "agent/access/performance.h"
 #include "agent/agent_abi.h"
+#include "agent/arch/x86_64/exceptions.h"
+#include "agent/arch/x86_64/processor.h"
 #include "agent/kernel/robust.h"
+#include "agent/signals/signal_numbers.h"
+#include "agent/sites/table.h"
 
 namespace shmrec::agent {
 
 using namespace shmlog;
-
-namespace {
-
-enum Phase : uint32_t { kOnly = 0, kProbing };
-
-// The private memory on which the instruction runs: as aligned as the address it names.
-uint8_t* bounce_for(uint8_t* buffer, uint64_t address) { return buffer + address % 64; }
 
 int run_core(Thread* thread, const Site& site, uint64_t target, uint64_t code) {
   thread->core = thread->regs;
@@ -28,13 +25,16 @@ int run_core(Thread* thread, const Site& site, uint64_t target, uint64_t code) {
   return kCore;
 }
 
-// The registers as the instruction left them, but the one that held the address.
 void take_core(Thread* thread, const Site& site) {
-  const uint64_t rip = thread->regs.rip, scratch = reg(thread->regs, site.scratch);
+  const Regs before = thread->regs;
   thread->regs = thread->core;
-  thread->regs.rip = rip;
-  reg(thread->regs, site.scratch) = scratch;
+  thread->regs.rip = before.rip;
+  reg(thread->regs, site.scratch) = reg(before, site.scratch);
+  if (site.second_scratch != kNoRegister)
+    reg(thread->regs, site.second_scratch) = reg(before, site.second_scratch);
 }
+
+namespace {
 
 // Where an instruction must stand for the program's bits: a register bit offset moves the address
 // on, and the processor will move it again.
@@ -56,7 +56,8 @@ int begin_load(Thread* thread, const Site& site) {
 
 int begin_store(Thread* thread, const Site& site) {
   Fault fault;
-  if (!traced_writable(thread->ea, site.bytes, &fault)) return raise(thread, site, fault);
+  if (!thread->stored_by_kernel && !traced_writable(thread->ea, site.bytes, &fault))
+    return raise(thread, site, fault);
   const uint64_t target = reinterpret_cast<uint64_t>(bounce_for(thread->bounce, thread->ea));
   return run_core(thread, site, target, site.core);
 }
@@ -64,10 +65,14 @@ int begin_store(Thread* thread, const Site& site) {
 int end_store(Thread* thread, const Site& site) {
   Fault fault;
   take_core(thread, site);
-  if (!traced_write(thread, origin_of(thread, site), thread->ea,
-                    bounce_for(thread->bounce, thread->ea), site.bytes, &fault))
-    return raise(thread, site, fault);
-  return kTail;
+  if (traced_write(thread, origin_of(thread, site), thread->ea,
+                   bounce_for(thread->bounce, thread->ea), site.bytes, &fault))
+    return kTail;
+  // The kernel stores as far as it can, calls what it cannot store to not mapped, and names the
+  // first byte.
+  constexpr uint64_t kUser = 4;
+  if (thread->stored_by_kernel) fault = {kSigsegv, kSegvMaperr, thread->ea, kUser | kFaultWrite};
+  return raise(thread, site, fault);
 }
 
 // The region that holds the whole access, if there is one.
@@ -135,87 +140,84 @@ int end_atomic(Thread* thread, const Site& site) {
   return kTail;
 }
 
-// ---- Masked accesses
+// ---- Masked accesses: what is written is found by writing twice ---------------------------------
 
-void fill_differently(Thread* thread, uint32_t bytes) {
-  memset(bounce_for(thread->bounce, thread->ea), 0, bytes);
-  memset(bounce_for(thread->bounce2, thread->ea), 0xFF, bytes);
-  thread->second_target = reinterpret_cast<uint64_t>(bounce_for(thread->bounce2, thread->ea));
+enum Phase : uint32_t { kFirst = 0, kSecond, kLast };
+
+uint64_t first_target(Thread* thread) {
+  return reinterpret_cast<uint64_t>(bounce_for(thread->bounce, thread->ea));
+}
+uint64_t second_target(Thread* thread) {
+  return reinterpret_cast<uint64_t>(bounce_for(thread->bounce2, thread->ea));
 }
 
-// Bytes that the instruction wrote, whatever was there before.
-uint64_t written_mask(Thread* thread, uint32_t bytes) {
-  const uint8_t* a = bounce_for(thread->bounce, thread->ea);
-  const uint8_t* b = bounce_for(thread->bounce2, thread->ea);
-  uint64_t mask = 0;
-  for (uint32_t i = 0; i < bytes; ++i)
-    if (a[i] == b[i]) mask |= uint64_t{1} << i;
-  return mask;
-}
-
-// Calls `access` with each run of set bits: first byte and length. Stops when it returns false.
-template <typename Access>
-bool for_each_run(uint64_t mask, Access access) {
-  for (uint32_t at = 0; at < 64;) {
-    if (!(mask >> at & 1)) {
-      ++at;
-      continue;
-    }
-    uint32_t end = at;
-    while (end < 64 && (mask >> end & 1)) ++end;
-    if (!access(at, end - at)) return false;
-    at = end;
-  }
-  return true;
-}
-
-int begin_masked(Thread* thread, const Site& site) {
-  fill_differently(thread, 64);
-  const bool probing = site.form == Form::kMaskedLoad;
-  thread->phase = probing ? kProbing : kOnly;
-  const uint64_t target = reinterpret_cast<uint64_t>(bounce_for(thread->bounce, thread->ea));
-  return run_core(thread, site, target, probing ? site.probe : site.core);
+int begin_masked_load(Thread* thread, const Site& site) {
+  fill_differently(thread, kMaxMaskedBytes);
+  return run_core(thread, site, first_target(thread), site.probe);
 }
 
 int end_masked_load(Thread* thread, const Site& site) {
-  if (thread->phase == kOnly) {
+  if (thread->phase == kLast) {
     take_core(thread, site);
     return kTail;
   }
+  if (thread->phase++ == kFirst) return run_core(thread, site, second_target(thread), site.probe);
   Fault fault;
-  uint64_t mask = written_mask(thread, site.bytes);
-  if (site.packed) {
-    uint64_t packed = 0;
-    for (; mask; mask &= mask - 1) packed = packed << 1 | 1;
-    mask = packed;
-  }
-  uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
-  memset(bounce, 0, 64);
-  const bool ok = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
-    return traced_read(thread, origin_of(thread, site), bounce + at, thread->ea + at, bytes,
-                       &fault);
+  uint32_t selected = 0;
+  const auto read = [&](uint32_t at, uint32_t bytes) {
+    return traced_read(thread, origin_of(thread, site), bounce_for(thread->bounce, thread->ea) + at,
+                       thread->ea + at, bytes, &fault);
+  };
+  // Of what is packed only the number of elements counts.
+  for_each_written(thread, site.bytes, [&](uint32_t, uint32_t bytes) {
+    selected += bytes;
+    return true;
   });
+  bool ok = true;
+  if (!site.packed)
+    ok = for_each_written(thread, site.bytes, read);
+  else if (selected)
+    ok = read(0, selected);
   if (!ok) return raise(thread, site, fault);
-  thread->phase = kOnly;
-  return run_core(thread, site, reinterpret_cast<uint64_t>(bounce), site.core);
+  return run_core(thread, site, first_target(thread), site.core);
 }
 
-int end_masked_store(Thread* thread, const Site& site) {
+int begin_masked_store(Thread* thread, const Site& site) {
+  fill_differently(thread, kMaxMaskedBytes);
+  thread->access_bytes = site.bytes;
+  if (site.converts) thread->mxcsr = read_mxcsr();
+  return run_core(thread, site, first_target(thread), site.core);
+}
+
+}  // namespace
+
+int begin_written(Thread* thread, const Site& site) {
+  return run_core(thread, site, first_target(thread), site.core);
+}
+
+int end_written(Thread* thread, const Site& site) {
+  if (thread->phase++ == kFirst) return run_core(thread, site, second_target(thread), site.core);
   Fault fault;
   take_core(thread, site);
   const uint8_t* bounce = bounce_for(thread->bounce, thread->ea);
   // As the processor does: nothing is stored if a part of it cannot be.
-  const uint64_t mask = written_mask(thread, site.bytes);
-  const bool possible = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
-    return traced_writable(thread->ea + at, bytes, &fault);
-  });
-  if (!possible) return raise(thread, site, fault);
-  const bool ok = for_each_run(mask, [&](uint32_t at, uint32_t bytes) {
+  const bool possible = for_each_written(
+      thread, thread->access_bytes,
+      [&](uint32_t at, uint32_t bytes) { return traced_writable(thread->ea + at, bytes, &fault); });
+  if (!possible) {
+    if (site.converts && !convert_flags_in_spite_of_fault()) write_mxcsr(thread->mxcsr);
+    return raise(thread, site, fault);
+  }
+  const bool ok = for_each_written(thread, thread->access_bytes, [&](uint32_t at, uint32_t bytes) {
     return traced_write(thread, origin_of(thread, site), thread->ea + at, bounce + at, bytes,
                         &fault);
   });
   return ok ? kTail : raise(thread, site, fault);
 }
+
+namespace {
+
+// ---- Others -------------------------------------------------------------------------------------
 
 int begin_touch(Thread* thread, const Site& site) {
   const uint64_t alias = alias_of(thread->ea, 1);
@@ -227,6 +229,21 @@ int end_touch(Thread* thread, const Site& site) {
   return kTail;
 }
 
+int begin_pop_segment(Thread* thread, const Site& site) {
+  Fault fault;
+  uint8_t* bounce = bounce_for(thread->bounce, thread->regs.rsp);
+  if (!traced_read(thread, origin_of(thread, site), bounce, thread->regs.rsp, site.value_bytes,
+                   &fault))
+    return raise(thread, site, fault);
+  return run_core(thread, site, reinterpret_cast<uint64_t>(bounce), site.core);
+}
+
+int end_pop_segment(Thread* thread, const Site& site) {
+  take_core(thread, site);
+  thread->regs.rsp += site.value_bytes;
+  return kTail;
+}
+
 int nothing(Thread*, const Site&) { return kTail; }
 
 struct Performance {
@@ -235,44 +252,72 @@ struct Performance {
 };
 // In the order of Form.
 constexpr Performance kPerformances[] = {
-    {begin_load, end_touch},           // kLoad
-    {begin_store, end_store},          // kStore
-    {begin_modify, end_modify},        // kModify
-    {begin_atomic, end_atomic},        // kAtomic
-    {begin_masked, end_masked_load},   // kMaskedLoad
-    {begin_masked, end_masked_store},  // kMaskedStore
-    {begin_touch, end_touch},          // kTouch
-    {emulate_movs, nothing},          {emulate_stos, nothing},    {emulate_compare, nothing},
-    {emulate_compare, nothing},       {emulate_compare, nothing}, {emulate_push, nothing},
-    {emulate_pop, nothing},           {emulate_call, nothing},    {emulate_jump, nothing},
-    {emulate_return, nothing},        {emulate_leave, nothing},   {emulate_push_flags, nothing},
-    {emulate_pop_flags, nothing},     {emulate_xlat, nothing},
+    {begin_load, end_touch},               // kLoad
+    {begin_store, end_store},              // kStore
+    {begin_modify, end_modify},            // kModify
+    {begin_atomic, end_atomic},            // kAtomic
+    {begin_masked_load, end_masked_load},  // kMaskedLoad
+    {begin_masked_store, end_written},     // kMaskedStore
+    {begin_save_state, end_written},       // kSaveState
+    {begin_load_state, end_touch},         // kLoadState
+    {begin_load_tile, end_touch},          // kLoadTile
+    {begin_store_tile, end_store_tile},    // kStoreTile
+    {begin_touch, end_touch},              // kTouch
+    {begin_pop_segment, end_pop_segment},  // kPopSegment
+    {emulate_movs, nothing},
+    {emulate_stos, nothing},
+    {emulate_compare, nothing},  // kLods
+    {emulate_compare, nothing},  // kCmps
+    {emulate_compare, nothing},  // kScas
+    {emulate_push, nothing},
+    {emulate_pop, nothing},
+    {emulate_call, nothing},
+    {emulate_jump, nothing},
+    {emulate_return, nothing},
+    {emulate_enter, nothing},
+    {emulate_leave, nothing},
+    {emulate_push_flags, nothing},
+    {emulate_pop_flags, nothing},
+    {emulate_far_jump, nothing},
+    {emulate_far_call, nothing},
+    {emulate_far_return, nothing},
+    {emulate_interrupt_return, nothing},
+    {emulate_xlat, nothing},
+    {emulate_move_direct, nothing},
 };
+static_assert(sizeof kPerformances / sizeof kPerformances[0] == static_cast<int>(Form::kGather));
 
 const Performance& performance(const Site& site) {
   return kPerformances[static_cast<int>(site.form)];
 }
 
+// The site is the thread's until the access is over.
+int next_of(Thread* thread, int next) {
+  if (next == kTail) site_leave(thread);
+  return next;
+}
+
 }  // namespace
 
 extern "C" int access_begin(Thread* thread) {
-  const Site& site = site_at(thread->site_index);
+  const Site& site = *thread->site;
   thread->regs.rip = site.ip;
   thread->exit_ip = site.ip + site.length;
   thread->ea = effective_address(site, thread->regs);
   thread->event = next_event(thread);
-  thread->phase = kOnly;
+  thread->phase = kFirst;
   thread->record = nullptr;
-  return performance(site).begin(thread, site);
+  return next_of(thread, performance(site).begin(thread, site));
 }
 
 extern "C" int access_end(Thread* thread) {
-  const Site& site = site_at(thread->site_index);
-  return performance(site).end(thread, site);
+  const Site& site = *thread->site;
+  if (site.x87) x87_pointers_as_alone(thread, site);
+  return next_of(thread, performance(site).end(thread, site));
 }
 
 void access_abort(Thread* thread, uint64_t* address) {
-  const Site& site = site_at(thread->site_index);
+  const Site& site = *thread->site;
   if (in_generated(*address)) *address = site.ip;  // of a SIGFPE
   if (thread->record) {
     if (*address >= thread->alias && *address < thread->alias + site.bytes)
@@ -280,6 +325,7 @@ void access_abort(Thread* thread, uint64_t* address) {
     atomic_end(thread, false);
   }
   thread->regs.rip = site.ip;
+  site_leave(thread);
 }
 
 }  // namespace shmrec::agent

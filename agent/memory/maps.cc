@@ -4,6 +4,7 @@
 
 #include "agent/agent_abi.h"
 #include "agent/memory/identity.h"
+#include "agent/sites/table.h"
 
 namespace shmrec::agent {
 
@@ -57,6 +58,7 @@ void drop_alias(const Region& piece, void* any) {
 
 // [begin, end) means something else from now on. REQUIRES: regions_lock held.
 void forget(const Process* process, uint64_t begin, uint64_t end) {
+  sites_forget(begin, end);
   bool any = modules_forget(begin, end);
   region_remove(begin, end, drop_alias, &any);
   if (!any) return;

@@ -12,7 +12,7 @@
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signals.h"
-#include "agent/sites/decode.h"
+#include "agent/sites/table.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
 
@@ -48,7 +48,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   Process* process = thread->process;
   regions_lock.reset();
   process->signal_lock.reset();
-  decode_after_fork();
+  sites_after_fork();
   threads_after_fork(thread);
   thread->lane = 0;
   thread->lane_entry = nullptr;
@@ -68,9 +68,11 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
 
 Answer fork_process(Thread* thread, const CloneRequest& request) {
   regions_lock.lock();
+  sites_before_fork();
   const int64_t result =
       sys(__NR_clone, request.flags, 0, request.parent_tid, request.child_tid, request.tls);
   if (result != 0) {
+    sites_after_fork();
     regions_lock.unlock();
     return done(thread, result);
   }

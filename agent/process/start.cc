@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/agent_abi.h"
+#include "agent/arch/x86_64/processor.h"
 #include "agent/arch/x86_64/vector_state.h"
 #include "agent/image_layout.h"
 #include "agent/log/log.h"
@@ -10,6 +11,7 @@
 #include "agent/process/stop.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/decode.h"
+#include "agent/sites/table.h"
 
 extern "C" {
 __attribute__((visibility("default"), section(".data")))
@@ -73,6 +75,7 @@ extern "C" int64_t shmrec_agent_start() {
   Thread* thread = thread_allocate();
   if (!process || !thread) return -12;
   thread->process = process;
+  processor_start();
   decode_start(thread);
   vector_state_start();
   process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));

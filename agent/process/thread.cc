@@ -111,6 +111,11 @@ void for_each_thread(const Process* process, void (*visit)(Thread* thread, void*
       visit(block(i), context);
 }
 
+void for_each_block(void (*visit)(Thread* thread, void* context), void* context) {
+  for (uint32_t i = 0; i < load(&blocks_mapped); ++i)
+    if (load(&block(i)->claimed)) visit(block(i), context);
+}
+
 uint32_t threads_of(const Process* process) {
   uint32_t threads = 0;
   for (uint32_t i = 0; i < blocks_mapped; ++i)

@@ -27,7 +27,6 @@ struct Thread;
 // What an interrupted path of the agent does when it has come to its end.
 enum Deferred : uint64_t {
   kDeferredSignal = 1,   // deliver Thread::deferred_info
-  kDeferredHold = 2,     // stand still: another thread makes a step (step.h)
   kDeferredNested = 4,   // it came while a handler of ours ran: deferred_mask is not set yet
   kDeferredPending = 8,  // deliver those of the waiting signals (pending.h) that are not blocked
   kDeferredDelivery = kDeferredSignal | kDeferredPending,
@@ -108,18 +107,17 @@ struct PendingSyscall {
 
 struct Thread {
   // ---- Known to entry.S; see the asserts below.
-  Thread* self;            // 0
-  Regs regs;               // 8: the program's registers at the access
-  Regs core;               // 152: registers with which the access instruction itself runs
-  uint64_t site_index;     // 296: of the access in flight (decode.h)
-  uint64_t core_ip;        // 304: where that instruction is
-  uint64_t exit_ip;        // 312: where the program goes on
-  uint64_t stack_top;      // 320: stack of the access and syscall code
-  uint64_t deferred;       // 328: Deferred bits: what waits for the end of the access
-  uint64_t second_target;  // 336: second bounce address of masked stores
-  uint64_t exit_page;      // 344: code that ends each path of the agent without a signal
-  uint64_t canary_base;    // 352: fs base while foreign code (Zydis) runs; canary at +0x28
-  uint64_t program_gs;     // 360: the program's gs base, while it is not in the register (gs.h)
+  Thread* self;          // 0
+  Regs regs;             // 8: the program's registers at the access
+  Regs core;             // 152: registers with which the access instruction itself runs
+  Site* site;            // 296: of the access in flight, held by it (sites/table.h)
+  uint64_t core_ip;      // 304: where that instruction is
+  uint64_t exit_ip;      // 312: where the program goes on
+  uint64_t stack_top;    // 320: stack of the access and syscall code
+  uint64_t deferred;     // 328: Deferred bits: what waits for the end of the access
+  uint64_t canary_base;  // 336: fs base while foreign code (Zydis) runs; canary at +0x28
+  uint64_t exit_page;    // 344: code that ends each path of the agent without a signal
+  uint64_t program_gs;   // 352: the program's gs base, while it is not in the register (gs.h)
   // ---- C++ only
   uint32_t claimed;  // 1: block in use
   int32_t tid;
@@ -145,6 +143,9 @@ struct Thread {
   uint64_t ea;  // its address
   uint64_t event;
   uint32_t phase;
+  uint32_t access_bytes;      // how long it is, where the site does not say it
+  uint32_t stored_by_kernel;  // 1: the instruction faulted and the kernel tried to store for it
+  uint32_t mxcsr;             // as it was before an instruction that changes it though it faults
   uint32_t record_bytes;
   uint8_t* record;          // its record while it is begun, or null
   uint32_t stripe[2];       // locked stripes + 1
@@ -164,8 +165,6 @@ struct Thread {
   void* child_frame;     // of a thread being cloned: the context it starts with
   uint64_t robust_head;  // as given to set_robust_list
   uint64_t robust_bytes;
-  uint64_t step_page;      // single step in progress: the opened page, 0: none
-  uint32_t hold_answered;  // number of the last hold that this thread has seen
   // Large buffers.
   alignas(64) uint8_t bounce[kBounceBytes];
   alignas(64) uint8_t bounce2[kBounceBytes];
@@ -173,10 +172,10 @@ struct Thread {
   alignas(64) uint8_t canary[128];
 };
 static_assert(offsetof(Thread, regs) == 8 && offsetof(Thread, core) == 152);
-static_assert(offsetof(Thread, site_index) == 296 && offsetof(Thread, core_ip) == 304);
+static_assert(offsetof(Thread, site) == 296 && offsetof(Thread, core_ip) == 304);
 static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
-static_assert(offsetof(Thread, deferred) == 328 && offsetof(Thread, second_target) == 336);
-static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 360);
+static_assert(offsetof(Thread, deferred) == 328);
+static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 352);
 static_assert(sizeof(Thread) <= 64 * 1024);
 
 // The Thread whose agent stack we are on. REQUIRES: running on an agent stack.
@@ -198,6 +197,8 @@ void threads_after_fork(Thread* self);
 // Calls `visit` with every recorded thread of the process.
 void for_each_thread(const Process* process, void (*visit)(Thread* thread, void* context),
                      void* context);
+// Calls `visit` with every block that is in use, whatever its process.
+void for_each_block(void (*visit)(Thread* thread, void* context), void* context);
 // How many recorded threads this process has.
 uint32_t threads_of(const Process* process);
 // Makes the calling thread a recorded one: alternate stack, syscall dispatch. 0 or -errno.

@@ -4,7 +4,6 @@
 #include <linux/prctl.h>
 
 #include "agent/access/gather.h"
-#include "agent/access/step.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
@@ -13,7 +12,7 @@
 #include "agent/signals/places.h"
 #include "agent/signals/settle.h"
 #include "agent/signals/signal_sets.h"
-#include "agent/sites/decode.h"
+#include "agent/sites/table.h"
 
 namespace shmrec::agent {
 namespace {
@@ -43,7 +42,7 @@ void deliver_step(Thread* thread, Context* context) {
 
 // ---- In the program -----------------------------------------------------------------------------
 
-// False: it takes the slow path.
+// False: it cannot be performed.
 bool begin_gather(Thread* thread, Context* context, const Site& site) {
   Fault fault;
   const Gathered how = gather_perform(thread, context, site, &fault);
@@ -55,30 +54,45 @@ bool begin_gather(Thread* thread, Context* context, const Site& site) {
   return true;
 }
 
+// The traced mapping that the fault met. Where user code may not read descriptor tables, the kernel
+// stores something for SGDT and its kind, and of up to 10 bytes it names the first one, though it
+// could not write those behind it.
+bool region_of_fault(uint64_t address, bool write, Region* region) {
+  constexpr uint64_t kStoredByKernel = 10;
+  const uint64_t next = page_up(address + 1);
+  return region_find(address, region) ||
+         (write && next - address < kStoredByKernel && region_find(next, region));
+}
+
 // A fault at an address of a traced mapping that the program may access: perform the access.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   Region region;
-  if (info->signo != kSigsegv || info->code <= 0 || !region_find(info->fault.addr, &region))
-    return false;
+  if (info->signo != kSigsegv || info->code <= 0) return false;
   const bool write = context->error & kFaultWrite, fetch = context->error & kFaultFetch;
+  if (!region_of_fault(info->fault.addr, write, &region)) return false;
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
   if (fetch || !allowed) {
     // The page is there for the program, though not in the kernel's eyes.
     if (region.protection != PROT_NONE) context->error |= kFaultPresent;
     return false;
   }
-  Site* site = site_for(thread, context->regs.rip);
-  if (site && site->form == Form::kGather && begin_gather(thread, context, *site)) return true;
-  if (!site || site->form >= Form::kGather) {
-    step_begin(thread, context, site);
+  const Site* site = context->cs == kCode64 ? site_for(thread, context->regs.rip) : nullptr;
+  // A page that is there and that no access is allowed to is never reported as not mapped.
+  thread->stored_by_kernel = info->code == kSegvMaperr;
+  if (site && site->form < Form::kGather) {
+    context->regs.rip = reinterpret_cast<uint64_t>(shmrec_access_enter);
     return true;
   }
-  context->regs.rip = site->entry;
+  const bool gathered = site && site->form == Form::kGather && begin_gather(thread, context, *site);
+  site_leave(thread);
+  // The instruction executes again, on memory that is the program's own.
+  if (!gathered)
+    stop_tracing(thread->process, shmlog::DegradedReason::kInstruction,
+                 "an instruction that the agent cannot perform touched traced memory");
   return true;
 }
 
 void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
-  if (info->signo == kSigtrap && step_end(thread, context)) return;
   if (begin_access(thread, info, context)) return;
   deliver(thread, context, *info);
 }

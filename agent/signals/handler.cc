@@ -1,5 +1,4 @@
 // The one handler that the kernel knows, and what makes it the handler.
-#include "agent/access/step.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/signals/faults.h"
@@ -22,7 +21,6 @@ struct KernelAction {
 enum class Kind {
   kSyscall,  // the program makes a syscall
   kFault,    // an instruction cannot go on
-  kHold,     // another thread makes a step
   kLook,     // something waits for this thread
   kSent,     // a signal that the agent needs, but that somebody sent
   kOther,    // a signal that the agent does not need
@@ -32,7 +30,6 @@ Kind kind_of(const Siginfo& info) {
   if (!(kNeeded & bit(info.signo))) return Kind::kOther;
   if (info.signo == kSigsys) {
     if (info.code == kSysUserDispatch) return Kind::kSyscall;
-    if (info.code == kSiQueue && info.words[1] == kHoldValue) return Kind::kHold;
     if (info.code == kSiQueue && info.words[1] == kLookValue) return Kind::kLook;
     return info.code > 0 ? Kind::kOther : Kind::kSent;
   }
@@ -45,8 +42,6 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
       return on_syscall(thread, info, context);
     case Kind::kFault:
       return on_fault(thread, info, context);
-    case Kind::kHold:
-      return stand_still(thread, context);
     case Kind::kLook:
       return;
     case Kind::kSent:

@@ -4,7 +4,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/image_layout.h"
 #include "agent/kernel/kernel_access.h"
-#include "agent/sites/decode.h"
+#include "agent/sites/table.h"
 
 namespace shmrec::agent {
 
@@ -88,6 +88,8 @@ constexpr PlaceRow kPlaces[] = {
      nullptr},
     {Place::kSafeCopy, [] { return between(shmrec_safe_begin, shmrec_safe_end); }, Way::kDefer,
      nullptr},
+    {Place::kSafeCopy, [] { return between(shmrec_safe_measure_begin, shmrec_safe_measure_end); },
+     Way::kDefer, nullptr},
     {Place::kDeferredTrap, [] { return at(shmrec_deferred_trap); }, Way::kDefer, nullptr},
     {Place::kRaiseTrap, [] { return at(shmrec_raise_trap); }, Way::kDefer, nullptr},
     {Place::kAccessCore,

@@ -1,6 +1,5 @@
 #include "agent/signals/settle.h"
 
-#include "agent/access/step.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/places.h"
@@ -26,19 +25,10 @@ void deliver_deferred(Thread* thread, Context* context) {
   const uint64_t deferred = thread->deferred;
   const Siginfo info = thread->deferred_info;
   thread->deferred = 0;
-  if (deferred & kDeferredHold) step_hold(thread);
   if (!(deferred & kDeferredDelivery)) return;
   context->mask = thread->deferred_mask;
   if (deferred & kDeferredSignal) deliver(thread, context, info);
   deliver_pending(thread, context);
-}
-
-void stand_still(Thread* thread, Context* context) {
-  undo_interruption(context);
-  if (leave_agent(thread, context))
-    step_hold(thread);
-  else
-    step_hold_later(thread);
 }
 
 // Settled when the outermost handler ends.

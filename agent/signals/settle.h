@@ -17,8 +17,6 @@ void deliver_deferred(Thread* thread, Context* context);
 
 // Somebody sent one of the signals that the agent cannot block.
 void take_sent(Thread* thread, const Siginfo& info, Context* context);
-// Another thread makes a step: this one stands still until it is done.
-void stand_still(Thread* thread, Context* context);
 // The end of the outermost handler: what came while it ran, or while the agent's path that it
 // interrupted ran, is delivered if that is possible here. `sent`: the handler ran for a sent
 // signal.

@@ -97,8 +97,8 @@ Answer do_sigaltstack(Thread* thread, void*) {
 // ---- Waiting for signals ------------------------------------------------------------------------
 
 // The kernel looks at its own mask and its own queue while the thread waits. Neither shall hold the
-// signals that the agent needs: blocked they could not be taken from whoever sends them, and a hold
-// (step.h), which is a SIGSYS, must not be handed to the program.
+// signals that the agent needs: blocked they could not be taken from whoever sends them, and the
+// SIGSYS by which threads are told to look must not be handed to the program.
 
 namespace {
 

@@ -1,30 +1,17 @@
 #include "agent/sites/decode.h"
 
-#include <Zydis/Zydis.h>
-#include <linux/mman.h>
+#include <cpuid.h>
 
 #include <initializer_list>
 
-#include "agent/agent_abi.h"
-
-extern "C" {
-void shmrec_access_enter();
-void shmrec_access_leave();
-}
+#include "agent/arch/x86_64/processor.h"
 
 namespace shmrec::agent {
 namespace {
 
-constexpr uint32_t kMaxSites = 1 << 16;
-constexpr uint32_t kBuckets = 1 << 14;
-constexpr uint32_t kSiteCodeBytes = 128;
-constexpr uint32_t kMaxSiteBytes = 4096;  // longer operands (XSAVE with AMX) take the slow path
+constexpr uint32_t kMaxSiteBytes = 4096;  // of a fixed length; those that save state have their own
+constexpr uint32_t kMaxMasked = 64;
 
-Site sites[kMaxSites];  // .bss: untouched pages cost nothing
-Site* buckets[kBuckets];
-uint32_t site_count = 1;
-uint8_t* code_next = nullptr;  // set by decode_start
-SpinLock sites_lock;
 ZydisDecoder decoder;
 
 // Zydis is ordinary compiled code: its stack protector reads %fs:0x28, which is the program's.
@@ -36,20 +23,12 @@ struct ForeignCode {
   uint64_t saved;
 };
 
-// Registers by hardware number (rax rcx rdx rbx rsp rbp rsi rdi r8..r15) as an index into Regs.
-constexpr int8_t kFromHardware[16] = {13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7};
-
 int8_t register_index(ZydisRegister which) {
   if (which == ZYDIS_REGISTER_NONE) return kNoRegister;
   const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, which);
   if (whole < ZYDIS_REGISTER_RAX || whole > ZYDIS_REGISTER_R15) return kNoRegister;
   return kFromHardware[whole - ZYDIS_REGISTER_RAX];
 }
-
-struct Decoded {
-  ZydisDecodedInstruction instruction;
-  ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-};
 
 bool is_memory(const ZydisDecodedOperand& operand) {
   return operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type != ZYDIS_MEMOP_TYPE_AGEN;
@@ -60,11 +39,13 @@ const ZydisDecodedOperand* memory_operand(const Decoded& decoded) {
   for (int i = 0; i < decoded.instruction.operand_count; ++i) {
     const ZydisDecodedOperand& operand = decoded.operands[i];
     const bool stack = operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
-                       operand.mem.base == ZYDIS_REGISTER_RSP;
+                       operand.mem.segment == ZYDIS_REGISTER_SS;
     if (is_memory(operand) && !stack) return &operand;
   }
   return nullptr;
 }
+
+// ---- Forms --------------------------------------------------------------------------------------
 
 struct MnemonicForm {
   ZydisMnemonic mnemonic;
@@ -77,22 +58,44 @@ constexpr MnemonicForm kByMnemonic[] = {
     {ZYDIS_MNEMONIC_CALL, Form::kCall},
     {ZYDIS_MNEMONIC_JMP, Form::kJump},
     {ZYDIS_MNEMONIC_RET, Form::kReturn},
+    {ZYDIS_MNEMONIC_ENTER, Form::kEnter},
     {ZYDIS_MNEMONIC_LEAVE, Form::kLeave},
+    {ZYDIS_MNEMONIC_PUSHF, Form::kPushFlags},
     {ZYDIS_MNEMONIC_PUSHFQ, Form::kPushFlags},
+    {ZYDIS_MNEMONIC_POPF, Form::kPopFlags},
     {ZYDIS_MNEMONIC_POPFQ, Form::kPopFlags},
+    {ZYDIS_MNEMONIC_IRET, Form::kInterruptReturn},
+    {ZYDIS_MNEMONIC_IRETD, Form::kInterruptReturn},
+    {ZYDIS_MNEMONIC_IRETQ, Form::kInterruptReturn},
     {ZYDIS_MNEMONIC_XLAT, Form::kXlat},
     {ZYDIS_MNEMONIC_XCHG, Form::kAtomic},
     {ZYDIS_MNEMONIC_CLFLUSH, Form::kTouch},
     {ZYDIS_MNEMONIC_CLFLUSHOPT, Form::kTouch},
     {ZYDIS_MNEMONIC_CLWB, Form::kTouch},
     {ZYDIS_MNEMONIC_CLDEMOTE, Form::kTouch},
+    {ZYDIS_MNEMONIC_MONITORX, Form::kTouch},
+    {ZYDIS_MNEMONIC_UMONITOR, Form::kTouch},
+    {ZYDIS_MNEMONIC_CLZERO, Form::kStore},
     {ZYDIS_MNEMONIC_MASKMOVDQU, Form::kMaskedStore},
     {ZYDIS_MNEMONIC_VMASKMOVDQU, Form::kMaskedStore},
     {ZYDIS_MNEMONIC_MASKMOVQ, Form::kMaskedStore},
-    {ZYDIS_MNEMONIC_FXSAVE, Form::kModify},
-    {ZYDIS_MNEMONIC_FXSAVE64, Form::kModify},
-    {ZYDIS_MNEMONIC_ENTER, Form::kStep},
-    {ZYDIS_MNEMONIC_MOVDIR64B, Form::kStep},
+    {ZYDIS_MNEMONIC_FXSAVE, Form::kSaveState},
+    {ZYDIS_MNEMONIC_FXSAVE64, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XSAVE, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XSAVE64, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XSAVEOPT, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XSAVEOPT64, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XSAVEC, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XSAVEC64, Form::kSaveState},
+    {ZYDIS_MNEMONIC_XRSTOR, Form::kLoadState},
+    {ZYDIS_MNEMONIC_XRSTOR64, Form::kLoadState},
+    {ZYDIS_MNEMONIC_TILELOADD, Form::kLoadTile},
+    {ZYDIS_MNEMONIC_TILELOADDT1, Form::kLoadTile},
+    {ZYDIS_MNEMONIC_TILESTORED, Form::kStoreTile},
+    {ZYDIS_MNEMONIC_MOVDIR64B, Form::kMoveDirect},
+    {ZYDIS_MNEMONIC_ENQCMD, Form::kUnknown},  // their target is a device
+    {ZYDIS_MNEMONIC_ENQCMDS, Form::kUnknown},
+    {ZYDIS_MNEMONIC_LGS, Form::kUnknown},  // the agent needs gs while it performs them
 };
 struct StringForm {
   ZydisMnemonic mnemonic;
@@ -118,24 +121,10 @@ bool has_mask(const ZydisDecodedInstruction& instruction) {
          instruction.avx.mask.reg != ZYDIS_REGISTER_K0;
 }
 
-// VMASKMOVPS/PD and VPMASKMOVD/Q: opcode of the store form for a load's, 0 if it is neither.
-uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction) {
-  if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX ||
-      instruction.opcode_map != ZYDIS_OPCODE_MAP_0F38)
-    return 0;
-  switch (instruction.opcode) {
-    case 0x2C:
-    case 0x2E:
-      return 0x2E;
-    case 0x2D:
-    case 0x2F:
-      return 0x2F;
-    case 0x8C:
-    case 0x8E:
-      return 0x8E;
-    default:
-      return 0;
-  }
+bool is_load_of_gs(const Decoded& decoded) {
+  const ZydisDecodedOperand& to = decoded.operands[0];
+  return decoded.instruction.mnemonic == ZYDIS_MNEMONIC_MOV &&
+         to.type == ZYDIS_OPERAND_TYPE_REGISTER && to.reg.value == ZYDIS_REGISTER_GS;
 }
 
 Form form_by_effect(const Decoded& decoded, const ZydisDecodedOperand& memory) {
@@ -144,8 +133,10 @@ Form form_by_effect(const Decoded& decoded, const ZydisDecodedOperand& memory) {
   const bool broadcast = decoded.instruction.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
   const bool masked = (has_mask(decoded.instruction) && !broadcast) ||
                       vector_mask_store_opcode(decoded.instruction);
-  if (!memory.size || memory.size / 8 > kMaxSiteBytes) return Form::kStep;
-  if (masked && memory.size / 8 <= 64) return writes ? Form::kMaskedStore : Form::kMaskedLoad;
+  if (!memory.size || memory.size / 8 > kMaxSiteBytes || is_load_of_gs(decoded))
+    return Form::kUnknown;
+  if (masked && memory.size / 8 <= kMaxMasked)
+    return writes ? Form::kMaskedStore : Form::kMaskedLoad;
   if (reads && writes)
     return decoded.instruction.attributes & ZYDIS_ATTRIB_HAS_LOCK ? Form::kAtomic : Form::kModify;
   return writes ? Form::kStore : Form::kLoad;
@@ -158,27 +149,53 @@ bool is_gather(const ZydisDecodedInstruction& instruction) {
          ((instruction.opcode & 0xFC) == 0x90 || (instruction.opcode & 0xFC) == 0xA0);
 }
 
+Form far_form(Form near) {
+  return near == Form::kCall   ? Form::kFarCall
+         : near == Form::kJump ? Form::kFarJump
+                               : Form::kFarReturn;
+}
+
+// Pushes and pops of fs and gs.
+Form segment_form(const Decoded& decoded, Form form) {
+  const ZydisRegister which = decoded.operands[0].reg.value;
+  if (form == Form::kPush) return form;
+  return which == ZYDIS_REGISTER_FS ? Form::kPopSegment : Form::kUnknown;
+}
+
+bool is_segment(const ZydisDecodedOperand& operand) {
+  return operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+         (operand.reg.value == ZYDIS_REGISTER_FS || operand.reg.value == ZYDIS_REGISTER_GS);
+}
+
 Form form_of(const Decoded& decoded, const ZydisDecodedOperand* memory) {
   const ZydisDecodedInstruction& instruction = decoded.instruction;
-  if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_XOP ||
-      instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX)
-    return Form::kStep;
+  if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX) return Form::kUnknown;
   if (instruction.meta.category == ZYDIS_CATEGORY_STRINGOP) {
     for (const StringForm& known : kStrings)
       if (known.mnemonic == instruction.mnemonic) return known.form;
-    return Form::kStep;
+    return Form::kUnknown;
   }
-  for (const MnemonicForm& known : kByMnemonic)
-    if (known.mnemonic == instruction.mnemonic) return known.form;
-  if (!memory) return Form::kStep;
+  for (const MnemonicForm& known : kByMnemonic) {
+    if (known.mnemonic != instruction.mnemonic) continue;
+    if (instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR &&
+        known.form != Form::kInterruptReturn)
+      return far_form(known.form);
+    const bool stack = known.form == Form::kPush || known.form == Form::kPop;
+    return stack && is_segment(decoded.operands[0]) ? segment_form(decoded, known.form)
+                                                    : known.form;
+  }
+  if (!memory) return Form::kUnknown;
   if (memory->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
-    return is_gather(instruction) ? Form::kGather : Form::kStep;
+    return is_gather(instruction) ? Form::kGather : Form::kUnknown;
   return form_by_effect(decoded, *memory);
 }
 
-// A register that the instruction neither reads nor writes, from those that need no SIB byte, no
+// Registers that the instruction neither reads nor writes, from those that need no SIB byte, no
 // displacement and no REX bit as a base.
-int8_t free_register(const Decoded& decoded) {
+struct FreeRegisters {
+  int8_t first = kNoRegister, second = kNoRegister;
+};
+FreeRegisters free_registers(const Decoded& decoded) {
   uint32_t used = 0;
   for (int i = 0; i < decoded.instruction.operand_count; ++i) {
     const ZydisDecodedOperand& operand = decoded.operands[i];
@@ -186,142 +203,14 @@ int8_t free_register(const Decoded& decoded) {
     const int8_t index = register_index(operand.reg.value);
     if (index != kNoRegister) used |= 1u << index;
   }
-  for (int hardware : {6, 7, 3, 2, 1, 0})
-    if (!(used & 1u << kFromHardware[hardware])) return static_cast<int8_t>(hardware);
-  return kNoRegister;
-}
-
-// ---- Emitting -----------------------------------------------------------------------------------
-
-struct Emitter {
-  uint8_t* at;
-  void byte(uint8_t value) { *at++ = value; }
-  void word32(uint32_t value) {
-    memcpy(at, &value, 4);
-    at += 4;
+  FreeRegisters found;
+  for (int hardware : {kRsi, kRdi, kRbx, kRdx, kRcx, kRax}) {
+    const int8_t index = kFromHardware[hardware];
+    if (used & 1u << index) continue;
+    (found.first == kNoRegister ? found.first : found.second) = index;
+    if (found.second != kNoRegister) break;
   }
-  void jump(void (*target)()) {
-    byte(0xE9);
-    word32(static_cast<uint32_t>(reinterpret_cast<uint64_t>(target) -
-                                 reinterpret_cast<uint64_t>(at) - 4));
-  }
-  // movq $value, %gs:offset
-  void store_thread(uint32_t offset, uint32_t value) {
-    for (uint8_t b : {0x65, 0x48, 0xC7, 0x04, 0x25}) byte(b);
-    word32(offset);
-    word32(value);
-  }
-  // movq %gs:offset, %hardware (one of the low eight)
-  void load_thread(int hardware, uint32_t offset) {
-    byte(0x65), byte(0x48), byte(0x8B);
-    byte(static_cast<uint8_t>(0x04 | hardware << 3));
-    byte(0x25);
-    word32(offset);
-  }
-};
-
-// The moffs forms A0..A3 have no ModRM: the same move with one.
-bool emit_moffs(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction,
-                int hardware) {
-  if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
-      instruction.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || instruction.opcode < 0xA0 ||
-      instruction.opcode > 0xA3)
-    return false;
-  static constexpr uint8_t kWithModrm[4] = {0x8A, 0x8B, 0x88, 0x89};
-  for (int i = 0; i < instruction.raw.prefix_count; ++i) {
-    const uint8_t prefix = instruction.raw.prefixes[i].value;
-    if (prefix == 0x66 || (prefix & 0xF0) == 0x40) out.byte(prefix);
-  }
-  out.byte(kWithModrm[instruction.opcode - 0xA0]);
-  out.byte(static_cast<uint8_t>(hardware));
-  (void)site;
-  return true;
-}
-
-// Prefixes that have no part in an instruction on another address: fs, gs, 32-bit addresses.
-bool changes_address(uint8_t prefix) { return prefix == 0x64 || prefix == 0x65 || prefix == 0x67; }
-
-// The instruction with its memory operand replaced by (%hardware). `opcode`: another opcode, 0: its
-// own.
-void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction,
-             int hardware, uint8_t opcode = 0) {
-  if (emit_moffs(out, site, instruction, hardware)) return;
-  const uint8_t modrm_at = instruction.raw.modrm.offset;
-  for (int i = 0; i < modrm_at; ++i) {
-    uint8_t value = site.code[i];
-    const bool prefix = i < instruction.raw.prefix_count;
-    if (prefix && changes_address(value)) continue;
-    const bool rex = instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && prefix &&
-                     (value & 0xF0) == 0x40;
-    if (rex) value &= 0xFC;  // X and B
-    if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && instruction.raw.vex.size == 3 &&
-        i == instruction.raw.vex.offset + 1)
-      value |= 0x60;
-    if (instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX &&
-        i == instruction.raw.evex.offset + 1)
-      value |= 0x60;
-    if (opcode && i == modrm_at - 1) value = opcode;
-    out.byte(value);
-  }
-  out.byte(static_cast<uint8_t>((site.code[modrm_at] & 0x38) | hardware));
-  const uint8_t skip =
-      modrm_at + 1 + (instruction.raw.sib.offset ? 1 : 0) + instruction.raw.disp.size / 8;
-  for (int i = skip; i < site.length; ++i) out.byte(site.code[i]);
-}
-
-// vmovdqu{8,16,32,64} %zmm0, (%hardware){%k}: stores exactly the elements that the mask selects.
-void emit_mask_probe(Emitter& out, const ZydisDecodedInstruction& instruction,
-                     uint32_t element_bits, int hardware) {
-  static constexpr uint8_t kP1[4] = {0x7F, 0xFF, 0x7E, 0xFE};
-  const int width = element_bits == 8 ? 0 : element_bits == 16 ? 1 : element_bits == 32 ? 2 : 3;
-  out.byte(0x62), out.byte(0xF1), out.byte(kP1[width]);
-  out.byte(static_cast<uint8_t>(0x48 | (instruction.avx.mask.reg - ZYDIS_REGISTER_K0)));
-  out.byte(0x7F);
-  out.byte(static_cast<uint8_t>(hardware));
-}
-
-bool runs_core(Form form) { return form <= Form::kTouch; }
-
-void emit_twice(Emitter& out, const Site& site, const Decoded& decoded, bool probe, int hardware,
-                uint32_t element_bits) {
-  const uint8_t vector_store = vector_mask_store_opcode(decoded.instruction);
-  for (int round = 0; round < 2; ++round) {
-    if (round) out.load_thread(hardware, offsetof(Thread, second_target));
-    if (!site.rip_relative && site.form == Form::kMaskedStore && site.bit_register == -2) {
-      for (int i = 0; i < site.length; ++i)
-        if (i >= decoded.instruction.raw.prefix_count || !changes_address(site.code[i]))
-          out.byte(site.code[i]);  // maskmovdqu: (%rdi) is implied
-    } else if (probe && !vector_store) {
-      emit_mask_probe(out, decoded.instruction, element_bits, hardware);
-    } else {
-      emit_on(out, site, decoded.instruction, hardware, vector_store);
-    }
-  }
-  out.jump(shmrec_access_leave);
-}
-
-void emit(Site& site, const Decoded& decoded, const ZydisDecodedOperand* memory) {
-  Emitter out{code_next};
-  site.entry = reinterpret_cast<uint64_t>(out.at);
-  out.store_thread(offsetof(Thread, site_index), site.index_in_table);
-  out.jump(shmrec_access_enter);
-  if (runs_core(site.form)) {
-    int hardware = 0;
-    while (kFromHardware[hardware] != site.scratch) ++hardware;
-    const uint32_t element_bits = memory ? memory->element_size : 0;
-    if (site.form == Form::kMaskedLoad) {
-      site.probe = reinterpret_cast<uint64_t>(out.at);
-      emit_twice(out, site, decoded, true, hardware, element_bits);
-    }
-    site.core = reinterpret_cast<uint64_t>(out.at);
-    if (site.form == Form::kMaskedStore) {
-      emit_twice(out, site, decoded, false, hardware, element_bits);
-    } else {
-      emit_on(out, site, decoded.instruction, hardware);
-      out.jump(shmrec_access_leave);
-    }
-  }
-  code_next += kSiteCodeBytes;
+  return found;
 }
 
 // ---- Describing ---------------------------------------------------------------------------------
@@ -337,6 +226,18 @@ Segment segment_of(const Decoded& decoded, const ZydisDecodedOperand& memory) {
   return Segment::kNone;
 }
 
+bool one_of(ZydisMnemonic mnemonic, std::initializer_list<ZydisMnemonic> list) {
+  for (ZydisMnemonic known : list)
+    if (known == mnemonic) return true;
+  return false;
+}
+
+bool is_expand(ZydisMnemonic mnemonic) {
+  return one_of(mnemonic,
+                {ZYDIS_MNEMONIC_VEXPANDPS, ZYDIS_MNEMONIC_VEXPANDPD, ZYDIS_MNEMONIC_VPEXPANDB,
+                 ZYDIS_MNEMONIC_VPEXPANDW, ZYDIS_MNEMONIC_VPEXPANDD, ZYDIS_MNEMONIC_VPEXPANDQ});
+}
+
 void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
   site.bytes = memory.size / 8;
   site.rip_relative =
@@ -347,23 +248,42 @@ void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOpera
   site.scale = memory.mem.scale;
   site.displacement = memory.mem.disp.has_displacement ? memory.mem.disp.value : 0;
   site.segment = segment_of(decoded, memory);
-  site.address32 = decoded.instruction.address_width == 32;
-  const ZydisMnemonic m = decoded.instruction.mnemonic;
-  site.packed = m == ZYDIS_MNEMONIC_VEXPANDPS || m == ZYDIS_MNEMONIC_VEXPANDPD ||
-                m == ZYDIS_MNEMONIC_VPEXPANDB || m == ZYDIS_MNEMONIC_VPEXPANDW ||
-                m == ZYDIS_MNEMONIC_VPEXPANDD || m == ZYDIS_MNEMONIC_VPEXPANDQ;
+  site.packed = is_expand(decoded.instruction.mnemonic);
 }
 
-void describe_special(Site& site, const Decoded& decoded) {
+void describe_string(Site& site, const Decoded& decoded) {
   const ZydisDecodedInstruction& instruction = decoded.instruction;
   for (const StringForm& known : kStrings)
     if (known.mnemonic == instruction.mnemonic && known.form == site.form) site.bytes = known.bytes;
-  if (instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) site.repeat = 1;
-  if (instruction.attributes & ZYDIS_ATTRIB_HAS_REPNE) site.repeat = 2;
+  if (instruction.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
+    site.repeat = Repeat::kWhileEqual;
+  if (instruction.attributes & ZYDIS_ATTRIB_HAS_REPNE) site.repeat = Repeat::kWhileNotEqual;
+}
+
+bool is_far(Form form) {
+  return form == Form::kFarJump || form == Form::kFarCall || form == Form::kFarReturn ||
+         form == Form::kInterruptReturn;
+}
+
+// What goes to the stack or comes from it, and control transfers.
+void describe_stack(Site& site, const Decoded& decoded) {
+  const ZydisDecodedInstruction& instruction = decoded.instruction;
   site.value_bytes = instruction.operand_width == 16 ? 2 : 8;
+  // Far transfers alone have 32 bits as their default; REX.W makes it 64.
+  if (is_far(site.form))
+    site.value_bytes = static_cast<uint8_t>(
+        instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE && !instruction.raw.rex.W ? 2
+        : instruction.raw.rex.W                                                         ? 8
+                                                                                        : 4);
   const ZydisDecodedOperand& first = decoded.operands[0];
+  if (site.form == Form::kEnter) {
+    site.immediate = first.imm.value.u & 0xFFFF;
+    site.levels = decoded.operands[1].imm.value.u % 32;
+    return;
+  }
   if (instruction.operand_count_visible == 0) return;
   site.value_is_memory = is_memory(first);
+  if (is_segment(first)) site.value_segment = first.reg.value == ZYDIS_REGISTER_FS ? 1 : 2;
   if (first.type == ZYDIS_OPERAND_TYPE_REGISTER)
     site.value_register = register_index(first.reg.value);
   if (first.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) site.immediate = first.imm.value.s;
@@ -407,77 +327,164 @@ void describe_gather(Site& site, const Decoded& decoded, const ZydisDecodedOpera
   site.bytes = gather.element_bytes;
 }
 
-bool describe(Thread* thread, Site& site) {
-  ForeignCode foreign(thread);
-  Decoded decoded;
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, site.code, sizeof site.code,
-                                           &decoded.instruction, decoded.operands)))
+void describe_state(Site& site, const Decoded& decoded) {
+  const ZydisMnemonic m = decoded.instruction.mnemonic;
+  site.state.extended = !one_of(m, {ZYDIS_MNEMONIC_FXSAVE, ZYDIS_MNEMONIC_FXSAVE64});
+  site.state.compacted = one_of(m, {ZYDIS_MNEMONIC_XSAVEC, ZYDIS_MNEMONIC_XSAVEC64});
+  site.state.merges = site.state.extended && !site.state.compacted;
+}
+
+// x87 instructions with a memory operand, but for those that load and store the environment, the
+// control word and the status word (D9 /4../7, DD /4, /6, /7).
+bool sets_x87_pointers(const ZydisDecodedInstruction& instruction) {
+  if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+      instruction.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || (instruction.opcode & 0xF8) != 0xD8)
     return false;
-  const ZydisDecodedOperand* memory = memory_operand(decoded);
-  site.length = decoded.instruction.length;
-  site.base = site.index = site.scratch = site.bit_register = site.value_register = kNoRegister;
-  site.form = form_of(decoded, memory);
-  if (memory) describe_memory(site, decoded, *memory);
-  if (site.form == Form::kGather) describe_gather(site, decoded, *memory);
-  describe_special(site, decoded);
-  describe_bit_test(site, decoded);
-  const bool implied_rdi = decoded.instruction.mnemonic == ZYDIS_MNEMONIC_MASKMOVDQU ||
-                           decoded.instruction.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU ||
-                           decoded.instruction.mnemonic == ZYDIS_MNEMONIC_MASKMOVQ;
-  if (implied_rdi) {
-    site.bit_register = -2;
-    site.scratch = kFromHardware[7];
-  } else if (runs_core(site.form)) {
-    const int8_t hardware = free_register(decoded);
-    if (hardware == kNoRegister)
-      site.form = Form::kStep;
-    else
-      site.scratch = kFromHardware[hardware];
+  const uint8_t extension = instruction.raw.modrm.reg;
+  if (instruction.opcode == 0xD9) return extension < 4;
+  return instruction.opcode != 0xDD || extension < 4 || extension == 5;
+}
+
+// The register that holds the address by itself, or kNoRegister.
+int8_t implied_address(const Decoded& decoded) {
+  switch (decoded.instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
+    case ZYDIS_MNEMONIC_MASKMOVQ:
+      return kFromHardware[kRdi];
+    case ZYDIS_MNEMONIC_CLZERO:
+    case ZYDIS_MNEMONIC_MONITORX:
+      return kFromHardware[kRax];
+    case ZYDIS_MNEMONIC_UMONITOR:
+      return register_index(decoded.operands[0].reg.value);
+    default:
+      return kNoRegister;
   }
-  emit(site, decoded, memory);
-  return true;
 }
 
-Site* find(uint64_t ip, const uint8_t* code, size_t bytes) {
-  for (Site* site = load(&buckets[(ip ^ ip >> 14) % kBuckets]); site; site = site->next)
-    if (site->ip == ip && site->length <= bytes && memcmp(site->code, code, site->length) == 0)
-      return site;
-  return nullptr;
+// Those whose address is in a register that Zydis does not call a memory operand.
+void describe_implied(Site& site, const Decoded& decoded, const ZydisDecodedOperand* memory) {
+  site.scratch = implied_address(decoded);
+  if (memory) return;
+  site.base = site.scratch;
+  site.bytes = 1;
+  const ZydisInstructionAttributes prefixes = decoded.instruction.attributes;
+  if (prefixes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) site.segment = Segment::kFs;
+  if (prefixes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) site.segment = Segment::kGs;
+  if (decoded.instruction.mnemonic != ZYDIS_MNEMONIC_CLZERO) return;
+  site.line = 1;
+  site.bytes = 64;
 }
 
-// The instruction's bytes; those behind the end of its page count only if they are there.
-size_t read_code(uint64_t ip, uint8_t* code) {
-  const size_t here = min<size_t>(15, page_up(ip + 1) - ip);
-  memset(code, 0, 15);
-  if (!safe_copy(code, reinterpret_cast<const void*>(ip), here)) return 0;
-  if (here < 15 && safe_copy(code + here, reinterpret_cast<const void*>(ip + here), 15 - here))
-    return 15;
-  return here;
+void choose_scratch(Site& site, const Decoded& decoded) {
+  const bool two = site.form == Form::kLoadTile || site.form == Form::kStoreTile;
+  const FreeRegisters found = free_registers(decoded);
+  site.scratch = found.first;
+  if (two) site.second_scratch = found.second;
+  if (site.scratch == kNoRegister || (two && site.second_scratch == kNoRegister))
+    site.form = Form::kUnknown;
+}
+
+// ---- Instructions newer than Zydis --------------------------------------------------------------
+
+// Each is decoded as one that it knows and that has operands in the same places and of the same
+// size. What is executed are the instruction's own bytes.
+bool decode_as(const uint8_t* code, Decoded& decoded) {
+  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, kMaxInstruction, &decoded.instruction,
+                                             decoded.operands));
+}
+
+// CMPccXADD: VEX.128.66.0F38 E0..EF, as SHLX. It is atomic without a LOCK.
+bool decode_compare_add(const uint8_t* code, Decoded& decoded) {
+  if (code[0] != 0xC4 || (code[1] & 0x1F) != 2 || (code[2] & 7) != 1 || (code[3] & 0xF0) != 0xE0)
+    return false;
+  uint8_t as[kMaxInstruction];
+  memcpy(as, code, sizeof as);
+  as[3] = 0xF7;
+  return decode_as(as, decoded);
+}
+
+// AADD, AAND, AXOR, AOR: none, 66, F3 or F2, then 0F 38 FC; as instructions of a register and
+// memory with the same prefix: MOVDIRI, ADCX, ADOX, CRC32. They are atomic without a LOCK.
+bool decode_remote_atomic(const uint8_t* code, Decoded& decoded) {
+  uint8_t as[kMaxInstruction];
+  memcpy(as, code, sizeof as);
+  uint8_t like = 0xF9;
+  for (uint32_t at = 0; at + 3 < kMaxInstruction; ++at) {
+    if (code[at] == 0x0F) {
+      if (code[at + 1] != 0x38 || code[at + 2] != 0xFC) return false;
+      as[at + 2] = like;
+      return decode_as(as, decoded);
+    }
+    const bool prefix = code[at] == 0x64 || code[at] == 0x65 || code[at] == 0x67;
+    const bool rex = (code[at] & 0xF0) == 0x40;
+    if (code[at] == 0x66 || code[at] == 0xF3)
+      like = 0xF6;
+    else if (code[at] == 0xF2)
+      like = 0xF1;
+    else if (!prefix && !rex)
+      return false;
+  }
+  return false;
+}
+
+bool decode(const uint8_t* code, Decoded& decoded, bool* atomic) {
+  if (decode_as(code, decoded)) return true;
+  *atomic = decode_compare_add(code, decoded) || decode_remote_atomic(code, decoded);
+  return *atomic;
 }
 
 }  // namespace
 
-Site& site_at(uint64_t index) { return sites[index]; }
+// VMASKMOVPS/PD and VPMASKMOVD/Q: opcode of the store form for a load's, 0 if it is neither.
+uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction) {
+  if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX ||
+      instruction.opcode_map != ZYDIS_OPCODE_MAP_0F38)
+    return 0;
+  switch (instruction.opcode) {
+    case 0x2C:
+    case 0x2E:
+      return 0x2E;
+    case 0x2D:
+    case 0x2F:
+      return 0x2F;
+    case 0x8C:
+    case 0x8E:
+      return 0x8E;
+    default:
+      return 0;
+  }
+}
 
-Site* site_for(Thread* thread, uint64_t ip) {
-  uint8_t code[15];
-  const size_t bytes = read_code(ip, code);
-  if (!bytes) return nullptr;
-  if (Site* known = find(ip, code, bytes)) return known;
-  Locked lock(sites_lock);
-  if (Site* known = find(ip, code, bytes)) return known;
-  if (site_count == kMaxSites) return nullptr;
-  Site& site = sites[site_count];
-  memset(&site, 0, sizeof site);
-  site.ip = ip;
-  site.index_in_table = site_count;
-  memcpy(site.code, code, sizeof code);
-  if (!describe(thread, site) || site.length > bytes) return nullptr;
-  ++site_count;
-  Site** bucket = &buckets[(ip ^ ip >> 14) % kBuckets];
-  site.next = *bucket;
-  store(bucket, &site);
-  return &site;
+bool address_is_implied(const Decoded& decoded) { return implied_address(decoded) != kNoRegister; }
+
+bool describe(Thread* thread, Site& site, Decoded& decoded) {
+  ForeignCode foreign(thread);
+  bool atomic = false;
+  if (!decode(site.code, decoded, &atomic)) return false;
+  const ZydisDecodedOperand* memory = memory_operand(decoded);
+  const ZydisDecodedInstruction& instruction = decoded.instruction;
+  site.length = instruction.length;
+  site.base = site.index = site.scratch = site.second_scratch = kNoRegister;
+  site.bit_register = site.value_register = kNoRegister;
+  site.address32 = instruction.address_width == 32;
+  site.form = atomic ? Form::kAtomic : form_of(decoded, memory);
+  site.x87 = sets_x87_pointers(instruction);
+  site.converts =
+      site.form == Form::kMaskedStore && instruction.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;
+  if (memory) describe_memory(site, decoded, *memory);
+  if (site.form == Form::kGather) describe_gather(site, decoded, *memory);
+  if (site.form == Form::kSaveState || site.form == Form::kLoadState) describe_state(site, decoded);
+  if (instruction.meta.category == ZYDIS_CATEGORY_STRINGOP) describe_string(site, decoded);
+  describe_stack(site, decoded);
+  describe_bit_test(site, decoded);
+  if (site.form == Form::kLoadTile || site.form == Form::kStoreTile)
+    site.tile = instruction.raw.modrm.reg;
+  if (address_is_implied(decoded))
+    describe_implied(site, decoded, memory);
+  else if (runs_core(site.form))
+    choose_scratch(site, decoded);
+  return true;
 }
 
 uint64_t segment_base(const Site& site) {
@@ -490,10 +497,10 @@ uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_i
   if (site.rip_relative) address += site.ip + site.length;
   if (site.base != kNoRegister) address += reg(regs, site.base);
   if (site.index != kNoRegister) address += reg(regs, site.index) * site.scale;
-  if (site.address32) address = static_cast<uint32_t>(address);
-  address += segment_base(site);
-  if (site.bit_register >= 0) {
-    const int bits = site.bytes * 8;
+  address = address_in(site, address) + segment_base(site);
+  if (site.line) address &= ~uint64_t{63};
+  if (site.bit_register != kNoRegister) {
+    const int bits = static_cast<int>(site.bytes * 8);
     const int64_t value =
         static_cast<int64_t>(reg(regs, site.bit_register) << (64 - bits)) >> (64 - bits);
     const int shift = site.bytes == 2 ? 4 : site.bytes == 4 ? 5 : 6;
@@ -504,10 +511,9 @@ uint64_t effective_address(const Site& site, const Regs& regs, uint64_t vector_i
 
 void decode_start(Thread* thread) {
   ForeignCode foreign(thread);
-  code_next = reinterpret_cast<uint8_t*>(code_base());
   ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  // A 66 prefix makes near branches have 16 bits on AMD's processors, and nothing on others'.
+  ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, made_by_amd());
 }
-
-void decode_after_fork() { sites_lock.reset(); }
 
 }  // namespace shmrec::agent

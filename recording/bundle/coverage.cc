@@ -53,6 +53,8 @@ constexpr const char* kDegradedWords[] = {
     "the program called shmrec_stop",
     "it is not x86-64 code",
     "syscall user dispatch is refused here (shmrec doctor)",
+    "an instruction touched shared memory that shmrec cannot perform (README, Limits)",
+    "slower, but every access was recorded",
 };
 
 std::string process_title(const Numbered<shmlog::ProcessEntry>& process) {

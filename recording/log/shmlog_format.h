@@ -161,11 +161,13 @@ enum class DegradedReason : uint32_t {
   kLauncherGone,  // exec'd after the launcher died
   kNoPermission,  // the launcher may not trace the new image
   kTablesFull,
-  kUsesGs,      // the program uses the gs base itself
-  kAgentFault,  // a fault inside the agent
-  kStopped,     // shmrec_stop
-  kNotX86_64,   // 32-bit code
-  kNoDispatch,  // Syscall User Dispatch was refused: by the kernel or a seccomp profile
+  kUsesGs,       // the program uses the gs base itself
+  kAgentFault,   // a fault inside the agent
+  kStopped,      // shmrec_stop
+  kNotX86_64,    // 32-bit code
+  kNoDispatch,   // Syscall User Dispatch was refused: by the kernel or a seccomp profile
+  kInstruction,  // an instruction that the agent cannot perform touched traced memory
+  kManySites,    // no loss: instructions are decoded again and again
 };
 
 inline constexpr uint32_t kRobustSlots = 12;
@@ -331,9 +333,9 @@ inline constexpr uint32_t commit_word(uint32_t bytes, RecordKind kind, RecordSta
 }
 
 enum RecordFlags : uint16_t {
-  kFlagRelaxed = 1,      // order: relaxed; versions[] hold tsc readings
-  kFlagInterrupted = 2,  // a range cut short: `length` is what was done
-  kFlagStep = 4,  // slow path: found by single step; length and value from comparing the page
+  kFlagRelaxed = 1,       // order: relaxed; versions[] hold tsc readings
+  kFlagInterrupted = 2,   // a range cut short: `length` is what was done
+  kFlagStep = 4,          // of earlier versions: found by single step, by comparing the page
   kFlagUntracedCode = 8,  // made by the agent on the kernel's behalf (robust list owner death)
 };
 

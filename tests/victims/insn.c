@@ -114,6 +114,24 @@ static void handle_faults(void) {
   CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
   CHECK(sigaction(SIGBUS, &action, NULL) == 0);
   CHECK(sigaction(SIGFPE, &action, NULL) == 0);
+  CHECK(sigaction(SIGILL, &action, NULL) == 0);  // of what this processor does not have
+}
+
+// Do the instruction and data pointers of x87 survive a signal? On AMD's processors they do only
+// while an exception is pending, so that a program sees them or zeros, by chance.
+static int pointers_survive;
+
+static void step_over(int signal, siginfo_t* info, void* context) {
+  (void)signal, (void)info;
+  ((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP] += 2;
+}
+
+static void look_at_pointers(void) {
+  struct sigaction action = {.sa_sigaction = step_over, .sa_flags = SA_SIGINFO};
+  uint32_t environment[7];
+  CHECK(sigaction(SIGILL, &action, NULL) == 0);
+  __asm__ volatile("fninit; fld1; ud2; fnstenv %0; fninit" : "=m"(environment));
+  pointers_survive = environment[3] != 0;
 }
 
 // ---- Where the two twins live -----------------------------------------------------------------
@@ -211,16 +229,26 @@ static void explain(const char* what, const void* expected, const void* actual, 
 // Of several bytes that it may not touch, an instruction of many elements names any: the same page
 // is enough. Gathers and scatters work through their elements one by one.
 static void forget_byte(const struct InsnEntry* entry, struct Outcome* outcome) {
-  static const char* const many[] = {"mask", "{%k", "fnsave", "fnstenv", "frstor", "fxsave"};
+  static const char* const many[] = {"mask",   "{%k",    "fnsave", "fnstenv",
+                                     "frstor", "fxsave", "xsave",  "xrstor"};
   if (strstr(entry->text, "gather") || strstr(entry->text, "scatter")) return;
   for (size_t i = 0; i < sizeof(many) / sizeof(many[0]); ++i)
     if (strstr(entry->text, many[i])) outcome->fault.address &= -(uint64_t)kPage;
+}
+
+// Fields of what fnsave and fnstenv store at base, in `plain` mode and in others.
+static void forget_pointers(const struct InsnEntry* entry, struct Outcome* outcome) {
+  if (pointers_survive) return;
+  if (strstr(entry->text, "fnsave (%rsi)") || strstr(entry->text, "fnstenv (%rsi)"))
+    memset(outcome->memory + kLow + 12, 0, 16);
 }
 
 static int differs(const struct InsnEntry* entry, const char* mode, size_t base_offset,
                    struct Outcome* expected, struct Outcome* actual) {
   forget_byte(entry, expected);
   forget_byte(entry, actual);
+  forget_pointers(entry, expected);
+  forget_pointers(entry, actual);
   if (memcmp(expected, actual, sizeof(*expected)) == 0) return 0;
   fprintf(stderr, "%s at page offset %zu: %s\n", mode, base_offset, entry->text);
   explain("state", &expected->state, &actual->state, sizeof(expected->state));
@@ -313,6 +341,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   insn_level = avx512 ? 2 : __builtin_cpu_supports("avx") ? 1 : 0;
+  look_at_pointers();
   handle_faults();
   compare_mode(mode);
   CHECK(runs > 0);

@@ -33,3 +33,42 @@ INSN("xchgq %rsp, %rbx; movl $0, %ebp; enter $24, $0; xchgq %rsp, %rbx");
 INSN("xchgq %rsp, %rbx; movl %eax, (%rsp); addl 4(%rsp), %ecx; xchgq %rsp, %rbx");
 INSN("xchgq %rsp, %rbx; movq -16(%rsp,%r9,8), %rax; lock incl (%rsp); xchgq %rsp, %rbx");
 INSN("xchgq %rsp, %rbx; movups (%rsp), %xmm0; movups %xmm1, 16(%rsp); xchgq %rsp, %rbx");
+
+// All levels of enter, its frame pointers in the window too.
+#define ENTER(bytes, level)                                                               \
+  INSN("xchgq %rsp, %rbx; enter $" #bytes ", $" #level "; xchgq %rsp, %rbx");             \
+  INSN("xchgq %rsp, %rbx; .byte 0x66; enter $" #bytes ", $" #level "; xchgq %rsp, %rbx"); \
+  INSN("leaq 320(%rsi), %rbp; xchgq %rsp, %r12; enter $" #bytes ", $" #level "; xchgq %rsp, %r12")
+ENTER(0, 0);
+ENTER(40, 0);
+ENTER(0, 1);
+ENTER(16, 1);
+ENTER(8, 2);
+ENTER(24, 3);
+ENTER(0, 9);
+ENTER(16, 31);
+ENTER(16, 34);
+INSN("xchgq %rsp, %rbx; .byte 0x66; leave; xchgq %rsp, %rbx");
+INSN("xchgq %rsp, %rbx; pushfw; popw %ax; andw $0x8d5, %ax; movw $0, -2(%rsp); xchgq %rsp, %rbx");
+INSN("xchgq %rsp, %rbx; movw $0x8c5, (%rsp); popfw; xchgq %rsp, %rbx");
+INSN("xchgq %rsp, %rbx; pushq %fs; popq %rax; pushw %fs; popw %ax; xchgq %rsp, %rbx");
+INSN(
+    "rdfsbase %rdx; xchgq %rsp, %rbx; pushq $0; popq %fs; xchgq %rsp, %rbx; wrfsbase %rdx; "
+    "xorl %edx, %edx");
+INSN(
+    "rdfsbase %rdx; xchgq %rsp, %rbx; movw $0, (%rsp); popw %fs; xchgq %rsp, %rbx; "
+    "wrfsbase %rdx; xorl %edx, %edx");
+INSN("movw %fs, (%rsi); movw %ss, 2(%rsi); movw %cs, 5(%rsi)");
+INSN("rdfsbase %rdx; movw $0, (%rsi); movw (%rsi), %fs; wrfsbase %rdx; xorl %edx, %edx");
+INSN("rdfsbase %rdx; movw $0, 4(%rsi); lfs (%rsi), %eax; wrfsbase %rdx; xorl %edx, %edx");
+INSN("movw $0x2b, 4(%rsi); movw $0x2b, 8(%rsi); lss (%rsi), %eax; .byte 0x48; lss (%rsi), %ecx");
+// Far transfers that stay in the same segment.
+#define FAR(instructions) INSN("leaq 7f(%rip), %rax; " instructions)
+FAR("movl %eax, (%rsi); movw $0x33, 4(%rsi); ljmp *(%rsi); ud2; 7:");
+FAR("movl %eax, (%rsi); movw $0x33, 4(%rsi); xchgq %rsp, %rbx; lcall *(%rsi); ud2; "
+    "7: movl (%rsp), %eax; xchgq %rsp, %rbx");
+FAR("xchgq %rsp, %rbx; pushq $0x33; pushq %rax; lretq; ud2; 7: xchgq %rsp, %rbx");
+FAR("xchgq %rsp, %rbx; pushq $0x33; pushq %rax; lretq $24; ud2; 7: xchgq %rsp, %rbx");
+FAR("xchgq %rsp, %rbx; movl %eax, (%rsp); movl $0x33, 4(%rsp); lret; ud2; 7: xchgq %rsp, %rbx");
+FAR("xchgq %rsp, %rbx; leaq 32(%rsp), %rdx; pushq $0x2b; pushq %rdx; pushq $0x8c7; pushq $0x33; "
+    "pushq %rax; iretq; ud2; 7: xchgq %rsp, %rbx");

@@ -56,3 +56,55 @@ INSN(
     "movl $3, %ecx; rdfsbase %rax; subq %rax, %rsi; rep movsb %fs:(%rsi), %es:(%rdi); xorl %esi, "
     "%esi; "
     "xorl %eax, %eax; xorl %edx, %edx");
+
+// With 32-bit addresses: the counter and the pointers have 32 bits, whatever is above them.
+#define LONG32(letter)                                                                          \
+  INSN("movabsq $0x900000005, %rcx; .byte 0x67; rep movs" #letter);                             \
+  INSN("movabsq $0x900000005, %rcx; .byte 0x67; rep stos" #letter);                             \
+  INSN("movabsq $0x900000005, %rcx; .byte 0x67; rep lods" #letter);                             \
+  INSN("movabsq $0x900000005, %rcx; .byte 0x67; repne scas" #letter);                           \
+  INSN("movabsq $0x900000005, %rcx; .byte 0x67; repe cmps" #letter);                            \
+  INSN("movabsq $0x700000000, %rax; orq %rax, %rsi; orq %rax, %rdi; .byte 0x67; movs" #letter); \
+  INSN("movabsq $0x700000000, %rax; orq %rax, %rdi; .byte 0x67; stos" #letter);                 \
+  INSN("movabsq $0x700000000, %rdx; orq %rdx, %rsi; .byte 0x67; lods" #letter);                 \
+  INSN("movabsq $0x700000000, %rdx; orq %rdx, %rdi; .byte 0x67; scas" #letter);                 \
+  INSN(                                                                                         \
+      "movabsq $0x700000000, %rax; orq %rax, %rsi; orq %rax, %rdi; "                            \
+      "movabsq $0x900000007, %rcx; .byte 0x67; rep movs" #letter);                              \
+  INSN(                                                                                         \
+      "movabsq $0x700000000, %rax; orq %rax, %rsi; orq %rax, %rdi; std; "                       \
+      "movabsq $0x900000007, %rcx; .byte 0x67; rep movs" #letter "; cld");                      \
+  INSN(                                                                                         \
+      "movabsq $0x700000000, %rax; orq %rax, %rsi; orq %rax, %rdi; "                            \
+      "movabsq $0x900000007, %rcx; .byte 0x67; repe cmps" #letter)
+LONG32(b);
+LONG32(w);
+LONG32(l);
+LONG32(q);
+// A count of which only the upper half is not zero does nothing.
+INSN("movabsq $0x900000000, %rcx; .byte 0x67; rep stosb; xorl %ecx, %ecx; movl %edi, %edi");
+INSN("movabsq $0x900000003, %rcx; 1: movl (%rsi), %eax; addr32 loop 1b");
+INSN("movabsq $0x900000000, %rcx; movl (%rsi), %eax; jecxz 1f; movl 4(%rsi), %eax; 1:");
+INSN("movabsq $0x700000003, %rdx; orq %rdx, %rbx; movb $5, %al; .byte 0x67; xlatb");
+INSN("movabsq $0x700000000, %rdx; orq %rdx, %rdi; .byte 0x67; maskmovdqu %xmm1, %xmm0");
+INSN("movabsq $0x700000000, %rdx; orq %rdx, %rsi; movl 8(%esi), %eax; movl %ecx, 16(%esi)");
+// Prefixes that mean nothing here, in any order.
+INSN("movl $5, %ecx; .byte 0x2e, 0xf3, 0xa4");
+INSN("movl $5, %ecx; .byte 0xf3, 0x2e, 0x66, 0xa5");
+INSN("movl $5, %ecx; .byte 0xf2, 0xf3, 0xa4");
+INSN("movl $5, %ecx; .byte 0xf2, 0xa4");
+INSN("movl $5, %ecx; .byte 0xf2, 0xaa");
+INSN("movl $5, %ecx; .byte 0xf2, 0xac");
+INSN("movl $5, %ecx; .byte 0xf3, 0x48, 0xa5");
+INSN("movl $5, %ecx; .byte 0x48, 0xf3, 0xa5");
+INSN("movl $5, %ecx; .byte 0xf3, 0x66, 0x48, 0xa5");
+INSN(".byte 0xf3; movl (%rsi), %eax");
+INSN(".byte 0xf2; movl %eax, (%rsi)");
+INSN(".byte 0xf3, 0x66; addw %ax, (%rsi)");
+INSN(".byte 0x66, 0x48; movl (%rsi), %eax");
+INSN(".byte 0x48, 0x66; movl (%rsi), %eax");
+INSN(".byte 0x3e, 0x26, 0x36; movl (%rsi), %eax");
+INSN(".byte 0xf2; lock incl (%rsi)");
+INSN(".byte 0xf3; xchgl %eax, (%rsi)");
+INSN(".byte 0xf0; movl (%rsi), %eax");
+INSN(".byte 0xf0; cmpl %eax, (%rsi)");

@@ -37,3 +37,23 @@ INSN("movl $0xffffffff, (%rsi); ldmxcsr (%rsi)");
 INSN("emms; movq (%rsi), %mm0; paddd 8(%rsi), %mm0; movq %mm0, 17(%rsi); emms");
 INSN("emms; movd (%rsi), %mm1; movd %mm1, 8(%rsi); movntq %mm1, 16(%rsi); emms");
 INSN("emms; movq (%rsi), %mm0; movq 8(%rsi), %mm1; xchgq %rdi, %rbx; maskmovq %mm1, %mm0; emms");
+
+// What an instruction with a memory operand leaves in the environment: its own address, the
+// operand's, its opcode; looked at in private memory.
+#define POINTERS(instructions)                                             \
+  INSN("fninit; " instructions                                             \
+       "; fnstenv -64(%rsp); movl -52(%rsp), %eax; movl -48(%rsp), %edx; " \
+       "movl -44(%rsp), %ecx; fninit")
+POINTERS("fldl (%rsi)");
+POINTERS("flds 4(%rsi,%r9,4)");
+POINTERS("fldt 3(%r13)");
+POINTERS("fildl (%esi)");
+POINTERS("fldpi; fstpl (%r12)");
+POINTERS("fld1; fistpll 8(%rsi)");
+POINTERS("fld1; fadds (%rdi)");
+POINTERS("fld1; fidivrs 17(%rdi)");
+POINTERS("fldl (%rsi); fnstcw -80(%rsp); fldcw -80(%rsp)");
+POINTERS("fldl (%rsi); fnstsw -80(%rsp)");
+POINTERS("fldl (%rsi); fldpi");
+INSN("fninit; fldl (%rsi); fldpi; fxsave64 -576(%rsp); movq -568(%rsp), %rax; fninit");
+INSN("fninit; fldl (%rsi); andq $-64, %rsi; fxsave64 -512(%rsi); fninit");

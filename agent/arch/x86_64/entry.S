@@ -1,8 +1,7 @@
 // The agent's few machine-level paths: where it is entered, where it performs a program's syscall,
 // and the code around each generated access instruction.
 //
-// An access (see instructions.cc). Generated per site:
-//     entry:  movq $site, %gs:SITE ; jmp shmrec_access_enter
+// An access (see instructions.cc). Generated per site (sites/emit.h):
 //     core:   the instruction, with its memory operand replaced by (%scratch) ; jmp shmrec_access_leave
 // Common to all sites, here:
 //     enter:  save the program's registers, call access_begin
@@ -25,13 +24,12 @@
 
 #define REGS 8
 #define CORE 152
-#define SITE 296
 #define CORE_IP 304
 #define EXIT_IP 312
 #define STACK_TOP 320
 #define DEFERRED 328
 #define EXIT_PAGE 344
-#define PROGRAM_GS 360
+#define PROGRAM_GS 352
 
 #define R_R8 0
 #define R_R9 8

@@ -5,6 +5,9 @@
 
 namespace shmrec::agent {
 
+// Context::cs of 64-bit code.
+constexpr uint16_t kCode64 = 0x33;
+
 // Context::trap.
 constexpr uint64_t kDebugException = 1, kGeneralProtection = 13, kPageFault = 14;
 

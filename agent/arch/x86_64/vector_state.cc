@@ -3,19 +3,19 @@
 #include <asm/prctl.h>
 #include <cpuid.h>
 
-#include <initializer_list>
-
 namespace shmrec::agent {
 namespace {
 
 constexpr uint32_t kXsaveLeaf = 0xD;
-constexpr uint32_t kComponents = 8;
+constexpr uint32_t kComponents = 32;
+constexpr uint32_t kHeaderEnd = 576;  // of the legacy area and the XSAVE header
 
 struct Component {
   uint32_t offset, bytes;
+  bool aligned;  // to 64 bytes, in the compacted format
 };
 // By component number. The first two are at fixed places; a component of 0 bytes does not exist.
-Component components[kComponents] = {{0, 160}, {160, 256}};
+Component components[kComponents] = {{0, 160, false}, {160, 256, false}};
 
 bool is_zero(const uint8_t* bytes, uint32_t count) {
   uint8_t any = 0;
@@ -28,11 +28,25 @@ bool is_zero(const uint8_t* bytes, uint32_t count) {
 void vector_state_start() {
   const bool instruction_off = sys(__NR_arch_prctl, ARCH_GET_CPUID) == 0;
   if (instruction_off || __get_cpuid_max(0, nullptr) < kXsaveLeaf) return;
-  for (uint32_t i : {2, 5, 6, 7}) {
+  for (uint32_t i = 2; i < kComponents; ++i) {
     uint32_t bytes, offset, flags, reserved;
     __cpuid_count(kXsaveLeaf, i, bytes, offset, flags, reserved);
-    components[i] = {offset, bytes};
+    components[i] = {offset, bytes, (flags & 2) != 0};
   }
+}
+
+uint32_t xsave_extent(uint64_t laid_out, uint64_t wanted, bool compacted) {
+  uint32_t at = kHeaderEnd, end = kHeaderEnd;
+  for (uint32_t i = 2; i < kComponents; ++i) {
+    if (!(laid_out >> i & 1)) continue;
+    const Component& component = components[i];
+    if (!component.bytes) return 0;
+    if (compacted && component.aligned) at = (at + 63) & ~63u;
+    if (!compacted) at = component.offset;
+    at += component.bytes;
+    if (wanted >> i & 1) end = max(end, at);
+  }
+  return end;
 }
 
 // Where some bytes of a register lie.

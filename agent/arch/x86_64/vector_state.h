@@ -59,4 +59,8 @@ class VectorState {
 // SSE.
 void vector_state_start();
 
+// How many bytes an XSAVE area has up to the end of the last component of `wanted`, if it has room
+// for those of `laid_out`, which include them. 0: one of them is not known.
+uint32_t xsave_extent(uint64_t laid_out, uint64_t wanted, bool compacted);
+
 }  // namespace shmrec::agent

@@ -1,0 +1,31 @@
+// The table of sites: finds, makes and frees them. Its principle is in table.cc.
+//
+// Ownership: the sites and their code are the table's. Who gets one by site_for holds it until
+// site_leave; a thread holds at most one (Thread::site).
+// Threads: any. Lookups take no lock.
+// Units: at most kMaxSites sites at a time, whatever the program executes.
+#pragma once
+
+#include "agent/agent_abi.h"
+#include "agent/sites/site.h"
+
+namespace shmrec::agent {
+
+constexpr uint32_t kMaxSites = 1 << 16;
+
+// Where generated code lies.
+inline uint64_t code_base() { return agent_base() + kCodeOffset; }
+inline bool in_generated(uint64_t ip) { return ip - code_base() < kCodeBytes; }
+
+// The site of the instruction at ip, made if need be, and held by the thread. Null: its bytes are
+// not readable or not known.
+Site* site_for(Thread* thread, uint64_t ip);
+// The thread does not use its site any more.
+void site_leave(Thread* thread);
+// The code in [begin, end) is gone or replaced.
+void sites_forget(uint64_t begin, uint64_t end);
+// Around a fork: the child's table is whole.
+void sites_before_fork();
+void sites_after_fork();
+
+}  // namespace shmrec::agent
