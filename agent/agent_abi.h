@@ -70,7 +70,9 @@ struct BootInfo {
   int32_t log_fd;       // kApi: open descriptor of the shmlog, stays the caller's; kInjected: -1
   uint32_t start_kind;  // shmlog::StartKind
   uint32_t launcher_uid;
-  uint32_t launcher;  // its number in the log: shmlog::LaneEntry::launcher; 0: none
+  uint32_t launcher;           // its number in the log: shmlog::LaneEntry::launcher; 0: none
+  uint32_t seccomp_alone;      // 1: the program would be under a seccomp filter without shmrec too
+  uint32_t seccomp_inherited;  // 1: an image before this one has installed filters of its own
 };
 
 // ---- Calls: fcntl(-1, kCallCommand, op, argument, length)
@@ -88,5 +90,7 @@ enum Call : uint32_t {
 // execve/execveat with this sixth argument is not sent to the launcher: the agent's way out when
 // the launcher is dead. The new image runs unrecorded.
 inline constexpr uint64_t kExecUnrecorded = 0x53484D5245584543;
+// With this one, the process has seccomp filters of its own, which let the agent start.
+inline constexpr uint64_t kExecFiltered = 0x53484D5246494C54;
 
 }  // namespace shmrec::agent

@@ -30,7 +30,7 @@ namespace shmrec::agent {
 // Where the agent's zone of this address space begins (agent_abi.h).
 inline uint64_t agent_base() { return reinterpret_cast<uint64_t>(__ehdr_start); }
 
-// A system call made by the agent for itself. Returns -errno on failure.
+// A system call as it is. Returns -errno on failure.
 inline int64_t syscall6(int64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0,
                         uint64_t d = 0, uint64_t e = 0, uint64_t f = 0) {
   register uint64_t r10 asm("r10") = d;
@@ -43,9 +43,17 @@ inline int64_t syscall6(int64_t number, uint64_t a = 0, uint64_t b = 0, uint64_t
                : "rcx", "r11", "memory");
   return result;
 }
+// The program has installed seccomp filters (kernel/seccomp.h), and this is what they say.
+extern bool filtered;
+bool lets_pass(int64_t number, const uint64_t* args);
+
+// A system call made by the agent for itself. Returns -errno on failure; -EPERM, without making it,
+// if the program's seccomp filter would refuse it.
 template <typename... Args>
 inline int64_t sys(int64_t number, Args... args) {
-  return syscall6(number, (uint64_t)(args)...);
+  const uint64_t all[6] = {(uint64_t)(args)...};
+  if (filtered && !lets_pass(number, all)) return -EPERM;
+  return syscall6(number, all[0], all[1], all[2], all[3], all[4], all[5]);
 }
 inline bool failed(int64_t result) { return result < 0 && result > -4096; }
 

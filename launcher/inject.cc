@@ -90,13 +90,14 @@ std::span<const unsigned char> AgentImage::segment(size_t zone, uint32_t index) 
 
 Injector::Injector(Settings settings) : settings_(std::move(settings)) {}
 
-int Injector::attach(pid_t tid, bool killable) {
+int Injector::attach(pid_t tid, bool killable, bool filtered) {
   // A thread whose execve was interrupted and restarted comes here again, still attached.
   if (!tracees_.contains(tid)) {
     const ActAs identity(tid);
     if (ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACEEXEC) != 0) return errno;
     tracees_.emplace(tid, Tracee{});
   }
+  tracees_[tid].filtered = filtered;
   if (killable) interrupt(tid);
   return 0;
 }
@@ -215,6 +216,8 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   boot.start_kind = static_cast<uint32_t>(shmlog::StartKind::kExec);
   boot.launcher_uid = geteuid();
   boot.launcher = settings_.launcher;
+  boot.seccomp_alone = settings_.seccomp_alone;
+  boot.seccomp_inherited = tracee.filtered;
   iovec local[kMaxSegments + 1];
   iovec remote[std::size(local)];
   size_t count = 0;

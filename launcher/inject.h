@@ -74,13 +74,15 @@ class Injector {
     uint64_t log_bytes = 0;
     bool kill_unrecorded = false;  // failurePolicy: closed
     uint32_t launcher = 0;         // recording::MemberLock::number()
+    bool seccomp_alone = false;    // the launcher itself runs behind a seccomp filter
   };
   explicit Injector(Settings settings);
 
   // Begins with a thread that waits in execve. `killable`: its wait ignores signals (Listener), so
   // it can be interrupted before the answer; otherwise the caller must call interrupt() after it.
-  // Returns 0, or the errno of what refused.
-  int attach(pid_t tid, bool killable);
+  // `filtered`: it has seccomp filters of its own, which let the agent start. Returns 0, or the
+  // errno of what refused.
+  int attach(pid_t tid, bool killable, bool filtered = false);
   void interrupt(pid_t tid);
 
   // Takes a status that waitpid gave for `pid`. `mine`: it was about a tracee, and the owner must
@@ -102,6 +104,7 @@ class Injector {
     uint64_t word = 0;             // the planted bytes' original
     size_t zone = 0;               // candidate of agent::kBases that is being tried
     sigset_t mask{};
+    bool filtered = false;         // see attach()
     bool stopped_by_user = false;  // swallowed a SIGSTOP: send it again
     ExecInfo exec;
   };

@@ -18,6 +18,7 @@
 #include "launcher/privileges.h"
 #include "launcher/report.h"
 #include "launcher/run_directory.h"
+#include "launcher/seccomp_status.h"
 #include "launcher/sidecar_client.h"
 #include "launcher/spawn.h"
 #include "launcher/supervisor.h"
@@ -323,9 +324,12 @@ class Run {
       options.every_second = [this] { sweep(); };
     }
     if (recording_) {
+      const SeccompStatus own = seccomp_status(getpid());
+      options.filters = own.filters + 1;
       options.log_fd = recording_->log.get();
       options.injection = recording_->injection;
       options.injection->kill_unrecorded = closed();
+      options.injection->seccomp_alone = own.mode != 0;
     }
     supervisor_.emplace(std::move(options), events());
     child_->release();

@@ -15,6 +15,7 @@
 
 #include "launcher/clock.h"
 #include "launcher/notifier.h"
+#include "launcher/seccomp_status.h"
 #include "launcher/sidecar_client.h"
 
 namespace shmrec::launcher {
@@ -177,14 +178,27 @@ void Supervisor::on_notification() {
   answer_continue(options_.listener.get(), request.id);
 }
 
+// The agent in the process that executes knows its filters and says if a new image can be recorded
+// behind them. One that has left the recording says nothing.
+bool Supervisor::may_refuse_the_agent(const seccomp_notif& request) const {
+  if (request.data.args[5] == agent::kExecFiltered) return false;
+  return seccomp_status(static_cast<pid_t>(request.pid)).filters > options_.filters;
+}
+
 void Supervisor::on_exec_request(const seccomp_notif& request) {
   const pid_t tid = static_cast<pid_t>(request.pid);
   execs_[next_exec_++ % execs_.size()] = tid;
-  const bool try_it = injector_.has_value() && tid > 0;
-  const int error = try_it ? injector_->attach(tid, options_.killable) : ENOTSUP;
+  const bool refused = tid > 0 && may_refuse_the_agent(request);
+  const bool try_it = injector_.has_value() && tid > 0 && !refused;
+  const bool filtered = request.data.args[5] == agent::kExecFiltered;
+  const int error = try_it ? injector_->attach(tid, options_.killable, filtered) : ENOTSUP;
   if (error != 0 && error != ESRCH && injector_) {
     events_.coverage("exec by " + name_of(tid),
-                     tid > 0 ? explain_attach(error) : "it lives in another pid namespace");
+                     refused
+                         ? "it has a seccomp filter of its own, which may refuse what the agent "
+                           "needs to start"
+                     : tid > 0 ? explain_attach(error)
+                               : "it lives in another pid namespace");
     if (options_.refuse_unrecorded) {
       answer_error(options_.listener.get(), request.id, EPERM);
       return;

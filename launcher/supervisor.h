@@ -43,6 +43,7 @@ struct SupervisorOptions {
   pid_t command = 0;      // a child of the caller
   UniqueFd listener;      // of the workload's filter; empty: nothing is recorded
   bool killable = false;  // see Listener
+  int filters = 0;        // how many each process of the workload has without its own doing
   int log_fd = -1;        // given to agents; stays the caller's
   std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
   bool refuse_unrecorded = false;               // failurePolicy: closed
@@ -75,6 +76,7 @@ class Supervisor {
   void end_of_command(int status);
   void end_of_listener();
   void on_notification();
+  bool may_refuse_the_agent(const seccomp_notif& request) const;
   void on_exec_request(const seccomp_notif& request);
   void on_hello(const seccomp_notif& request);
   void on_refused_feature(const seccomp_notif& request, const char* name);

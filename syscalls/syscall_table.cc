@@ -415,7 +415,7 @@ constexpr SyscallRule kRows[] = {
     call(314, "sched_setattr", in(1, self_sized(0, 0))),
     call(315, "sched_getattr", out(1, argument(2))),
     call(316, "renameat2", path(1), path(3)),
-    call(317, "seccomp", unknown_at(2)),
+    by(Handler::kSeccomp, call(317, "seccomp", unknown_at(2))),
     call(318, "getrandom", out(0, argument(1), Written::kResult)),
     call(319, "memfd_create", name(0)),
     call(320, "kexec_file_load", in(3, argument(2))),

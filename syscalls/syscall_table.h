@@ -111,6 +111,7 @@ enum class SyscallClass : uint8_t {
   X(kSetRobustList, kLife, do_set_robust_list)   \
   X(kSetTidAddress, kLife, do_set_tid_address)   \
   X(kRseq, kLife, do_rseq)                       \
+  X(kSeccomp, kLife, do_seccomp)                 \
   X(kSigaction, kSignals, do_sigaction)          \
   X(kSigprocmask, kSignals, do_sigprocmask)      \
   X(kSigaltstack, kSignals, do_sigaltstack)      \

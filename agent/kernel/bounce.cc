@@ -168,16 +168,18 @@ uint64_t pass_alias(Thread* thread, uint64_t address, uint64_t bytes) {
 
 // Logs what the kernel is going to read, without keeping it.
 void log_read(Thread* thread, uint64_t address, uint64_t bytes) {
-  uint8_t* scratch = take(thread, 0, kScratchBytes);
+  uint64_t room = kScratchBytes;
+  uint8_t* scratch = take(thread, 0, room);
+  if (!scratch) scratch = take(thread, 0, room = kPage);  // of what every thread has
   Fault fault;
-  for (uint64_t at = 0; scratch && at < bytes; at += kScratchBytes)
-    if (!traced_read(thread, call_origin(thread), scratch, address + at,
-                     min(bytes - at, kScratchBytes), &fault))
+  for (uint64_t at = 0; scratch && at < bytes; at += room)
+    if (!traced_read(thread, call_origin(thread), scratch, address + at, min(bytes - at, room),
+                     &fault))
       return;
 }
 
-// A transfer too long to be copied goes to and from the alias: its bytes are logged just before or
-// after, not as the kernel moves them.
+// A transfer too long to be copied, or for which there is no memory, goes to and from the alias:
+// its bytes are logged just before or after, not as the kernel moves them.
 uint64_t pass_logged(Thread* thread, Direction direction, uint64_t address, uint64_t bytes,
                      const CopyBack& back) {
   const uint64_t alias = alias_of(address, bytes);
@@ -223,6 +225,8 @@ uint64_t stand_in(Thread* thread, Direction direction, uint64_t address, uint64_
     // What the kernel leaves alone in a structure stays as it was.
     if (memory && back.written != Written::kResult) peek(memory, address, usable);
   }
+  if (!memory && usable == bytes && alias_of(address, bytes))
+    return pass_logged(thread, direction, address, bytes, back);
   if (!memory) return pass_alias(thread, address, bytes);
   if (direction != Direction::kIn && !item_add(thread, address, memory, usable, back))
     return pass_alias(thread, address, bytes);

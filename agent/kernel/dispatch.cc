@@ -1,5 +1,6 @@
 // Which syscall goes where: the table's handlers (syscalls/syscall_table.h), as functions.
 #include "agent/kernel/futex.h"
+#include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
 #include "agent/process/process.h"
 #include "agent/signals/signals.h"
@@ -27,6 +28,8 @@ void set_arg(Thread* thread, int n, uint64_t value) {
 }
 
 Answer dispatch_syscall(Thread* thread, void* context) {
+  Answer refused;
+  if (seccomp_refuses(thread, &refused)) return refused;
   const SyscallRule* rule = syscall_rule(static_cast<uint32_t>(thread->call.number));
   return kHandlers[static_cast<int>(rule ? rule->handler : Handler::kMemory)](thread, context);
 }

@@ -18,6 +18,8 @@ enum class Answer {
   kResume,  // regs were replaced altogether (rt_sigreturn): go on with them
 };
 
+constexpr uint64_t kSyscallBytes = 2;  // of the instruction
+
 // REQUIRES: thread->regs are the program's registers at the syscall, rip behind the instruction;
 // thread->call is filled but for post. `context` is the kernel's ucontext of the SIGSYS.
 using SyscallHandler = Answer (*)(Thread* thread, void* context);

@@ -64,7 +64,7 @@ void segment_again(const Process* process, uint32_t index, const SegmentIdentity
 
 uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes) {
   Header& header = log_header();
-  tables_lock();
+  tables_lock(process);
   uint32_t index = find_segment(identity);
   if (index) segment_again(process, index, identity);
   if (!index && header.next_segment < header.segments.count) {

@@ -21,9 +21,9 @@ bool table_holder_dead(uint32_t word) {
 
 }  // namespace
 
-void tables_lock() {
+void tables_lock(const Process* process) {
   Header& header = log_header();
-  const uint32_t self = table_lock_word(pid_namespace(), static_cast<uint32_t>(sys(__NR_getpid)));
+  const uint32_t self = table_lock_word(pid_namespace(), static_cast<uint32_t>(process->pid));
   for (uint32_t tries = 1; !compare_exchange(&header.table_lock, 0u, self); ++tries) {
     sys(__NR_sched_yield);
     const uint32_t holder = load(&header.table_lock);

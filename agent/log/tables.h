@@ -9,10 +9,11 @@
 #pragma once
 
 #include "agent/log/attach.h"
+#include "agent/process/thread.h"
 
 namespace shmrec::agent {
 
-void tables_lock();
+void tables_lock(const Process* process);
 void tables_unlock();
 
 }  // namespace shmrec::agent

@@ -8,7 +8,9 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/kernel/robust.h"
+#include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
+#include "agent/process/leave.h"
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signals.h"
@@ -32,15 +34,44 @@ uint64_t reachable(uint64_t address, uint64_t bytes) {
 
 // ---- clone --------------------------------------------------------------------------------------
 
+// The same for all calls that make a thread or a process.
 struct CloneRequest {
   uint64_t flags, stack, parent_tid, child_tid, tls;
+  clone_args* args;  // of clone3, as the kernel gets them but for the stack; null: another call
+  uint64_t args_bytes;
+  bool
+      clears_handlers;  // CLONE_CLEAR_SIGHAND, which is the agent's to do: the handlers are its own
 };
 
 CloneRequest request_of(const Thread* thread) {
-  if (thread->call.number == __NR_fork) return {kSigchld, 0, 0, 0, 0};
-  if (thread->call.number == __NR_vfork) return {CLONE_VM | CLONE_VFORK | kSigchld, 0, 0, 0, 0};
-  return {arg(thread, 0), arg(thread, 1), reachable(arg(thread, 2), 4),
-          reachable(arg(thread, 3), 4), arg(thread, 4)};
+  CloneRequest request = {};
+  request.flags = kSigchld;
+  if (thread->call.number == __NR_fork) return request;
+  request.flags |= CLONE_VM | CLONE_VFORK;
+  if (thread->call.number == __NR_vfork) return request;
+  request.flags = arg(thread, 0);
+  request.stack = arg(thread, 1);
+  request.parent_tid = reachable(arg(thread, 2), 4);
+  request.child_tid = reachable(arg(thread, 3), 4);
+  request.tls = arg(thread, 4);
+  return request;
+}
+
+int64_t make_fork(const Thread* thread, const CloneRequest& request) {
+  if (thread->call.number == __NR_fork) return pass(thread);
+  if (!request.args)
+    return sys(__NR_clone, request.flags, 0, request.parent_tid, request.child_tid, request.tls);
+  request.args->stack = request.args->stack_size = 0;  // the child comes out of this function
+  return sys(__NR_clone3, request.args, request.args_bytes);
+}
+
+int64_t make_sharing(const CloneRequest& request, Thread* child) {
+  if (!request.args)
+    return shmrec_clone(request.flags, child->stack_top, request.parent_tid, request.child_tid,
+                        request.tls, child);
+  request.args->stack = child->stack_top - kPage;
+  request.args->stack_size = kPage;
+  return shmrec_clone3(request.args, request.args_bytes, child);
 }
 
 // The child of a fork has this thread's copied stack, so it comes out of the same call.
@@ -55,6 +86,8 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   thread->cursor = thread->chunk_end = nullptr;
   thread->robust_head = 0;  // the kernel forgets it too
   pending_after_fork(thread);
+  seccomp_after_fork();
+  if (request.clears_handlers) signals_clear(process);
   if (request.flags & CLONE_CHILD_CLEARTID) thread->clear_tid = request.child_tid;
   const uint32_t parent = process->index;
   process->index = 0;
@@ -69,8 +102,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
 Answer fork_process(Thread* thread, const CloneRequest& request) {
   regions_lock.lock();
   sites_before_fork();
-  const int64_t result =
-      sys(__NR_clone, request.flags, 0, request.parent_tid, request.child_tid, request.tls);
+  const int64_t result = make_fork(thread, request);
   if (result != 0) {
     sites_after_fork();
     regions_lock.unlock();
@@ -100,6 +132,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   }
   child->virtual_mask = thread->virtual_mask;
   child->program_gs = thread->program_gs;
+  if (child->process != thread->process) child->process->clears_handlers = request.clears_handlers;
   if (request.flags & CLONE_VFORK)
     memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
   if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;
@@ -112,9 +145,10 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   frame->stack.flags = 0;
   frame->stack.size = child->altstack_top - frame->stack.sp;
   child->child_frame = frame;
-  const int64_t result = shmrec_clone(request.flags, child->stack_top, request.parent_tid,
-                                      request.child_tid, request.tls, child);
+  const SeccompState seccomp = seccomp_save();
+  const int64_t result = make_sharing(request, child);
   const bool separate = !(request.flags & CLONE_THREAD);
+  if (separate && (request.flags & CLONE_VFORK)) seccomp_restore(seccomp);
   if (failed(result) || (request.flags & CLONE_VFORK)) {
     if (separate) process_release(child->process);
     thread_release(child);
@@ -127,18 +161,81 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
 extern "C" void shmrec_clone_child(Thread* thread) {
   if (!thread->process->pid) thread->process->pid = static_cast<int32_t>(sys(__NR_getpid));
   thread_arm(thread);
+  if (thread->process->clears_handlers) signals_clear(thread->process);
+  if (leaving(thread->process))
+    leave_when_called(thread, static_cast<Context*>(thread->child_frame));
   gs_leave(thread);
   shmrec_return_to(thread->child_frame);
 }
 
-Answer do_clone(Thread* thread, void* raw) {
-  Context* context = static_cast<Context*>(raw);
-  const CloneRequest request = request_of(thread);
-  return request.flags & CLONE_VM ? clone_sharing(thread, context, request)
+namespace {
+
+Answer make(Thread* thread, void* raw, const CloneRequest& request) {
+  return request.flags & CLONE_VM ? clone_sharing(thread, static_cast<Context*>(raw), request)
                                   : fork_process(thread, request);
 }
 
-Answer do_clone3(Thread* thread, void*) { return done(thread, -ENOSYS); }
+// What a program built against newer headers says beyond what is known here has to be zero.
+int64_t check_rest(Thread* thread, uint64_t address, uint64_t bytes) {
+  Fault fault;
+  for (uint8_t byte; bytes; ++address, --bytes) {
+    if (!traced_read(thread, call_origin(thread), &byte, address, 1, &fault)) return -EFAULT;
+    if (byte) return -E2BIG;
+  }
+  return 0;
+}
+
+// Reads the structure as the kernel does. 0 or -errno.
+int64_t read_clone_args(Thread* thread, clone_args* args) {
+  const uint64_t address = arg(thread, 0), bytes = arg(thread, 1);
+  if (bytes > kPage) return -E2BIG;
+  if (bytes < CLONE_ARGS_SIZE_VER0) return -EINVAL;
+  const uint64_t known = min<uint64_t>(bytes, sizeof *args);
+  if (const int64_t error = check_rest(thread, address + known, bytes - known)) return error;
+  memset(args, 0, sizeof *args);
+  Fault fault;
+  return traced_read(thread, call_origin(thread), args, address, known, &fault) ? 0 : -EFAULT;
+}
+
+// The PIDs that the child is to have, which may be in traced memory. How many there may be, and
+// whether there is a pointer where there is a number, is the kernel's to say.
+int64_t take_set_tid(Thread* thread, clone_args* args) {
+  constexpr uint64_t kMost = 32;  // MAX_PID_NS_LEVEL
+  static_assert(kMost * sizeof(int32_t) <= sizeof(PendingSyscall::scratch));
+  if (!args->set_tid || !args->set_tid_size || args->set_tid_size > kMost) return 0;
+  Fault fault;
+  if (!traced_read(thread, call_origin(thread), thread->call.scratch, args->set_tid,
+                   args->set_tid_size * sizeof(int32_t), &fault))
+    return -EFAULT;
+  args->set_tid = reinterpret_cast<uint64_t>(thread->call.scratch);
+  return 0;
+}
+
+}  // namespace
+
+Answer do_clone(Thread* thread, void* raw) { return make(thread, raw, request_of(thread)); }
+
+// The kernel judges the arguments, but for those that it does not get to see.
+Answer do_clone3(Thread* thread, void* raw) {
+  clone_args args;
+  if (const int64_t error = read_clone_args(thread, &args)) return done(thread, error);
+  const bool clears = args.flags & CLONE_CLEAR_SIGHAND;
+  if ((clears && (args.flags & CLONE_SIGHAND)) || !args.stack != !args.stack_size)
+    return done(thread, -EINVAL);
+  if (const int64_t error = take_set_tid(thread, &args)) return done(thread, error);
+  args.flags &= ~uint64_t{CLONE_CLEAR_SIGHAND};
+  args.pidfd = reachable(args.pidfd, sizeof(int32_t));
+  args.parent_tid = reachable(args.parent_tid, sizeof(int32_t));
+  args.child_tid = reachable(args.child_tid, sizeof(int32_t));
+  CloneRequest request = {};
+  request.flags = args.flags;
+  request.stack = args.stack + args.stack_size;
+  request.child_tid = args.child_tid;
+  request.args = &args;
+  request.args_bytes = min<uint64_t>(arg(thread, 1), sizeof args);
+  request.clears_handlers = clears;
+  return make(thread, raw, request);
+}
 
 // ---- exec ---------------------------------------------------------------------------------------
 
@@ -200,7 +297,7 @@ bool copy_vector(Thread* thread, ExecCopies& copies, uint64_t* vector) {
 // first (the kernel has no such error for execve; it comes from the wait for the launcher).
 int64_t exec_with_program_mask(Thread* thread, const Context* context, uint64_t* args) {
   if (!signals_before_exec(thread, context)) return -EINTR;
-  args[5] = 0;
+  args[5] = seccomp_exec_argument(thread->process);
   int64_t result = shmrec_exec(args, thread->call.number);
   if (result == -ENOSYS) {
     coverage(thread->process, "a program executed after the launcher's death is not recorded",
@@ -363,6 +460,8 @@ Answer do_prctl(Thread* thread, void* context) {
   }
   if (arg(thread, 0) == PR_SET_SYSCALL_USER_DISPATCH) return done(thread, -EINVAL);
   if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
+  if (arg(thread, 0) == PR_SET_SECCOMP) return set_seccomp(thread, context);
+  if (arg(thread, 0) == PR_GET_SECCOMP) return get_seccomp(thread);
   return kernel_access(thread, context);
 }
 

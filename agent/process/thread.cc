@@ -116,6 +116,12 @@ void for_each_block(void (*visit)(Thread* thread, void* context), void* context)
     if (load(&block(i)->claimed)) visit(block(i), context);
 }
 
+void for_each_claimed(const Process* process, void (*visit)(Thread* thread, void* context),
+                      void* context) {
+  for (uint32_t i = 0; i < load(&blocks_mapped); ++i)
+    if (block(i)->process == process && !reusable(block(i), process->pid)) visit(block(i), context);
+}
+
 uint32_t threads_of(const Process* process) {
   uint32_t threads = 0;
   for (uint32_t i = 0; i < blocks_mapped; ++i)

@@ -29,6 +29,7 @@ enum Deferred : uint64_t {
   kDeferredSignal = 1,   // deliver Thread::deferred_info
   kDeferredNested = 4,   // it came while a handler of ours ran: deferred_mask is not set yet
   kDeferredPending = 8,  // deliver those of the waiting signals (pending.h) that are not blocked
+  kDeferredLeave = 16,   // leave the recording for good (leave.h)
   kDeferredDelivery = kDeferredSignal | kDeferredPending,
 };
 
@@ -78,6 +79,8 @@ struct Process {
   int32_t pid;
   shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
   shmlog::ProcessEntry dummy;
+  uint32_t leaving;          // leave.h
+  uint32_t clears_handlers;  // 1: begins without its parent's handlers
   SpinLock signal_lock;
   SignalAction actions[65];
   PendingSignals pending;
@@ -118,6 +121,7 @@ struct Thread {
   uint64_t canary_base;  // 336: fs base while foreign code (Zydis) runs; canary at +0x28
   uint64_t exit_page;    // 344: code that ends each path of the agent without a signal
   uint64_t program_gs;   // 352: the program's gs base, while it is not in the register (gs.h)
+  uint32_t left;         // 360: 1: stands still to leave the recording (leave.h), 2: has left it
   // ---- C++ only
   uint32_t claimed;  // 1: block in use
   int32_t tid;
@@ -176,6 +180,7 @@ static_assert(offsetof(Thread, site) == 296 && offsetof(Thread, core_ip) == 304)
 static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
 static_assert(offsetof(Thread, deferred) == 328);
 static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 352);
+static_assert(offsetof(Thread, left) == 360);
 static_assert(sizeof(Thread) <= 64 * 1024);
 
 // The Thread whose agent stack we are on. REQUIRES: running on an agent stack.
@@ -199,6 +204,9 @@ void for_each_thread(const Process* process, void (*visit)(Thread* thread, void*
                      void* context);
 // Calls `visit` with every block that is in use, whatever its process.
 void for_each_block(void (*visit)(Thread* thread, void* context), void* context);
+// The same with those that are just being made: they have no tid yet.
+void for_each_claimed(const Process* process, void (*visit)(Thread* thread, void* context),
+                      void* context);
 // How many recorded threads this process has.
 uint32_t threads_of(const Process* process);
 // Makes the calling thread a recorded one: alternate stack, syscall dispatch. 0 or -errno.

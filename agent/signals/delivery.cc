@@ -9,6 +9,15 @@
 namespace shmrec::agent {
 namespace {
 
+// The program's own filter keeps the agent from sending the signal. One that an instruction forces
+// while it is blocked kills, whatever its action is.
+void die_without_kill(Thread* thread, Context* context, int signal) {
+  context->mask |= bit(signal);
+  if (signal != kSigsys) return;
+  context->regs.rip = thread->call.pc;  // dispatched once more
+  context->regs.rax = thread->call.number;
+}
+
 // Restores the default action in the kernel and lets the signal happen again, for real.
 void die_by(Thread* thread, Context* context, int signal, const Siginfo* info) {
   JournalValues values;
@@ -24,8 +33,9 @@ void die_by(Thread* thread, Context* context, int signal, const Siginfo* info) {
   context->mask &= ~bit(signal);
   // A fault comes again when its instruction is executed again; traps, refused calls and sent
   // signals do not.
-  if (info->code <= 0 || signal == kSigtrap || signal == kSigsys)
-    sys(__NR_tgkill, sys(__NR_getpid), thread->tid, signal);
+  const bool again = info->code > 0 && signal != kSigtrap && signal != kSigsys;
+  if (!again && failed(sys(__NR_tgkill, thread->process->pid, thread->tid, signal)))
+    die_without_kill(thread, context, signal);
 }
 
 // The program's action for `signal`, which SA_RESETHAND makes the default from now on.

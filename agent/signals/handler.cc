@@ -1,6 +1,7 @@
 // The one handler that the kernel knows, and what makes it the handler.
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/process/leave.h"
 #include "agent/signals/faults.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/places.h"
@@ -22,6 +23,7 @@ enum class Kind {
   kSyscall,  // the program makes a syscall
   kFault,    // an instruction cannot go on
   kLook,     // something waits for this thread
+  kLeave,    // the process leaves the recording
   kSent,     // a signal that the agent needs, but that somebody sent
   kOther,    // a signal that the agent does not need
 };
@@ -31,6 +33,7 @@ Kind kind_of(const Siginfo& info) {
   if (info.signo == kSigsys) {
     if (info.code == kSysUserDispatch) return Kind::kSyscall;
     if (info.code == kSiQueue && info.words[1] == kLookValue) return Kind::kLook;
+    if (info.code == kSiQueue && info.words[1] == kLeaveValue) return Kind::kLeave;
     return info.code > 0 ? Kind::kOther : Kind::kSent;
   }
   return info.code > 0 ? Kind::kFault : Kind::kSent;
@@ -44,9 +47,13 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
       return on_fault(thread, info, context);
     case Kind::kLook:
       return;
+    case Kind::kLeave:
+      return called_to_leave(thread, context);
     case Kind::kSent:
       return take_sent(thread, *info, context);
     case Kind::kOther:
+      // The program's seccomp filter refused what was made in its place.
+      if (info->signo == kSigsys) info->sys.call_addr = thread->call.pc + kSyscallBytes;
       return deliver_or_defer(thread, context, *info);
   }
 }
@@ -100,6 +107,19 @@ void signals_start(Process* process) {
       own_action(signal, action);
     else if (action.handler > kIgnore)
       kernel_action(signal, action.handler, action.flags);
+  }
+}
+
+void signals_clear(Process* process) {
+  process->clears_handlers = 0;
+  for (int signal = 1; signal <= kLastSignal; ++signal) {
+    SignalAction& action = process->actions[signal];
+    if (bit(signal) & kUnblockable) continue;
+    action = {action.handler == kIgnore ? kIgnore : kDefault, 0, 0, 0};
+    if (kOwned & bit(signal))
+      own_action(signal, action);
+    else
+      kernel_action(signal, action.handler, 0);
   }
 }
 

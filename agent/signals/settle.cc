@@ -1,5 +1,6 @@
 #include "agent/signals/settle.h"
 
+#include "agent/process/leave.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/places.h"
@@ -25,10 +26,16 @@ void deliver_deferred(Thread* thread, Context* context) {
   const uint64_t deferred = thread->deferred;
   const Siginfo info = thread->deferred_info;
   thread->deferred = 0;
-  if (!(deferred & kDeferredDelivery)) return;
-  context->mask = thread->deferred_mask;
+  if (deferred & kDeferredDelivery) context->mask = thread->deferred_mask;
   if (deferred & kDeferredSignal) deliver(thread, context, info);
-  deliver_pending(thread, context);
+  if (deferred & kDeferredDelivery) deliver_pending(thread, context);
+  if (deferred & kDeferredLeave) leave_when_called(thread, context);
+}
+
+void called_to_leave(Thread* thread, Context* context) {
+  if (thread->outer != context) end_exec(context);
+  undo_interruption(context);
+  thread->deferred |= kDeferredLeave;
 }
 
 // Settled when the outermost handler ends.

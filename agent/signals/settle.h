@@ -17,6 +17,9 @@ void deliver_deferred(Thread* thread, Context* context);
 
 // Somebody sent one of the signals that the agent cannot block.
 void take_sent(Thread* thread, const Siginfo& info, Context* context);
+// Another thread takes the process out of the recording: this one follows when it is in the
+// program.
+void called_to_leave(Thread* thread, Context* context);
 // The end of the outermost handler: what came while it ran, or while the agent's path that it
 // interrupted ran, is delivered if that is possible here. `sent`: the handler ran for a sent
 // signal.

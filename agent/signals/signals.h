@@ -77,6 +77,9 @@ void signals_take_mask(Thread* thread);
 // has to be handled first; nothing was changed.
 bool signals_before_exec(Thread* thread, const Context* context);
 void signals_after_failed_exec(Thread* thread);
+// The process begins without the handlers of the one that made it (CLONE_CLEAR_SIGHAND). REQUIRES:
+// it has one thread.
+void signals_clear(Process* process);
 // Builds at `stack_top` a context from which shmrec_return_to can start a new thread of the
 // program.
 Context* context_for_child(const Context& parent, uint64_t stack_top);

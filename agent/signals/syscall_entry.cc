@@ -6,8 +6,6 @@
 namespace shmrec::agent {
 namespace {
 
-constexpr uint64_t kSyscallBytes = 2;  // of the instruction
-
 void take_call(Thread* thread, uint64_t number) {
   const Regs& regs = thread->regs;
   PendingSyscall& call = thread->call;

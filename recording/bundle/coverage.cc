@@ -55,6 +55,7 @@ constexpr const char* kDegradedWords[] = {
     "syscall user dispatch is refused here (shmrec doctor)",
     "an instruction touched shared memory that shmrec cannot perform (README, Limits)",
     "slower, but every access was recorded",
+    "its own seccomp filter refuses what recording needs",
 };
 
 std::string process_title(const Numbered<shmlog::ProcessEntry>& process) {

@@ -20,9 +20,10 @@ constexpr const char* kSegmentKinds[] = {"anonymous", "posix", "memfd", "sysv", 
 constexpr const char* kSegmentModes[] = {"trace", "shadow", "ignore", "deny"};
 constexpr const char* kOrders[] = {"exact", "relaxed"};
 constexpr const char* kStartKinds[] = {"exec", "fork", "api", "vfork"};
-constexpr const char* kDegraded[] = {
-    "no",      "launcher gone", "no permission",       "tables full", "uses gs",   "agent fault",
-    "stopped", "not x86-64",    "no syscall dispatch", "instruction", "many sites"};
+constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permission",
+                                     "tables full", "uses gs",       "agent fault",
+                                     "stopped",     "not x86-64",    "no syscall dispatch",
+                                     "instruction", "many sites",    "own seccomp filter"};
 constexpr const char* kJournalTypes[] = {
     "process start", "module", "segment map", "unmap",   "process exit", "mark",    "coverage",
     "thread start",  "signal", "child exit",  "protect", "segment name", "promoted"};

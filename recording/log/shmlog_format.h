@@ -168,6 +168,7 @@ enum class DegradedReason : uint32_t {
   kNoDispatch,   // Syscall User Dispatch was refused: by the kernel or a seccomp profile
   kInstruction,  // an instruction that the agent cannot perform touched traced memory
   kManySites,    // no loss: instructions are decoded again and again
+  kSeccomp,      // the program's own seccomp filter refuses what recording needs
 };
 
 inline constexpr uint32_t kRobustSlots = 12;

@@ -30,6 +30,7 @@
 #define DEFERRED 328
 #define EXIT_PAGE 344
 #define PROGRAM_GS 352
+#define LEFT 360
 
 #define R_R8 0
 #define R_R9 8
@@ -164,6 +165,15 @@ function shmrec_clone
   mov %r9, %rdi
   call shmrec_clone_child
   ud2
+
+// int64 shmrec_clone3(args, bytes, Thread* child): the same, with the stack in the arguments.
+function shmrec_clone3
+  mov %rdx, %r9
+  mov $435, %eax
+  syscall
+  test %rax, %rax
+  jz 1b
+  ret
 
 // ---- exec ----------------------------------------------------------------------------------------
 // int64 shmrec_exec(const uint64 args[6], number)
@@ -314,6 +324,10 @@ function shmrec_exit_begin
   wrgsbase %rax
   mov OF_THREAD(REGS + R_RAX), %rax
   jmp *OF_THREAD(EXIT_IP)
+// The same for a thread that leaves the recording: nothing of the agent follows (leave.h).
+function shmrec_exit_left
+  movl $2, OF_THREAD(LEFT)
+  jmp shmrec_exit_begin
 function shmrec_exit_end
 
   .bss

@@ -9,6 +9,7 @@ void shmrec_restorer();
 void shmrec_return_to(void* ucontext);
 int64_t shmrec_clone(uint64_t flags, uint64_t stack, uint64_t parent_tid, uint64_t child_tid,
                      uint64_t tls, shmrec::agent::Thread* child);
+int64_t shmrec_clone3(const void* args, uint64_t bytes, shmrec::agent::Thread* child);
 int64_t shmrec_exec(const uint64_t* args, uint64_t number);
 void shmrec_exec_call_done();
 void shmrec_exec_interrupted();
@@ -20,7 +21,7 @@ void shmrec_syscall_post_done();
 void shmrec_tail_begin();
 void shmrec_tail_end();
 void shmrec_deferred_trap();
-extern const uint8_t shmrec_exit_begin[], shmrec_exit_end[];
+extern const uint8_t shmrec_exit_begin[], shmrec_exit_left[], shmrec_exit_end[];
 void shmrec_raise_trap();
 void shmrec_access_enter();
 void shmrec_safe_measure_begin();

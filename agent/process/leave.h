@@ -1,0 +1,35 @@
+// How a process leaves the recording for good and goes on as if alone: its memory, its signals, its
+// alternate stacks and its system calls are its own again, in all its threads.
+//
+// Example: a program is about to install a seccomp filter that refuses rt_sigreturn. The thread
+// that does so gives all traced memory its protection back, calls the other threads by a queued
+// SIGSYS, and waits until each has come out of the agent and stands still in its handler. Only then
+// the kernel gets the program's own signal actions. Each thread turns its syscall dispatch off and
+// returns into the program by way of code that says so (entry.S); the first one does so when all
+// others have, and makes its call once more, natively. So the filter does not come while another
+// thread has a call of the agent to make.
+//
+// Why stand still: a thread that is back in the program with its own alternate stack must not meet
+// a handler of the agent, and one that still has syscall dispatch needs the agent's for SIGSYS.
+//
+// A thread that does not come within two seconds (it waits in vfork, or is stopped) is left as it
+// is: the agent keeps SIGSYS, and takes it out when it comes.
+#pragma once
+
+#include "agent/signals/signals.h"
+
+namespace shmrec::agent {
+
+// The value of the queued SIGSYS that calls a thread out of the recording.
+constexpr uint64_t kLeaveValue = 0x53484D4C454156;
+
+// REQUIRES: `context` is the outermost handler's, with the program's registers where it is to go
+// on; the caller returns from that handler with Answer::kResume; no lock is held.
+void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reason,
+                   const char* why);
+// The thread has been called (kDeferredLeave) and its registers in `context` are the program's.
+void leave_when_called(Thread* thread, Context* context);
+// Has this process left, or is it about to?
+bool leaving(const Process* process);
+
+}  // namespace shmrec::agent
