@@ -1,13 +1,13 @@
 #include "agent/access/gather.h"
 
 #include "agent/access/access.h"
+#include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/processor.h"
 #include "agent/arch/x86_64/vector_state.h"
 
 namespace shmrec::agent {
 namespace {
 
-constexpr uint64_t kResumeFlag = 0x10000;
 constexpr uint64_t kVexNeeds = kSseState | kAvxState;
 constexpr uint64_t kEvexNeeds = kVexNeeds | kOpmaskState | kUpperHalvesState | kUpperRegistersState;
 

@@ -1,10 +1,9 @@
 // Instructions on the stack, and transfers of control.
 #include "agent/access/emulate.h"
+#include "agent/arch/x86_64/exceptions.h"
 
 namespace shmrec::agent {
 namespace {
-
-constexpr uint64_t kUserFlags = 0x250DD5;  // what user code may change
 
 // ---- Stack and control --------------------------------------------------------------------------
 
@@ -250,7 +249,8 @@ int emulate_interrupt_return(Thread* thread, const Site& site) {
 
 int emulate_push_flags(Thread* thread, const Site& site) {
   Fault fault;
-  if (!push_value(thread, site, thread->regs.eflags & ~0x10100ull, site.value_bytes, &fault))
+  if (!push_value(thread, site, thread->regs.eflags & ~(kTrapFlag | kResumeFlag), site.value_bytes,
+                  &fault))
     return raise(thread, site, fault);
   return kTail;
 }

@@ -1,5 +1,6 @@
 // String instructions, with their repeat.
 #include "agent/access/emulate.h"
+#include "agent/arch/x86_64/exceptions.h"
 
 namespace shmrec::agent {
 namespace {
@@ -7,7 +8,7 @@ namespace {
 constexpr uint64_t kStringBudget =
     64 * 1024;  // bytes of one string instruction before signals get a turn
 
-bool backwards(const Regs& regs) { return regs.eflags & 0x400; }
+bool backwards(const Regs& regs) { return regs.eflags & kDirectionFlag; }
 
 // The addresses of a string instruction; only the source may have a segment.
 uint64_t source_of(const Site& site, const Regs& regs) {

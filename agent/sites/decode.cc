@@ -238,8 +238,17 @@ bool is_expand(ZydisMnemonic mnemonic) {
                  ZYDIS_MNEMONIC_VPEXPANDW, ZYDIS_MNEMONIC_VPEXPANDD, ZYDIS_MNEMONIC_VPEXPANDQ});
 }
 
+// A far pointer in memory: REX.W makes its offset 64 bits wide, but not on AMD's processors.
+uint32_t bytes_of(const Decoded& decoded, const ZydisDecodedOperand& memory) {
+  constexpr uint32_t kWide = 10, kNarrow = 6;
+  const bool far = decoded.instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+                   one_of(decoded.instruction.mnemonic, {ZYDIS_MNEMONIC_LSS, ZYDIS_MNEMONIC_LFS});
+  const uint32_t bytes = memory.size / 8;
+  return far && bytes == kWide && made_by_amd() ? kNarrow : bytes;
+}
+
 void describe_memory(Site& site, const Decoded& decoded, const ZydisDecodedOperand& memory) {
-  site.bytes = memory.size / 8;
+  site.bytes = bytes_of(decoded, memory);
   site.rip_relative =
       memory.mem.base == ZYDIS_REGISTER_RIP || memory.mem.base == ZYDIS_REGISTER_EIP;
   site.base = site.rip_relative ? kNoRegister : register_index(memory.mem.base);
@@ -265,16 +274,26 @@ bool is_far(Form form) {
          form == Form::kInterruptReturn;
 }
 
+bool is_near(Form form) {
+  return form == Form::kCall || form == Form::kJump || form == Form::kReturn;
+}
+
+// Far transfers alone have 32 bits as their default; REX.W makes it 64. Near ones have 64, whatever
+// prefix they have, but for AMD's processors.
+uint8_t value_bytes(Form form, const ZydisDecodedInstruction& instruction) {
+  bool prefix = false;
+  for (int i = 0; i < instruction.raw.prefix_count; ++i)
+    prefix |= instruction.raw.prefixes[i].value == 0x66;
+  const bool narrow = prefix && !instruction.raw.rex.W;
+  if (is_near(form)) return narrow && made_by_amd() ? 2 : 8;
+  if (is_far(form)) return instruction.raw.rex.W ? 8 : narrow ? 2 : 4;
+  return instruction.operand_width == 16 ? 2 : 8;
+}
+
 // What goes to the stack or comes from it, and control transfers.
 void describe_stack(Site& site, const Decoded& decoded) {
   const ZydisDecodedInstruction& instruction = decoded.instruction;
-  site.value_bytes = instruction.operand_width == 16 ? 2 : 8;
-  // Far transfers alone have 32 bits as their default; REX.W makes it 64.
-  if (is_far(site.form))
-    site.value_bytes = static_cast<uint8_t>(
-        instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE && !instruction.raw.rex.W ? 2
-        : instruction.raw.rex.W                                                         ? 8
-                                                                                        : 4);
+  site.value_bytes = value_bytes(site.form, instruction);
   const ZydisDecodedOperand& first = decoded.operands[0];
   if (site.form == Form::kEnter) {
     site.immediate = first.imm.value.u & 0xFFFF;
@@ -283,6 +302,7 @@ void describe_stack(Site& site, const Decoded& decoded) {
   }
   if (instruction.operand_count_visible == 0) return;
   site.value_is_memory = is_memory(first);
+  if (site.value_is_memory && is_near(site.form)) site.bytes = site.value_bytes;
   if (is_segment(first)) site.value_segment = first.reg.value == ZYDIS_REGISTER_FS ? 1 : 2;
   if (first.type == ZYDIS_OPERAND_TYPE_REGISTER)
     site.value_register = register_index(first.reg.value);

@@ -62,6 +62,12 @@ INSN("movw %fs, (%rsi); movw %ss, 2(%rsi); movw %cs, 5(%rsi)");
 INSN("rdfsbase %rdx; movw $0, (%rsi); movw (%rsi), %fs; wrfsbase %rdx; xorl %edx, %edx");
 INSN("rdfsbase %rdx; movw $0, 4(%rsi); lfs (%rsi), %eax; wrfsbase %rdx; xorl %edx, %edx");
 INSN("movw $0x2b, 4(%rsi); movw $0x2b, 8(%rsi); lss (%rsi), %eax; .byte 0x48; lss (%rsi), %ecx");
+// AMD's processors make 16-bit branches of these, to where nothing is; others ignore the prefix.
+#define NEAR(instructions) INSN("leaq 7f(%rip), %rax; xchgq %rsp, %rbx; " instructions)
+NEAR("movq %rax, (%rsp); .byte 0x66; ret; 7: xchgq %rsp, %rbx");
+NEAR("movq %rax, (%rdi); .byte 0x66, 0xff, 0x27; 7: xchgq %rsp, %rbx");
+NEAR("movq %rax, (%rdi); .byte 0x66, 0xff, 0x17; 7: xchgq %rsp, %rbx");
+NEAR(".byte 0x66, 0xff, 0xd0; 7: xchgq %rsp, %rbx");
 // Far transfers that stay in the same segment.
 #define FAR(instructions) INSN("leaq 7f(%rip), %rax; " instructions)
 FAR("movl %eax, (%rsi); movw $0x33, 4(%rsi); ljmp *(%rsi); ud2; 7:");

@@ -16,6 +16,8 @@ constexpr uint64_t kFaultPresent = 1, kFaultWrite = 2, kFaultFetch = 16;
 
 // Bits of eflags.
 constexpr uint64_t kTrapFlag = 1 << 8, kDirectionFlag = 1 << 10, kResumeFlag = 1 << 16;
+// Those that user code may change by POPF and IRET: the same, without RF and with NT and ID.
+constexpr uint64_t kUserFlags = 0x244DD5;
 // Those that rt_sigreturn takes from the frame: CF PF AF ZF SF TF DF OF RF AC.
 constexpr uint64_t kReturnedFlags = 0x50DD5;
 
