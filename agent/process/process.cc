@@ -81,6 +81,8 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   process->signal_lock.reset();
   sites_after_fork();
   threads_after_fork(thread);
+  processes_after_fork(process);
+  process->lives_in_parent = 0;
   thread->lane = 0;
   thread->lane_entry = nullptr;
   thread->cursor = thread->chunk_end = nullptr;
@@ -118,6 +120,7 @@ Process* process_for_child(Thread* thread, const CloneRequest& request) {
   if (!process) return nullptr;
   memcpy(process->actions, thread->process->actions, sizeof process->actions);
   process->parent_index = thread->process->index;
+  process->lives_in_parent = 1;
   return process;
 }
 
@@ -133,6 +136,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   child->virtual_mask = thread->virtual_mask;
   child->program_gs = thread->program_gs;
   if (child->process != thread->process) child->process->clears_handlers = request.clears_handlers;
+  child->shown_fault = thread->shown_fault;
   if (request.flags & CLONE_VFORK)
     memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
   if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;

@@ -9,6 +9,7 @@ void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* w
     process->entry->degraded = static_cast<uint32_t>(reason);
     coverage(process, why, reason);
   }
+  if (process->lives_in_parent) return;
   Locked lock(regions_lock);
   region_remove(
       0, ~0ull,

@@ -6,6 +6,7 @@
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/image_layout.h"
+#include "agent/signals/signal_numbers.h"
 
 namespace shmrec::agent {
 namespace {
@@ -68,7 +69,7 @@ void prepare(Thread* thread) {
   thread->stack_top = reinterpret_cast<uint64_t>(thread) + kAccessStackTop;
   thread->altstack_top = reinterpret_cast<uint64_t>(thread) + kThreadBlockBytes;
   thread->canary_base = reinterpret_cast<uint64_t>(thread->canary);
-  thread->altstack.flags = 2;  // SS_DISABLE
+  thread->altstack.flags = kSsDisable;
 }
 
 }  // namespace
@@ -130,12 +131,8 @@ uint32_t threads_of(const Process* process) {
 }
 
 int64_t thread_arm(Thread* thread) {
-  struct {
-    uint64_t sp;
-    int32_t flags;
-    int32_t pad;
-    uint64_t size;
-  } stack = {thread_signal_stack(thread), 0, 0, kThreadBlockBytes - kAccessStackTop - kPage};
+  const AltStack stack = {thread_signal_stack(thread), 0, 0,
+                          kThreadBlockBytes - kAccessStackTop - kPage};
   // EPERM: we run on it. A forked child has inherited it.
   const int64_t error = sys(__NR_sigaltstack, &stack, 0);
   if (failed(error) && error != -1) return error;
@@ -156,5 +153,18 @@ Process* process_allocate() {
 }
 
 void process_release(Process* process) { store(&process->in_use, 0u); }
+
+bool memory_is_shared(const Process* process) {
+  if (process->lives_in_parent) return true;
+  for (const Process& other : processes)
+    if (&other != process && load(&other.in_use) && sys(__NR_kill, other.pid, 0) != -ESRCH)
+      return true;
+  return false;
+}
+
+void processes_after_fork(const Process* self) {
+  for (Process& process : processes)
+    if (&process != self) process.in_use = 0;
+}
 
 }  // namespace shmrec::agent

@@ -61,6 +61,12 @@ struct Siginfo {  // kernel siginfo_t, 128 bytes
 };
 static_assert(sizeof(Siginfo) == 128);
 
+struct AltStack {  // stack_t
+  uint64_t sp;
+  int32_t flags, pad;
+  uint64_t size;  // 0: there is none, whatever the flags say
+};
+
 // Signals that wait to be taken by the program (pending.h).
 constexpr int kNeededSignals = 6;
 struct PendingSignals {
@@ -77,6 +83,7 @@ struct Process {
   uint32_t index;         // ProcessEntry index; 0: not entered yet (vfork child) or table full
   uint32_t parent_index;  // of the process that made this one
   int32_t pid;
+  uint32_t lives_in_parent;     // 1: the memory is that of the process that made it (vfork)
   shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
   shmlog::ProcessEntry dummy;
   uint32_t leaving;          // leave.h
@@ -134,12 +141,10 @@ struct Thread {
   uint32_t
       left_swapped;  // 1: the call was interrupted and its call.mask holds until a handler runs
   PendingSignals pending;  // what was sent of them meanwhile
+  AltStack altstack;       // the program's own
   struct {
-    uint64_t sp;
-    int32_t flags;
-    int32_t pad;
-    uint64_t size;
-  } altstack;             // the program's own
+    uint64_t trap, error, cr2;
+  } shown_fault;          // numbers of the last fault that the program was shown
   Fault raise;            // fault to present to the program at the current site; signal 0: none
   Fault safe;             // last fault inside safe_copy
   struct Context* outer;  // context of the signal being handled, null outside of handlers
@@ -214,5 +219,9 @@ int64_t thread_arm(Thread* thread);
 
 Process* process_allocate();
 void process_release(Process* process);
+// Do other processes live in this one's memory, or it in another's?
+bool memory_is_shared(const Process* process);
+// In a forked child: there is no other in its memory.
+void processes_after_fork(const Process* self);
 
 }  // namespace shmrec::agent

@@ -1,9 +1,13 @@
 // A signal meets what the program wants of it: its handler, nothing, or the end.
 #pragma once
 
+#include "agent/signals/signal_numbers.h"
 #include "agent/signals/signals.h"
 
 namespace shmrec::agent {
+
+// What the kernel raises if it cannot write or read a signal frame.
+constexpr Siginfo kBadStack = {kSigsegv, 0, kSiKernel, 0, {}};
 
 // The mask that holds at this moment, if `context` is in the program.
 uint64_t blocked_now(const Thread* thread, const Context* context);

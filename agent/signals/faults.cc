@@ -17,6 +17,15 @@
 namespace shmrec::agent {
 namespace {
 
+// The numbers in `context` become those that every frame shows from now on. Only a page fault has a
+// new cr2.
+void deliver_numbered(Thread* thread, Context* context, const Siginfo& info) {
+  thread->shown_fault.trap = context->trap;
+  thread->shown_fault.error = context->error;
+  if (context->trap == kPageFault) thread->shown_fault.cr2 = context->cr2;
+  deliver(thread, context, info);
+}
+
 // The program sees the fault of an instruction that was performed for it; its registers are in
 // `context`.
 void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
@@ -28,7 +37,7 @@ void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
   context->trap = fault.code == kSiKernel ? kGeneralProtection : kPageFault;
   if (context->trap == kPageFault) context->cr2 = fault.address;
   context->error = fault.error;
-  deliver(thread, context, raised);
+  deliver_numbered(thread, context, raised);
 }
 
 // The program steps through its own code, and an instruction was performed for it.
@@ -37,7 +46,7 @@ void deliver_step(Thread* thread, Context* context) {
   stepped.fault.addr = context->regs.rip;
   context->trap = kDebugException;
   context->error = 0;
-  deliver(thread, context, stepped);
+  deliver_numbered(thread, context, stepped);
 }
 
 // ---- In the program -----------------------------------------------------------------------------
@@ -94,7 +103,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
 
 void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
   if (begin_access(thread, info, context)) return;
-  deliver(thread, context, *info);
+  deliver_numbered(thread, context, *info);
 }
 
 // ---- In the agent -------------------------------------------------------------------------------
@@ -120,7 +129,7 @@ void fault_in_access(Thread* thread, Siginfo* info, Context* context) {
   context->regs = thread->regs;
   // A deferred signal came first; the access faults again when its handler is done.
   if (thread->deferred) return deliver_deferred(thread, context);
-  deliver(thread, context, *info);
+  deliver_numbered(thread, context, *info);
 }
 
 // The agent itself is broken: the program goes on without it.

@@ -14,9 +14,7 @@ struct Frame {  // struct rt_sigframe
   Siginfo info;
 };
 
-constexpr uint64_t kRedZone = 128;
-constexpr uint64_t kLegacyFpBytes = 512;
-constexpr uint32_t kInitialMxcsr = 0x1F80;
+constexpr uint64_t kRedZone = 128, kFpAlignment = 64, kFrameAlignment = 16;
 
 uint64_t fp_bytes(uint64_t fpstate) {
   if (!fpstate) return 0;
@@ -24,17 +22,50 @@ uint64_t fp_bytes(uint64_t fpstate) {
   return area->magic1 == kXstateMagic ? area->extended_size : kLegacyFpBytes;
 }
 
-// A handler starts with the processor's initial vector state.
-void reset_fp(uint64_t fpstate) {
-  if (!fpstate) return;
-  FxArea* area = reinterpret_cast<FxArea*>(fpstate);
-  area->mxcsr = kInitialMxcsr;
-  if (area->magic1 == kXstateMagic) area->xstate_bv = 0;
+// ---- The frame is built -------------------------------------------------------------------------
+
+// Where the kernel would put it.
+struct Position {
+  uint64_t frame, fp;
+};
+
+// False: nowhere. It would leave the alternate stack, or begin on it and end outside.
+bool find_position(const Thread* thread, const Context* context, const SignalAction& action,
+                   Position* position) {
+  const uint64_t free = context->regs.rsp - kRedZone;
+  const bool enters =
+      (action.flags & kSaOnStack) && thread->altstack.size && !on_stack(thread, free);
+  const bool stays = on_stack(thread, context->regs.rsp);
+  const uint64_t end = enters ? thread->altstack.sp + thread->altstack.size : free;
+  position->fp = (end - fp_bytes(context->fpstate)) & ~(kFpAlignment - 1);
+  position->frame = ((position->fp - sizeof(Frame)) & ~(kFrameAlignment - 1)) - 8;
+  return !(enters || stays) || within_stack(thread, position->frame);
 }
 
-// The end of the stack that the frame goes to.
-uint64_t frame_stack(const Thread* thread, const Context* context, bool switches) {
-  return switches ? thread->altstack.sp + thread->altstack.size : context->regs.rsp - kRedZone;
+// What a handler may look at besides the registers. The numbers of the last fault are in each
+// frame, whatever the signal.
+void fill_frame(const Thread* thread, const Context* context, const Position& position,
+                Frame* frame) {
+  frame->context.link = 0;
+  frame->context.fpstate = context->fpstate ? position.fp : 0;
+  frame->context.old_mask = frame->context.mask = program_mask(thread, context);
+  frame->context.stack.sp = thread->altstack.sp;
+  frame->context.stack.flags = thread->altstack.flags;
+  frame->context.stack.size = thread->altstack.size;
+  frame->context.trap = thread->shown_fault.trap;
+  frame->context.error = thread->shown_fault.error;
+  frame->context.cr2 = thread->shown_fault.cr2;
+}
+
+bool write_frame(Thread* thread, const Context* context, const SignalAction& action,
+                 const Position& position, const Frame& frame) {
+  // The stack itself may be traced.
+  const Origin origin = {context->regs.rip, next_event(thread), 0};
+  const uint64_t bytes = action.flags & kSaSiginfo ? sizeof frame : offsetof(Frame, info);
+  Fault fault;
+  return traced_write(thread, origin, position.fp, reinterpret_cast<void*>(context->fpstate),
+                      fp_bytes(context->fpstate), &fault) &&
+         traced_write(thread, origin, position.frame, &frame, bytes, &fault);
 }
 
 void enter_handler(Context* context, const SignalAction& action, int signal, uint64_t frame) {
@@ -45,60 +76,86 @@ void enter_handler(Context* context, const SignalAction& action, int signal, uin
   context->regs.rdx = frame + offsetof(Frame, context);
   context->regs.rax = 0;
   context->regs.eflags &= ~(kDirectionFlag | kResumeFlag | kTrapFlag);
-  reset_fp(context->fpstate);
+  context->cs = kUserCs;
+  context->ss = kUserSs;
+  fp_reset(context->fpstate);
+}
+
+// ---- And taken back -----------------------------------------------------------------------------
+
+// Only what an unprivileged program may set can be loaded; the rest faults.
+bool loadable(uint64_t fpstate) {
+  const FxArea& area = *reinterpret_cast<const FxArea*>(fpstate);
+  const uint32_t allowed = area.mxcsr_mask ? area.mxcsr_mask : kDefaultMxcsrMask;
+  if (area.mxcsr & ~allowed) return false;
+  return area.magic1 != kXstateMagic ||
+         (!(area.xstate_bv & ~area.features) && !area.xcomp_bv && !area.xcomp_reserved);
+}
+
+// Reads the vector state of the program's frame over that of ours. A frame that lacks the second
+// part, or says that it does, has the legacy state only.
+bool read_fp(Thread* thread, const Origin& origin, uint64_t fpstate, uint64_t from) {
+  const FxArea ours = *reinterpret_cast<const FxArea*>(fpstate);
+  const uint64_t bytes = fp_bytes(fpstate);
+  FxArea* area = reinterpret_cast<FxArea*>(fpstate);
+  Fault fault;
+  if (!traced_read(thread, origin, area, from, kLegacyFpBytes, &fault)) return false;
+  area->mxcsr_mask = ours.mxcsr_mask;
+  if (area->magic1 != kXstateMagic || ours.magic1 != kXstateMagic) return loadable(fpstate);
+  if (!traced_read(thread, origin, reinterpret_cast<void*>(fpstate + kLegacyFpBytes),
+                   from + kLegacyFpBytes, bytes - kLegacyFpBytes, &fault))
+    return false;
+  return loadable(fpstate);
+}
+
+bool restore_fp(Thread* thread, const Origin& origin, Context* context, uint64_t from) {
+  if (!context->fpstate) return true;
+  const FxArea ours = *reinterpret_cast<const FxArea*>(context->fpstate);
+  if (from && read_fp(thread, origin, context->fpstate, from)) return true;
+  *reinterpret_cast<FxArea*>(context->fpstate) = ours;
+  fp_reset(context->fpstate);
+  return !from;
+}
+
+void restore_registers(Context* context, const Context& saved) {
+  const uint64_t kept = context->regs.eflags & ~kReturnedFlags;
+  context->regs = saved.regs;
+  context->regs.eflags = kept | (saved.regs.eflags & kReturnedFlags);
+  context->cs = saved.cs;
+  context->ss = saved.ss;
+  context->flags = saved.flags;
+}
+
+bool restore(Thread* thread, Context* context) {
+  Context saved;
+  const Origin origin = call_origin(thread);
+  Fault fault;
+  if (!traced_read(thread, origin, &saved, context->regs.rsp, sizeof saved, &fault)) return false;
+  set_program_mask(thread, context, saved.mask);
+  // While the handler is on the alternate stack this changes nothing, as in the kernel.
+  set_altstack(thread, context->regs.rsp, {saved.stack.sp, saved.stack.flags, 0, saved.stack.size});
+  restore_registers(context, saved);
+  return restore_fp(thread, origin, context, saved.fpstate);
 }
 
 }  // namespace
 
 bool frame_build(Thread* thread, Context* context, const SignalAction& action,
                  const Siginfo& info) {
-  const bool switches = (action.flags & kSaOnStack) && !(thread->altstack.flags & kSsDisable) &&
-                        !on_stack(thread, context->regs.rsp);
-  const uint64_t bytes = fp_bytes(context->fpstate);
-  const uint64_t fp_at = (frame_stack(thread, context, switches) - bytes) & ~63ull;
-  const uint64_t at = ((fp_at - sizeof(Frame)) & ~15ull) - 8;
-  Frame frame = {action.restorer, *context, info};
-  frame.context.fpstate = context->fpstate ? fp_at : 0;
-  frame.context.mask = program_mask(thread, context);
-  frame.context.stack.sp = thread->altstack.sp;
-  frame.context.stack.flags = thread->altstack.flags;
-  frame.context.stack.size = thread->altstack.size;
-  // The stack itself may be traced.
-  const Origin origin = {context->regs.rip, next_event(thread), 0};
-  Fault fault;
-  if (!traced_write(thread, origin, fp_at, reinterpret_cast<void*>(context->fpstate), bytes,
-                    &fault) ||
-      !traced_write(thread, origin, at, &frame, sizeof frame, &fault))
+  Position position;
+  if (!(action.flags & kSaRestorer) || !find_position(thread, context, action, &position))
     return false;
-  if (switches && (thread->altstack.flags & kSsAutodisarm)) thread->altstack.flags = kSsDisable;
-  enter_handler(context, action, info.signo, at);
+  Frame frame = {action.restorer, *context, info};
+  fill_frame(thread, context, position, &frame);
+  if (!write_frame(thread, context, action, position, frame)) return false;
+  if (thread->altstack.flags & kSsAutodisarm) thread->altstack = {0, kSsDisable, 0, 0};
+  enter_handler(context, action, info.signo, position.frame);
   return true;
 }
 
 Answer do_sigreturn(Thread* thread, void* raw) {
   Context* context = static_cast<Context*>(raw);
-  Context saved;
-  const uint64_t bytes = fp_bytes(context->fpstate);
-  const uint64_t at = context->regs.rsp;
-  const Origin origin = call_origin(thread);
-  Fault fault;
-  if (!traced_read(thread, origin, &saved, at, sizeof saved, &fault)) {
-    const Siginfo broken = {kSigsegv, 0, kSiKernel, 0, {}};
-    deliver(thread, context, broken);
-    return Answer::kResume;
-  }
-  if (!saved.fpstate)
-    reset_fp(context->fpstate);
-  else
-    traced_read(thread, origin, reinterpret_cast<void*>(context->fpstate), saved.fpstate, bytes,
-                &fault);
-  saved.regs.eflags =
-      (context->regs.eflags & ~kReturnedFlags) | (saved.regs.eflags & kReturnedFlags);
-  context->regs = saved.regs;
-  set_program_mask(thread, context, saved.mask);
-  thread->altstack.sp = saved.stack.sp;
-  thread->altstack.flags = saved.stack.flags & ~kSsOnStack;
-  thread->altstack.size = saved.stack.size;
+  if (!restore(thread, context)) deliver(thread, context, kBadStack);
   return Answer::kResume;
 }
 

@@ -1,5 +1,6 @@
 // What the program asks about its signals: actions, masks, alternate stacks, waiting; and what a
 // new image inherits. do_sigreturn, the counterpart of delivery, is in frame.cc.
+#include "agent/arch/x86_64/entry.h"
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/signals/pending.h"
@@ -68,26 +69,57 @@ Answer do_sigprocmask(Thread* thread, void* raw) {
   return done(thread, 0);
 }
 
+// ---- The alternate stack ------------------------------------------------------------------------
+
+namespace {
+
+constexpr uint64_t kMinStackBytes = 2048;  // MINSIGSTKSZ
+
+// Is a stack of this size large enough for a frame of this process? That depends on the kernel's
+// configuration and on the state that the program has got permission for, so the kernel is asked:
+// for a moment the end of the agent's own stack is all that it has. REQUIRES: in a handler.
+int64_t ask_stack_size(const Thread* thread, uint64_t bytes) {
+  const uint64_t whole = thread->altstack_top - thread_signal_stack(thread);
+  if (bytes >= whole) return 0;  // that one was large enough
+  const AltStack ours = {thread_signal_stack(thread), 0, 0, whole};
+  const AltStack part = {thread->altstack_top - bytes, 0, 0, bytes};
+  const uint64_t all = ~0ull;
+  uint64_t mask;
+  sys(__NR_rt_sigprocmask, kSigSetmask, &all, &mask, kSetBytes);
+  const int64_t result = shmrec_on_stack(thread->stack_top, __NR_sigaltstack, &part);
+  if (!result) shmrec_on_stack(thread->stack_top, __NR_sigaltstack, &ours);
+  sys(__NR_rt_sigprocmask, kSigSetmask, &mask, 0, kSetBytes);
+  return result;
+}
+
+}  // namespace
+
+int64_t set_altstack(Thread* thread, uint64_t sp, const AltStack& wanted) {
+  const int32_t mode = wanted.flags & ~kSsAutodisarm;
+  if (on_stack(thread, sp)) return -EPERM;
+  if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return -EINVAL;
+  AltStack& present = thread->altstack;
+  if (wanted.sp == present.sp && wanted.size == present.size && wanted.flags == present.flags)
+    return 0;
+  if (mode == kSsDisable) {
+    present = {0, wanted.flags, 0, 0};
+    return 0;
+  }
+  if (wanted.size < kMinStackBytes) return -ENOMEM;
+  if (const int64_t refused = ask_stack_size(thread, wanted.size)) return refused;
+  present = {wanted.sp, wanted.flags, 0, wanted.size};
+  return 0;
+}
+
 Answer do_sigaltstack(Thread* thread, void*) {
-  struct {
-    uint64_t sp;
-    int32_t flags, pad;
-    uint64_t size;
-  } wanted, old = {thread->altstack.sp, thread->altstack.flags, 0, thread->altstack.size};
-  const bool running = on_stack(thread, thread->regs.rsp);
-  if (running) old.flags |= kSsOnStack;
+  AltStack wanted, old = thread->altstack;
+  const uint64_t sp = thread->regs.rsp;
+  old.flags = (old.flags & kSsAutodisarm) | (!old.size              ? kSsDisable
+                                             : on_stack(thread, sp) ? kSsOnStack
+                                                                    : 0);
   if (arg(thread, 0)) {
     if (!get(thread, &wanted, arg(thread, 0), sizeof wanted)) return done(thread, -EFAULT);
-    const int32_t mode = wanted.flags & ~kSsAutodisarm;
-    if (running) return done(thread, -EPERM);
-    if (mode != 0 && mode != kSsOnStack && mode != kSsDisable) return done(thread, -EINVAL);
-    if (mode == kSsDisable)
-      wanted.sp = wanted.size = 0;
-    else if (wanted.size < 2048)
-      return done(thread, -ENOMEM);
-    thread->altstack.sp = wanted.sp;
-    thread->altstack.flags = mode == kSsOnStack ? wanted.flags & kSsAutodisarm : wanted.flags;
-    thread->altstack.size = wanted.size;
+    if (const int64_t refused = set_altstack(thread, sp, wanted)) return done(thread, refused);
   }
   if (arg(thread, 1) && !put(thread, arg(thread, 1), &old, sizeof old))
     return done(thread, -EFAULT);

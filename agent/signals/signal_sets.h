@@ -28,11 +28,16 @@ inline void set_program_mask(Thread* thread, Context* context, uint64_t mask) {
   thread->virtual_mask = mask & kNeeded;
 }
 
-// Is `sp` on the program's alternate stack?
-inline bool on_stack(const Thread* thread, uint64_t sp) {
-  return !(thread->altstack.flags & kSsDisable) && sp > thread->altstack.sp &&
-         sp - thread->altstack.sp <= thread->altstack.size;
+// Does `sp` lie in the program's alternate stack?
+inline bool within_stack(const Thread* thread, uint64_t sp) {
+  return sp > thread->altstack.sp && sp - thread->altstack.sp <= thread->altstack.size;
 }
+// Is that stack in use? One that is disarmed by use is not.
+inline bool on_stack(const Thread* thread, uint64_t sp) {
+  return !(thread->altstack.flags & kSsAutodisarm) && within_stack(thread, sp);
+}
+// sigaltstack by a thread whose stack pointer is `sp`: 0 or -errno.
+int64_t set_altstack(Thread* thread, uint64_t sp, const AltStack& wanted);
 
 // Gives `signal` this action in the kernel: kDefault, kIgnore, or else the agent's handler.
 int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags);

@@ -151,6 +151,18 @@ function shmrec_return_to
   syscall
   ud2
 
+// ---- A call on another stack ---------------------------------------------------------------------
+// int64 shmrec_on_stack(stack_top, number, argument): makes the syscall with that stack pointer.
+function shmrec_on_stack
+  mov %rsi, %rax
+  mov %rsp, %r8
+  mov %rdi, %rsp
+  mov %rdx, %rdi
+  xor %esi, %esi
+  syscall
+  mov %r8, %rsp
+  ret
+
 // ---- clone -------------------------------------------------------------------------------------
 // int64 shmrec_clone(flags, stack, parent_tid, child_tid, tls, Thread* child)
 // The child runs shmrec_clone_child(child) on `stack` and does not return.

@@ -13,6 +13,7 @@ int64_t shmrec_clone3(const void* args, uint64_t bytes, shmrec::agent::Thread* c
 int64_t shmrec_exec(const uint64_t* args, uint64_t number);
 void shmrec_exec_call_done();
 void shmrec_exec_interrupted();
+int64_t shmrec_on_stack(uint64_t stack_top, int64_t number, const void* argument);
 void shmrec_syscall_plain();
 void shmrec_syscall_plain_done();
 void shmrec_syscall_plain_end();

@@ -1,4 +1,4 @@
-// The processor's exceptions as a signal frame shows them: vector, error code, flags.
+// The processor's exceptions as a signal frame shows them: vector, error code, flags, selectors.
 #pragma once
 
 #include <stdint.h>
@@ -20,5 +20,8 @@ constexpr uint64_t kTrapFlag = 1 << 8, kDirectionFlag = 1 << 10, kResumeFlag = 1
 constexpr uint64_t kUserFlags = 0x244DD5;
 // Those that rt_sigreturn takes from the frame: CF PF AF ZF SF TF DF OF RF AC.
 constexpr uint64_t kReturnedFlags = 0x50DD5;
+
+// Selectors of 64-bit code and of its stack.
+constexpr uint16_t kUserCs = 0x33, kUserSs = 0x2B;
 
 }  // namespace shmrec::agent

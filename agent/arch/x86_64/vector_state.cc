@@ -7,7 +7,7 @@ namespace shmrec::agent {
 namespace {
 
 constexpr uint32_t kXsaveLeaf = 0xD;
-constexpr uint32_t kComponents = 32;
+constexpr uint32_t kComponents = 32, kKeysComponent = 9;
 constexpr uint32_t kHeaderEnd = 576;  // of the legacy area and the XSAVE header
 
 struct Component {
@@ -23,7 +23,27 @@ bool is_zero(const uint8_t* bytes, uint32_t count) {
   return !any;
 }
 
+// The rights of this handler, which are the kernel's default.
+uint32_t read_keys() {
+  uint32_t rights, high;
+  asm volatile("rdpkru" : "=a"(rights), "=d"(high) : "c"(0));
+  return rights;
+}
+
 }  // namespace
+
+void fp_reset(uint64_t fpstate) {
+  if (!fpstate) return;
+  FxArea* area = reinterpret_cast<FxArea*>(fpstate);
+  area->mxcsr = kInitialMxcsr;
+  if (area->magic1 != kXstateMagic) return;
+  area->xstate_bv = 0;
+  const Component& keys = components[kKeysComponent];
+  if (!(area->features & kKeysState) || !keys.bytes) return;
+  const uint32_t rights = read_keys();
+  area->xstate_bv = kKeysState;
+  memcpy(reinterpret_cast<uint8_t*>(fpstate) + keys.offset, &rights, sizeof rights);
+}
 
 void vector_state_start() {
   const bool instruction_off = sys(__NR_arch_prctl, ARCH_GET_CPUID) == 0;

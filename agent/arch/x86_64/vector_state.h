@@ -16,22 +16,28 @@ namespace shmrec::agent {
 
 struct FxArea {  // the parts of the FXSAVE image, and of the header behind it, that matter here
   uint8_t legacy[24];
-  uint32_t mxcsr;
-  uint8_t registers[436];
+  uint32_t mxcsr, mxcsr_mask;
+  uint8_t registers[432];
   uint32_t magic1, extended_size;  // sw_reserved
   uint64_t features;
   uint32_t xstate_size, padding[7];
   uint64_t xstate_bv;  // XSAVE header
-  uint64_t xcomp_bv;
+  uint64_t xcomp_bv, xcomp_reserved;
 };
 static_assert(offsetof(FxArea, magic1) == 464 && offsetof(FxArea, xstate_bv) == 512);
 constexpr uint32_t kXstateMagic = 0x46505853;
+constexpr uint64_t kLegacyFpBytes = 512;  // of a frame without the magic
+constexpr uint32_t kInitialMxcsr = 0x1F80, kDefaultMxcsrMask = 0xFFBF;
 
 // State components, as bits of XSTATE_BV.
 constexpr uint64_t kSseState = 1 << 1, kAvxState = 1 << 2, kOpmaskState = 1 << 5,
-                   kUpperHalvesState = 1 << 6, kUpperRegistersState = 1 << 7;
+                   kUpperHalvesState = 1 << 6, kUpperRegistersState = 1 << 7, kKeysState = 1 << 9;
 
 constexpr uint32_t kVectorBytes = 64;
+
+// Makes the state in a frame the one that a handler starts with: the processor's initial one, but
+// for the memory keys, whose rights are the kernel's default.
+void fp_reset(uint64_t fpstate);
 
 class VectorState {
  public:
