@@ -187,6 +187,19 @@ void identify_file(const MapLine& line, SegmentIdentity* identity) {
 
 }  // namespace
 
+namespace {
+
+// There is no /proc, or a filter of the program's keeps the agent out of it. Nobody can come upon
+// an anonymous mapping but the children of this process, which know it already; so any name will do
+// that nothing else has. No object has device 0.
+void invent_identity(SegmentIdentity* identity) {
+  identity->kind = SegmentKind::kAnonymous;
+  identity->device = 0;
+  identity->inode = uint64_t{current_thread()->process->index} << 48 | (rdtsc() & 0xFFFFFFFFFFFF);
+}
+
+}  // namespace
+
 void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key) {
   memset(identity, 0, sizeof *identity);
   identity->kind = SegmentKind::kSysV;
@@ -225,7 +238,7 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
     bool found;
   } search = {address, identity, false};
   memset(identity, 0, sizeof *identity);
-  for_each_map(
+  const bool readable = for_each_map(
       [](const MapLine& line, void* raw) {
         Search& wanted = *static_cast<Search*>(raw);
         if (wanted.address < line.begin || wanted.address >= line.end) return true;
@@ -240,7 +253,8 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
         return false;
       },
       &search);
-  return search.found;
+  if (!readable) invent_identity(identity);
+  return search.found || !readable;
 }
 
 bool identify_descriptor(int fd, SegmentIdentity* identity) {

@@ -180,7 +180,8 @@ Answer do_mmap(Thread* thread, void*) {
   const bool known =
       anonymous ? identify_mapping(address, &identity) : identify_descriptor(fd, &identity);
   if (!known) {
-    coverage(thread->process, "a shared mapping of a device, or without /proc, is not traced");
+    coverage(thread->process,
+             "a shared mapping of a device, or of what may not be examined, is not traced");
     return done(thread, at);
   }
   if ((protection & PROT_EXEC) || (flags & MAP_HUGETLB)) {

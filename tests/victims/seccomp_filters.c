@@ -96,6 +96,24 @@ static void maps(unsigned verdict) {
   quit(sum == 19 ? "19\n" : "wrong\n");
 }
 
+// Anonymous memory that comes when /proc may not be read: shared by the child that is made next.
+static void anonymous(void) {
+  begin();
+  on(SYS_open, SECCOMP_RET_KILL_PROCESS);
+  on(SYS_readlink, SECCOMP_RET_KILL_PROCESS);
+  otherwise(SECCOMP_RET_ALLOW);
+  install(0);
+  volatile int *one = map_shared(kPage), *two = map_shared(kPage);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    *one = 40;
+    *two = 2;
+    _exit(0);
+  }
+  wait_ok(pid);
+  say("%d\n", *one + *two);
+}
+
 // Writes more shared memory than any buffer holds, with no memory to be had.
 static void long_write(void) {
   const size_t bytes = 1 << 20;
@@ -341,6 +359,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "contended")) contended();
   if (!strcmp(mode, "maps-kill")) maps(SECCOMP_RET_KILL_PROCESS);
   if (!strcmp(mode, "maps-errno")) maps(SECCOMP_RET_ERRNO | EPERM);
+  if (!strcmp(mode, "anonymous")) anonymous();
   if (!strcmp(mode, "long-write")) long_write();
   if (!strcmp(mode, "errnos")) errnos();
   if (!strcmp(mode, "traps")) traps();
