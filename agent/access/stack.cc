@@ -240,6 +240,7 @@ int emulate_interrupt_return(Thread* thread, const Site& site) {
     return give_up(thread, site, kOtherSegment);
   const uint64_t mask = site.value_bytes == 2 ? kUserFlags & 0xFFFF : kUserFlags;
   thread->regs.eflags = (before.eflags & ~mask) | (words[kFlags] & mask);
+  thread->held_flags = 0;
   thread->regs.rsp = words[kStack];
   thread->exit_ip = words[kIp];
   return kTail;
@@ -249,8 +250,8 @@ int emulate_interrupt_return(Thread* thread, const Site& site) {
 
 int emulate_push_flags(Thread* thread, const Site& site) {
   Fault fault;
-  if (!push_value(thread, site, thread->regs.eflags & ~(kTrapFlag | kResumeFlag), site.value_bytes,
-                  &fault))
+  if (!push_value(thread, site, (thread->regs.eflags | thread->held_flags) & ~kResumeFlag,
+                  site.value_bytes, &fault))
     return raise(thread, site, fault);
   return kTail;
 }
@@ -261,6 +262,7 @@ int emulate_pop_flags(Thread* thread, const Site& site) {
   if (!pop_value(thread, site, &value, site.value_bytes, &fault)) return raise(thread, site, fault);
   const uint64_t mask = site.value_bytes == 2 ? kUserFlags & 0xFFFF : kUserFlags;
   thread->regs.eflags = (thread->regs.eflags & ~mask) | (value & mask);
+  thread->held_flags = 0;
   return kTail;
 }
 

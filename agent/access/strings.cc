@@ -31,10 +31,15 @@ void count_down(Regs& regs, const Site& site, uint64_t elements) {
   if (site.repeat != Repeat::kNone && elements) regs.rcx = address_in(site, regs.rcx - elements);
 }
 
+// The program sees a trap after each element.
+bool stepping(const Thread* thread) { return thread->held_flags & kTrapFlag; }
+uint64_t budget_of(const Thread* thread) { return stepping(thread) ? 1 : kStringBudget; }
+
 // How many elements may be done at once: whole ones that lie in one page at each of the addresses,
 // so that all of them or none faults; one that crosses into the next page goes alone.
-uint64_t batch(const Regs& regs, const Site& site, uint64_t first, uint64_t second) {
-  if (backwards(regs)) return min<uint64_t>(left(site, regs), 1);
+uint64_t batch(const Thread* thread, const Site& site, uint64_t first, uint64_t second) {
+  const Regs& regs = thread->regs;
+  if (backwards(regs) || stepping(thread)) return min<uint64_t>(left(site, regs), 1);
   const uint64_t room = min(page_down(first) + kPage - first, page_down(second) + kPage - second);
   return min<uint64_t>(left(site, regs), max<uint64_t>(room / site.bytes, 1));
 }
@@ -49,9 +54,9 @@ int string_done(Thread* thread, const Site& site) {
 
 int emulate_movs(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
-  for (uint64_t budget = kStringBudget; budget && left(site, regs);) {
+  for (uint64_t budget = budget_of(thread); budget && left(site, regs);) {
     const uint64_t source = source_of(site, regs), target = target_of(site, regs);
-    uint64_t elements = batch(regs, site, source, target);
+    uint64_t elements = batch(thread, site, source, target);
     // A destination just behind the source repeats what was just written: no more at once than the
     // gap.
     const uint64_t gap = target - source;
@@ -78,9 +83,9 @@ int emulate_movs(Thread* thread, const Site& site) {
 
 int emulate_stos(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
-  for (uint64_t budget = kStringBudget; budget && left(site, regs);) {
+  for (uint64_t budget = budget_of(thread); budget && left(site, regs);) {
     const uint64_t target = target_of(site, regs);
-    const uint64_t elements = batch(regs, site, target, target);
+    const uint64_t elements = batch(thread, site, target, target);
     for (uint64_t i = 0; i < elements; ++i)
       memcpy(thread->bounce + i * site.bytes, &regs.rax, site.bytes);
     Fault fault;
@@ -127,7 +132,8 @@ uint64_t compare_flags(uint64_t a, uint64_t b, uint32_t bytes) {
 int emulate_compare(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
   const bool uses_rsi = site.form != Form::kScas, uses_rdi = site.form != Form::kLods;
-  for (uint64_t round = 0; round < 4096 && left(site, regs); ++round) {
+  const uint64_t rounds = stepping(thread) ? 1 : 4096;
+  for (uint64_t round = 0; round < rounds && left(site, regs); ++round) {
     Fault fault;
     uint64_t source = 0, target = 0;
     if (uses_rsi && !traced_read(thread, origin_of(thread, site), &source, source_of(site, regs),

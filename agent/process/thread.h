@@ -31,6 +31,8 @@ enum Deferred : uint64_t {
   kDeferredPending = 8,  // deliver those of the waiting signals (pending.h) that are not blocked
   kDeferredLeave = 16,   // leave the recording for good (leave.h)
   kDeferredDelivery = kDeferredSignal | kDeferredPending,
+  kDeferredFlags = 16,  // give held_flags back to the program
+  kDeferredStep = 32,   // the program has the trap flag set, and an access was made for it
 };
 
 // What the kernel keeps per process about a signal, as the program set it.
@@ -170,6 +172,7 @@ struct Thread {
   uint32_t since_clock;  // records since the last clock record
   // Syscalls.
   PendingSyscall call;
+  uint64_t held_flags;   // flags of the program that the agent's own code must not run with
   uint64_t clear_tid;    // where the kernel clears the tid at the end, as the program asked
   void* child_frame;     // of a thread being cloned: the context it starts with
   uint64_t robust_head;  // as given to set_robust_list

@@ -40,15 +40,6 @@ void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
   deliver_numbered(thread, context, raised);
 }
 
-// The program steps through its own code, and an instruction was performed for it.
-void deliver_step(Thread* thread, Context* context) {
-  Siginfo stepped = {kSigtrap, 0, kTrapTrace, 0, {}};
-  stepped.fault.addr = context->regs.rip;
-  context->trap = kDebugException;
-  context->error = 0;
-  deliver_numbered(thread, context, stepped);
-}
-
 // ---- In the program -----------------------------------------------------------------------------
 
 // False: it cannot be performed.
@@ -73,6 +64,28 @@ bool region_of_fault(uint64_t address, bool write, Region* region) {
          (write && next - address < kStoredByKernel && region_find(next, region));
 }
 
+// Does the program want alignment checked, and is this access not aligned?
+bool misaligned(const Context& context, const Site& site, uint64_t address) {
+  const bool checked = site.bytes == 2 || site.bytes == 4 || site.bytes == 8;
+  return (context.regs.eflags & kAlignmentFlag) && checked && address % site.bytes;
+}
+
+bool deliver_misaligned(Thread* thread, Context* context) {
+  site_leave(thread);
+  const Siginfo info = {kSigbus, 0, kBusAlignment, 0, {}};
+  context->trap = kAlignmentCheck;
+  context->error = 0;
+  deliver_numbered(thread, context, info);
+  return true;
+}
+
+void hold_flags_for_access(Thread* thread, Context* context) {
+  if (!(context->regs.eflags & kHeldFlags)) return;
+  hold_flags(thread, context);
+  thread->deferred |= kDeferredFlags;
+  if (thread->held_flags & kTrapFlag) thread->deferred |= kDeferredStep;
+}
+
 // A fault at an address of a traced mapping that the program may access: perform the access.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   Region region;
@@ -89,6 +102,8 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   // A page that is there and that no access is allowed to is never reported as not mapped.
   thread->stored_by_kernel = info->code == kSegvMaperr;
   if (site && site->form < Form::kGather) {
+    if (misaligned(*context, *site, info->fault.addr)) return deliver_misaligned(thread, context);
+    hold_flags_for_access(thread, context);
     context->regs.rip = reinterpret_cast<uint64_t>(shmrec_access_enter);
     return true;
   }
@@ -108,30 +123,6 @@ void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
 
 // ---- In the agent -------------------------------------------------------------------------------
 
-void fault_in_safe_copy(Thread* thread, Siginfo* info, Context* context) {
-  thread->safe = {info->signo, info->code, info->fault.addr, context->error};
-  context->regs.rip = reinterpret_cast<uint64_t>(shmrec_safe_faulted);
-}
-
-void deferred_trap(Thread* thread, Siginfo*, Context* context) {
-  leave_tail(thread, context);
-  deliver_deferred(thread, context);
-}
-
-void raise_trap(Thread* thread, Siginfo*, Context* context) {
-  context->regs = thread->regs;
-  deliver_fault(thread, context, thread->raise);
-}
-
-// The access instruction itself, on the copy of its operands: what it raises is the program's.
-void fault_in_access(Thread* thread, Siginfo* info, Context* context) {
-  access_abort(thread, &info->fault.addr);
-  context->regs = thread->regs;
-  // A deferred signal came first; the access faults again when its handler is done.
-  if (thread->deferred) return deliver_deferred(thread, context);
-  deliver_numbered(thread, context, *info);
-}
-
 // The agent itself is broken: the program goes on without it.
 void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
   stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault, "a fault inside the agent");
@@ -146,6 +137,42 @@ void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
   context->regs = thread->regs;
 }
 
+void fault_in_safe_copy(Thread* thread, Siginfo* info, Context* context) {
+  thread->safe = {info->signo, info->code, info->fault.addr, context->error};
+  context->regs.rip = reinterpret_cast<uint64_t>(shmrec_safe_faulted);
+}
+
+void raise_trap(Thread* thread, Siginfo*, Context* context) {
+  leave_tail(thread, context);
+  deliver_fault(thread, context, thread->raise);
+}
+
+// A signal came before the fault that the access met, which comes again; flags alone do not.
+void deferred_trap(Thread* thread, Siginfo* info, Context* context) {
+  const bool faulted = thread->exit_ip == reinterpret_cast<uint64_t>(shmrec_raise_trap);
+  if (faulted && !(thread->deferred & ~uint64_t{kDeferredFlags | kDeferredStep}))
+    return raise_trap(thread, info, context);
+  leave_tail(thread, context);
+  deliver_deferred(thread, context);
+}
+
+// The program steps: the trap comes where the tail or the end of a call loads its flags.
+void trap_at_end(Thread* thread, Siginfo* info, Context* context) {
+  if (info->signo != kSigtrap || !leave_agent(thread, context))
+    fault_in_agent(thread, info, context);
+}
+
+// The access instruction itself, on the copy of its operands: what it raises is the program's.
+void fault_in_access(Thread* thread, Siginfo* info, Context* context) {
+  access_abort(thread, &info->fault.addr);
+  context->regs = thread->regs;
+  give_flags_back(thread, context);
+  thread->deferred &= ~uint64_t{kDeferredStep};
+  // A deferred signal came first; the access faults again when its handler is done.
+  if (thread->deferred) return deliver_deferred(thread, context);
+  deliver_numbered(thread, context, *info);
+}
+
 struct FaultRow {
   Place place;
   void (*handle)(Thread* thread, Siginfo* info, Context* context);
@@ -153,10 +180,19 @@ struct FaultRow {
 constexpr FaultRow kFaultRows[] = {
     {Place::kProgram, fault_in_program},   {Place::kSafeCopy, fault_in_safe_copy},
     {Place::kDeferredTrap, deferred_trap}, {Place::kRaiseTrap, raise_trap},
-    {Place::kAccessCore, fault_in_access},
+    {Place::kAccessCore, fault_in_access}, {Place::kTail, trap_at_end},
+    {Place::kCallReturned, trap_at_end},   {Place::kOldCallReturned, trap_at_end},
 };
 
 }  // namespace
+
+void deliver_step(Thread* thread, Context* context) {
+  Siginfo stepped = {kSigtrap, 0, kTrapTrace, 0, {}};
+  stepped.fault.addr = context->regs.rip;
+  context->trap = kDebugException;
+  context->error = 0;
+  deliver_numbered(thread, context, stepped);
+}
 
 void on_fault(Thread* thread, Siginfo* info, Context* context) {
   const Place place = place_of(context->regs.rip);

@@ -6,6 +6,9 @@
 
 namespace shmrec::agent {
 
+// The program steps through its own code, and an instruction was performed for it.
+void deliver_step(Thread* thread, Context* context);
+
 // A needed signal that the kernel raised because of the instruction at context->regs.rip.
 void on_fault(Thread* thread, Siginfo* info, Context* context);
 

@@ -76,7 +76,7 @@ void enter_handler(Context* context, const SignalAction& action, int signal, uin
   context->regs.rdx = frame + offsetof(Frame, context);
   context->regs.rax = 0;
   context->regs.eflags &= ~(kDirectionFlag | kResumeFlag | kTrapFlag);
-  context->cs = kUserCs;
+  context->cs = kCode64;
   context->ss = kUserSs;
   fp_reset(context->fpstate);
 }

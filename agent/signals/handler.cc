@@ -1,5 +1,6 @@
 // The one handler that the kernel knows, and what makes it the handler.
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/process/leave.h"
 #include "agent/signals/faults.h"
@@ -52,14 +53,17 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
     case Kind::kSent:
       return take_sent(thread, *info, context);
     case Kind::kOther:
-      // The program's seccomp filter refused what was made in its place.
-      if (info->signo == kSigsys) info->sys.call_addr = thread->call.pc + kSyscallBytes;
+      if (info->signo == kSigsys) return on_refused_call(thread, info, context);
       return deliver_or_defer(thread, context, *info);
   }
 }
 
 void on_signal(int, Siginfo* info, Context* context) {
   Thread* thread = current_thread();
+  // The kernel leaves this flag as the program had it.
+  if (context->regs.eflags & kAlignmentFlag)
+    asm volatile("pushfq\n\tandl %0, (%%rsp)\n\tpopfq" ::"i"(~static_cast<int>(kAlignmentFlag))
+                 : "cc", "memory");
   const uint64_t gs = gs_enter(thread);
   const bool from_agent = in_agent(context);
   Context* outer = thread->outer;

@@ -2,17 +2,32 @@
 
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/exceptions.h"
 #include "agent/image_layout.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
 
+void hold_flags(Thread* thread, Context* context) {
+  thread->held_flags = context->regs.eflags & kHeldFlags;
+  context->regs.eflags &= ~kHeldFlags;
+}
+
+void give_flags_back(Thread* thread, Context* context) {
+  context->regs.eflags |= thread->held_flags;
+  thread->held_flags = 0;
+  thread->deferred &= ~uint64_t{kDeferredFlags};
+}
+
 void leave_tail(Thread* thread, Context* context) {
   context->regs = thread->regs;
+  give_flags_back(thread, context);
   // A fault that the access met comes again by itself: the access is executed again.
   if (thread->exit_ip != reinterpret_cast<uint64_t>(shmrec_raise_trap))
     context->regs.rip = thread->exit_ip;
+  else
+    thread->deferred &= ~uint64_t{kDeferredStep};
 }
 
 namespace {
@@ -23,6 +38,7 @@ namespace {
 void leave_call(Thread* thread, Context* context) {
   thread->call.waits_for = 0;
   restore_arguments(thread, context->regs);
+  give_flags_back(thread, context);
   context->regs.rax = thread->call.number;
   context->regs.rip = thread->call.pc;
 }
@@ -40,7 +56,12 @@ void leave_call_returned(Thread* thread, Context* context) {
 void leave_post_call_returned(Thread* thread, Context* context) {
   thread->regs = context->regs;
   syscall_finish(thread);
-  context->regs = thread->regs;
+  leave_tail(thread, context);
+}
+
+// The program's registers are untouched but for the result.
+void leave_old_call(Thread* thread, Context* context) { context->regs.rip = thread->call.pc; }
+void leave_old_call_returned(Thread* thread, Context* context) {
   context->regs.rip = thread->exit_ip;
 }
 
@@ -83,6 +104,9 @@ constexpr PlaceRow kPlaces[] = {
     {Place::kPostCall, [] { return at(shmrec_syscall_post); }, Way::kBack, leave_post_call},
     {Place::kPostCallReturned, [] { return at(shmrec_syscall_post_done); }, Way::kForward,
      leave_post_call_returned},
+    {Place::kOldCall, [] { return at(shmrec_int80); }, Way::kBack, leave_old_call},
+    {Place::kOldCallReturned, [] { return between(shmrec_int80_done, shmrec_int80_end); },
+     Way::kForward, leave_old_call_returned},
     // Up to the syscall instruction; behind it the result is there.
     {Place::kExec, [] { return between(shmrec_exec, shmrec_exec_call_done); }, Way::kDefer,
      nullptr},
@@ -134,14 +158,18 @@ bool leave_agent(Thread* thread, Context* context) {
 
 bool at_call(const Context* context) {
   const Place place = place_of(context->regs.rip);
-  return place == Place::kCall || place == Place::kPostCall;
+  return place == Place::kCall || place == Place::kPostCall || place == Place::kOldCall;
+}
+
+bool call_returned(const Context* context) {
+  const uint64_t ip = context->regs.rip;
+  return ip == reinterpret_cast<uint64_t>(shmrec_syscall_plain_done) ||
+         ip == reinterpret_cast<uint64_t>(shmrec_syscall_post_done) ||
+         ip == reinterpret_cast<uint64_t>(shmrec_int80_done);
 }
 
 bool interrupted_call(const Context* context) {
-  const uint64_t ip = context->regs.rip;
-  return (ip == reinterpret_cast<uint64_t>(shmrec_syscall_plain_done) ||
-          ip == reinterpret_cast<uint64_t>(shmrec_syscall_post_done)) &&
-         context->regs.rax == static_cast<uint64_t>(-EINTR);
+  return call_returned(context) && context->regs.rax == static_cast<uint64_t>(-EINTR);
 }
 
 bool interrupted_masked_call(const Thread* thread, const Context* context) {
@@ -149,9 +177,7 @@ bool interrupted_masked_call(const Thread* thread, const Context* context) {
 }
 
 void undo_interruption(Context* context) {
-  if (!interrupted_call(context)) return;
-  const bool post = place_of(context->regs.rip) == Place::kPostCallReturned;
-  context->regs.rip = reinterpret_cast<uint64_t>(post ? shmrec_syscall_post : shmrec_syscall_plain);
+  if (interrupted_call(context)) context->regs.rip -= kSyscallBytes;
 }
 
 void restore_arguments(const Thread* thread, Regs& regs) {

@@ -25,6 +25,8 @@ enum class Place : uint8_t {
   kCall,              // at the syscall instruction that stands for the program's
   kCallReturned,      // behind it
   kPostCall,          // the same for a call that has a `post` step
+  kOldCall,           // at the int 0x80 that stands for the program's
+  kOldCallReturned,   // behind it
   kPostCallReturned,  // only its first instruction: behind it, the agent works on the result
   kExec,              // between the decision to exec and the kernel's
   kSafeCopy,          // copies memory that may fault
@@ -45,9 +47,16 @@ bool leave_agent(Thread* thread, Context* context);
 // The end of an access or a call: the registers with which the program goes on.
 void leave_tail(Thread* thread, Context* context);
 
+// The trap flag and the alignment check are the program's: what the agent executes for it is
+// executed without them.
+void hold_flags(Thread* thread, Context* context);
+void give_flags_back(Thread* thread, Context* context);
+
 // Is the syscall instruction that stands for the program's the next to be executed?
 bool at_call(const Context* context);
-// Has that call just ended because of the signal?
+// Has that call just returned, and nothing been done with its result?
+bool call_returned(const Context* context);
+// Has it ended because of the signal?
 bool interrupted_call(const Context* context);
 // Has it, and did another mask hold while it waited (PendingSyscall::mask)?
 bool interrupted_masked_call(const Thread* thread, const Context* context);

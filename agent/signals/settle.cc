@@ -2,14 +2,29 @@
 
 #include "agent/process/leave.h"
 #include "agent/signals/delivery.h"
+#include "agent/signals/faults.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
 
 namespace shmrec::agent {
 
+namespace {
+
+// The trap of a step came before whatever is delivered at its end.
+void finish_step(Thread* thread, Context* context) {
+  if (!(thread->deferred & kDeferredStep)) return;
+  thread->deferred &= ~uint64_t{kDeferredStep};
+  deliver_step(thread, context);
+}
+
+}  // namespace
+
 void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
-  if (leave_agent(thread, context)) return deliver(thread, context, info);
+  if (leave_agent(thread, context)) {
+    finish_step(thread, context);
+    return deliver(thread, context, info);
+  }
   // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in):
   // settle() looks when it ends; the next one stays with the kernel.
   const bool nested = thread->outer != context;
@@ -25,8 +40,9 @@ void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
 void deliver_deferred(Thread* thread, Context* context) {
   const uint64_t deferred = thread->deferred;
   const Siginfo info = thread->deferred_info;
-  thread->deferred = 0;
+  thread->deferred = deferred & kDeferredStep;
   if (deferred & kDeferredDelivery) context->mask = thread->deferred_mask;
+  finish_step(thread, context);
   if (deferred & kDeferredSignal) deliver(thread, context, info);
   if (deferred & kDeferredDelivery) deliver_pending(thread, context);
   if (deferred & kDeferredLeave) leave_when_called(thread, context);
@@ -79,7 +95,8 @@ void settle(Thread* thread, Context* context, bool sent) {
   const bool due = due_now(thread, context), unnoticed = sent && !due && interrupted_call(context);
   if (unnoticed) undo_interruption(context);
   if (unnoticed || ends_at_once(thread, context)) leave_agent(thread, context);
-  if (!thread->deferred && !due) {
+  // Flags are given back at the end of the path, and only there.
+  if (!(thread->deferred & ~uint64_t{kDeferredFlags | kDeferredStep}) && !due) {
     thread->left_swapped = 0;
     return;
   }

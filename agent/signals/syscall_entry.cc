@@ -1,7 +1,12 @@
 #include "agent/signals/syscall_entry.h"
 
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/exceptions.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/process/leave.h"
+#include "agent/signals/delivery.h"
+#include "agent/signals/places.h"
+#include "agent/signals/settle.h"
 
 namespace shmrec::agent {
 namespace {
@@ -21,10 +26,55 @@ void take_call(Thread* thread, uint64_t number) {
 
 }  // namespace
 
+namespace {
+
+// ---- Calls by the 32-bit table ------------------------------------------------------------------
+
+constexpr uint32_t kArch32 = 0x40000003;          // AUDIT_ARCH_I386
+constexpr uint64_t kReach32 = uint64_t{1} << 32;  // no pointer of such a call goes further
+
+// Numbers of that table whose calls take no pointer and change nothing that the agent keeps.
+constexpr uint16_t kHarmless32[] = {6,   19,  20,  24,  27,  29,  34,  36,  37,  41,  45,  47,
+                                    49,  50,  57,  60,  63,  64,  65,  66,  118, 132, 133, 147,
+                                    148, 158, 199, 200, 201, 202, 224, 238, 270, 330};
+// And of those that change signals, processes or mappings.
+constexpr uint16_t kOwned32[] = {1,   2,   11,  26,  48,  67,  68,  69,  72,  90,  91,  117, 119,
+                                 120, 123, 125, 126, 163, 172, 173, 174, 175, 177, 179, 186, 190,
+                                 192, 252, 257, 258, 308, 309, 311, 319, 321, 327, 354, 358, 374,
+                                 380, 384, 386, 397, 398, 413, 414, 421, 425, 435, 441};
+
+template <size_t N>
+bool contains(const uint16_t (&numbers)[N], uint64_t number) {
+  for (uint16_t each : numbers)
+    if (each == number) return true;
+  return false;
+}
+
+// Is made as it is. What it does to memory is not seen, so that it must not meet traced memory, nor
+// change what the agent keeps: the process leaves the recording before.
+void on_call32(Thread* thread, const Siginfo* info, Context* context) {
+  const uint64_t number = static_cast<uint32_t>(info->sys.syscall);
+  const bool reaches = region_overlaps(0, kReach32) && !contains(kHarmless32, number);
+  thread->exit_ip = thread->call.pc + kSyscallBytes;
+  if (!reaches && !contains(kOwned32, number)) {
+    if (!contains(kHarmless32, number))
+      coverage(thread->process, "memory written by 32-bit system calls (int 0x80) is not seen");
+    context->regs.rip = reinterpret_cast<uint64_t>(shmrec_int80);
+    return;
+  }
+  context->regs.rip = thread->call.pc;
+  context->regs.rax = number;
+  leave_process(thread, context, shmlog::DegradedReason::kCall32,
+                "a 32-bit system call (int 0x80) that cannot be followed");
+}
+
+}  // namespace
+
 void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   kernel_access_cancel(thread);  // of a call that the program left by longjmp
   thread->regs = context->regs;
   take_call(thread, static_cast<uint32_t>(info->sys.syscall));
+  if (info->sys.arch == kArch32) return on_call32(thread, info, context);
   thread->regs.rcx = thread->regs.rip;
   thread->regs.r11 = thread->regs.eflags;
   const Answer answer = dispatch_syscall(thread, context);
@@ -33,12 +83,33 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   context->regs = thread->regs;
   if (answer == Answer::kNative)
     context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_plain);
-  if (answer == Answer::kPost) context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_post);
+  if (answer != Answer::kPost) return;
+  context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_post);
+  if (!(context->regs.eflags & kHeldFlags)) return;
+  hold_flags(thread, context);  // what follows the call is code of the agent
+  thread->deferred |= kDeferredFlags;
+}
+
+void on_refused_call(Thread* thread, Siginfo* info, Context* context) {
+  info->sys.call_addr = thread->call.pc + kSyscallBytes;
+  if (!call_returned(context)) return deliver_or_defer(thread, context, *info);
+  const Place place = place_of(context->regs.rip);
+  if (place == Place::kPostCallReturned) kernel_access_cancel(thread);
+  thread->call.post = nullptr;
+  if (place != Place::kOldCallReturned) {
+    restore_arguments(thread, context->regs);
+    context->regs.r11 |= thread->held_flags;
+    context->regs.rcx = info->sys.call_addr;
+  }
+  give_flags_back(thread, context);
+  context->regs.rip = info->sys.call_addr;
+  deliver(thread, context, *info);
 }
 
 extern "C" void syscall_finish(Thread* thread) {
   thread->exit_ip = thread->call.pc + kSyscallBytes;
   thread->regs.rcx = thread->exit_ip;
+  thread->regs.r11 |= thread->held_flags;
   void (*post)(Thread*) = thread->call.post;
   thread->call.post = nullptr;
   if (post) post(thread);

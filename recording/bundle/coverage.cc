@@ -56,6 +56,7 @@ constexpr const char* kDegradedWords[] = {
     "an instruction touched shared memory that shmrec cannot perform (README, Limits)",
     "slower, but every access was recorded",
     "its own seccomp filter refuses what recording needs",
+    "it made a 32-bit system call (int 0x80) that cannot be followed",
 };
 
 std::string process_title(const Numbered<shmlog::ProcessEntry>& process) {

@@ -169,6 +169,7 @@ enum class DegradedReason : uint32_t {
   kInstruction,  // an instruction that the agent cannot perform touched traced memory
   kManySites,    // no loss: instructions are decoded again and again
   kSeccomp,      // the program's own seccomp filter refuses what recording needs
+  kCall32,       // a system call by the 32-bit table that cannot be followed
 };
 
 inline constexpr uint32_t kRobustSlots = 12;

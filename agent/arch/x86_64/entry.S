@@ -219,6 +219,14 @@ function shmrec_syscall_plain_done
   jmp *%gs:EXIT_PAGE
 function shmrec_syscall_plain_end
 
+// By the 32-bit table; keeps all registers but rax.
+function shmrec_int80
+  int $0x80
+function shmrec_int80_done
+  mov %rax, %gs:(REGS + R_RAX)
+  jmp *%gs:EXIT_PAGE
+function shmrec_int80_end
+
 function shmrec_syscall_post
   syscall
 function shmrec_syscall_post_done

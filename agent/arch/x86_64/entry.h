@@ -17,6 +17,9 @@ int64_t shmrec_on_stack(uint64_t stack_top, int64_t number, const void* argument
 void shmrec_syscall_plain();
 void shmrec_syscall_plain_done();
 void shmrec_syscall_plain_end();
+void shmrec_int80();
+void shmrec_int80_done();
+void shmrec_int80_end();
 void shmrec_syscall_post();
 void shmrec_syscall_post_done();
 void shmrec_tail_begin();
