@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/access/stripes.h"
+#include "agent/arch/x86_64/entry.h"
 
 namespace shmrec::agent {
 
@@ -55,6 +56,10 @@ void count_usage(Thread* thread, const Region& region, const Origin& origin, boo
   if (reads) fetch_add(&usage.reads, uint64_t{1});
   if (writes) fetch_add(&usage.writes, uint64_t{1});
   if (origin.syscall) fetch_add(&usage.kernel, uint64_t{1});
+}
+
+void code_written(const Region& region) {
+  if (region.protection & PROT_EXEC) shmrec_serialize();
 }
 
 namespace {
@@ -213,6 +218,7 @@ bool write_piece(Thread* thread, const Origin& origin, const uint8_t* from, cons
   record_commit(thread, record.at, record.bytes, RecordKind::kWrite,
                 ok ? RecordState::kCommitted : RecordState::kAborted);
   if (ok) count_usage(thread, piece.region, origin, false, true);
+  code_written(piece.region);
   return ok;
 }
 
@@ -286,6 +292,7 @@ bool modify_end(Thread* thread, const Origin& origin, const Region& region, cons
   record_commit(thread, record.at, record.bytes, RecordKind::kReadThenWrite,
                 ok ? RecordState::kCommitted : RecordState::kAborted);
   if (ok) count_usage(thread, region, origin, true, true);
+  code_written(region);
   return ok;
 }
 

@@ -49,6 +49,9 @@ void atomic_end(Thread* thread, bool happened);
 void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
                  bool writes);
 
+// The region has been written: what is executed of it must be fetched anew.
+void code_written(const Region& region);
+
 // The alias of a program address if `bytes` bytes of it lie in one traced region; else 0.
 uint64_t alias_of(uint64_t address, uint64_t bytes);
 

@@ -132,6 +132,7 @@ int end_atomic(Thread* thread, const Site& site) {
   take_core(thread, site);
   atomic_end(thread, true);
   if (!region_find(thread->ea, &region)) return kTail;
+  code_written(region);
   count_usage(thread, region, origin_of(thread, site), true, true);
   if (!word) return kTail;
   const uint64_t offset = region.segment_offset + (thread->ea - region.begin);

@@ -68,6 +68,23 @@ void forget(const Process* process, uint64_t begin, uint64_t end) {
   journal(process, JournalType::kUnmap, values);
 }
 
+// Says once what is not seen of memory that may be executed. REQUIRES: regions_lock held.
+void note_executable(const Process* process, const Region& region, uint64_t begin, uint64_t end) {
+  if (!(region.protection & PROT_EXEC) || region.executed) return;
+  region_update(
+      begin, end, [](Region& piece, void*) { piece.executed = 1; }, nullptr);
+  const uint64_t offset = region.segment_offset + (begin - region.begin);
+  TextBuffer<160> text;
+  text.add("reads of segment ").add_decimal(region.segment).add(", bytes ").add_hex(offset);
+  text.add(" to ").add_hex(offset + (end - begin));
+  text.add(", while they may be executed, from event ");
+  text.add_decimal(load(&process->entry->events)).add(" on; writes are recorded");
+  JournalValues values;
+  values.segment = region.segment;
+  values.text = text.data;
+  journal(process, JournalType::kCoverage, values);
+}
+
 // A second mapping of the shared memory at `address`; 0 if there is no room.
 uint64_t make_alias(uint64_t address, uint64_t bytes) {
   const uint64_t at = fetch_add(&alias_next, bytes + kPage);
@@ -84,9 +101,10 @@ bool trace(const Process* process, Region region) {
   const uint64_t bytes = region.end - region.begin;
   region.alias = make_alias(region.begin, bytes);
   if (!region.alias) return false;
-  sys(__NR_mprotect, region.alias, bytes, region.protection);
+  sys(__NR_mprotect, region.alias, bytes, alias_protection(region.protection));
   if (region.not_forked) sys(__NR_madvise, region.alias, bytes, MADV_DONTFORK);
-  if (!region_insert(region) || failed(sys(__NR_mprotect, region.begin, bytes, PROT_NONE))) {
+  if (!region_insert(region) ||
+      failed(sys(__NR_mprotect, region.begin, bytes, view_of(region.protection)))) {
     region_remove(region.begin, region.end, nullptr, nullptr);
     sys(__NR_munmap, region.alias, bytes);
     return false;
@@ -98,6 +116,7 @@ bool trace(const Process* process, Region region) {
   values.c = region.segment_offset;
   values.d = region.protection;
   journal(process, JournalType::kSegmentMap, values);
+  note_executable(process, region, region.begin, region.end);
   return true;
 }
 
@@ -171,11 +190,9 @@ Answer do_mmap(Thread* thread, void*) {
   if (failed(at)) return done(thread, at);
   const uint64_t address = static_cast<uint64_t>(at);
   forget(thread->process, address, address + bytes);
-  if (!is_shared(flags)) {
-    if ((protection & PROT_EXEC) && !anonymous)
-      journal_module(thread->process, address, bytes, fd, arg(thread, 5));
-    return done(thread, at);
-  }
+  if ((protection & PROT_EXEC) && !anonymous)
+    journal_module(thread->process, address, bytes, fd, arg(thread, 5));
+  if (!is_shared(flags)) return done(thread, at);
   SegmentIdentity identity;
   const bool known =
       anonymous ? identify_mapping(address, &identity) : identify_descriptor(fd, &identity);
@@ -184,8 +201,8 @@ Answer do_mmap(Thread* thread, void*) {
              "a shared mapping of a device, or of what may not be examined, is not traced");
     return done(thread, at);
   }
-  if ((protection & PROT_EXEC) || (flags & MAP_HUGETLB)) {
-    say_untraced(thread->process, "not traced: executable or huge pages", identity);
+  if (flags & MAP_HUGETLB) {
+    say_untraced(thread->process, "not traced: huge pages", identity);
     return done(thread, at);
   }
   const int64_t result =
@@ -201,6 +218,34 @@ Answer do_munmap(Thread* thread, void*) {
   if (!failed(result)) forget(thread->process, begin, end);
   return done(thread, result);
 }
+
+namespace {
+
+// Both mappings of a part of the region get what the program asks for, or neither.
+int64_t protect_region(Thread* thread, Region region, uint64_t begin, uint64_t end,
+                       uint32_t protection) {
+  const uint64_t alias = region.alias + (begin - region.begin), bytes = end - begin;
+  int64_t result = sys(__NR_mprotect, alias, bytes, alias_protection(protection));
+  if (failed(result)) return result;
+  if (view_of(protection) != view_of(region.protection))
+    result = sys(__NR_mprotect, begin, bytes, view_of(protection));
+  if (failed(result)) {
+    sys(__NR_mprotect, alias, bytes, alias_protection(region.protection));
+    return result;
+  }
+  region_update(
+      begin, end, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
+      &protection);
+  region.protection = protection;
+  note_executable(thread->process, region, begin, end);
+  JournalValues values;
+  values.segment = region.segment;
+  values.a = begin, values.b = bytes, values.d = protection;
+  journal(thread->process, JournalType::kProtect, values);
+  return 0;
+}
+
+}  // namespace
 
 Answer do_mprotect(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
@@ -219,17 +264,7 @@ Answer do_mprotect(Thread* thread, void*) {
     at = max(at, region.begin);
     if (failed(result)) break;
     const uint64_t stop = min(end, region.end);
-    result = sys(__NR_mprotect, region.alias + (at - region.begin), stop - at, protection);
-    if (failed(result)) break;
-    region_update(
-        at, stop, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
-        const_cast<uint32_t*>(&protection));
-    if (protection & PROT_EXEC)
-      coverage(thread->process, "traced memory was made executable: code in it cannot run");
-    JournalValues values;
-    values.segment = region.segment;
-    values.a = at, values.b = stop - at, values.d = protection;
-    journal(thread->process, JournalType::kProtect, values);
+    result = protect_region(thread, region, at, stop, protection);
     at = stop;
   }
   return done(thread, result);
@@ -349,8 +384,8 @@ Answer do_shmat(Thread* thread, void*) {
   const uint64_t bytes = page_up(status.bytes);
   forget(thread->process, address, address + bytes);
   identify_sysv(&identity, arg(thread, 0), status.key);
-  const uint32_t protection = arg(thread, 2) & kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  if (arg(thread, 2) & kExecute) return done(thread, at);
+  const uint32_t protection = (arg(thread, 2) & kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE) |
+                              (arg(thread, 2) & kExecute ? PROT_EXEC : 0);
   const int64_t result = admit(thread, address, bytes, 0, protection, identity, true);
   if (failed(result)) sys(__NR_shmdt, address);
   return done(thread, result);
@@ -393,10 +428,11 @@ bool note_map(const MapLine& line, void* raw) {
   if (line.executable && line.inode && !line.shared)
     module_add(adoption.thread->process, line.begin, line.end - line.begin, line.offset, line.inode,
                line.path);
-  if (line.shared && !line.executable && adoption.adopt && adoption.count < 256)
-    adoption.found[adoption.count++] = {
-        line.begin, line.end, line.offset,
-        (line.readable ? PROT_READ : 0u) | (line.writable ? PROT_WRITE : 0u)};
+  if (line.shared && adoption.adopt && adoption.count < 256)
+    adoption.found[adoption.count++] = {line.begin, line.end, line.offset,
+                                        (line.readable ? PROT_READ : 0u) |
+                                            (line.writable ? PROT_WRITE : 0u) |
+                                            (line.executable ? PROT_EXEC : 0u)};
   return true;
 }
 
@@ -420,15 +456,22 @@ void maps_start(Thread* thread, bool adopt) {
   }
 }
 
-void maps_after_fork() {
+void maps_after_fork(const Process* process) {
   for (uint64_t at = 0;;) {
     Region region;
     if (!region_next(at, &region)) return;
     if (region.not_forked) {
       region_remove(region.begin, region.end, nullptr, nullptr);
     } else {
+      region.executed = 0;
       region_update(
-          region.begin, region.end, [](Region& piece, void*) { piece.usage = nullptr; }, nullptr);
+          region.begin, region.end,
+          [](Region& piece, void*) {
+            piece.usage = nullptr;
+            piece.executed = 0;
+          },
+          nullptr);
+      note_executable(process, region, region.begin, region.end);
     }
     at = region.end;
   }

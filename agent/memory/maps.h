@@ -22,6 +22,6 @@ Answer do_shmdt(Thread* thread, void* context);
 // Journals the executable mappings that are there already; with `adopt`, traces the shared ones.
 void maps_start(Thread* thread, bool adopt);
 // In a forked child: nothing has been counted for it yet; what was not inherited is gone.
-void maps_after_fork();
+void maps_after_fork(const Process* process);
 
 }  // namespace shmrec::agent

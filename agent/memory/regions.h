@@ -3,11 +3,12 @@
 //
 // Invariants
 //  1. Regions are sorted, do not overlap, and are page aligned.
-//  2. While a region is listed, [alias, alias + size) maps the same bytes with protection
-//  `protection`
-//     (read added), and the program's range is PROT_NONE.
+//  2. While a region is listed, [alias, alias + size) maps the same bytes with
+//     alias_protection(protection), and the program's range, its view, has view_of(protection).
 // Threads: lookups take no lock (they retry while a change is made); changes take regions_lock.
 #pragma once
+
+#include <linux/mman.h>
 
 #include "agent/runtime.h"
 #include "recording/log/shmlog_format.h"
@@ -23,9 +24,19 @@ struct Region {
   uint32_t relaxed;           // 1: order: relaxed
   uint32_t sysv;              // 1: attached by shmat
   uint32_t not_forked;        // 1: MADV_DONTFORK
+  uint32_t executed;          // 1: may be or was executable, which coverage says
   shmlog::UsageEntry* usage;  // null until the first access
   uint64_t alias_bytes() const { return end - begin; }
 };
+
+// What the program may do to traced memory without the agent: nothing, but for running code in it,
+// for which it has to be readable too. What it writes there is traced; what it reads is not.
+constexpr uint32_t view_of(uint32_t protection) {
+  return protection & PROT_EXEC ? protection & ~uint32_t{PROT_WRITE} : PROT_NONE;
+}
+constexpr uint32_t alias_protection(uint32_t protection) {
+  return protection & PROT_EXEC ? (protection & ~uint32_t{PROT_EXEC}) | PROT_READ : protection;
+}
 
 // Copies the region that holds `address` to *region. False if there is none.
 bool region_find(uint64_t address, Region* region);

@@ -95,7 +95,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   process->index = 0;
   process->entry = &process->dummy;
   process_enter(process, parent, StartKind::kFork);
-  maps_after_fork();
+  maps_after_fork(process);
   thread_arm(thread);
   thread->regs.rax = 0;
   if (request.stack) thread->regs.rsp = request.stack;

@@ -89,7 +89,8 @@ void hold_flags_for_access(Thread* thread, Context* context) {
 // A fault at an address of a traced mapping that the program may access: perform the access.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   Region region;
-  if (info->signo != kSigsegv || info->code <= 0) return false;
+  // What a protection key forbids is between the program and its memory.
+  if (info->signo != kSigsegv || info->code <= 0 || info->code == kSegvKey) return false;
   const bool write = context->error & kFaultWrite, fetch = context->error & kFaultFetch;
   if (!region_of_fault(info->fault.addr, write, &region)) return false;
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;

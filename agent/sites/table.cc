@@ -34,6 +34,7 @@
 
 #include "agent/arch/x86_64/processor.h"
 #include "agent/log/journal.h"
+#include "agent/memory/regions.h"
 #include "agent/sites/emit.h"
 
 namespace shmrec::agent {
@@ -65,13 +66,20 @@ struct CodeBytes {
   size_t count;
 };
 
+// Traced memory that may be executed may not be readable where it is executed.
+bool read_code_page(uint8_t* code, uint64_t ip, size_t bytes) {
+  Region region;
+  const uint64_t at = region_find(ip, &region) ? region.alias + (ip - region.begin) : ip;
+  return safe_copy(code, reinterpret_cast<const void*>(at), bytes);
+}
+
 bool read_code(uint64_t ip, CodeBytes* code) {
   const size_t here = min<size_t>(kMaxInstruction, page_up(ip + 1) - ip);
   const size_t beyond = kMaxInstruction - here;
   memset(code->bytes, 0, sizeof code->bytes);
-  if (!safe_copy(code->bytes, reinterpret_cast<const void*>(ip), here)) return false;
-  const void* next = reinterpret_cast<const void*>(ip + here);
-  code->count = beyond && safe_copy(code->bytes + here, next, beyond) ? kMaxInstruction : here;
+  if (!read_code_page(code->bytes, ip, here)) return false;
+  const bool both = beyond && read_code_page(code->bytes + here, ip + here, beyond);
+  code->count = both ? kMaxInstruction : here;
   return true;
 }
 

@@ -266,6 +266,25 @@ function shmrec_deferred_trap
 function shmrec_raise_trap
   ud2
 
+// ---- Code that was changed -------------------------------------------------------------------------
+// void shmrec_serialize(): what this thread executes from now on is fetched anew. A processor finds
+// by itself that a store changes code that it is about to execute, if the store was made at the
+// code's own address; the agent makes it at another one. iretq is the one instruction for it that
+// every processor has and no hypervisor intercepts.
+function shmrec_serialize
+  mov %rsp, %rax
+  mov %ss, %ecx
+  push %rcx
+  push %rax
+  pushfq
+  mov %cs, %ecx
+  push %rcx
+  lea 1f(%rip), %rcx
+  push %rcx
+  iretq
+1:
+  ret
+
 // ---- Copying memory that may fault -----------------------------------------------------------------
 // int shmrec_safe_copy(to, from, bytes): 0, or 1 after a fault. No stack use in between.
 function shmrec_safe_begin

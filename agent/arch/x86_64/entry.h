@@ -30,6 +30,7 @@ void shmrec_raise_trap();
 void shmrec_access_enter();
 void shmrec_safe_measure_begin();
 void shmrec_safe_measure_end();
+void shmrec_serialize();
 void shmrec_safe_begin();
 void shmrec_safe_end();
 void shmrec_safe_faulted();
