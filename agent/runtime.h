@@ -57,10 +57,40 @@ inline int64_t sys(int64_t number, Args... args) {
 }
 inline bool failed(int64_t result) { return result < 0 && result > -4096; }
 
-inline uint64_t rdtsc() {
+// The time stamp counter, also where the program has forbidden it (PR_SET_TSC, which a thread hands
+// on to those it makes, and through exec). The kernel's raw clock runs with the counter, so it says
+// how far that has come since it could be read last.
+inline uint64_t read_counter() {
   uint32_t low, high;
   asm volatile("rdtsc" : "=a"(low), "=d"(high));
   return static_cast<uint64_t>(high) << 32 | low;
+}
+struct ForbiddenCounter {
+  uint32_t is_forbidden = 0;  // 1: to some thread, so to none of them is it of use
+  uint64_t counter = 0, seconds = 0, nanoseconds = 0;  // at one moment
+  uint64_t hz = 0;
+};
+inline ForbiddenCounter forbidden_counter;
+inline void read_raw_clock(uint64_t time[2]) {
+  sys(__NR_clock_gettime, 4 /* CLOCK_MONOTONIC_RAW */, time);
+}
+inline uint64_t rdtsc() {
+  const ForbiddenCounter& since = forbidden_counter;
+  if (!__builtin_expect(__atomic_load_n(&since.is_forbidden, __ATOMIC_ACQUIRE), 0))
+    return read_counter();
+  uint64_t time[2] = {since.seconds, since.nanoseconds};
+  read_raw_clock(time);
+  const uint64_t ahead = time[1] + 1000000000 - since.nanoseconds;
+  return since.counter + (time[0] - since.seconds - 1) * since.hz +
+         ahead / 1000 * (since.hz / 1000) / 1000;
+}
+// To be called while the counter can be read.
+inline void forbid_counter(uint64_t hz) {
+  if (forbidden_counter.is_forbidden) return;
+  uint64_t time[2];
+  read_raw_clock(time);
+  forbidden_counter = {0, read_counter(), time[0], time[1], hz};
+  __atomic_store_n(&forbidden_counter.is_forbidden, 1u, __ATOMIC_RELEASE);
 }
 inline void cpu_pause() { asm volatile("pause" ::: "memory"); }
 inline void compiler_fence() { asm volatile("" ::: "memory"); }
@@ -107,17 +137,21 @@ constexpr T max(T a, T b) {
   return a > b ? a : b;
 }
 
+// What a thread does while it waits for another that does bounded work.
+inline void spin(uint32_t tries) {
+  if (tries < 200)
+    cpu_pause();
+  else
+    sys(__NR_sched_yield);
+}
+
 // A lock among the threads of one process (or of processes that share this memory, as after vfork).
 // Held for bounded work only, with asynchronous signals blocked, so it cannot deadlock with itself.
 class SpinLock {
  public:
   void lock() {
-    for (uint32_t tries = 0; __atomic_exchange_n(&held_, 1u, __ATOMIC_ACQUIRE); ++tries) {
-      if (tries < 200)
-        cpu_pause();
-      else
-        sys(__NR_sched_yield);
-    }
+    for (uint32_t tries = 0; __atomic_exchange_n(&held_, 1u, __ATOMIC_ACQUIRE); ++tries)
+      spin(tries);
   }
   void unlock() { __atomic_store_n(&held_, 0u, __ATOMIC_RELEASE); }
   void reset() { held_ = 0; }  // in a forked child, for locks another thread may have held

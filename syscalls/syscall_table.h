@@ -93,9 +93,12 @@ enum class SyscallClass : uint8_t {
   X(kMprotect, kMaps, do_mprotect)               \
   X(kMadvise, kMaps, do_madvise)                 \
   X(kRemapFilePages, kMaps, do_remap_file_pages) \
-  X(kMsync, kMaps, do_msync)                     \
   X(kMlock, kMaps, do_mlock)                     \
+  X(kMlockall, kMaps, do_mlockall)               \
+  X(kMunlockall, kMaps, do_munlockall)           \
+  X(kBrk, kMaps, do_brk)                         \
   X(kMbind, kMaps, do_mbind)                     \
+  X(kOpen, kMaps, do_open)                       \
   X(kShmat, kMaps, do_shmat)                     \
   X(kShmdt, kMaps, do_shmdt)                     \
   X(kShmctl, kMaps, do_shmctl)                   \

@@ -38,21 +38,27 @@ Piece first_piece(uint64_t address, uint64_t bytes) {
   return piece;
 }
 
-UsageEntry& usage_of(Thread* thread, const Region& region) {
-  if (region.usage) return *region.usage;
-  UsageEntry* usage = usage_enter(thread->process, region.segment);
-  Locked lock(regions_lock);
-  region_update(
-      region.begin, region.end,
-      [](Region& piece, void* entry) { piece.usage = static_cast<UsageEntry*>(entry); }, usage);
-  return *usage;
+// Which entry counts a segment's uses by this process.
+constexpr uint32_t kKnownUsages = 16 * 1024;
+UsageEntry* usages[kKnownUsages];
+
+UsageEntry& usage_of(Thread* thread, uint32_t segment) {
+  if (segment >= kKnownUsages) return *usage_enter(thread->process, segment);
+  if (!load(&usages[segment])) store(&usages[segment], usage_enter(thread->process, segment));
+  return *usages[segment];
 }
 
 }  // namespace
 
+// No more is written than was used: the pages of the rest stay untouched.
+void usage_after_fork() {
+  const uint32_t known = min(load(&log_header().next_segment), kKnownUsages);
+  memset(usages, 0, known * sizeof usages[0]);
+}
+
 void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
                  bool writes) {
-  UsageEntry& usage = usage_of(thread, region);
+  UsageEntry& usage = usage_of(thread, region.segment);
   if (reads) fetch_add(&usage.reads, uint64_t{1});
   if (writes) fetch_add(&usage.writes, uint64_t{1});
   if (origin.syscall) fetch_add(&usage.kernel, uint64_t{1});
@@ -224,13 +230,28 @@ bool write_piece(Thread* thread, const Origin& origin, const uint8_t* from, cons
 
 }  // namespace
 
+namespace {
+
+// Was memory that is not traced found hidden, because another thread is replacing it by traced
+// memory?
+bool hidden_meanwhile(const Piece& piece, const Fault& fault) {
+  Region region;
+  if (piece.traced || regions_unused()) return false;
+  regions_await_change();
+  return region_find(fault.address, &region);
+}
+
+}  // namespace
+
 bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t address, uint64_t bytes,
                  Fault* fault, uint64_t* done) {
   uint64_t at = 0;
+  RegionUse use(thread);
   while (at < bytes) {
     const Piece piece = first_piece(address + at, bytes - at);
     const bool ok =
         read_piece(thread, origin, static_cast<uint8_t*>(to) + at, piece, address + at, fault);
+    if (!ok && hidden_meanwhile(piece, *fault)) continue;
     if (done) *done = at + (ok ? piece.bytes : 0);
     if (!ok) return false;
     at += piece.bytes;
@@ -241,10 +262,12 @@ bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t addres
 bool traced_write(Thread* thread, const Origin& origin, uint64_t address, const void* from,
                   uint64_t bytes, Fault* fault, uint64_t* done) {
   uint64_t at = 0;
+  RegionUse use(thread);
   while (at < bytes) {
     const Piece piece = first_piece(address + at, bytes - at);
     const bool ok = write_piece(thread, origin, static_cast<const uint8_t*>(from) + at, piece,
                                 address + at, fault);
+    if (!ok && hidden_meanwhile(piece, *fault)) continue;
     if (done) *done = at + (ok ? piece.bytes : 0);
     if (!ok) return false;
     at += piece.bytes;
@@ -258,6 +281,7 @@ bool traced_writable(uint64_t address, uint64_t bytes, Fault* fault) {
     const bool ok = piece.traced ? permitted(piece.region, address + at, true, fault) &&
                                        present(piece.region, address + at, piece.bytes, fault)
                                  : safe_writable(address + at, fault);
+    if (!ok && hidden_meanwhile(piece, *fault)) continue;
     if (!ok) return false;
     at += piece.bytes;
   }
@@ -360,6 +384,7 @@ int64_t traced_atomic(Thread* thread, const Origin& origin, uint64_t address,
                       int64_t (*perform)(uint32_t* word, void* context), void* context,
                       Fault* fault) {
   Region region;
+  RegionUse use(thread);
   if (!region_find(address, &region) || !atomic_begin(thread, origin, region, address, 4, fault))
     return -EFAULT;
   const int64_t result = perform(reinterpret_cast<uint32_t*>(thread->alias), context);

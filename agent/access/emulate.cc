@@ -14,6 +14,7 @@ int raise(Thread* thread, const Site& site, const Fault& fault) {
 }
 
 int give_up(Thread* thread, const Site& site, const char* why) {
+  region_use_end(thread);  // who changes regions waits for those who use them
   stop_tracing(thread->process, shmlog::DegradedReason::kInstruction, why);
   thread->exit_ip = site.ip;
   thread->deferred &= ~uint64_t{kDeferredStep};  // it comes when it has executed

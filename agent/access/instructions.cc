@@ -292,9 +292,12 @@ const Performance& performance(const Site& site) {
   return kPerformances[static_cast<int>(site.form)];
 }
 
-// The site is the thread's until the access is over.
+// Site and regions are the thread's to use until the access is over.
 int next_of(Thread* thread, int next) {
-  if (next == kTail) site_leave(thread);
+  if (next == kTail) {
+    region_use_end(thread);
+    site_leave(thread);
+  }
   return next;
 }
 
@@ -308,6 +311,7 @@ extern "C" int access_begin(Thread* thread) {
   thread->event = next_event(thread);
   thread->phase = kFirst;
   thread->record = nullptr;
+  region_use_begin(thread);  // until the instruction is done
   return next_of(thread, performance(site).begin(thread, site));
 }
 
@@ -325,6 +329,7 @@ void access_abort(Thread* thread, uint64_t* address) {
       *address += thread->ea - thread->alias;
     atomic_end(thread, false);
   }
+  region_use_end(thread);
   thread->regs.rip = site.ip;
   site_leave(thread);
 }

@@ -202,7 +202,11 @@ uint64_t peek(void* to, uint64_t address, uint64_t bytes) {
       if (!permits(region, false)) break;
       from = region.alias + (at - region.begin);
     }
-    if (!safe_copy(out + done, reinterpret_cast<const void*>(from), size)) break;
+    if (!safe_copy(out + done, reinterpret_cast<const void*>(from), size)) {
+      Region now;  // another thread may have replaced what was found
+      if (regions_unused() || !region_find(at, &now) || now.alias + (at - now.begin) == from) break;
+      continue;
+    }
     done += size;
   }
   return done;

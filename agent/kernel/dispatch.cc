@@ -2,6 +2,7 @@
 #include "agent/kernel/futex.h"
 #include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/maps_text.h"
 #include "agent/process/process.h"
 #include "agent/signals/signals.h"
 #include "syscalls/syscall_table.h"

@@ -55,30 +55,6 @@ uint64_t parse_number(const char** at, int base) {
   }
 }
 
-// "begin-end rwxp offset major:minor inode   path"
-void parse_line(const char* text, MapLine* line) {
-  memset(line, 0, sizeof *line);
-  const char* at = text;
-  line->begin = parse_number(&at, 16);
-  if (*at) ++at;
-  line->end = parse_number(&at, 16);
-  if (strlen(at) < 6) return;
-  line->readable = at[1] == 'r';
-  line->writable = at[2] == 'w';
-  line->executable = at[3] == 'x';
-  line->shared = at[4] == 's';
-  at += 6;
-  line->offset = parse_number(&at, 16);
-  if (*at) ++at;
-  const uint64_t major = parse_number(&at, 16);
-  if (*at) ++at;
-  line->device = major << 20 | parse_number(&at, 16);
-  if (*at) ++at;
-  line->inode = parse_number(&at, 10);
-  while (*at == ' ') ++at;
-  for (size_t i = 0; at[i] && i + 1 < sizeof line->path; ++i) line->path[i] = at[i];
-}
-
 bool starts_with(const char* text, const char* prefix) {
   for (; *prefix; ++text, ++prefix)
     if (*text != *prefix) return false;
@@ -210,6 +186,30 @@ void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key) {
   name.add("SYSV").add_hex(static_cast<uint32_t>(key));
 }
 
+// "begin-end rwxp offset major:minor inode   path"
+void parse_map_line(const char* text, MapLine* line) {
+  memset(line, 0, sizeof *line);
+  const char* at = text;
+  line->begin = parse_number(&at, 16);
+  if (*at) ++at;
+  line->end = parse_number(&at, 16);
+  if (strlen(at) < 6) return;
+  line->readable = at[1] == 'r';
+  line->writable = at[2] == 'w';
+  line->executable = at[3] == 'x';
+  line->shared = at[4] == 's';
+  at += 6;
+  line->offset = parse_number(&at, 16);
+  if (*at) ++at;
+  const uint64_t major = parse_number(&at, 16);
+  if (*at) ++at;
+  line->device = major << 20 | parse_number(&at, 16);
+  if (*at) ++at;
+  line->inode = parse_number(&at, 10);
+  while (*at == ' ') ++at;
+  for (size_t i = 0; at[i] && i + 1 < sizeof line->path; ++i) line->path[i] = at[i];
+}
+
 uint64_t namespace_inode(const char* path) {
   char link[64];
   uint64_t inode = 0;
@@ -225,36 +225,71 @@ bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* conte
   char text[512];
   MapLine line;
   while (reader.next(text, sizeof text)) {
-    parse_line(text, &line);
+    parse_map_line(text, &line);
     if (!visit(line, context)) break;
   }
   return true;
 }
 
-bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
-  struct Search {
-    uint64_t address;
-    SegmentIdentity* identity;
-    bool found;
-  } search = {address, identity, false};
-  memset(identity, 0, sizeof *identity);
-  const bool readable = for_each_map(
-      [](const MapLine& line, void* raw) {
-        Search& wanted = *static_cast<Search*>(raw);
-        if (wanted.address < line.begin || wanted.address >= line.end) return true;
-        wanted.identity->device = line.device;
-        wanted.identity->inode = line.inode;
-        classify(wanted.identity, line.path);
-        wanted.found = line.inode != 0;
-        if (wanted.identity->kind == SegmentKind::kSysV)
-          identify_sysv(wanted.identity, line.inode, wanted.identity->sysv_key);
-        else if (wanted.identity->kind != SegmentKind::kAnonymous)
-          identify_file(line, wanted.identity);
+namespace {
+
+// Asks for the one mapping (since Linux 6.11); to read all lines takes long where there are many.
+bool query_mapping(uint64_t address, MapLine* line) {
+  struct {  // struct procmap_query
+    uint64_t size, flags, address, begin, end, mapping_flags, page_bytes, offset, inode;
+    uint32_t major, minor, name_bytes, build_id_bytes;
+    uint64_t name, build_id;
+  } query;
+  static_assert(sizeof query == 104);
+  constexpr uint64_t kQuery = 0xC0686611;  // PROCMAP_QUERY
+  memset(&query, 0, sizeof query);
+  memset(line, 0, sizeof *line);
+  query.size = sizeof query;
+  query.address = address;
+  query.name = reinterpret_cast<uint64_t>(line->path);
+  query.name_bytes = sizeof line->path;
+  const int64_t maps = sys(__NR_open, "/proc/self/maps", O_CLOEXEC, 0);
+  if (failed(maps)) return false;
+  const int64_t result = sys(__NR_ioctl, maps, kQuery, &query);
+  sys(__NR_close, maps);
+  line->begin = query.begin;
+  line->end = query.end;
+  line->device = static_cast<uint64_t>(query.major) << 20 | query.minor;
+  line->inode = query.inode;
+  return !failed(result);
+}
+
+// False: the mappings cannot be read.
+bool find_mapping(uint64_t address, MapLine* line) {
+  memset(line, 0, sizeof *line);
+  line->begin = address;
+  return for_each_map(
+      [](const MapLine& next, void* raw) {
+        MapLine& wanted = *static_cast<MapLine*>(raw);
+        if (wanted.begin >= next.end) return true;
+        if (wanted.begin >= next.begin) wanted = next;
         return false;
       },
-      &search);
-  if (!readable) invent_identity(identity);
-  return search.found || !readable;
+      line);
+}
+
+}  // namespace
+
+bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
+  MapLine line;
+  memset(identity, 0, sizeof *identity);
+  if (!query_mapping(address, &line) && !find_mapping(address, &line)) {
+    invent_identity(identity);
+    return true;
+  }
+  identity->device = line.device;
+  identity->inode = line.inode;
+  classify(identity, line.path);
+  if (identity->kind == SegmentKind::kSysV)
+    identify_sysv(identity, line.inode, identity->sysv_key);
+  else if (identity->kind != SegmentKind::kAnonymous)
+    identify_file(line, identity);
+  return line.inode != 0;
 }
 
 bool identify_descriptor(int fd, SegmentIdentity* identity) {
@@ -272,6 +307,14 @@ bool identify_descriptor(int fd, SegmentIdentity* identity) {
   path[failed(size) ? 0 : size] = 0;
   classify(identity, path);
   return true;
+}
+
+bool maps_anonymous(int fd) {
+  struct statx status;
+  memset(&status, 0, sizeof status);
+  if (failed(sys(__NR_statx, fd, "", AT_EMPTY_PATH, STATX_TYPE, &status))) return false;
+  return (status.stx_mode & S_IFMT) == S_IFCHR && status.stx_rdev_major == 1 &&
+         status.stx_rdev_minor == 5;
 }
 
 }  // namespace shmrec::agent

@@ -16,6 +16,8 @@ struct MapLine {
   bool executable, shared, readable, writable;
   char path[256];  // "" if none
 };
+// Of a line of maps or smaps; of numa_maps only `begin` is right.
+void parse_map_line(const char* text, MapLine* line);
 // Calls `visit` with each line of /proc/self/maps until it returns false. False: no /proc.
 bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* context);
 
@@ -23,6 +25,8 @@ bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* conte
 bool identify_mapping(uint64_t address, SegmentIdentity* identity);
 // The identity of what descriptor `fd` maps. False: not something with an identity (a device).
 bool identify_descriptor(int fd, SegmentIdentity* identity);
+// Does it map anonymous memory, as /dev/zero does?
+bool maps_anonymous(int fd);
 
 // The identity of the System V segment `id`.
 void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key);

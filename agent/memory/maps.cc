@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/agent_abi.h"
+#include "agent/memory/aliases.h"
 #include "agent/memory/identity.h"
 #include "agent/sites/table.h"
 
@@ -19,7 +20,6 @@ struct Module {
   uint64_t begin, end;
 } modules[kMaxModules];
 uint32_t module_count = 0;
-uint64_t alias_next = kAliasOffset;  // from the base
 
 // ---- Modules ------------------------------------------------------------------------------------
 
@@ -37,6 +37,7 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
 }
 
 bool modules_forget(uint64_t begin, uint64_t end) {
+  sites_forget(begin, end);
   bool any = false;
   for (uint32_t i = 0; i < module_count;) {
     if (modules[i].begin < end && modules[i].end > begin) {
@@ -51,17 +52,7 @@ bool modules_forget(uint64_t begin, uint64_t end) {
 
 // ---- Regions ------------------------------------------------------------------------------------
 
-void drop_alias(const Region& piece, void* any) {
-  sys(__NR_munmap, piece.alias, piece.end - piece.begin);
-  *static_cast<bool*>(any) = true;
-}
-
-// [begin, end) means something else from now on. REQUIRES: regions_lock held.
-void forget(const Process* process, uint64_t begin, uint64_t end) {
-  sites_forget(begin, end);
-  bool any = modules_forget(begin, end);
-  region_remove(begin, end, drop_alias, &any);
-  if (!any) return;
+void note_unmapped(const Process* process, uint64_t begin, uint64_t end) {
   JournalValues values;
   values.a = begin;
   values.b = end - begin;
@@ -85,39 +76,73 @@ void note_executable(const Process* process, const Region& region, uint64_t begi
   journal(process, JournalType::kCoverage, values);
 }
 
-// A second mapping of the shared memory at `address`; 0 if there is no room.
-uint64_t make_alias(uint64_t address, uint64_t bytes) {
-  const uint64_t at = fetch_add(&alias_next, bytes + kPage);
-  const bool fits = at + bytes < kZoneBytes;
-  const int64_t alias =
-      sys(__NR_mremap, address, 0, bytes, fits ? MREMAP_MAYMOVE | MREMAP_FIXED : MREMAP_MAYMOVE,
-          fits ? agent_base() + at : 0);
-  return failed(alias) ? 0 : static_cast<uint64_t>(alias);
-}
-
-// Hides the shared mapping at region.begin behind an alias. The mapping has its own protection (or
-// that of the region's, if it was hidden before). REQUIRES: regions_lock held.
-bool trace(const Process* process, Region region) {
-  const uint64_t bytes = region.end - region.begin;
-  region.alias = make_alias(region.begin, bytes);
-  if (!region.alias) return false;
-  sys(__NR_mprotect, region.alias, bytes, alias_protection(region.protection));
-  if (region.not_forked) sys(__NR_madvise, region.alias, bytes, MADV_DONTFORK);
-  if (!region_insert(region) ||
-      failed(sys(__NR_mprotect, region.begin, bytes, view_of(region.protection)))) {
-    region_remove(region.begin, region.end, nullptr, nullptr);
-    sys(__NR_munmap, region.alias, bytes);
-    return false;
-  }
+void note_mapped(const Process* process, const Region& region) {
   JournalValues values;
   values.segment = region.segment;
   values.a = region.begin;
-  values.b = bytes;
+  values.b = region.end - region.begin;
   values.c = region.segment_offset;
   values.d = region.protection;
   journal(process, JournalType::kSegmentMap, values);
-  note_executable(process, region, region.begin, region.end);
-  return true;
+}
+
+bool outdated = false;  // accesses may be using what regions said before
+
+// Takes what is in [begin, end) out of the table. REQUIRES: regions_lock held.
+bool remove_regions(uint64_t begin, uint64_t end) {
+  bool any = false;
+  region_remove(
+      begin, end,
+      [](const Region& piece, void* raw) {
+        alias_unuse(piece);
+        *static_cast<bool*>(raw) = true;
+      },
+      &any);
+  outdated |= any;
+  return any;
+}
+
+// [begin, end) means something else from now on. REQUIRES: regions_lock held.
+void forget(const Process* process, uint64_t begin, uint64_t end) {
+  const bool modules = modules_forget(begin, end);
+  if (remove_regions(begin, end) || modules) note_unmapped(process, begin, end);
+}
+
+// The regions are as the program will find its mappings: the accesses that began before come to
+// their end. REQUIRES: regions_lock held.
+void settle(const Thread* thread) {
+  if (outdated) regions_settle(thread);
+  outdated = false;
+  aliases_collect();
+}
+
+// Puts a region, whose view is hidden already, in the place of whatever was there. REQUIRES:
+// regions_lock held.
+bool put_region(const Process* process, Region region, uint64_t view) {
+  if (!alias_use(&region, view)) return false;
+  bool put;
+  {
+    RegionsChange change;
+    modules_forget(region.begin, region.end);
+    remove_regions(region.begin, region.end);
+    put = region_insert(region);
+  }
+  if (!put)
+    alias_unuse(region);
+  else
+    note_mapped(process, region);
+  if (put) note_executable(process, region, region.begin, region.end);
+  return put;
+}
+
+// Hides the shared mapping at region.begin, which no other thread knows yet. REQUIRES: regions_lock
+// held.
+bool trace(const Process* process, const Region& region) {
+  const uint64_t bytes = region.end - region.begin;
+  if (failed(sys(__NR_mprotect, region.begin, bytes, view_of(region.protection)))) return false;
+  if (put_region(process, region, region.begin)) return true;
+  sys(__NR_mprotect, region.begin, bytes, region.protection);
+  return false;
 }
 
 void say_untraced(const Process* process, const char* why, const SegmentIdentity& identity) {
@@ -128,21 +153,21 @@ void say_untraced(const Process* process, const char* why, const SegmentIdentity
   journal(process, JournalType::kCoverage, values);
 }
 
-// What to do with a mapping that was just made with its own protection: the result of the syscall.
-int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
-              uint32_t protection, const SegmentIdentity& identity, bool sysv) {
-  Process* process = thread->process;
-  const uint32_t segment = segment_enter(process, identity, offset + bytes);
+// Enters the segment. What the policy says of it; says so if it is not to be traced.
+SegmentMode judge(Process* process, const SegmentIdentity& identity, uint64_t extent,
+                  uint32_t* segment) {
+  *segment = segment_enter(process, identity, extent);
   const SegmentMode mode =
-      segment ? static_cast<SegmentMode>(segment_entry(segment).mode) : SegmentMode::kIgnore;
-  if (mode == SegmentMode::kDeny) {
+      *segment ? static_cast<SegmentMode>(segment_entry(*segment).mode) : SegmentMode::kIgnore;
+  if (mode == SegmentMode::kDeny)
     say_untraced(process, "denied by the policy", identity);
-    return -EACCES;
-  }
-  if (mode != SegmentMode::kTrace) {
+  else if (mode != SegmentMode::kTrace)
     say_untraced(process, "not traced: ignored by the policy", identity);
-    return static_cast<int64_t>(address);
-  }
+  return mode;
+}
+
+Region region_of(uint64_t address, uint64_t bytes, uint64_t offset, uint32_t protection,
+                 uint32_t segment, bool sysv, uint64_t view) {
   Region region = {};
   region.begin = address;
   region.end = address + bytes;
@@ -151,14 +176,53 @@ int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
   region.protection = protection;
   region.relaxed = segment_entry(segment).order == static_cast<uint32_t>(Order::kRelaxed);
   region.sysv = sysv;
-  if (!trace(process, region)) say_untraced(process, "not traced: no room for an alias", identity);
+  region.may_write =
+      (protection & PROT_WRITE) || !failed(could_be(view, bytes, PROT_READ | PROT_WRITE));
+  return region;
+}
+
+// What to do with a mapping that was just made with its own protection: the result of the syscall.
+int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
+              uint32_t protection, const SegmentIdentity& identity, bool sysv) {
+  uint32_t segment;
+  const SegmentMode mode = judge(thread->process, identity, offset + bytes, &segment);
+  if (mode == SegmentMode::kDeny) return -EACCES;
+  if (mode == SegmentMode::kTrace &&
+      !trace(thread->process,
+             region_of(address, bytes, offset, protection, segment, sysv, address)))
+    say_untraced(thread->process, "not traced: no room for an alias", identity);
   return static_cast<int64_t>(address);
 }
 
-// The agent's part of the address space is taken, also where nothing is mapped. A program that was
-// put there, because it named a free address, could not map anything at a fixed one near it.
-bool in_agents_part(uint64_t address, uint64_t bytes) {
-  return address < agent_base() + kZoneBytes && address + bytes > agent_base();
+// The same for a mapping that is to replace what is at `address`, and waits at `staged`: it is
+// hidden before it comes there, and until then what was there can be accessed. 0: the mapping is
+// not to be traced, or could not be placed; `staged` is gone.
+int64_t place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes, uint64_t offset,
+              uint32_t protection, const SegmentIdentity& identity, bool sysv) {
+  Process* process = thread->process;
+  uint32_t segment;
+  const SegmentMode mode = judge(process, identity, offset + bytes, &segment);
+  bool placed = false;
+  if (mode == SegmentMode::kTrace) {
+    Region region = region_of(staged, bytes, offset, protection, segment, sysv, staged);
+    sys(__NR_mprotect, staged, bytes, PROT_NONE);
+    Region pin = region;  // keeps the alias while the mapping is moved
+    const bool pinned = alias_use(&pin, staged);
+    placed = pinned && !failed(sys(__NR_mremap, staged, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                                   address));
+    region.begin = address;
+    region.end = address + bytes;
+    const bool put = placed && put_region(process, region, address);
+    if (pinned) alias_unuse(pin);
+    if (placed && !put) {  // the table is full
+      forget(process, address, address + bytes);
+      sys(__NR_mprotect, address, bytes, protection);
+      say_untraced(process, "not traced: no room for an alias", identity);
+    }
+  }
+  if (!placed) sys(__NR_munmap, staged, bytes);
+  if (mode == SegmentMode::kDeny) return -EACCES;
+  return placed ? static_cast<int64_t>(address) : 0;
 }
 
 bool is_shared(uint64_t flags) {
@@ -175,6 +239,36 @@ void journal_module(const Process* process, uint64_t address, uint64_t bytes, in
 
 }  // namespace
 
+namespace {
+
+bool identify(uint64_t address, uint64_t flags, int fd, SegmentIdentity* identity) {
+  return (flags & MAP_ANONYMOUS) || maps_anonymous(fd) ? identify_mapping(address, identity)
+                                                       : identify_descriptor(fd, identity);
+}
+
+// What is mapped at a fixed address replaces what is there: see place(). 0: to be mapped as usual.
+int64_t map_over(Thread* thread) {
+  const uint64_t* a = thread->call.args;
+  const uint64_t address = a[0], bytes = page_up(a[1]), flags = a[3];
+  const int fd = static_cast<int>(a[4]);
+  const bool replaces = (flags & MAP_FIXED) && !(flags & MAP_FIXED_NOREPLACE);
+  if (!replaces || !is_shared(flags) || locks_new() || (flags & (MAP_HUGETLB | MAP_LOCKED)) ||
+      address % kPage || (a[2] & PROT_EXEC) || !bytes)
+    return 0;
+  const int64_t staged =
+      sys(__NR_mmap, 0, a[1], a[2], flags & ~uint64_t{MAP_FIXED | MAP_POPULATE}, a[4], a[5]);
+  if (failed(staged)) return 0;
+  const uint64_t at = static_cast<uint64_t>(staged);
+  SegmentIdentity identity;
+  if (identify(at, flags, fd, &identity))
+    return place(thread, address, at, bytes, flags & MAP_ANONYMOUS ? 0 : a[5],
+                 static_cast<uint32_t>(a[2]), identity, false);
+  sys(__NR_munmap, staged, bytes);
+  return 0;
+}
+
+}  // namespace
+
 Answer do_mmap(Thread* thread, void*) {
   const uint64_t bytes = page_up(arg(thread, 1)), flags = arg(thread, 3);
   const uint32_t protection = static_cast<uint32_t>(arg(thread, 2));
@@ -185,18 +279,25 @@ Answer do_mmap(Thread* thread, void*) {
     if (flags & MAP_FIXED) return done(thread, -ENOMEM);
     thread->call.args[0] = 0;
   }
-  Locked lock(regions_lock);
+  MapsLock lock;
+  if (const int64_t placed = map_over(thread)) {
+    settle(thread);
+    return done(thread, placed);
+  }
   const int64_t at = pass(thread);
   if (failed(at)) return done(thread, at);
   const uint64_t address = static_cast<uint64_t>(at);
   forget(thread->process, address, address + bytes);
+  settle(thread);
+  if (const int64_t error = lock_new(address, bytes); failed(error)) {
+    sys(__NR_munmap, address, bytes);
+    return done(thread, error);
+  }
   if ((protection & PROT_EXEC) && !anonymous)
     journal_module(thread->process, address, bytes, fd, arg(thread, 5));
   if (!is_shared(flags)) return done(thread, at);
   SegmentIdentity identity;
-  const bool known =
-      anonymous ? identify_mapping(address, &identity) : identify_descriptor(fd, &identity);
-  if (!known) {
+  if (!identify(address, flags, fd, &identity)) {
     coverage(thread->process,
              "a shared mapping of a device, or of what may not be examined, is not traced");
     return done(thread, at);
@@ -211,36 +312,40 @@ Answer do_mmap(Thread* thread, void*) {
   return done(thread, result);
 }
 
+bool in_agents_part(uint64_t address, uint64_t bytes) {
+  return address < agent_base() + kZoneBytes && address + bytes > agent_base();
+}
+
 Answer do_munmap(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
-  Locked lock(regions_lock);
+  MapsLock lock;
   const int64_t result = pass(thread);
   if (!failed(result)) forget(thread->process, begin, end);
+  settle(thread);
   return done(thread, result);
 }
 
+// ---- Protection ---------------------------------------------------------------------------------
+
 namespace {
 
-// Both mappings of a part of the region get what the program asks for, or neither.
+// The kernel is asked about the view, so that it refuses what it would refuse: a sealed mapping, an
+// unknown key, to execute what must not be.
 int64_t protect_region(Thread* thread, Region region, uint64_t begin, uint64_t end,
                        uint32_t protection) {
-  const uint64_t alias = region.alias + (begin - region.begin), bytes = end - begin;
-  int64_t result = sys(__NR_mprotect, alias, bytes, alias_protection(protection));
+  if ((protection & PROT_WRITE) && !region.may_write) return -EACCES;
+  const int64_t result = sys(static_cast<int64_t>(thread->call.number), begin, end - begin,
+                             view_of(protection), arg(thread, 3));
   if (failed(result)) return result;
-  if (view_of(protection) != view_of(region.protection))
-    result = sys(__NR_mprotect, begin, bytes, view_of(protection));
-  if (failed(result)) {
-    sys(__NR_mprotect, alias, bytes, alias_protection(region.protection));
-    return result;
-  }
   region_update(
       begin, end, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
       &protection);
+  outdated = true;
   region.protection = protection;
   note_executable(thread->process, region, begin, end);
   JournalValues values;
   values.segment = region.segment;
-  values.a = begin, values.b = bytes, values.d = protection;
+  values.a = begin, values.b = end - begin, values.d = protection;
   journal(thread->process, JournalType::kProtect, values);
   return 0;
 }
@@ -248,78 +353,141 @@ int64_t protect_region(Thread* thread, Region region, uint64_t begin, uint64_t e
 }  // namespace
 
 Answer do_mprotect(Thread* thread, void*) {
+  constexpr uint64_t kKnown = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
-  const uint32_t protection = static_cast<uint32_t>(arg(thread, 2));
-  if (begin % kPage || end < begin || !region_overlaps(begin, end - begin))
-    return done(thread, pass(thread));
-  Locked lock(regions_lock);
+  const uint64_t protection = arg(thread, 2);
+  if (begin % kPage || end < begin || (protection & ~kKnown)) return done(thread, pass(thread));
+  MapsLock lock;
+  if (!region_overlaps(begin, end - begin)) return done(thread, pass(thread));
   int64_t result = 0;
-  for (uint64_t at = begin; at < end && !failed(result);) {
+  // As the kernel does it: from the lower end on, up to the first error.
+  for (uint64_t at = begin, stop; at < end && !failed(result); at = stop) {
     Region region;
-    if (!region_next(at, &region) || region.begin >= end) {
-      result = sys(__NR_mprotect, at, end - at, protection);
-      break;
-    }
-    if (region.begin > at) result = sys(__NR_mprotect, at, region.begin - at, protection);
-    at = max(at, region.begin);
-    if (failed(result)) break;
-    const uint64_t stop = min(end, region.end);
-    result = protect_region(thread, region, at, stop, protection);
-    at = stop;
+    const bool traced = region_next(at, &region) && region.begin <= at;
+    stop = min(end, traced ? region.end : region_next(at, &region) ? region.begin : end);
+    result = traced ? protect_region(thread, region, at, stop, static_cast<uint32_t>(protection))
+                    : sys(static_cast<int64_t>(thread->call.number), at, stop - at, protection,
+                          arg(thread, 3));
   }
+  settle(thread);
   return done(thread, result);
 }
 
-Answer do_mremap(Thread* thread, void*) {
-  const uint64_t from = arg(thread, 0), old_bytes = page_up(arg(thread, 1)),
-                 bytes = page_up(arg(thread, 2));
-  const uint64_t flags = arg(thread, 3);
-  Locked lock(regions_lock);
+// ---- Moving -------------------------------------------------------------------------------------
+
+namespace {
+
+// Of a mapping that was moved and cannot be traced where it is now.
+void leave_untraced(const Process* process, const Region& region) {
+  sys(__NR_mprotect, region.begin, region.end - region.begin, region.protection);
+  coverage(process, "a remapped segment is no longer traced: no room for an alias");
+}
+
+// The mapping at region.begin, hidden by the kernel's move of a hidden one, is what `region` says.
+void put_moved(const Process* process, const Region& region) {
+  SegmentEntry& entry = segment_entry(region.segment);
+  entry.extent_bytes = max(entry.extent_bytes, region.segment_offset + (region.end - region.begin));
+  if (put_region(process, region, region.begin)) return;
+  forget(process, region.begin, region.end);
+  leave_untraced(process, region);
+}
+
+// Would the kernel hold [begin, end) for one mapping, if what is traced in it were not hidden?
+bool is_alike(uint64_t begin, uint64_t end) {
+  Region first, next;
+  if (!region_find(begin, &first)) return !region_overlaps(begin, end - begin);
+  for (uint64_t at = first.end; at < end; at = next.end)
+    if (!region_find(at, &next) || next.protection != first.protection) return false;
+  return true;
+}
+
+// Does this kernel move several mappings in one call? Since Linux 6.17.
+bool moves_several() {
+  static uint32_t answer = 0;
+  constexpr uint64_t kYes = 1, kNo = 2;
+  if (answer) return answer == kYes;
+  const int64_t at = sys(__NR_mmap, 0, 4 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (failed(at)) return false;
+  sys(__NR_mprotect, at, kPage, PROT_READ);
+  const bool moved = !failed(
+      sys(__NR_mremap, at, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, at + 2 * kPage));
+  sys(__NR_munmap, at, 4 * kPage);
+  answer = moved ? kYes : kNo;
+  return moved;
+}
+
+struct Remap {
+  uint64_t from, old_bytes, bytes, flags;
+  uint64_t kept() const { return old_bytes ? min(old_bytes, bytes) : min(bytes, kPage); }
+  bool fixed() const { return flags & (MREMAP_FIXED | MREMAP_DONTUNMAP); }
+};
+
+// The kernel sees one hidden mapping where it would see several.
+bool crosses_mappings(const Remap& call) {
+  if (call.old_bytes > call.bytes && !call.fixed()) return false;  // it only unmaps
+  if (is_alike(call.from, call.from + call.kept())) return false;
+  const bool move_only = (call.flags & MREMAP_FIXED) && call.old_bytes == call.bytes;
+  return !move_only || !moves_several();
+}
+
+// The program's mapping goes on at `to`, where the kernel has already put it.
+void follow_move(const Process* process, const Remap& call, uint64_t to) {
   Region region;
-  const bool traced = region_find(from, &region);
+  const uint64_t end = call.from + call.kept();
+  for (uint64_t at = call.from; region_next(at, &region) && region.begin < end; at = region.end) {
+    Region moved = region;
+    const uint64_t begin = max(region.begin, call.from);
+    moved.segment_offset += begin - region.begin;
+    moved.begin = to + (begin - call.from);
+    moved.end = to + (min(region.end, end) - call.from);
+    if (region.end >= end) moved.end = to + call.bytes;  // it has grown
+    put_moved(process, moved);
+  }
+}
+
+}  // namespace
+
+Answer do_mremap(Thread* thread, void*) {
+  const Remap call = {arg(thread, 0), page_up(arg(thread, 1)), page_up(arg(thread, 2)),
+                      arg(thread, 3)};
+  const Process* process = thread->process;
+  MapsLock lock;
+  const bool aligned = call.from % kPage == 0 && call.bytes;
+  const bool traced = aligned && region_overlaps(call.from, max(call.old_bytes, kPage));
+  if (traced && crosses_mappings(call)) return done(thread, -EFAULT);
   const int64_t at = pass(thread);
   if (failed(at)) return done(thread, at);
   const uint64_t to = static_cast<uint64_t>(at);
-  const Process* process = thread->process;
-  if (!traced) {
-    if (to != from) forget(process, to, to + bytes);
-    if (to != from && old_bytes && !(flags & MREMAP_DONTUNMAP))
-      forget(process, from, from + old_bytes);
-    return done(thread, at);
+  const bool stays = call.old_bytes == 0 || (call.flags & MREMAP_DONTUNMAP);
+  if (to != call.from) {
+    forget(process, to, to + call.bytes);
+    if (traced) follow_move(process, call, to);
+    if (!stays) forget(process, call.from, call.from + call.old_bytes);
+  } else if (call.bytes > call.old_bytes && traced) {
+    follow_move(process, call, to);
+  } else if (call.bytes < call.old_bytes) {
+    forget(process, call.from + call.bytes, call.from + call.old_bytes);
   }
-  region.segment_offset += from - region.begin;
-  region.begin = to;
-  region.end = to + bytes;
-  if (old_bytes && !(flags & MREMAP_DONTUNMAP)) forget(process, from, from + old_bytes);
-  forget(process, to, to + bytes);
-  SegmentEntry& entry = segment_entry(region.segment);
-  entry.extent_bytes = max(entry.extent_bytes, region.segment_offset + bytes);
-  if (!trace(process, region)) {
-    sys(__NR_mprotect, to, bytes, region.protection);
-    coverage(process, "a remapped segment is no longer traced: no room for an alias");
-  }
+  settle(thread);
   return done(thread, at);
 }
 
 // The kernel maps the pages anew, with the protection that it sees, and forgets MADV_DONTFORK.
 Answer do_remap_file_pages(Thread* thread, void*) {
   const uint64_t begin = page_down(arg(thread, 0)), bytes = page_down(arg(thread, 1));
-  Locked lock(regions_lock);
+  MapsLock lock;
   Region region;
-  const bool traced = region_find(begin, &region);
+  const bool traced = bytes && region_find(begin, &region);
+  if (traced && begin + bytes > begin && !is_alike(begin, begin + bytes))
+    return done(thread, -EINVAL);
   const int64_t result = pass(thread);
-  if (failed(result) || !traced || !bytes) return done(thread, result);
-  forget(thread->process, begin, begin + bytes);
+  if (failed(result) || !traced) return done(thread, result);
   region.begin = begin;
   region.end = begin + bytes;
   region.segment_offset = arg(thread, 3) * kPage;
   region.not_forked = 0;
-  SegmentEntry& entry = segment_entry(region.segment);
-  entry.extent_bytes = max(entry.extent_bytes, region.segment_offset + bytes);
-  if (!trace(thread->process, region)) {
-    sys(__NR_mprotect, begin, bytes, region.protection);
-    coverage(thread->process, "a remapped segment is no longer traced: no room for an alias");
-  }
+  put_moved(thread->process, region);
+  settle(thread);
   return done(thread, result);
 }
 
@@ -369,30 +537,64 @@ Answer do_shmctl(Thread* thread, void* context) {
   return done(thread, ok ? result : -EFAULT);
 }
 
-Answer do_shmat(Thread* thread, void*) {
+namespace {
+
+constexpr uint64_t kShmReadOnly = 010000, kShmRemap = 040000, kShmExecute = 0100000;
+
+bool examine_sysv(uint64_t id, SegmentIdentity* identity, uint64_t* bytes) {
   SysvStatus status;
-  constexpr uint64_t kReadOnly = 010000, kExecute = 0100000;
-  Locked lock(regions_lock);
+  if (failed(sys(__NR_shmctl, id, 2 /* IPC_STAT */, &status))) return false;
+  *bytes = page_up(status.bytes);
+  identify_sysv(identity, id, status.key);
+  return true;
+}
+
+// As map_over: what SHM_REMAP attaches replaces what is there.
+int64_t attach_over(Thread* thread, const SegmentIdentity& identity, uint64_t bytes,
+                    uint32_t protection) {
+  const uint64_t address = arg(thread, 1), flags = arg(thread, 2);
+  if (!(flags & kShmRemap) || !address || address % kPage) return 0;
+  const int64_t staged = sys(__NR_shmat, arg(thread, 0), 0, flags & ~kShmRemap);
+  if (failed(staged)) return 0;
+  return place(thread, address, static_cast<uint64_t>(staged), bytes, 0, protection, identity,
+               true);
+}
+
+}  // namespace
+
+Answer do_shmat(Thread* thread, void*) {
+  const bool executes = arg(thread, 2) & kShmExecute;
+  const uint32_t protection = (arg(thread, 2) & kShmReadOnly ? PROT_READ : PROT_READ | PROT_WRITE) |
+                              (executes ? PROT_EXEC : 0);
+  SegmentIdentity identity;
+  uint64_t bytes = 0;
+  MapsLock lock;
+  const bool known = examine_sysv(arg(thread, 0), &identity, &bytes);
+  if (const int64_t placed =
+          known && !executes ? attach_over(thread, identity, bytes, protection) : 0) {
+    settle(thread);
+    return done(thread, placed);
+  }
   const int64_t at = pass(thread);
   if (failed(at)) return done(thread, at);
-  const uint64_t address = static_cast<uint64_t>(at);
-  SegmentIdentity identity;
-  if (failed(sys(__NR_shmctl, arg(thread, 0), 2 /* IPC_STAT */, &status))) {
+  if (!known) {
     coverage(thread->process, "a SysV segment that may be attached but not examined is not traced");
     return done(thread, at);
   }
-  const uint64_t bytes = page_up(status.bytes);
+  const uint64_t address = static_cast<uint64_t>(at);
   forget(thread->process, address, address + bytes);
-  identify_sysv(&identity, arg(thread, 0), status.key);
-  const uint32_t protection = (arg(thread, 2) & kReadOnly ? PROT_READ : PROT_READ | PROT_WRITE) |
-                              (arg(thread, 2) & kExecute ? PROT_EXEC : 0);
+  settle(thread);
+  if (const int64_t error = lock_new(address, bytes); failed(error)) {
+    sys(__NR_shmdt, address);
+    return done(thread, error);
+  }
   const int64_t result = admit(thread, address, bytes, 0, protection, identity, true);
   if (failed(result)) sys(__NR_shmdt, address);
   return done(thread, result);
 }
 
 Answer do_shmdt(Thread* thread, void*) {
-  Locked lock(regions_lock);
+  MapsLock lock;
   const uint64_t begin = arg(thread, 0);
   Region region;
   const bool traced = region_find(begin, &region) && region.begin == begin && region.sysv;
@@ -404,6 +606,7 @@ Answer do_shmdt(Thread* thread, void*) {
                     next.segment_offset == region.segment_offset + (end - begin);)
     end = next.end;
   forget(thread->process, begin, end);
+  settle(thread);
   return done(thread, result);
 }
 
@@ -444,7 +647,7 @@ void maps_start(Thread* thread, bool adopt) {
   adoption.adopt = adopt;
   if (!for_each_map(note_map, &adoption))
     coverage(thread->process, "no /proc: modules are not known");
-  Locked lock(regions_lock);
+  MapsLock lock;
   for (uint32_t i = 0; i < adoption.count; ++i) {
     const Found& found = adoption.found[i];
     SegmentIdentity identity;
@@ -457,24 +660,20 @@ void maps_start(Thread* thread, bool adopt) {
 }
 
 void maps_after_fork(const Process* process) {
-  for (uint64_t at = 0;;) {
-    Region region;
-    if (!region_next(at, &region)) return;
+  Region region;
+  for (uint64_t at = 0; region_next(at, &region); at = region.end) {
     if (region.not_forked) {
-      region_remove(region.begin, region.end, nullptr, nullptr);
-    } else {
+      remove_regions(region.begin, region.end);
+    } else if (region.executed) {
       region.executed = 0;
       region_update(
-          region.begin, region.end,
-          [](Region& piece, void*) {
-            piece.usage = nullptr;
-            piece.executed = 0;
-          },
-          nullptr);
+          region.begin, region.end, [](Region& piece, void*) { piece.executed = 0; }, nullptr);
       note_executable(process, region, region.begin, region.end);
     }
-    at = region.end;
   }
+  outdated = false;
+  aliases_collect();
+  locking_after_fork();
 }
 
 }  // namespace shmrec::agent

@@ -11,17 +11,29 @@ Answer do_munmap(Thread* thread, void* context);
 Answer do_mremap(Thread* thread, void* context);
 Answer do_mprotect(Thread* thread, void* context);
 Answer do_remap_file_pages(Thread* thread, void* context);
-Answer do_madvise(Thread* thread, void* context);  // this and the next three: ranges.cc
-Answer do_msync(Thread* thread, void* context);
-Answer do_mbind(Thread* thread, void* context);
-Answer do_mlock(Thread* thread, void* context);  // mlock2, munlock too
+Answer do_madvise(Thread* thread, void* context);  // ranges.cc
+Answer do_mbind(Thread* thread, void* context);    // ranges.cc
+Answer do_mlock(Thread* thread,
+                void* context);  // mlock2, munlock too; this and the next: locking.cc
+Answer do_mlockall(Thread* thread, void* context);
+Answer do_munlockall(Thread* thread, void* context);
+Answer do_brk(Thread* thread, void* context);
 Answer do_shmat(Thread* thread, void* context);
 Answer do_shmctl(Thread* thread, void* context);
 Answer do_shmdt(Thread* thread, void* context);
 
+// The agent's part of the address space is taken, also where nothing is mapped. A program that was
+// put there, because it named a free address, could not map anything at a fixed one near it.
+bool in_agents_part(uint64_t address, uint64_t bytes);
+
+// Has the program asked for its future mappings to be locked? Locks one of them: 0 or -EAGAIN.
+bool locks_new();
+int64_t lock_new(uint64_t begin, uint64_t bytes);
+void locking_after_fork();  // locks are not inherited
+
 // Journals the executable mappings that are there already; with `adopt`, traces the shared ones.
 void maps_start(Thread* thread, bool adopt);
-// In a forked child: nothing has been counted for it yet; what was not inherited is gone.
+// In a forked child: what was not inherited is gone.
 void maps_after_fork(const Process* process);
 
 }  // namespace shmrec::agent

@@ -96,6 +96,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   process->entry = &process->dummy;
   process_enter(process, parent, StartKind::kFork);
   maps_after_fork(process);
+  usage_after_fork();
   thread_arm(thread);
   thread->regs.rax = 0;
   if (request.stack) thread->regs.rsp = request.stack;
@@ -466,6 +467,8 @@ Answer do_prctl(Thread* thread, void* context) {
   if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
   if (arg(thread, 0) == PR_SET_SECCOMP) return set_seccomp(thread, context);
   if (arg(thread, 0) == PR_GET_SECCOMP) return get_seccomp(thread);
+  if (arg(thread, 0) == PR_SET_TSC && arg(thread, 1) == PR_TSC_SIGSEGV)
+    forbid_counter(log_header().tsc_hz);
   return kernel_access(thread, context);
 }
 

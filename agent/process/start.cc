@@ -1,6 +1,7 @@
 // How the agent begins in a process: everything is prepared before the first trap can happen, and
 // if anything is missing the program runs on as if nothing had been tried.
 #include <linux/mman.h>
+#include <linux/prctl.h>
 
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/processor.h"
@@ -61,6 +62,24 @@ uint32_t predecessor() {
   return by_parent;
 }
 
+// The image before this one may have forbidden the counter.
+void read_counter_first() {
+  int32_t state = PR_TSC_ENABLE;
+  if (failed(sys(__NR_prctl, PR_GET_TSC, &state)) || state != PR_TSC_SIGSEGV) return;
+  sys(__NR_prctl, PR_SET_TSC, PR_TSC_ENABLE);
+  forbid_counter(log_header().tsc_hz);
+  sys(__NR_prctl, PR_SET_TSC, PR_TSC_SIGSEGV);
+}
+
+// A program that records itself may have made cpuid fault.
+void start_vector_state() {
+  constexpr uint64_t kGetCpuid = 0x1011, kSetCpuid = 0x1012;
+  const bool faults = sys(__NR_arch_prctl, kGetCpuid) == 0;
+  if (faults) sys(__NR_arch_prctl, kSetCpuid, 1);
+  vector_state_start();
+  if (faults) sys(__NR_arch_prctl, kSetCpuid, 0);
+}
+
 }  // namespace
 
 // Runs on the boot stack, once. 0 or -errno.
@@ -70,6 +89,7 @@ extern "C" int64_t shmrec_agent_start() {
   if (boot.abi_version != kAbiVersion) return -22;
   if (const int64_t error = attach(boot); failed(error)) return error;
   protect_image();
+  read_counter_first();
   if (!map_code()) return -12;
   Process* process = process_allocate();
   Thread* thread = thread_allocate();
@@ -77,7 +97,7 @@ extern "C" int64_t shmrec_agent_start() {
   thread->process = process;
   processor_start();
   decode_start(thread);
-  vector_state_start();
+  start_vector_state();
   process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));
   maps_start(thread, api);
   signals_start(process);

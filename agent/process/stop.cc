@@ -10,7 +10,7 @@ void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* w
     coverage(process, why, reason);
   }
   if (process->lives_in_parent) return;
-  Locked lock(regions_lock);
+  MapsLock lock;
   region_remove(
       0, ~0ull,
       [](const Region& piece, void*) {

@@ -100,7 +100,7 @@ void thread_release(Thread* thread) { store(&thread->claimed, 0u); }
 void threads_after_fork(Thread* self) {
   blocks_lock.reset();
   for (uint32_t i = 0; i < blocks_mapped; ++i)
-    if (block(i) != self) block(i)->claimed = 0;
+    if (block(i) != self) block(i)->claimed = block(i)->region_use = 0;
   for (Process& process : processes)
     if (&process != self->process) process.in_use = 0;
 }

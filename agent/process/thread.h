@@ -164,6 +164,7 @@ struct Thread {
   uint64_t alias;           // where it is performed
   uint64_t versions[2];     // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
+  uint64_t region_use;  // 0: none; else what it uses of the regions is no older (regions.h)
   // The lane of the log.
   uint32_t lane;  // 0: none yet
   shmlog::LaneEntry* lane_entry;

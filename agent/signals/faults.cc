@@ -45,7 +45,9 @@ void deliver_fault(Thread* thread, Context* context, const Fault& fault) {
 // False: it cannot be performed.
 bool begin_gather(Thread* thread, Context* context, const Site& site) {
   Fault fault;
+  region_use_begin(thread);
   const Gathered how = gather_perform(thread, context, site, &fault);
+  region_use_end(thread);
   if (how == Gathered::kNoState) return false;
   if (how == Gathered::kFaulted)
     deliver_fault(thread, context, fault);
@@ -57,8 +59,8 @@ bool begin_gather(Thread* thread, Context* context, const Site& site) {
 // The traced mapping that the fault met. Where user code may not read descriptor tables, the kernel
 // stores something for SGDT and its kind, and of up to 10 bytes it names the first one, though it
 // could not write those behind it.
+constexpr uint64_t kStoredByKernel = 10;
 bool region_of_fault(uint64_t address, bool write, Region* region) {
-  constexpr uint64_t kStoredByKernel = 10;
   const uint64_t next = page_up(address + 1);
   return region_find(address, region) ||
          (write && next - address < kStoredByKernel && region_find(next, region));
@@ -86,13 +88,31 @@ void hold_flags_for_access(Thread* thread, Context* context) {
   if (thread->held_flags & kTrapFlag) thread->deferred |= kDeferredStep;
 }
 
-// A fault at an address of a traced mapping that the program may access: perform the access.
+// Another thread has changed the mapping since: the instruction makes its access when it is
+// executed again. Of what the kernel stores for an instruction all bytes count (region_of_fault).
+bool accessible_now(const Siginfo& info, bool write) {
+  const uint64_t address = info.fault.addr, next = page_up(address + 1);
+  Fault fault;
+  uint8_t byte;
+  if (!write) return safe_copy(&byte, reinterpret_cast<void*>(address), 1, &fault);
+  const bool reaches_next = info.code == kSegvMaperr && next - address < kStoredByKernel;
+  return safe_writable(address, &fault) && (!reaches_next || safe_writable(next, &fault));
+}
+
+// A fault at an address of a traced mapping that the program may access: perform the access. Other
+// reasons for a SIGSEGV, as a protection key, are the program's.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
-  Region region;
-  // What a protection key forbids is between the program and its memory.
-  if (info->signo != kSigsegv || info->code <= 0 || info->code == kSegvKey) return false;
+  constexpr int kSegvAccerr = 2;
+  if (info->signo != kSigsegv || (info->code != kSegvMaperr && info->code != kSegvAccerr) ||
+      regions_unused())
+    return false;
   const bool write = context->error & kFaultWrite, fetch = context->error & kFaultFetch;
-  if (!region_of_fault(info->fault.addr, write, &region)) return false;
+  Region region;
+  if (!region_of_fault(info->fault.addr, write, &region)) {
+    regions_await_change();
+    if (!region_of_fault(info->fault.addr, write, &region))
+      return !fetch && accessible_now(*info, write);
+  }
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
   if (fetch || !allowed) {
     // The page is there for the program, though not in the kernel's eyes.
@@ -126,6 +146,7 @@ void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
 
 // The agent itself is broken: the program goes on without it.
 void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
+  region_use_end(thread);
   stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault, "a fault inside the agent");
   sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
   if (thread->outer && thread->outer != context) {  // make the syscall again, natively

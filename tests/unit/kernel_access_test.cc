@@ -67,6 +67,10 @@ Log& shared_log() {
   return *log;
 }
 
+}  // namespace
+void for_each_block(void (*)(Thread*, void*), void*) {}
+namespace {
+
 bool access_piece(void* local, uint64_t address, uint64_t bytes, bool write, bool* was_traced,
                   Region* region) {
   *was_traced = region_find(address, region);
