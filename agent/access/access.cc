@@ -202,7 +202,7 @@ bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& 
   Draft record = draft(thread, origin, RecordKind::kRead, piece.region, address, bytes);
   uint64_t* versions = record.versions();
   if (!read_lines(thread, piece.region, to, address, bytes, versions, fault)) {
-    record_abandon(record.at, record.bytes);
+    record_abandon(thread, record.at, record.bytes);
     return false;
   }
   memcpy(versions + record.lines, to, bytes);
@@ -359,7 +359,7 @@ bool atomic_begin(Thread* thread, const Origin& origin, const Region& region, ui
   if (!safe_copy(record.versions() + record.lines, reinterpret_cast<void*>(alias), bytes, fault)) {
     to_program(fault, region.alias, region.begin);
     atomic_unlock(thread, false);
-    record_abandon(record.at, record.bytes);
+    record_abandon(thread, record.at, record.bytes);
     return false;
   }
   record_begin(thread, record.at, record.bytes, RecordKind::kReadWrite);

@@ -4,6 +4,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/processor.h"
 #include "agent/arch/x86_64/vector_state.h"
+#include "agent/process/event.h"
 
 namespace shmrec::agent {
 namespace {

@@ -11,6 +11,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/processor.h"
 #include "agent/kernel/robust.h"
+#include "agent/process/event.h"
 #include "agent/signals/signal_numbers.h"
 #include "agent/sites/table.h"
 

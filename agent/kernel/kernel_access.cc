@@ -273,41 +273,21 @@ uint64_t translate_pair(Thread* thread, Direction direction, uint64_t address,
 
 // ---- What is not described ----------------------------------------------------------------------
 
-constexpr uint32_t kNotes = 32;
-struct Note {
-  uint64_t number;
-  uint64_t command;
-  char text[64];
-};
-Note notes[kNotes];
-uint32_t note_count = 0;
-
-bool noted(uint64_t number, uint64_t command) {
-  const uint32_t count = min(load(&note_count), kNotes);
-  for (uint32_t i = 0; i < count; ++i)
-    if (notes[i].number == number && notes[i].command == command) return true;
-  return count == kNotes;
-}
-
-// Says once which call was given traced memory without a description of what it does with it.
+// Says which call was given traced memory without a description of what it does with it.
 void note_unknown(const Thread* thread, const SyscallRule* rule) {
   const uint64_t number = thread->call.number;
   const uint64_t command =
       rule && rule->command_argument != kNoArgument ? arg(thread, rule->command_argument) : 0;
-  if (noted(number, command)) return;
-  const uint32_t index = fetch_add(&note_count, 1u);
-  if (index >= kNotes) return;
-  Note& note = notes[index];
-  note.number = number;
-  note.command = command;
-  Text text = {note.text, sizeof note.text};
+  TextBuffer<64> text;
   if (rule)
     text.add(rule->name);
   else
     text.add("syscall ").add_decimal(number);
   if (command) text.add(" ").add_hex(command);
   text.add(" on traced memory: not recorded");
-  coverage(thread->process, note.text);
+  constexpr uint64_t kNoAddress = uint64_t{1} << 63;  // apart from the keys of literal texts
+  coverage_once(thread->process, kNoAddress | number << 32 | static_cast<uint32_t>(command),
+                text.data);
 }
 
 uint64_t pass_unknown(Thread* thread, const SyscallRule* rule, uint64_t address) {

@@ -33,19 +33,44 @@ void journal(const Process* process, JournalType type, const JournalValues& valu
   store(&entry->magic, kJournalMagic);
 }
 
-void coverage(const Process* process, const char* why, DegradedReason reason) {
-  // One entry per text: the address of the literal identifies it.
-  static const char* said[64];
-  for (const char*& slot : said) {
-    if (slot == why) return;
-    if (slot) continue;
-    slot = why;
-    break;
-  }
+namespace {
+
+// What has been said. Forked children and vfork children see their parent's: a note names its
+// process. Of two threads that say the same at once both may.
+struct Said {
+  uint64_t process, key;
+};
+Said said[64];
+uint32_t said_next = 0;
+
+uint64_t name_of(const Process* process) {
+  return process ? static_cast<uint64_t>(process->index) << 32 | static_cast<uint32_t>(process->pid)
+                 : 0;
+}
+
+bool first_time(const Process* process, uint64_t key) {
+  const uint64_t name = name_of(process);
+  for (const Said& note : said)
+    if (load(&note.key) == key && load(&note.process) == name) return false;
+  Said& note = said[fetch_add(&said_next, 1u) % (sizeof said / sizeof said[0])];
+  store(&note.key, uint64_t{0});
+  store(&note.process, name);
+  store(&note.key, key);
+  return true;
+}
+
+}  // namespace
+
+void coverage_once(const Process* process, uint64_t key, const char* why, DegradedReason reason) {
+  if (!first_time(process, key)) return;
   JournalValues values;
   values.a = static_cast<uint64_t>(reason);
   values.text = why;
   journal(process, JournalType::kCoverage, values);
+}
+
+void coverage(const Process* process, const char* why, DegradedReason reason) {
+  coverage_once(process, reinterpret_cast<uint64_t>(why), why, reason);
 }
 
 }  // namespace shmrec::agent

@@ -19,7 +19,10 @@ struct JournalValues {
   const char* text = nullptr;
 };
 void journal(const Process* process, shmlog::JournalType type, const JournalValues& values);
-// Says once per process and text that something is not recorded.
+// Says once per process that something is not recorded. The key tells what; of a literal text its
+// address does. Each forked child says it for itself.
+void coverage_once(const Process* process, uint64_t key, const char* why,
+                   shmlog::DegradedReason reason = {});
 void coverage(const Process* process, const char* why, shmlog::DegradedReason reason = {});
 
 }  // namespace shmrec::agent

@@ -70,9 +70,16 @@ bool lane_take(Thread* thread) {
   // A vfork child becomes a recording only if it touches shared memory before its exec.
   Process* process = thread->process;
   if (!process->index) process_enter(process, process->parent_index, StartKind::kVfork);
-  const uint32_t index = find_lane();
+  // A search that found none asked the kernel about thousands of threads: the next one is worth it
+  // when some of them may have ended.
+  static uint64_t search_again_tsc = 0;
+  const uint64_t now = rdtsc();
+  const uint32_t index = now < load(&search_again_tsc) ? 0 : find_lane();
   if (!index) {
-    count_loss(Loss::kLanesDropped);
+    if (now >= load(&search_again_tsc)) {
+      store(&search_again_tsc, now + log_header().tsc_hz / 10);
+      count_loss(Loss::kLanesDropped);
+    }
     return false;
   }
   LaneEntry& lane = lane_at(index);

@@ -61,6 +61,8 @@ void process_enter(Process* process, uint32_t parent, StartKind kind) {
   entry.start_kind = static_cast<uint32_t>(kind);
   entry.start_tsc = rdtsc();
   entry.agent_base = agent_base();
+  entry.events = process->entry->events;  // a vfork child's own so far
+  entry.accesses = 0;
   read_comm(entry.name, sizeof entry.name);
   process->index = index;
   process->entry = &entry;
@@ -94,10 +96,6 @@ void process_ends(Process* process, int wait_status, bool replaced_by_exec) {
   JournalValues values;
   values.a = static_cast<uint64_t>(wait_status);
   journal(process, JournalType::kProcessExit, values);
-}
-
-uint64_t next_event(Thread* thread) {
-  return fetch_add(&thread->process->entry->events, uint64_t{1}) + 1;
 }
 
 }  // namespace shmrec::agent

@@ -23,7 +23,5 @@ void process_ends(Process* process, int wait_status, bool replaced_by_exec);
 uint64_t process_agent_base(int32_t pid);
 // The path of this process's executable, "" if unknown.
 void process_executable(char* path, size_t bytes);
-// The number of the event that happens now.
-uint64_t next_event(Thread* thread);
 
 }  // namespace shmrec::agent

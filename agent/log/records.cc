@@ -22,47 +22,65 @@ constexpr uint32_t chunk_word(ChunkState state, uint32_t lane) {
   return static_cast<uint32_t>(state) | lane << 8;
 }
 
-uint32_t records_in(const uint8_t* chunk) {
-  uint32_t records = 0;
-  for (uint32_t at = sizeof(ChunkHeader); at + 8 <= kChunkBytes;) {
-    const uint32_t commit = load(reinterpret_cast<const uint32_t*>(chunk + at));
+// What a chunk holds: how many accesses, and where the last record ends.
+struct ChunkUse {
+  uint32_t records, end;
+};
+
+ChunkUse use_of(const uint8_t* chunk) {
+  ChunkUse use = {0, sizeof(ChunkHeader)};
+  while (use.end + 8 <= kChunkBytes) {
+    const uint32_t commit = load(reinterpret_cast<const uint32_t*>(chunk + use.end));
     const uint32_t bytes = (commit & 0xFFFF) * 8;
-    if (!bytes) break;
-    if ((commit >> 16 & 0xFF) != static_cast<uint32_t>(RecordKind::kClock)) ++records;
-    at += bytes;
+    if (!bytes || bytes > kChunkBytes - use.end) break;
+    if ((commit >> 16 & 0xFF) != static_cast<uint32_t>(RecordKind::kClock)) ++use.records;
+    use.end += bytes;
   }
-  return records;
+  return use;
 }
 
-// Claims the chunk at `index` for the lane if it is free, full, or its owner is dead.
-bool chunk_claim(uint32_t index, uint32_t lane) {
+// Is the owner of a chunk that is being claimed or written alive, and still its owner?
+bool in_use(uint32_t index, uint32_t owner) {
+  if (!owner || owner >= log_header().lanes.count) return false;
+  const LaneEntry& lane = lane_at(owner);
+  return load(&lane.state) == static_cast<uint32_t>(EntryState::kLive) &&
+         load(&lane.chunk) == index + 1 && !lane_dead(lane);
+}
+
+// Claims the chunk at `index` for the lane, unless its owner is inside an access. An owner that is
+// not finds out at its next access (chunk_enter). `before`: the state it was in.
+bool chunk_claim(uint32_t index, LaneEntry& lane, uint32_t lane_index, ChunkState* before) {
   ChunkHeader* chunk = chunk_at(index);
   const uint32_t word = load(&chunk->state);
-  const ChunkState state = static_cast<ChunkState>(word & 0xFF);
-  if (state == ChunkState::kReady || state == ChunkState::kClaimed) {
-    const uint32_t owner = word >> 8;
-    if (owner && owner < log_header().lanes.count) {
-      const LaneEntry& entry = lane_at(owner);
-      const bool holds = load(&entry.state) == static_cast<uint32_t>(EntryState::kLive) &&
-                         load(&entry.chunk) == index + 1;
-      if (holds && !lane_dead(entry)) return false;
-      if (!holds && state == ChunkState::kClaimed &&
-          load(&entry.state) == static_cast<uint32_t>(EntryState::kLive) && !lane_dead(entry))
-        return false;  // being prepared right now
-    }
-  }
-  return compare_exchange(&chunk->state, word, chunk_word(ChunkState::kClaimed, lane));
+  *before = static_cast<ChunkState>(word & 0xFF);
+  const bool moving = *before == ChunkState::kBusy || *before == ChunkState::kClaimed;
+  if (moving && in_use(index, word >> 8)) return false;
+  store(&lane.chunk, index + 1);  // before the claim, so that a claimed chunk tells its owner
+  if (compare_exchange(&chunk->state, word, chunk_word(ChunkState::kClaimed, lane_index)))
+    return true;
+  store(&lane.chunk, 0u);
+  return false;
 }
 
-void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket) {
-  ChunkHeader* chunk = chunk_at(index);
+// Discards what a claimed chunk held. Behind the last record of a chunk that nobody was writing to
+// all is zero already.
+void chunk_clear(ChunkHeader* chunk, ChunkState before) {
+  if (before == ChunkState::kFree) return;
+  ChunkUse use = {0, kChunkBytes};
   if (chunk->magic == kChunkMagic) {
+    use = use_of(reinterpret_cast<uint8_t*>(chunk));
     count_loss(Loss::kChunksOverwritten);
-    count_loss(Loss::kRecordsOverwritten, records_in(reinterpret_cast<uint8_t*>(chunk)));
+    count_loss(Loss::kRecordsOverwritten, use.records);
     chunk->magic = 0;
     compiler_fence();
-    memset(chunk + 1, 0, kChunkBytes - sizeof(ChunkHeader));
   }
+  const bool still = before == ChunkState::kReady || before == ChunkState::kFull;
+  memset(chunk + 1, 0, (still ? use.end : kChunkBytes) - sizeof(ChunkHeader));
+}
+
+void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket, ChunkState before) {
+  ChunkHeader* chunk = chunk_at(index);
+  chunk_clear(chunk, before);
   chunk->ticket = ticket;
   chunk->process = thread->process->index;
   chunk->lane = thread->lane;
@@ -70,20 +88,46 @@ void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket) {
   chunk->tid = thread->tid;
   chunk->start_tsc = rdtsc();
   store(&chunk->magic, kChunkMagic);
-  thread->lane_entry->chunk = index + 1;
-  store(&chunk->state, chunk_word(ChunkState::kReady, thread->lane));
+  store(&chunk->state, chunk_word(ChunkState::kBusy, thread->lane));
   thread->cursor = reinterpret_cast<uint8_t*>(chunk + 1);
   thread->chunk_end = reinterpret_cast<uint8_t*>(chunk) + kChunkBytes;
+}
+
+// The thread's chunk, null if it has none.
+ChunkHeader* own_chunk(const Thread* thread) {
+  return thread->lane_entry && thread->lane_entry->chunk ? chunk_at(thread->lane_entry->chunk - 1)
+                                                         : nullptr;
+}
+
+void chunk_forget(Thread* thread) {
+  if (thread->lane_entry) store(&thread->lane_entry->chunk, 0u);
+  thread->cursor = thread->chunk_end = nullptr;
+}
+
+// From here to chunk_leave nobody takes the thread's chunk. False: it has none, or somebody took it
+// since the last access.
+bool chunk_enter(Thread* thread) {
+  ChunkHeader* chunk = own_chunk(thread);
+  if (!chunk) return false;
+  const uint32_t busy = chunk_word(ChunkState::kBusy, thread->lane);
+  if (compare_exchange(&chunk->state, chunk_word(ChunkState::kReady, thread->lane), busy) ||
+      load(&chunk->state) == busy)  // the access before was given up half-way
+    return true;
+  chunk_forget(thread);
+  return false;
+}
+
+void chunk_leave(Thread* thread) {
+  store(&own_chunk(thread)->state, chunk_word(ChunkState::kReady, thread->lane));
 }
 
 }  // namespace
 
 void record_chunk_give_up(Thread* thread) {
-  if (!thread->lane_entry || !thread->lane_entry->chunk) return;
-  const uint32_t index = thread->lane_entry->chunk - 1;
-  thread->lane_entry->chunk = 0;
-  store(&chunk_at(index)->state, chunk_word(ChunkState::kFull, 0));
-  thread->cursor = thread->chunk_end = nullptr;
+  if (!chunk_enter(thread)) return;
+  memset(thread->cursor, 0, static_cast<size_t>(thread->chunk_end - thread->cursor));
+  store(&own_chunk(thread)->state, chunk_word(ChunkState::kFull, 0));
+  chunk_forget(thread);
 }
 
 namespace {
@@ -95,8 +139,9 @@ bool chunk_take(Thread* thread) {
   for (uint32_t tries = 0; tries < count; ++tries) {
     const uint64_t ticket = fetch_add(&log_header().next_ticket, uint64_t{1});
     const uint32_t index = static_cast<uint32_t>(ticket % count);
-    if (!chunk_claim(index, thread->lane)) continue;
-    chunk_prepare(thread, index, ticket);
+    ChunkState before;
+    if (!chunk_claim(index, *thread->lane_entry, thread->lane, &before)) continue;
+    chunk_prepare(thread, index, ticket, before);
     return true;
   }
   return false;
@@ -116,9 +161,11 @@ void clock_if_due(Thread* thread) {
 }  // namespace
 
 uint8_t* record_reserve(Thread* thread, uint32_t bytes) {
-  clock_if_due(thread);
-  if (thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes) || chunk_take(thread))
-    return thread->cursor;
+  if (chunk_enter(thread)) {
+    clock_if_due(thread);
+    if (thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes)) return thread->cursor;
+  }
+  if (chunk_take(thread)) return thread->cursor;
   memset(thread->spare_record, 0, bytes);
   return thread->spare_record;
 }
@@ -138,9 +185,13 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind k
   store(reinterpret_cast<uint32_t*>(record), commit_word(bytes, kind, state));
   thread->cursor = record + bytes;
   store(&thread->lane_entry->record, uint64_t{0});
+  chunk_leave(thread);
   fetch_add(&thread->process->entry->accesses, uint64_t{1});
 }
 
-void record_abandon(uint8_t* record, uint32_t bytes) { memset(record, 0, bytes); }
+void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes) {
+  memset(record, 0, bytes);
+  if (record != thread->spare_record) chunk_leave(thread);
+}
 
 }  // namespace shmrec::agent

@@ -1,14 +1,19 @@
 // Access records, and the chunks of the log that hold them.
 //
-// Owner: a chunk belongs to one lane, from its claim until the lane moves on, ends or is dead.
-// Threads: a thread writes into its own chunk only, so records need no lock; chunks are claimed
-// with a ticket and a compare-and-swap.
+// Owner: a chunk belongs to one lane, from its claim until the lane moves on, ends, is dead, or
+// another takes the chunk. Threads: a thread writes into its own chunk only, so records need no
+// lock; chunks are claimed with a ticket and a compare-and-swap of their state word.
 //
 // Invariants
 //  1. A record becomes part of the log by its commit word, which is written last.
 //  2. What lies behind the last record of a chunk is zero.
 //  3. At most one record of a lane is begun and not final; LaneEntry::record names it.
-//  4. A chunk is taken over when the log is full; the records in it are counted as overwritten.
+//  4. From record_reserve to record_commit or record_abandon the thread's chunk is busy: nobody
+//     takes it as long as the thread lives. At any other time another thread may, when the log is
+//     full and it is the oldest: a thread that makes no accesses keeps no place. Its owner finds
+//     that out by the compare-and-swap with which it makes the chunk busy again.
+//  5. The oldest chunk goes first, and the records in it are counted as overwritten. Finding it
+//     takes no longer with more threads: only those inside an access are passed over.
 #pragma once
 
 #include "agent/log/attach.h"
@@ -25,7 +30,7 @@ void record_begin(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::Recor
 void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind,
                    shmlog::RecordState state = shmlog::RecordState::kCommitted);
 // Gives up a record that was reserved and filled but is not to be part of the log.
-void record_abandon(uint8_t* record, uint32_t bytes);
+void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes);
 // The thread's chunk is full, or the thread ends: others may take it when it is the oldest.
 void record_chunk_give_up(Thread* thread);
 

@@ -10,6 +10,7 @@
 #include "agent/kernel/robust.h"
 #include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
+#include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
@@ -94,7 +95,9 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   const uint32_t parent = process->index;
   process->index = 0;
   process->entry = &process->dummy;
+  memset(&process->dummy, 0, sizeof process->dummy);
   process_enter(process, parent, StartKind::kFork);
+  thread->call.event = next_event(thread);
   maps_after_fork(process);
   usage_after_fork();
   thread_arm(thread);

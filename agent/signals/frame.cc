@@ -2,6 +2,7 @@
 
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/vector_state.h"
+#include "agent/process/event.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/signal_sets.h"
 

@@ -3,6 +3,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"

@@ -46,7 +46,8 @@ struct Chunks {
 
 bool sound_header(const Header& header) {
   return std::memcmp(header.magic, shmlog::kMagic, sizeof(header.magic)) == 0 &&
-         header.version == shmlog::kVersion && header.chunks.entry_bytes == kChunkBytes;
+         header.version >= shmlog::kOldestVersion && header.version <= shmlog::kVersion &&
+         header.chunks.entry_bytes == kChunkBytes;
 }
 
 // No chunks if the header cannot be used: then the file is taken byte for byte.

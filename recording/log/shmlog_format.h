@@ -12,7 +12,8 @@
 //     readable. A word named `commit` or `state` is the last one written of its structure.
 //  3. A stripe's version counts the recorded writes to its lines. Under the stripe's lock a writer
 //     stores to the segment, then releases the stripe with version + 1.
-//  4. Chunks belong to one lane (thread) at a time; a chunk's records are in program order.
+//  4. Chunks belong to one lane (thread) at a time; a chunk's records are in program order. A lane
+//     that makes no accesses may lose its chunk to another.
 #pragma once
 
 #include <stdint.h>
@@ -21,6 +22,7 @@ namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
 inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kOldestVersion = 1;      // that readers of finished logs still open
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
 inline constexpr uint32_t kChunkBytes = 64 * 1024;  // header included
@@ -276,10 +278,12 @@ inline constexpr uint64_t stripe_word_locked(uint64_t version, uint32_t lane) {
 
 inline constexpr uint32_t kChunkMagic = 0x4B4E4843;  // "CHNK"
 
-// State machine: free -> (claim: CAS by any lane) claimed -> ready (zeroed, header filled) -> full
-// (owner moved on or ended) -> claimed again when the log wraps. A ready chunk whose lane is dead
-// may be claimed as if full. Readers use ready and full chunks only.
-enum class ChunkState : uint32_t { kFree = 0, kClaimed, kReady, kFull };
+// State machine: free -> (claim: CAS by any lane) claimed -> (zeroed, header filled) busy <-> ready
+// -> full (owner moved on or ended) -> claimed again when the log wraps. Its owner makes it busy by
+// CAS for the time of each access, and ready again. A ready chunk may be claimed by anybody when it
+// is the oldest; a busy or claimed one only if its lane is dead or names another chunk. Readers use
+// busy, ready and full chunks.
+enum class ChunkState : uint32_t { kFree = 0, kClaimed, kReady, kFull, kBusy };
 
 struct ChunkHeader {
   uint32_t magic;   // kChunkMagic

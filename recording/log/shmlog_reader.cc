@@ -59,6 +59,17 @@ uint32_t state_of(const T& entry) {
   return entry.state;
 }
 
+// The least that an entry must have. In version 1 those of segments were shorter; what they did not
+// have is zero.
+template <typename T>
+constexpr size_t least_bytes(uint32_t) {
+  return sizeof(T);
+}
+template <>
+constexpr size_t least_bytes<shmlog::SegmentEntry>(uint32_t version) {
+  return version == 1 ? 256 : sizeof(shmlog::SegmentEntry);
+}
+
 template <typename T>
 const T* find_numbered(const std::vector<Numbered<T>>& table, uint32_t index) {
   const auto at =
@@ -71,7 +82,8 @@ bool chunk_readable(const ChunkHeader& header) {
   const uint32_t state = header.state & 0xFF;
   return header.magic == shmlog::kChunkMagic &&
          (state == static_cast<uint32_t>(ChunkState::kReady) ||
-          state == static_cast<uint32_t>(ChunkState::kFull));
+          state == static_cast<uint32_t>(ChunkState::kFull) ||
+          state == static_cast<uint32_t>(ChunkState::kBusy));
 }
 
 }  // namespace
@@ -207,9 +219,10 @@ Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
   if (std::memcmp(header_.magic, shmlog::kMagic, sizeof(shmlog::kMagic)) != 0) {
     return Error{name + ": not a shared-memory log (expected it to begin with SHMRLOG1)"};
   }
-  if (header_.version != shmlog::kVersion) {
+  if (header_.version < shmlog::kOldestVersion || header_.version > shmlog::kVersion) {
     return Error{name + ": shared-memory log of version " + std::to_string(header_.version) +
-                 "; this program reads version " + std::to_string(shmlog::kVersion)};
+                 "; this program reads versions " + std::to_string(shmlog::kOldestVersion) +
+                 " to " + std::to_string(shmlog::kVersion)};
   }
   if (header_.header_bytes < sizeof(shmlog::Header)) {
     return Error{name + ": header of " + std::to_string(header_.header_bytes) +
@@ -238,7 +251,7 @@ template <typename T>
 uint32_t ShmlogReader::usable_entries(const Area& area, uint32_t limit, const char* what) {
   const uint32_t wanted = std::min(limit, area.count);
   if (wanted == 0) return 0;
-  if (area.entry_bytes < sizeof(T) || area.offset > bytes_.size()) {
+  if (area.entry_bytes < least_bytes<T>(header_.version) || area.offset > bytes_.size()) {
     add_damage(std::string(what) + " outside the file or of a wrong entry size", 1, 0);
     return 0;
   }
@@ -256,7 +269,9 @@ void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
                std::min(next, area.count) - kMaxEntries, 0);
   const uint32_t count = usable_entries<T>(area, std::min(next, kMaxEntries), what);
   for (uint32_t i = 1; i < count; ++i) {
-    const T entry = recording::load<T>(&bytes_[area.offset + uint64_t{i} * area.entry_bytes]);
+    T entry{};
+    copy_untrusted(&entry, &bytes_[area.offset + uint64_t{i} * area.entry_bytes],
+                   std::min<size_t>(area.entry_bytes, sizeof(T)));
     const uint32_t state = state_of(entry);
     if (entry_in_use(state)) into.push_back({i, entry});
     if (!entry_state_known(state))

@@ -7,7 +7,7 @@ import struct
 (KIND_READ, KIND_WRITE, KIND_READ_WRITE, KIND_READ_THEN_WRITE, KIND_CLOCK, KIND_READ_BETWEEN,
  KIND_WRITE_BETWEEN) = range(1, 8)
 BEGUN, COMMITTED, ABORTED, INFERRED = range(1, 5)
-READY, FULL = 2, 3
+READY, FULL, BUSY = 2, 3, 4
 SEGMENT_ANONYMOUS, SEGMENT_POSIX_SHM, SEGMENT_MEMFD, SEGMENT_SYSV, SEGMENT_FILE = range(1, 6)
 LOSSES = ["records overwritten", "chunks overwritten", "records dropped", "journal dropped",
           "processes dropped", "lanes dropped", "segments dropped", "usage dropped",
@@ -88,7 +88,7 @@ class Log:
         for index in range(self._chunks.count):
             at = self._chunks.offset + index * self._chunks.entry_bytes
             magic, state, ticket, process, _, pid, tid = struct.unpack_from("<IIQIIii", self.data, at)
-            if magic == 0x4B4E4843 and state & 0xFF in (READY, FULL):
+            if magic == 0x4B4E4843 and state & 0xFF in (READY, FULL, BUSY):
                 chunks.append((ticket, (process, pid, tid), at))
         threads = collections.defaultdict(list)
         for _, thread, at in sorted(chunks):

@@ -144,6 +144,10 @@ uint64_t alias_of(uint64_t address, uint64_t bytes) {
   return region.alias + (address - region.begin);
 }
 void coverage(const Process*, const char* why, shmlog::DegradedReason) { covered.push_back(why); }
+void coverage_once(const Process*, uint64_t key, const char* why, shmlog::DegradedReason) {
+  static std::set<uint64_t> said;
+  if (said.insert(key).second) covered.push_back(why);
+}
 shmlog::Header& log_header() { return shared_log().header; }
 uint64_t process_agent_base(int32_t) { return agent_base(); }
 bool lane_dead(const shmlog::LaneEntry& lane) { return lane.pid && kill(lane.pid, 0) != 0; }
