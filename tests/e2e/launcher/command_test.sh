@@ -25,9 +25,14 @@ sleep 0.2; printf x >> "$work/other"; cp "$shmrec" other; printf x >> other; chm
 ./other install new/dir > out 2>err
 check "an update while it is in use" 0 $?
 wait $old
-ln -sf /etc/passwd new/dir/shmrec; run install new/dir
-check "a link is replaced, not followed" "0 regular file" "$? $(stat -c %F new/dir/shmrec)"
+# A link to a file of this test's own: whatever it does, it may do it to nothing else.
+echo behind > behind; ln -sf ../../behind new/dir/shmrec; run install new/dir
+check "a link is followed, as cp does" "0 symbolic link" "$? $(stat -c %F new/dir/shmrec)"
+check "...to what it names" 0 "$(cmp -s "$shmrec" behind; echo $?)"
 check "...nothing else is left" shmrec "$(ls new/dir)"
+rm new/dir/shmrec; mkfifo new/dir/shmrec; run install new/dir
+check "a pipe is refused and stays" "1 fifo" "$? $(stat -c %F new/dir/shmrec)"
+rm new/dir/shmrec
 run install /proc/nowhere
 check "a place that cannot be" 1 $?
 run install
