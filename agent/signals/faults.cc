@@ -164,9 +164,19 @@ void fault_in_safe_copy(Thread* thread, Siginfo* info, Context* context) {
   context->regs.rip = reinterpret_cast<uint64_t>(shmrec_safe_faulted);
 }
 
+// The access had begun when its region went, and met the page before it was opened.
+bool opened_since(const Fault& fault) {
+  Region region;
+  if (fault.signal != kSigsegv || fault.code == kSiKernel) return false;
+  regions_await_change();
+  Siginfo info = {kSigsegv, 0, fault.code, 0, {}};
+  info.fault.addr = fault.address;
+  return !region_find(fault.address, &region) && accessible_now(info, fault.error & kFaultWrite);
+}
+
 void raise_trap(Thread* thread, Siginfo*, Context* context) {
   leave_tail(thread, context);
-  deliver_fault(thread, context, thread->raise);
+  if (!opened_since(thread->raise)) deliver_fault(thread, context, thread->raise);
 }
 
 // A signal came before the fault that the access met, which comes again; flags alone do not.
