@@ -26,8 +26,10 @@
 
 // After libc's: the agent declares memcpy and others once more, without noexcept.
 // clang-format off
+#include "agent/kernel/futex.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/log/log.h"
+#include "syscalls/syscall_table.h"
 #include "agent/kernel/robust.h"
 #include "agent/kernel/syscalls.h"
 // clang-format on
@@ -242,7 +244,9 @@ class KernelAccess : public testing::Test {
       self->call.args[i] = args[i];
       set_arg(self, i, args[i]);
     }
-    return kernel_access(self, nullptr);
+    const syscalls::SyscallRule* rule = syscalls::syscall_rule(static_cast<uint32_t>(number));
+    const bool futex = rule && rule->handler == syscalls::Handler::kFutex;
+    return futex ? do_futex(self, nullptr) : kernel_access(self, nullptr);
   }
   // Makes the syscall as the agent would; the result or -errno.
   int64_t run(Thread* self, int64_t number, const uint64_t (&args)[6]) {
