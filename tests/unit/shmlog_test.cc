@@ -127,7 +127,7 @@ TEST(ShmlogCreate, AFreshLogIsAllocatedAndOpensEmpty) {
 }
 
 TEST(ShmlogCreate, AreasDoNotOverlapAndLieInTheFileForEverySize) {
-  for (const uint64_t mib : {8ull, 9ull, 63ull, 64ull, 256ull, 1024ull, 1ull << 20}) {
+  for (const uint64_t mib : {8ull, 9ull, 63ull, 64ull, 256ull, 1024ull, 64ull << 10}) {
     for (const size_t rules : {0u, 1u, 1000u}) {
       CreateOptions options;
       options.log_bytes = mib << 20;
