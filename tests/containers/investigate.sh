@@ -30,7 +30,7 @@ address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*
   fail "blame ended with $?"
 cat blame
 # The last line is the consumer's own read, the one before it the producer's store.
-tail -n 1 blame | grep -q '^\*.* read .*shmem_producer_consumer\.c:96\b' ||
-  fail "the last line is not the read of line 96"
-tail -n 2 blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:124\b' ||
-  fail "the line before the last is not the write of line 124"
+tail -n 1 blame | grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' ||
+  fail "the last line is not the read of line 80"
+tail -n 2 blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
+  fail "the line before the last is not the write of line 102"

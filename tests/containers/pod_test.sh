@@ -104,8 +104,8 @@ echo "\$ kubectl shmrec pull pod/web"
 cat verified name
 echo "\$ shmrec blame $bundle --recording consumer $address"
 cat "$work/blame"
-tail -n 1 "$work/blame" | grep -q '^\*.* read .*shmem_producer_consumer\.c:96\b' || fail "no read of line 96"
-tail -n 2 "$work/blame" | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:124\b' ||
-  fail "the write of line 124 is not found"
+tail -n 1 "$work/blame" | grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' || fail "no read of line 80"
+tail -n 2 "$work/blame" | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
+  fail "the write of line 102 is not found"
 podman stop -t 10 "$pod-sidecar" >/dev/null
 [ "$(podman inspect --format '{{.State.ExitCode}}' "$pod-sidecar")" = 0 ] || fail "the sidecar does not end in order"

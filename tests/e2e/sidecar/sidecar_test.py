@@ -187,8 +187,8 @@ def test_failure_is_found(setting):
     bundle = setting.one_bundle("exit 1")
     address = [line.split(" at ")[1].split()[0] for line in open(setting.top + "/output") if " held 100." in line][0]
     blame = setting.shmrec("blame", bundle, "--recording", "consumer", address)
-    if "shmem_producer_consumer.c:124" not in blame:
-        raise Failed("blame does not find line 124:\n" + blame)
+    if "shmem_producer_consumer.c:102" not in blame:
+        raise Failed("blame does not find line 102:\n" + blame)
 
 
 def test_success_leaves_nothing(setting):
