@@ -187,7 +187,7 @@ constexpr SyscallRule kRows[] = {
     call(98, "getrusage", out(1, fixed(kRusage))),
     call(99, "sysinfo", out(0, fixed(112))),
     call(100, "times", out(0, fixed(32))),
-    command(101, "ptrace", 0, 3),
+    by(Handler::kPtrace, command(101, "ptrace", 0, 3)),
     none(102, "getuid"),
     call(103, "syslog", out(1, argument(2), Written::kResult)),
     none(104, "getgid"),

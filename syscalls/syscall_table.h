@@ -110,6 +110,7 @@ enum class SyscallClass : uint8_t {
   X(kWaitid, kLife, do_waitid)                   \
   X(kFcntl, kLife, do_fcntl)                     \
   X(kArchPrctl, kLife, do_arch_prctl)            \
+  X(kPtrace, kLife, do_ptrace)                   \
   X(kPrctl, kLife, do_prctl)                     \
   X(kSetRobustList, kLife, do_set_robust_list)   \
   X(kSetTidAddress, kLife, do_set_tid_address)   \

@@ -285,15 +285,6 @@ void after_install(Thread* thread) {
   filter_free(installation.filter);
 }
 
-// The program's own call, as if no agent were there.
-Answer make_as_alone(Thread* thread, Context* context, const char* why) {
-  context->regs = thread->regs;
-  context->regs.rip = thread->call.pc;
-  context->regs.rax = thread->call.number;
-  leave_process(thread, context, shmlog::DegradedReason::kSeccomp, why);
-  return Answer::kResume;
-}
-
 // A filter of the launcher's is there, which has the one listener that there may be.
 bool under_launcher() {
   return shmrec_boot_info.mode == static_cast<uint32_t>(BootMode::kInjected);
@@ -314,7 +305,7 @@ Answer install(Thread* thread, Context* context, int argument, uint64_t flags) {
   filter->older = load(&filters);
   if (const char* why = what_ends_recording(filter)) {
     filter_free(filter);
-    return make_as_alone(thread, context, why);
+    return leave_before_call(thread, context, shmlog::DegradedReason::kSeccomp, why);
   }
   Installation& installation = installation_of(thread);
   installation = {

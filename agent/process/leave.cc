@@ -122,4 +122,13 @@ void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reas
   store(&process->entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));
 }
 
+Answer leave_before_call(Thread* thread, Context* context, shmlog::DegradedReason reason,
+                         const char* why) {
+  context->regs = thread->regs;
+  context->regs.rip = thread->call.pc;
+  context->regs.rax = thread->call.number;
+  leave_process(thread, context, reason, why);
+  return Answer::kResume;
+}
+
 }  // namespace shmrec::agent

@@ -172,6 +172,7 @@ enum class DegradedReason : uint32_t {
   kManySites,    // no loss: instructions are decoded again and again
   kSeccomp,      // the program's own seccomp filter refuses what recording needs
   kCall32,       // a system call by the 32-bit table that cannot be followed
+  kTraced,       // a debugger of the workload's own traces it
 };
 
 inline constexpr uint32_t kRobustSlots = 12;
