@@ -100,12 +100,14 @@ extern "C" int64_t shmrec_agent_start() {
   start_vector_state();
   process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));
   maps_start(thread, api);
-  signals_start(process);
+  // Handlers only where forks are seen: a child that inherited one unseen would take itself for its
+  // parent when a signal comes.
   const int64_t error = thread_arm(thread);
   if (failed(error)) {
     stop_tracing(process, shmlog::DegradedReason::kNoDispatch,
                  "syscall user dispatch is refused here");
   } else {
+    signals_start(process);
     signals_take_mask(thread);
   }
   return error;
