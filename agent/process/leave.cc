@@ -122,11 +122,15 @@ void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reas
   store(&process->entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));
 }
 
-Answer leave_before_call(Thread* thread, Context* context, shmlog::DegradedReason reason,
-                         const char* why) {
+void back_to_call(Thread* thread, Context* context) {
   context->regs = thread->regs;
   context->regs.rip = thread->call.pc;
   context->regs.rax = thread->call.number;
+}
+
+Answer leave_before_call(Thread* thread, Context* context, shmlog::DegradedReason reason,
+                         const char* why) {
+  back_to_call(thread, context);
   leave_process(thread, context, reason, why);
   return Answer::kResume;
 }

@@ -27,7 +27,9 @@ constexpr uint64_t kLeaveValue = 0x53484D4C454156;
 // on; the caller returns from that handler with Answer::kResume; no lock is held.
 void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reason,
                    const char* why);
-// The same before the pending syscall, which is then made as if no agent were there.
+// Puts the program back before its pending syscall, which it then makes again.
+void back_to_call(Thread* thread, Context* context);
+// leave_process before the pending syscall, which is then made as if no agent were there.
 Answer leave_before_call(Thread* thread, Context* context, shmlog::DegradedReason reason,
                          const char* why);
 // The thread has been called (kDeferredLeave) and its registers in `context` are the program's.

@@ -473,9 +473,7 @@ Answer do_ptrace(Thread* thread, void* raw) {
     return leave_before_call(thread, context, DegradedReason::kTraced, kWhy);
   coverage(thread->process, kWhy, DegradedReason::kTraced);
   lane_release(thread);
-  context->regs = thread->regs;
-  context->regs.rip = thread->call.pc;
-  context->regs.rax = thread->call.number;
+  back_to_call(thread, context);
   context->mask = program_mask(thread, context);
   sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
   return Answer::kResume;
