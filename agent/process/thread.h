@@ -29,10 +29,10 @@ enum Deferred : uint64_t {
   kDeferredSignal = 1,   // deliver Thread::deferred_info
   kDeferredNested = 4,   // it came while a handler of ours ran: deferred_mask is not set yet
   kDeferredPending = 8,  // deliver those of the waiting signals (pending.h) that are not blocked
-  kDeferredLeave = 16,   // leave the recording for good (leave.h)
+  kDeferredFlags = 16,   // give held_flags back to the program
+  kDeferredStep = 32,    // the program has the trap flag set, and an access was made for it
+  kDeferredLeave = 64,   // leave the recording for good (leave.h)
   kDeferredDelivery = kDeferredSignal | kDeferredPending,
-  kDeferredFlags = 16,  // give held_flags back to the program
-  kDeferredStep = 32,   // the program has the trap flag set, and an access was made for it
 };
 
 // What the kernel keeps per process about a signal, as the program set it.
