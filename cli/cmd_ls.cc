@@ -4,8 +4,28 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "recording/blame/symbols.h"
 #include "recording/run/listing.h"
 #include "recording/run/run_files.h"
+
+namespace shmrec::recording {
+namespace {
+
+// Of the modules that the recording had at its end; one that is gone by then is not known.
+CodePlace code_place(const Timeline& timeline, Symbols& symbols, const Recording& recording,
+                     uint64_t pc) {
+  const AddressSpace space = timeline.address_space(recording, UINT64_MAX);
+  const Mapping* mapping = space.find(pc);
+  if (mapping == nullptr || mapping->segment != 0) return {};
+  const ModuleFile* file = symbols.module(mapping->path);
+  const auto address =
+      file ? file->address_of_offset(mapping->offset + (pc - mapping->begin)) : std::nullopt;
+  // A return address may be the first of the next function.
+  return {address ? file->place(*address - 1).function : "", mapping->path};
+}
+
+}  // namespace
+}  // namespace shmrec::recording
 
 namespace shmrec::cli {
 
@@ -30,7 +50,11 @@ int cmd_ls(int argc, char** argv) {
     return files.error().bad_input ? 2 : 1;
   }
   const recording::Timeline timeline = (*files)->timeline();
-  recording::Listing listing = recording::make_listing(timeline);
+  recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
+  recording::Listing listing =
+      recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
+        return recording::code_place(timeline, symbols, recording, pc);
+      });
   listing.launchers = (*files)->launchers();
   using nlohmann::detail::error_handler_t;
   const std::string text =

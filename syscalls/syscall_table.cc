@@ -298,7 +298,7 @@ constexpr SyscallRule kRows[] = {
     call(206, "io_setup", inout(1, fixed(8))),
     none(207, "io_destroy"),
     call(208, "io_getevents", out(3, argument(2, kIoEvent), Written::kResult), in(4, fixed(kTime))),
-    call(209, "io_submit", unknown_at(2)),
+    by(Handler::kIoSubmit, call(209, "io_submit", in(2, argument(1, 8)))),
     call(210, "io_cancel", keep(1, fixed(64)), out(2, fixed(kIoEvent))),
     unknown(211, "get_thread_area"),
     call(212, "lookup_dcookie", out(1, argument(2), Written::kResult)),
@@ -478,8 +478,8 @@ constexpr SyscallRule kRows[] = {
     call(460, "lsm_set_self_attr", in(1, argument(2))),
     call(461, "lsm_list_modules", inout(1, fixed(4)), out(0, length_at(1), Written::kLength)),
     none(462, "mseal"),
-    call(463, "setxattrat", path(1), name(3), in(4, argument(5))),
-    call(464, "getxattrat", path(1), name(3), in(4, argument(5))),
+    call(463, "setxattrat", path(1), name(3), in(4, special(Extent::kXattr, 5))),
+    call(464, "getxattrat", path(1), name(3), in(4, special(Extent::kXattr, 5))),
     call(465, "listxattrat", path(1), out(3, argument(4), Written::kResult)),
     call(466, "removexattrat", path(1), name(3)),
     call(467, "open_tree_attr", path(1), in(3, argument(4))),
@@ -728,6 +728,59 @@ constexpr CommandRule kCommandRows[] = {
     plain(kArchPrctl, 0x1012, "ARCH_SET_CPUID"),
 };
 
+// ---- Content of files ---------------------------------------------------------------------------
+
+constexpr FileRule kFileRows[] = {
+    {.number = 0, .use = FileUse::kRead},
+    {.number = 1, .use = FileUse::kWrite},
+    {.number = 2, .use = FileUse::kOpen},
+    {.number = kIoctl, .use = FileUse::kClone},
+    {.number = 17, .use = FileUse::kRead, .position_argument = 3},
+    {.number = 18, .use = FileUse::kWrite, .position_argument = 3},
+    {.number = 19, .use = FileUse::kRead, .vectors = true},
+    {.number = 20, .use = FileUse::kWrite, .vectors = true},
+    {.number = 40,
+     .use = FileUse::kCopy,
+     .in_argument = 1,
+     .in_position = 2,
+     .out_argument = 0,
+     .count_argument = 3},
+    {.number = 76, .use = FileUse::kSize},
+    {.number = 77, .use = FileUse::kSize},
+    {.number = 85, .use = FileUse::kOpen},
+    {.number = 257, .use = FileUse::kOpen},
+    {.number = 275,
+     .use = FileUse::kCopy,
+     .in_argument = 0,
+     .in_position = 1,
+     .out_argument = 2,
+     .out_position = 3,
+     .count_argument = 4},
+    {.number = 285, .use = FileUse::kAllocate},
+    {.number = 295, .use = FileUse::kRead, .vectors = true, .position_argument = 3},
+    {.number = 296, .use = FileUse::kWrite, .vectors = true, .position_argument = 3},
+    {.number = 310, .use = FileUse::kRemoteRead, .vectors = true},
+    {.number = 311, .use = FileUse::kRemoteWrite, .vectors = true},
+    {.number = 326,
+     .use = FileUse::kCopy,
+     .in_argument = 0,
+     .in_position = 1,
+     .out_argument = 2,
+     .out_position = 3,
+     .count_argument = 4},
+    {.number = 327,
+     .use = FileUse::kRead,
+     .vectors = true,
+     .position_argument = 3,
+     .flags_argument = 5},
+    {.number = 328,
+     .use = FileUse::kWrite,
+     .vectors = true,
+     .position_argument = 3,
+     .flags_argument = 5},
+    {.number = 437, .use = FileUse::kOpen},
+};
+
 // ---- Finding a row ------------------------------------------------------------------------------
 
 constexpr uint32_t kRowCount = sizeof kRows / sizeof kRows[0];
@@ -744,6 +797,17 @@ constexpr Index make_index() {
   return index;
 }
 constexpr Index kIndex = make_index();
+
+struct FileIndex {
+  uint8_t row[kNumbers];  // row + 1; 0: none
+};
+constexpr FileIndex make_file_index() {
+  FileIndex index = {};
+  for (uint32_t i = 0; i < sizeof kFileRows / sizeof kFileRows[0]; ++i)
+    index.row[kFileRows[i].number] = static_cast<uint8_t>(i + 1);
+  return index;
+}
+constexpr FileIndex kFileIndex = make_file_index();
 
 constexpr bool ascending() {
   for (uint32_t i = 1; i < kRowCount; ++i)
@@ -817,6 +881,11 @@ bool ioctl_rule(uint32_t command, PointerRule* rule) {
   else
     *rule = inout(2, encoded);
   return true;
+}
+
+const FileRule* file_rule(uint32_t number) {
+  if (number >= kNumbers || !kFileIndex.row[number]) return nullptr;
+  return &kFileRows[kFileIndex.row[number] - 1];
 }
 
 const char* syscall_name(uint32_t number) {

@@ -38,6 +38,7 @@ enum class Extent : uint8_t {
   kSigset,      // {const sigset_t*, size_t}, as pselect6 takes it
   kOneIovec,    // one struct iovec, whose length the kernel updates
   kSemaphores,  // an unsigned short for each semaphore of the set args[0]
+  kXattr,       // struct xattr_args, whose value the kernel reads or writes
   kUnknown,     // something, not described
 };
 
@@ -125,12 +126,41 @@ enum class SyscallClass : uint8_t {
   X(kSignalfd, kSignals, do_signalfd)            \
   X(kMaskedWait, kSignals, do_masked_wait)       \
   X(kFutex, kFutex, do_futex)                    \
+  X(kIoSubmit, kMemory, do_io_submit)            \
   X(kNotThere, kRefused, not_there)
 
 enum class Handler : uint8_t {
 #define SHMREC_NAME(name, kind, function) name,
   SHMREC_SYSCALL_HANDLERS(SHMREC_NAME)
 #undef SHMREC_NAME
+};
+
+// What a syscall does to the content of the files that its descriptors (or its path) lead to, or to
+// another process's memory: without a pointer into mapped memory, but mapped memory it is.
+enum class FileUse : uint8_t {
+  kNone,
+  kRead,         // into memory: args[1], args[2] bytes or vectors
+  kWrite,        // from there
+  kCopy,         // from in_argument to out_argument
+  kSize,         // sets it
+  kAllocate,     // fallocate
+  kClone,        // ioctl FICLONE, FICLONERANGE
+  kOpen,         // O_TRUNC empties it
+  kRemoteRead,   // process_vm_readv
+  kRemoteWrite,  // process_vm_writev
+};
+
+struct FileRule {
+  uint16_t number;
+  FileUse use = FileUse::kNone;
+  bool vectors = false;           // kRead, kWrite: args[2] struct iovec
+  uint8_t position_argument = 0;  // where in the file; 0: where the descriptor is
+  uint8_t flags_argument = 0;     // RWF_*; 0: none
+  uint8_t in_argument = 0;        // kCopy
+  uint8_t in_position = 0;        // pointer to the position, which may be null; 0: none
+  uint8_t out_argument = 0;
+  uint8_t out_position = 0;
+  uint8_t count_argument = 0;
 };
 
 constexpr uint32_t kMaxPointers = 5;
@@ -167,6 +197,9 @@ const SyscallRule* syscall_rule(uint32_t number);
 const CommandRule* command_rule(uint32_t number, uint32_t command);
 // The rule for an ioctl command that encodes direction and size. False: it does not.
 bool ioctl_rule(uint32_t command, PointerRule* rule);
+
+// What the syscall does to files; null: nothing to their content.
+const FileRule* file_rule(uint32_t number);
 
 // "read"; null if there is no such syscall.
 const char* syscall_name(uint32_t number);

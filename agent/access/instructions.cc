@@ -11,6 +11,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/processor.h"
 #include "agent/kernel/robust.h"
+#include "agent/memory/native.h"
 #include "agent/process/event.h"
 #include "agent/signals/signal_numbers.h"
 #include "agent/sites/table.h"
@@ -305,6 +306,7 @@ int next_of(Thread* thread, int next) {
 }  // namespace
 
 extern "C" int access_begin(Thread* thread) {
+  native_look(thread);
   const Site& site = *thread->site;
   thread->regs.rip = site.ip;
   thread->exit_ip = site.ip + site.length;

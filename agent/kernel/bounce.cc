@@ -2,7 +2,7 @@
 
 #include <linux/mman.h>
 
-#include "agent/memory/regions.h"
+#include "agent/memory/native.h"
 
 namespace shmrec::agent {
 namespace {
@@ -215,6 +215,7 @@ uint64_t peek(void* to, uint64_t address, uint64_t bytes) {
 uint64_t stand_in(Thread* thread, Direction direction, uint64_t address, uint64_t bytes,
                   const CopyBack& back) {
   bytes = min(bytes, kMaxStandIn);
+  if (native_overlaps(address, bytes)) thread->call.wants_native = 1;
   if (!region_overlaps(address, bytes)) return address;
   if (direction == Direction::kKeep) return pass_alias(thread, address, bytes);
   uint64_t usable = accessible(address, bytes, direction != Direction::kIn);
@@ -249,6 +250,11 @@ void* copy_in(Thread* thread, uint64_t address, uint64_t bytes) {
 
 void copy_back(Thread* thread, uint64_t address, void* from, uint64_t bytes, const CopyBack& back) {
   item_add(thread, address, from, bytes, back);
+}
+
+void* bounce_memory(Thread* thread, uint64_t bytes) {
+  constexpr uint64_t kLine = 64;  // the alignment
+  return take(thread, kLine, bytes);
 }
 
 void bounce_own_pages(Thread* thread) {

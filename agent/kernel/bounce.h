@@ -47,6 +47,9 @@ void* copy_in(Thread* thread, uint64_t address, uint64_t bytes);
 // Copies `bytes` of `from` (within a copy_in) back to the program when the call has returned.
 void copy_back(Thread* thread, uint64_t address, void* from, uint64_t bytes, const CopyBack& back);
 
+// Memory that lasts as long as the stand-ins; null if memory is out.
+void* bounce_memory(Thread* thread, uint64_t bytes);
+
 // The kernel will use the pages of this call's stand-ins after it (MSG_ZEROCOPY): none of them may
 // lie in memory that the next call uses again.
 void bounce_own_pages(Thread* thread);

@@ -1,8 +1,10 @@
 // Which syscall goes where: the table's handlers (syscalls/syscall_table.h), as functions.
+#include "agent/kernel/aio.h"
 #include "agent/kernel/futex.h"
 #include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
 #include "agent/memory/maps_text.h"
+#include "agent/memory/native.h"
 #include "agent/process/process.h"
 #include "agent/signals/signals.h"
 #include "syscalls/syscall_table.h"
@@ -31,8 +33,16 @@ void set_arg(Thread* thread, int n, uint64_t value) {
 Answer dispatch_syscall(Thread* thread, void* context) {
   Answer refused;
   if (seccomp_refuses(thread, &refused)) return refused;
+  native_look(thread);
   const SyscallRule* rule = syscall_rule(static_cast<uint32_t>(thread->call.number));
-  return kHandlers[static_cast<int>(rule ? rule->handler : Handler::kMemory)](thread, context);
+  const Answer answer =
+      kHandlers[static_cast<int>(rule ? rule->handler : Handler::kMemory)](thread, context);
+  if (native_empty()) return answer;
+  // What was written while the call waited (for its writer, often) is read next: look once more.
+  if (answer == Answer::kDone) native_look(thread);
+  if (answer != Answer::kNative) return answer;
+  thread->call.post = [](Thread*) {};
+  return Answer::kPost;
 }
 
 }  // namespace shmrec::agent

@@ -10,8 +10,11 @@
 // pointer.
 #include "agent/kernel/kernel_access.h"
 
+#include "agent/kernel/aio.h"
 #include "agent/kernel/bounce.h"
+#include "agent/kernel/descriptors.h"
 #include "agent/kernel/syscalls.h"
+#include "agent/memory/native.h"
 
 namespace shmrec::agent {
 
@@ -20,6 +23,7 @@ namespace {
 
 constexpr uint64_t kMaxVectors = 1024;  // the kernel takes no more in one call
 constexpr int kArguments = 6;
+constexpr uint64_t kGetxattrat = 464;  // newer than some kernel headers
 
 struct Iovec {
   uint64_t base, bytes;
@@ -129,19 +133,20 @@ uint64_t extent_bytes(const Thread* thread, const PointerRule& rule, uint64_t ad
 
 // ---- Vectors ------------------------------------------------------------------------------------
 
-bool vectors_traced(uint64_t array, uint64_t count) {
+bool vectors_traced(Thread* thread, uint64_t array, uint64_t count) {
   if (region_overlaps(array, count * sizeof(Iovec))) return true;
   for (uint64_t i = 0; i < count; ++i) {
     Iovec vector;
     if (peek(&vector, array + i * sizeof vector, sizeof vector) < sizeof vector) return false;
     if (region_overlaps(vector.base, vector.bytes)) return true;
+    if (native_overlaps(vector.base, vector.bytes)) thread->call.wants_native = 1;
   }
   return false;
 }
 
 uint64_t translate_vectors(Thread* thread, Direction direction, uint64_t array, uint64_t count,
                            const uint32_t* result_at, int64_t least_result) {
-  if (!count || count > kMaxVectors || !vectors_traced(array, count)) return array;
+  if (!count || count > kMaxVectors || !vectors_traced(thread, array, count)) return array;
   Iovec* copy = static_cast<Iovec*>(copy_in(thread, array, count * sizeof(Iovec)));
   if (!copy) return array;
   CopyBack back;
@@ -173,11 +178,8 @@ uint64_t translate_remote(Thread* thread, uint64_t array, uint64_t count) {
   bool changed = region_overlaps(array, count * sizeof(Iovec));
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t base = remote_for_kernel(pid, copy[i]);
-    if (base == copy[i].base) continue;
+    changed = changed || base != copy[i].base;
     copy[i].base = base;
-    changed = true;
-    coverage(thread->process,
-             "process_vm_readv or process_vm_writev on another process's traced memory");
   }
   return changed ? reinterpret_cast<uint64_t>(copy) : array;
 }
@@ -188,14 +190,15 @@ uint64_t name_bytes(const Message& message) {
   return max<int32_t>(static_cast<int32_t>(message.name_bytes), 0);
 }
 
-bool message_traced(uint64_t address) {
+bool message_traced(Thread* thread, uint64_t address) {
   Message message;
   if (region_overlaps(address, sizeof message)) return true;
   if (peek(&message, address, sizeof message) < sizeof message) return false;
   return region_overlaps(message.name, name_bytes(message)) ||
          region_overlaps(message.control, message.control_bytes) ||
          (message.vector_count <= kMaxVectors &&
-          vectors_traced(reinterpret_cast<uint64_t>(message.vectors), message.vector_count));
+          vectors_traced(thread, reinterpret_cast<uint64_t>(message.vectors),
+                         message.vector_count));
 }
 
 // The kernel sets these three when it receives a message.
@@ -226,7 +229,7 @@ void translate_message(Thread* thread, Direction direction, uint64_t address, Me
 }
 
 uint64_t translate_one_message(Thread* thread, Direction direction, uint64_t address) {
-  if (!message_traced(address)) return address;
+  if (!message_traced(thread, address)) return address;
   Message* copy = static_cast<Message*>(copy_in(thread, address, sizeof(Message)));
   if (!copy) return address;
   translate_message(thread, direction, address, copy, nullptr, 0);
@@ -237,7 +240,7 @@ uint64_t translate_messages(Thread* thread, Direction direction, uint64_t addres
   count = min(count, kMaxVectors);
   bool traced = false;
   for (uint64_t i = 0; i < count && !traced; ++i)
-    traced = message_traced(address + i * sizeof(MessageEntry));
+    traced = message_traced(thread, address + i * sizeof(MessageEntry));
   if (!traced) return address;
   MessageEntry* copy =
       static_cast<MessageEntry*>(copy_in(thread, address, count * sizeof(MessageEntry)));
@@ -268,6 +271,29 @@ uint64_t translate_pair(Thread* thread, Direction direction, uint64_t address,
   copy->base = stand_in(thread, direction, copy->base, copy->bytes, back);
   if (kernel_sets_length)
     copy_back(thread, address + offsetof(Iovec, bytes), &copy->bytes, 8, back_field(0));
+  return reinterpret_cast<uint64_t>(copy);
+}
+
+struct XattrArguments {  // struct xattr_args
+  uint64_t value;
+  uint32_t bytes, flags;
+};
+
+// What setxattrat reads, getxattrat writes.
+uint64_t translate_xattr(Thread* thread, uint64_t address, uint64_t bytes) {
+  XattrArguments arguments;
+  if (bytes != sizeof arguments || peek(&arguments, address, sizeof arguments) < sizeof arguments)
+    return address;
+  if (!region_overlaps(address, bytes) && !region_overlaps(arguments.value, arguments.bytes))
+    return address;
+  XattrArguments* copy = static_cast<XattrArguments*>(copy_in(thread, address, bytes));
+  if (!copy) return address;
+  const bool reads = thread->call.number == kGetxattrat;
+  CopyBack back;
+  back.written = reads ? Written::kResult : Written::kNothing;
+  back.unit = 1;
+  copy->value =
+      stand_in(thread, reads ? Direction::kOut : Direction::kIn, copy->value, copy->bytes, back);
   return reinterpret_cast<uint64_t>(copy);
 }
 
@@ -315,6 +341,8 @@ uint64_t translate(Thread* thread, const SyscallRule* call, const PointerRule& r
       return translate_pair(thread, rule.direction, address, false);
     case Extent::kOneIovec:
       return translate_pair(thread, rule.direction, address, true);
+    case Extent::kXattr:
+      return translate_xattr(thread, address, count);
     case Extent::kUnknown:
       return pass_unknown(thread, call, address);
     default:
@@ -385,23 +413,40 @@ void restore_arguments(Thread* thread) {
 }
 
 void kernel_access_post(Thread* thread) {
+  native_used(thread);
+  if (thread->call.number == __NR_io_getevents || thread->call.number == __NR_io_pgetevents)
+    aio_fetched(thread);
+  descriptors_end(thread);
   bounce_finish(thread);
   restore_arguments(thread);
 }
 
-void kernel_access_cancel(Thread* thread) { bounce_free(thread); }
+void kernel_access_cancel(Thread* thread) {
+  native_used(thread);
+  descriptors_cancel(thread);
+  bounce_free(thread);
+}
 
-Answer kernel_access(Thread* thread, void*) {
-  bounce_free(thread);  // left by a call that never came back
+Answer kernel_access(Thread* thread, void* context) {
+  kernel_access_cancel(thread);  // left by a call that never came back
+  const uint32_t joins = native_joins();
+  thread->call.wants_native = 0;
   const uint64_t number = thread->call.number;
   const bool remote = number == __NR_process_vm_readv || number == __NR_process_vm_writev;
-  if (regions_empty() && !remote) return Answer::kNative;
+  const bool files = descriptors_concerned(thread);
+  if (regions_empty() && native_empty() && !remote && !files) return Answer::kNative;
   const SyscallRule* call = syscall_rule(static_cast<uint32_t>(number));
-  if (call && call->knowledge == Knowledge::kNoPointers) return Answer::kNative;
+  if (call && call->knowledge == Knowledge::kNoPointers && !files) return Answer::kNative;
   if (sends_later(thread)) bounce_own_pages(thread);
   Translation translation = {thread, call};
   apply_rules(translation);
-  if (!translation.changed) {
+  const bool moves = files && descriptors_begin(thread);
+  if (thread->call.wants_native && !native_use(thread, joins)) {
+    restore_arguments(thread);
+    return kernel_access(thread, context);  // traced meanwhile
+  }
+  const bool fetches = number == __NR_io_getevents || number == __NR_io_pgetevents;
+  if (!translation.changed && !moves && !fetches && !thread->call.wants_native) {
     bounce_free(thread);
     return Answer::kNative;
   }

@@ -76,6 +76,21 @@ void process_enter(Process* process, uint32_t parent, StartKind kind) {
   journal(process, JournalType::kProcessStart, values);
 }
 
+namespace {
+
+// Is our image at `base` in that process too?
+bool has_agent(int32_t pid, uint64_t base) {
+  uint8_t ours[64], theirs[sizeof ours];  // the beginning of the image: an ELF header
+  memcpy(ours, reinterpret_cast<void*>(agent_base()), sizeof ours);
+  const uint64_t local[2] = {reinterpret_cast<uint64_t>(theirs), sizeof theirs};
+  const uint64_t remote[2] = {base, sizeof theirs};
+  return sys(__NR_process_vm_readv, pid, local, 1, remote, 1, 0) == sizeof theirs &&
+         memcmp(ours, theirs, sizeof ours) == 0;
+}
+
+}  // namespace
+
+// A child that has just been forked has the agent, where its parent has it, before it has an entry.
 uint64_t process_agent_base(int32_t pid) {
   const Header& header = log_header();
   const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
@@ -83,7 +98,7 @@ uint64_t process_agent_base(int32_t pid) {
     if (entries[i].pid == pid && entries[i].pid_namespace == pid_namespace() &&
         load(&entries[i].state) == static_cast<uint32_t>(EntryState::kLive))
       return entries[i].agent_base;
-  return 0;
+  return has_agent(pid, agent_base()) ? agent_base() : 0;
 }
 
 void process_ends(Process* process, int wait_status, bool replaced_by_exec) {

@@ -194,4 +194,66 @@ void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes) {
   if (record != thread->spare_record) chunk_leave(thread);
 }
 
+// ---- Ahead of a syscall -------------------------------------------------------------------------
+
+namespace {
+
+uint32_t chunk_index_of(const uint8_t* record) {
+  const uint64_t at = static_cast<uint64_t>(record - file_base()) - log_header().chunks.offset;
+  return static_cast<uint32_t>(at / kChunkBytes);
+}
+
+bool still_there(const uint8_t* record, uint64_t ticket) {
+  const ChunkHeader* chunk = chunk_at(chunk_index_of(record));
+  const uint32_t commit = load(reinterpret_cast<const uint32_t*>(record));
+  return load(&chunk->ticket) == ticket && load(&chunk->magic) == kChunkMagic &&
+         commit >> 24 == static_cast<uint32_t>(RecordState::kBegun);
+}
+
+// What a chunk is when its lane is not inside an access: its own, or one that it has left.
+uint32_t idle_word(const Thread* thread, uint32_t index) {
+  return thread->lane_entry->chunk == index + 1 ? chunk_word(ChunkState::kReady, thread->lane)
+                                                : chunk_word(ChunkState::kFull, 0);
+}
+
+}  // namespace
+
+RecordAhead record_ahead(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind kind) {
+  store(reinterpret_cast<uint32_t*>(record), commit_word(bytes, kind, RecordState::kBegun));
+  thread->cursor = record + bytes;
+  chunk_leave(thread);
+  return {record, chunk_at(chunk_index_of(record))->ticket};
+}
+
+bool record_resume(Thread* thread, const RecordAhead& ahead) {
+  if (!thread->lane_entry) return false;
+  const uint32_t index = chunk_index_of(ahead.record);
+  const uint32_t idle = idle_word(thread, index);
+  thread->chunk_left = thread->lane_entry->chunk;
+  store(&thread->lane_entry->chunk, index + 1);  // before the claim, as in chunk_claim
+  ChunkHeader* chunk = chunk_at(index);
+  const uint32_t busy = chunk_word(ChunkState::kBusy, thread->lane);
+  if (compare_exchange(&chunk->state, idle, busy)) {
+    if (still_there(ahead.record, ahead.ticket)) {
+      store(&thread->lane_entry->record, static_cast<uint64_t>(ahead.record - file_base()));
+      return true;
+    }
+    store(&chunk->state, idle);
+  }
+  store(&thread->lane_entry->chunk, thread->chunk_left);
+  return false;
+}
+
+void record_settle(Thread* thread, const RecordAhead& ahead, RecordState state) {
+  uint32_t* commit = reinterpret_cast<uint32_t*>(ahead.record);
+  const uint32_t index = chunk_index_of(ahead.record);
+  store(commit, (*commit & 0xFFFFFF) | static_cast<uint32_t>(state) << 24);
+  store(&thread->lane_entry->record, uint64_t{0});
+  const bool own = thread->chunk_left == index + 1;
+  store(&chunk_at(index)->state,
+        own ? chunk_word(ChunkState::kReady, thread->lane) : chunk_word(ChunkState::kFull, 0));
+  store(&thread->lane_entry->chunk, thread->chunk_left);
+  if (state == RecordState::kCommitted) fetch_add(&thread->process->entry->accesses, uint64_t{1});
+}
+
 }  // namespace shmrec::agent

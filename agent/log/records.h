@@ -7,7 +7,9 @@
 // Invariants
 //  1. A record becomes part of the log by its commit word, which is written last.
 //  2. What lies behind the last record of a chunk is zero.
-//  3. At most one record of a lane is begun and not final; LaneEntry::record names it.
+//  3. At most one record of a lane is begun and not final; LaneEntry::record names it. But
+//     for those written ahead of a syscall that moves bytes by descriptor: they lie behind the
+//     cursor already, and others may take their chunk while the call waits.
 //  4. From record_reserve to record_commit or record_abandon the thread's chunk is busy: nobody
 //     takes it as long as the thread lives. At any other time another thread may, when the log is
 //     full and it is the oldest: a thread that makes no accesses keeps no place. Its owner finds
@@ -31,6 +33,18 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::Reco
                    shmlog::RecordState state = shmlog::RecordState::kCommitted);
 // Gives up a record that was reserved and filled but is not to be part of the log.
 void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes);
+
+// Written ahead of a syscall that may wait: begun, with the cursor behind it. Its chunk is not busy
+// meanwhile, so that the record may be gone when the call returns.
+struct RecordAhead {
+  uint8_t* record;
+  uint64_t ticket;  // of its chunk
+};
+RecordAhead record_ahead(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind);
+// It can be filled in from here to record_settle, which makes it final; recovery knows of it.
+// False: it has gone, and record_settle must not be called.
+bool record_resume(Thread* thread, const RecordAhead& ahead);
+void record_settle(Thread* thread, const RecordAhead& ahead, shmlog::RecordState state);
 // The thread's chunk is full, or the thread ends: others may take it when it is the oldest.
 void record_chunk_give_up(Thread* thread);
 

@@ -40,9 +40,39 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   const SegmentQuestion question = {identity.kind,         identity.sysv_key, identity.name,
                                     strlen(identity.name), executable,        strlen(executable)};
   entry.rule = find_rule(rules, header.rules.count, question);
+  // A rule that names the segment means it. What lies in memory was put there to be shared.
+  const bool native = !entry.rule && identity.kind == SegmentKind::kFile && !identity.in_memory;
+  entry.tracing = static_cast<uint32_t>(native ? Tracing::kNative : Tracing::kTraced);
   if (!entry.rule) return;
   entry.mode = rules[entry.rule - 1].mode;
   entry.order = rules[entry.rule - 1].order;
+}
+
+// Does `address` lie behind a call instruction?
+bool behind_call(uint64_t address) {
+  uint8_t code[7];
+  if (address < kPage || !safe_copy(code, reinterpret_cast<void*>(address - 7), sizeof code))
+    return false;
+  const auto indirect = [&](int bytes) {  // FF /2, with that many bytes
+    return code[7 - bytes] == 0xFF && (code[8 - bytes] >> 3 & 7) == 2;
+  };
+  return code[2] == 0xE8 || indirect(2) || indirect(3) || indirect(6) || indirect(7);
+}
+
+// Who maps the object first, and where in its code: the callers are looked for on the stack, since
+// nothing here can unwind it. A word that is left over from an earlier call may be among them.
+void note_creator(SegmentEntry& entry, const Process* process, const Thread* thread) {
+  constexpr uint64_t kWordsSeen = 256;
+  entry.creator = process->index;
+  entry.creator_id_high = process->entry->id_high;
+  entry.creator_id_low = process->entry->id_low;
+  entry.creator_pcs[0] = thread->call.pc;
+  uint32_t found = 1;
+  for (uint64_t i = 0; i < kWordsSeen && found < kCreatorPcs; ++i) {
+    uint64_t word;
+    if (!safe_copy(&word, reinterpret_cast<void*>(thread->regs.rsp + i * 8), 8)) return;
+    if (behind_call(word)) entry.creator_pcs[found++] = word;
+  }
 }
 
 // An object that is mapped again, perhaps under another name, or by somebody who knows more of it.
@@ -80,6 +110,7 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
     entry.sysv_key = identity.sysv_key;
     memcpy(entry.name, identity.name, sizeof entry.name);
     apply_policy(entry, identity);
+    note_creator(entry, process, current_thread());
     store(&entry.state, static_cast<uint32_t>(EntryState::kLive));
     store(&header.next_segment, index + 1);
   }
@@ -88,6 +119,30 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
   tables_unlock();
   if (!index) count_loss(Loss::kSegmentsDropped);
   return index;
+}
+
+uint32_t segment_find(const SegmentIdentity& identity) { return find_segment(identity); }
+
+bool segment_maybe(uint64_t device, uint64_t inode) {
+  const Header& header = log_header();
+  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
+  const uint32_t count = min(load(&header.next_segment), header.segments.count);
+  for (uint32_t i = 1; i < count; ++i)
+    if (entries[i].inode == inode && entries[i].device == device) return true;
+  return false;
+}
+
+bool segment_native(uint32_t segment) {
+  return load(&segment_entry(segment).tracing) == static_cast<uint32_t>(Tracing::kNative);
+}
+
+void segment_promote(uint32_t segment) {
+  SegmentEntry& entry = segment_entry(segment);
+  if (!compare_exchange(&entry.tracing, static_cast<uint32_t>(Tracing::kNative),
+                        static_cast<uint32_t>(Tracing::kTraced)))
+    return;
+  store(&entry.traced_tsc, rdtsc());
+  fetch_add(&log_header().promotions, 1u);
 }
 
 SegmentEntry& segment_entry(uint32_t segment) {

@@ -17,11 +17,19 @@ namespace shmrec::agent {
 struct SegmentIdentity {
   shmlog::SegmentKind kind;
   uint64_t device, inode, generation, handle;
+  bool in_memory;  // a file of a file system that has no other place for it
   int32_t sysv_key;
   char name[200];
 };
 // The table's entry of this segment, entered by the policy if it is new. 0 if the table is full.
 uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes);
+// The segment of this identity if the run knows it, else 0.
+uint32_t segment_find(const SegmentIdentity& identity);
+// Might it be known? Cheap, and asked without a lock.
+bool segment_maybe(uint64_t device, uint64_t inode);
+// Its accesses are logged from now on, by all who notice (native.h).
+void segment_promote(uint32_t segment);
+bool segment_native(uint32_t segment);
 shmlog::SegmentEntry& segment_entry(uint32_t segment);
 shmlog::UsageEntry* usage_enter(const Process* process, uint32_t segment);
 

@@ -143,6 +143,11 @@ void take_status(SegmentIdentity* identity, const struct statx& status) {
   identity->generation = birth_time(status);
 }
 
+bool is_in_memory(uint64_t file_system) {
+  constexpr uint64_t kTmpfs = 0x01021994, kRamfs = 0x858458F6, kHugetlbfs = 0x958458F6;
+  return file_system == kTmpfs || file_system == kRamfs || file_system == kHugetlbfs;
+}
+
 // Looks at the object of a mapping by a path. False: the path leads to something else.
 bool identify_by_path(const char* path, const MapLine& line, SegmentIdentity* identity) {
   constexpr int64_t kHere = -100;  // AT_FDCWD
@@ -151,6 +156,9 @@ bool identify_by_path(const char* path, const MapLine& line, SegmentIdentity* id
     return false;
   take_status(identity, status);
   identity->handle = handle_hash(kHere, path, AT_SYMLINK_FOLLOW);
+  uint64_t file_system[16] = {};  // struct statfs
+  sys(__NR_statfs, path, file_system);
+  identity->in_memory = is_in_memory(file_system[0]);
   return true;
 }
 
@@ -300,6 +308,9 @@ bool identify_descriptor(int fd, SegmentIdentity* identity) {
   if ((status.stx_mode & S_IFMT) != S_IFREG) return false;
   take_status(identity, status);
   identity->handle = handle_hash(fd, "", AT_EMPTY_PATH);
+  uint64_t file_system[16] = {};  // struct statfs
+  sys(__NR_fstatfs, fd, file_system);
+  identity->in_memory = is_in_memory(file_system[0]);
   TextBuffer<40> link;
   link.add("/proc/self/fd/").add_decimal(static_cast<uint64_t>(fd));
   char path[256];

@@ -5,6 +5,7 @@
 #include "agent/agent_abi.h"
 #include "agent/memory/aliases.h"
 #include "agent/memory/identity.h"
+#include "agent/memory/native.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -105,7 +106,8 @@ bool remove_regions(uint64_t begin, uint64_t end) {
 // [begin, end) means something else from now on. REQUIRES: regions_lock held.
 void forget(const Process* process, uint64_t begin, uint64_t end) {
   const bool modules = modules_forget(begin, end);
-  if (remove_regions(begin, end) || modules) note_unmapped(process, begin, end);
+  const bool natives = native_remove(begin, end);
+  if (remove_regions(begin, end) || modules || natives) note_unmapped(process, begin, end);
 }
 
 // The regions are as the program will find its mappings: the accesses that began before come to
@@ -124,6 +126,7 @@ bool put_region(const Process* process, Region region, uint64_t view) {
   {
     RegionsChange change;
     modules_forget(region.begin, region.end);
+    native_remove(region.begin, region.end);
     remove_regions(region.begin, region.end);
     put = region_insert(region);
   }
@@ -181,15 +184,36 @@ Region region_of(uint64_t address, uint64_t bytes, uint64_t offset, uint32_t pro
   return region;
 }
 
+// Does nothing that the program asks for show the segment as more than a file that is read?
+bool may_stay_native(uint32_t segment, uint32_t protection, const SegmentIdentity& identity) {
+  return segment_native(segment) && !(protection & PROT_WRITE) &&
+         identity.kind == SegmentKind::kFile;
+}
+
+void promote(Thread* thread, uint32_t segment) {
+  if (!segment_native(segment)) return;
+  segment_promote(segment);
+  native_join(thread);
+}
+
+bool stays_native(Thread* thread, const Region& mapping, const SegmentIdentity& identity) {
+  if (may_stay_native(mapping.segment, mapping.protection, identity) && native_add(mapping)) {
+    note_mapped(thread->process, mapping);
+    return true;
+  }
+  promote(thread, mapping.segment);
+  return false;
+}
+
 // What to do with a mapping that was just made with its own protection: the result of the syscall.
 int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
               uint32_t protection, const SegmentIdentity& identity, bool sysv) {
   uint32_t segment;
   const SegmentMode mode = judge(thread->process, identity, offset + bytes, &segment);
   if (mode == SegmentMode::kDeny) return -EACCES;
-  if (mode == SegmentMode::kTrace &&
-      !trace(thread->process,
-             region_of(address, bytes, offset, protection, segment, sysv, address)))
+  if (mode != SegmentMode::kTrace) return static_cast<int64_t>(address);
+  const Region region = region_of(address, bytes, offset, protection, segment, sysv, address);
+  if (!stays_native(thread, region, identity) && !trace(thread->process, region))
     say_untraced(thread->process, "not traced: no room for an alias", identity);
   return static_cast<int64_t>(address);
 }
@@ -203,7 +227,8 @@ int64_t place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes,
   uint32_t segment;
   const SegmentMode mode = judge(process, identity, offset + bytes, &segment);
   bool placed = false;
-  if (mode == SegmentMode::kTrace) {
+  if (mode == SegmentMode::kTrace && !may_stay_native(segment, protection, identity)) {
+    promote(thread, segment);
     Region region = region_of(staged, bytes, offset, protection, segment, sysv, staged);
     sys(__NR_mprotect, staged, bytes, PROT_NONE);
     Region pin = region;  // keeps the alias while the mapping is moved
@@ -312,6 +337,12 @@ Answer do_mmap(Thread* thread, void*) {
   return done(thread, result);
 }
 
+void maps_trace_native(Thread* thread, const Region& mapping) {
+  regions_known_change();
+  if (!trace(thread->process, mapping))
+    coverage(thread->process, "a file that somebody began to write is not traced: no room");
+}
+
 bool in_agents_part(uint64_t address, uint64_t bytes) {
   return address < agent_base() + kZoneBytes && address + bytes > agent_base();
 }
@@ -350,6 +381,17 @@ int64_t protect_region(Thread* thread, Region region, uint64_t begin, uint64_t e
   return 0;
 }
 
+// What is not traced. The kernel goes as far as the first hole.
+int64_t protect_native(Thread* thread, uint64_t begin, uint64_t end, uint32_t protection) {
+  const int64_t result = sys(static_cast<int64_t>(thread->call.number), begin, end - begin,
+                             arg(thread, 2), arg(thread, 3));
+  if (failed(result) && result != -ENOMEM) return result;
+  native_update(
+      begin, end, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
+      &protection);
+  return result;
+}
+
 }  // namespace
 
 Answer do_mprotect(Thread* thread, void*) {
@@ -358,7 +400,10 @@ Answer do_mprotect(Thread* thread, void*) {
   const uint64_t protection = arg(thread, 2);
   if (begin % kPage || end < begin || (protection & ~kKnown)) return done(thread, pass(thread));
   MapsLock lock;
-  if (!region_overlaps(begin, end - begin)) return done(thread, pass(thread));
+  // Who makes a mapping writable is about to write.
+  if (protection & PROT_WRITE) native_promote(thread, begin, end);
+  if (!region_overlaps(begin, end - begin))
+    return done(thread, protect_native(thread, begin, end, static_cast<uint32_t>(protection)));
   int64_t result = 0;
   // As the kernel does it: from the lower end on, up to the first error.
   for (uint64_t at = begin, stop; at < end && !failed(result); at = stop) {
@@ -366,8 +411,7 @@ Answer do_mprotect(Thread* thread, void*) {
     const bool traced = region_next(at, &region) && region.begin <= at;
     stop = min(end, traced ? region.end : region_next(at, &region) ? region.begin : end);
     result = traced ? protect_region(thread, region, at, stop, static_cast<uint32_t>(protection))
-                    : sys(static_cast<int64_t>(thread->call.number), at, stop - at, protection,
-                          arg(thread, 3));
+                    : protect_native(thread, at, stop, static_cast<uint32_t>(protection));
   }
   settle(thread);
   return done(thread, result);
@@ -453,6 +497,7 @@ Answer do_mremap(Thread* thread, void*) {
   const Process* process = thread->process;
   MapsLock lock;
   const bool aligned = call.from % kPage == 0 && call.bytes;
+  if (aligned) native_promote(thread, call.from, call.from + max(call.old_bytes, kPage));
   const bool traced = aligned && region_overlaps(call.from, max(call.old_bytes, kPage));
   if (traced && crosses_mappings(call)) return done(thread, -EFAULT);
   const int64_t at = pass(thread);
@@ -476,6 +521,7 @@ Answer do_mremap(Thread* thread, void*) {
 Answer do_remap_file_pages(Thread* thread, void*) {
   const uint64_t begin = page_down(arg(thread, 0)), bytes = page_down(arg(thread, 1));
   MapsLock lock;
+  native_promote(thread, begin, begin + bytes);
   Region region;
   const bool traced = bytes && region_find(begin, &region);
   if (traced && begin + bytes > begin && !is_alike(begin, begin + bytes))
@@ -660,6 +706,7 @@ void maps_start(Thread* thread, bool adopt) {
 }
 
 void maps_after_fork(const Process* process) {
+  native_after_fork();
   Region region;
   for (uint64_t at = 0; region_next(at, &region); at = region.end) {
     if (region.not_forked) {

@@ -31,6 +31,8 @@ bool locks_new();
 int64_t lock_new(uint64_t begin, uint64_t bytes);
 void locking_after_fork();  // locks are not inherited
 
+// Turns a native mapping into a traced one. REQUIRES: a MapsLock.
+void maps_trace_native(Thread* thread, const Region& mapping);
 // Journals the executable mappings that are there already; with `adopt`, traces the shared ones.
 void maps_start(Thread* thread, bool adopt);
 // In a forked child: what was not inherited is gone.

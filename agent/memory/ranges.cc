@@ -4,6 +4,7 @@
 
 #include "agent/kernel/bounce.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/native.h"
 
 namespace shmrec::agent {
 namespace {
@@ -75,6 +76,9 @@ void note_fork_advice(uint64_t begin, uint64_t end, uint32_t not_forked) {
   region_update(
       begin, end, [](Region& piece, void* to) { piece.not_forked = *static_cast<uint32_t*>(to); },
       &not_forked);
+  native_update(
+      begin, end, [](Region& piece, void* to) { piece.not_forked = *static_cast<uint32_t*>(to); },
+      &not_forked);
 }
 
 }  // namespace
@@ -82,6 +86,9 @@ void note_fork_advice(uint64_t begin, uint64_t end, uint32_t not_forked) {
 Answer do_madvise(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
   const uint64_t advice = arg(thread, 2);
+  if (begin % kPage == 0 && end > begin && native_overlaps(begin, end - begin) &&
+      (advice == MADV_DONTFORK || advice == MADV_DOFORK))
+    note_fork_advice(begin, end, advice == MADV_DONTFORK);
   if (begin % kPage || end < begin || !region_overlaps(begin, end - begin))
     return done(thread, pass(thread));
   const bool forks = advice == MADV_DONTFORK || advice == MADV_DOFORK;

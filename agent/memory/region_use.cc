@@ -31,6 +31,11 @@ MapsLock::~MapsLock() {
   regions_lock.unlock();
 }
 
+void regions_known_change() {
+  regions_expect();
+  store(&changing, 1u);
+}
+
 void regions_settle(const Thread* self) {
   struct Wait {
     const Thread* self;

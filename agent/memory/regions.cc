@@ -109,6 +109,7 @@ SpinLock regions_lock;
 
 bool regions_empty() { return load(&table.count) == 0; }
 bool regions_unused() { return !load(&used); }
+void regions_expect() { store(&used, true); }
 
 bool region_next(uint64_t address, Region* region) {
   for (;;) {

@@ -57,6 +57,7 @@ bool region_next(uint64_t address, Region* region);
 bool region_overlaps(uint64_t address, uint64_t bytes);
 bool regions_empty();
 bool regions_unused();  // nothing has ever been traced in this address space
+void regions_expect();  // something is about to be
 // Copies a region that holds [offset, offset + bytes) of the segment. False if none is mapped here.
 bool region_of_segment(uint32_t segment, uint64_t offset, uint64_t bytes, Region* region);
 // region_find and region_next in another process, whose agent lies at `base` (0: it has none).
@@ -94,6 +95,9 @@ class MapsLock {
   MapsLock(const MapsLock&) = delete;
 };
 // REQUIRES for all below: regions_lock held.
+// A mapping that other threads may be using is about to be hidden: whose access faults waits for
+// its region, though settled before.
+void regions_known_change();
 // The regions are as the mappings are; waits for the accesses that still use what was before.
 void regions_settle(const Thread* self);
 // What is done within its life is seen by lookups as one change. Nests.

@@ -1,6 +1,7 @@
 #include "agent/process/stop.h"
 
 #include "agent/kernel/syscalls.h"
+#include "agent/memory/native.h"
 
 namespace shmrec::agent {
 
@@ -11,6 +12,7 @@ void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* w
   }
   if (process->lives_in_parent) return;
   MapsLock lock;
+  native_remove(0, ~0ull);
   region_remove(
       0, ~0ull,
       [](const Region& piece, void*) {

@@ -123,6 +123,14 @@ void for_each_claimed(const Process* process, void (*visit)(Thread* thread, void
     if (block(i)->process == process && !reusable(block(i), process->pid)) visit(block(i), context);
 }
 
+void for_each_thread_here(void (*visit)(Thread* thread, void* context), void* context) {
+  for (uint32_t i = 0; i < load(&blocks_mapped); ++i) {
+    Thread* thread = block(i);
+    if (load(&thread->claimed) && thread->process && !reusable(thread, thread->process->pid))
+      visit(thread, context);
+  }
+}
+
 uint32_t threads_of(const Process* process) {
   uint32_t threads = 0;
   for (uint32_t i = 0; i < blocks_mapped; ++i)

@@ -111,6 +111,9 @@ struct PendingSyscall {
   uint64_t event;
   void* bounce;           // memory standing in for traced memory, or null
   uint64_t bounce_bytes;  // > 0: mapped for this call, unmapped after it
+  void* transfer;         // what descriptors.cc keeps of it, or null
+  uint32_t wants_native;  // 1: its pointers lead to native mappings (native.h)
+  uint32_t uses_native;   // 1: the kernel is looking at them
   uint64_t scratch[16];   // for the handler of this syscall
   uint32_t swaps_mask;    // 1: the kernel uses `mask` while it waits (ppoll, sigsuspend...)
   uint64_t mask;          // that mask, as the program gave it
@@ -170,6 +173,7 @@ struct Thread {
   shmlog::LaneEntry* lane_entry;
   uint8_t* cursor;  // next record in the current chunk
   uint8_t* chunk_end;
+  uint32_t chunk_left;   // record_resume: the lane's chunk before
   uint32_t since_clock;  // records since the last clock record
   // Syscalls.
   PendingSyscall call;
@@ -216,6 +220,8 @@ void for_each_block(void (*visit)(Thread* thread, void* context), void* context)
 // The same with those that are just being made: they have no tid yet.
 void for_each_claimed(const Process* process, void (*visit)(Thread* thread, void* context),
                       void* context);
+// Calls `visit` with every recorded thread of this address space, a vfork child's too.
+void for_each_thread_here(void (*visit)(Thread* thread, void* context), void* context);
 // How many recorded threads this process has.
 uint32_t threads_of(const Process* process);
 // Makes the calling thread a recorded one: alternate stack, syscall dispatch. 0 or -errno.

@@ -3,6 +3,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/memory/native.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/signals/delivery.h"
@@ -114,6 +115,7 @@ extern "C" void syscall_finish(Thread* thread) {
   void (*post)(Thread*) = thread->call.post;
   thread->call.post = nullptr;
   if (post) post(thread);
+  native_look(thread);
 }
 
 }  // namespace shmrec::agent

@@ -75,7 +75,7 @@ Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
           known ? row.recording->id : "process#" + std::to_string(row.access.process),
           format_time(header.event, header.pc),
           access_type(row.access),
-          hex(header.address),
+          header.address != 0 ? hex(header.address) : "-",
           std::to_string(header.length),
           value_cell(row),
           function_cell(row),

@@ -120,11 +120,23 @@ std::string launchers_text(const Listing& listing) {
   return "\nLaunchers\n" + columns(rows, "  ");
 }
 
+bool is_native(const shmlog::SegmentEntry& entry) {
+  return entry.mode == static_cast<uint32_t>(shmlog::SegmentMode::kTrace) &&
+         entry.tracing == static_cast<uint32_t>(shmlog::Tracing::kNative);
+}
+
+std::string mode_text(const shmlog::SegmentEntry& entry) {
+  return is_native(entry) ? "native (nobody wrote it: reads are not logged)"
+                          : segment_mode_name(entry.mode);
+}
+
 std::string segment_text(const SegmentListing& segment) {
-  std::string text =
-      "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
-      segment_kind_name(segment.entry.kind) + ", " + size_text(segment.entry.extent_bytes) + ", " +
-      segment_mode_name(segment.entry.mode) + ", order " + order_name(segment.entry.order) + "\n";
+  std::string text = "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
+                     segment_kind_name(segment.entry.kind) + ", " +
+                     size_text(segment.entry.extent_bytes) + ", " + mode_text(segment.entry) +
+                     ", order " + order_name(segment.entry.order) + "\n";
+  if (!segment.creator.empty())
+    text += "       first mapped by " + printable(segment.creator) + "\n";
   for (const std::string& name : segment.other_names)
     text += "       also " + printable(name) + "\n";
   // Every shell maps the locale's files: those that only mapped it are counted when they are many.
@@ -209,6 +221,8 @@ json segment_json(const SegmentListing& segment) {
           {"label", segment.label},
           {"name", fixed_text(segment.entry.name)},
           {"otherNames", segment.other_names},
+          {"creator", segment.creator},
+          {"native", is_native(segment.entry)},
           {"kind", segment_kind_name(segment.entry.kind)},
           {"bytes", segment.entry.extent_bytes},
           {"mode", segment_mode_name(segment.entry.mode)},
@@ -227,13 +241,55 @@ std::string end_of_recording(const Recording& recording) {
   return recording.ended ? "ended" : "running or killed";
 }
 
-Listing make_listing(const Timeline& timeline) {
+namespace {
+
+bool is_libc(const std::string& module) {
+  const std::string name = base_name(module);
+  return name.starts_with("libc.so") || name.starts_with("libc-") || name.starts_with("ld-linux") ||
+         name.starts_with("ld-musl") || name.starts_with("libpthread");
+}
+
+// The nearest caller that is not libc's own: the wrapper of the syscall is nothing to know. In a
+// static program the wrapper has the syscall's name.
+std::string creating_function(const Recording& recording, const shmlog::SegmentEntry& entry,
+                              const PlaceOf& place_of) {
+  static constexpr const char* kWrappers[] = {"mmap",  "mmap64",  "__mmap", "__mmap64",
+                                              "shmat", "__shmat", "syscall"};
+  for (const uint64_t pc : entry.creator_pcs) {
+    if (pc == 0) break;
+    const CodePlace place = place_of(recording, pc);
+    const bool wrapper = std::any_of(std::begin(kWrappers), std::end(kWrappers),
+                                     [&](const char* name) { return place.function == name; });
+    if (!place.function.empty() && !wrapper && !is_libc(place.module)) return place.function;
+  }
+  return "";
+}
+
+std::string creator_of(const Timeline& timeline, const shmlog::SegmentEntry& entry,
+                       const PlaceOf& place_of) {
+  const Recording* recording = timeline.by_process(entry.creator);
+  if (recording == nullptr ||
+      recording->id != recording_id(entry.creator_id_high, entry.creator_id_low))
+    return "";
+  const std::string who = recording->name + " " + recording->id;
+  const std::string function = place_of ? creating_function(*recording, entry, place_of) : "";
+  const bool sysv = entry.kind == static_cast<uint32_t>(shmlog::SegmentKind::kSysV);
+  return function.empty() ? who : (sysv ? "shmat in " : "mmap in ") + function + ", " + who;
+}
+
+}  // namespace
+
+Listing make_listing(const Timeline& timeline, const PlaceOf& place_of) {
   Listing listing;
   listing.timeline = &timeline;
   Users users = collect_users(timeline);
   for (const auto& [index, entry] : timeline.reader().segments()) {
-    SegmentListing segment{
-        index, segment_label(index, &entry), entry, timeline.other_names(index), {}};
+    SegmentListing segment{index,
+                           segment_label(index, &entry),
+                           entry,
+                           timeline.other_names(index),
+                           creator_of(timeline, entry, place_of),
+                           {}};
     const auto begin = users.lower_bound({index, 0});
     const auto end = users.upper_bound({index, UINT32_MAX});
     for (auto at = begin; at != end; ++at) segment.users.push_back(std::move(at->second));

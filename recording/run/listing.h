@@ -2,6 +2,7 @@
 // often they were read and written, what was lost and what was not recorded.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -23,7 +24,8 @@ struct SegmentListing {
   std::string label;
   shmlog::SegmentEntry entry;
   std::vector<std::string> other_names;  // under which it was mapped later
-  std::vector<SegmentUser> users;        // in the order of the recordings' start
+  std::string creator;             // "mmap in init_zone, nginx 292b1631-c83d": who mapped it first
+  std::vector<SegmentUser> users;  // in the order of the recordings' start
 };
 
 // A launcher of the run: the first, or one of another container that joined.
@@ -43,7 +45,13 @@ struct Listing {
   std::vector<std::string> coverage;       // what was not recorded and why
 };
 
-Listing make_listing(const Timeline& timeline);
+// `place_of`: the function that holds the pc in the recording's code when it had `event` events, ""
+// if nobody knows; and its module's path.
+struct CodePlace {
+  std::string function, module;
+};
+using PlaceOf = std::function<CodePlace(const Recording& recording, uint64_t pc)>;
+Listing make_listing(const Timeline& timeline, const PlaceOf& place_of = nullptr);
 std::string listing_text(const Listing& listing);
 nlohmann::json listing_json(const Listing& listing);
 

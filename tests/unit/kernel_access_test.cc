@@ -26,8 +26,11 @@
 
 // After libc's: the agent declares memcpy and others once more, without noexcept.
 // clang-format off
+#include "agent/kernel/aio.h"
+#include "agent/kernel/descriptors.h"
 #include "agent/kernel/futex.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/memory/native.h"
 #include "agent/log/log.h"
 #include "syscalls/syscall_table.h"
 #include "agent/kernel/robust.h"
@@ -145,6 +148,16 @@ uint64_t alias_of(uint64_t address, uint64_t bytes) {
   if (!region_find(address, &region) || bytes > region.end - address) return 0;
   return region.alias + (address - region.begin);
 }
+// No files and no native mappings here: tests/victims/file_calls.c.
+bool native_overlaps(uint64_t, uint64_t) { return false; }
+bool native_empty() { return true; }
+uint32_t native_joins() { return 0; }
+bool native_use(Thread*, uint32_t) { return true; }
+bool descriptors_concerned(const Thread*) { return false; }
+bool descriptors_begin(Thread*) { return false; }
+void descriptors_end(Thread*) {}
+void descriptors_cancel(Thread*) {}
+void aio_fetched(Thread*) {}
 void coverage(const Process*, const char* why, shmlog::DegradedReason) { covered.push_back(why); }
 void coverage_once(const Process*, uint64_t key, const char* why, shmlog::DegradedReason) {
   static std::set<uint64_t> said;

@@ -200,6 +200,8 @@ std::string extent_text(const PointerRule& rule) {
       return "iovec";
     case Extent::kSemaphores:
       return "2*semaphores";
+    case Extent::kXattr:
+      return "xattr_args";
     case Extent::kUnknown:
       return "?";
   }

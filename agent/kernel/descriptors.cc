@@ -1,0 +1,721 @@
+#include "agent/kernel/descriptors.h"
+
+#include <linux/falloc.h>
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include <linux/stat.h>
+
+#include "agent/access/stripes.h"
+#include "agent/kernel/bounce.h"
+#include "agent/log/log.h"
+#include "agent/memory/identity.h"
+#include "agent/memory/native.h"
+#include "syscalls/syscall_table.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+using syscalls::file_rule;
+using syscalls::FileRule;
+using syscalls::FileUse;
+
+namespace {
+
+constexpr uint32_t kMaxAhead = 256;        // records of one call that are written ahead
+constexpr uint64_t kMaxFirst = 16384;      // lines of a read whose version before it is kept
+constexpr uint64_t kMaxEmptied = 1 << 20;  // bytes of zeros that one call is logged to have made
+constexpr uint64_t kMaxTransfer = 0x7FFFF000;  // the kernel transfers no more in one call
+constexpr uint32_t kMaxRanges = 64;
+constexpr int kUnknown = -1;
+
+// ---- What a call needs until it has returned ----------------------------------------------------
+
+struct Vector {
+  uint64_t base, bytes;
+};
+
+// Where the bytes come from that the call moves, as far as they can be looked at.
+struct Source {
+  const Vector* vectors = nullptr;  // memory, in the agent's address space
+  uint64_t vector_count = 0;
+  int fd = kUnknown;  // a file, from `position` on
+  uint64_t position = 0;
+  bool zeros = false;
+  bool known() const { return vectors || fd != kUnknown || zeros; }
+};
+
+// Bytes of one segment that the call reads or writes.
+struct Range {
+  uint32_t segment;
+  bool write;
+  uint64_t offset;  // in the segment
+  uint64_t bytes;   // at most
+  uint64_t index;   // of its first byte among those that the call moves
+  uint64_t* first;  // versions before the call, of those lines that no record ahead has
+  uint64_t first_line, first_count;
+  RecordAhead* ahead;  // write: records written before it
+  uint32_t ahead_count;
+};
+
+struct Transfer {
+  const FileRule* rule;
+  uint32_t range_count;
+  Range ranges[kMaxRanges];
+  Vector plain;
+  Source source;         // of what is written, before the call
+  Source after;          // of what was read or written, after it; used if that above is not known
+  int moved = kUnknown;  // descriptor whose position the call moves, in which range
+  uint32_t moved_range = 0;
+  bool all = false;              // the result does not count bytes: success means all of them
+  uint64_t remote_position = 0;  // /proc/PID/mem: the call was given another position than this
+  bool by_position = false;
+};
+
+Transfer* transfer_of(const Thread* thread) {
+  return static_cast<Transfer*>(thread->call.transfer);
+}
+
+// ---- Looking at bytes ---------------------------------------------------------------------------
+
+bool read_vectors(const Source& source, uint64_t index, uint8_t* to, uint64_t bytes) {
+  for (uint64_t i = 0; i < source.vector_count && bytes; ++i) {
+    const Vector& vector = source.vectors[i];
+    if (index >= vector.bytes) {
+      index -= vector.bytes;
+      continue;
+    }
+    const uint64_t part = min(bytes, vector.bytes - index);
+    if (peek(to, vector.base + index, part) != part) return false;
+    to += part, bytes -= part, index = 0;
+  }
+  return !bytes;
+}
+
+bool read_source(const Source& source, uint64_t index, uint8_t* to, uint64_t bytes) {
+  if (source.vectors) return read_vectors(source, index, to, bytes);
+  if (source.zeros) {
+    memset(to, 0, bytes);
+    return true;
+  }
+  return source.fd != kUnknown && sys(__NR_pread64, source.fd, to, bytes,
+                                      source.position + index) == static_cast<int64_t>(bytes);
+}
+
+// What the segment holds, for calls whose source is gone: through the program's own mapping.
+bool read_mapping(Thread* thread, const Range& range, uint64_t offset, uint8_t* to,
+                  uint64_t bytes) {
+  Region region;
+  Fault fault;
+  RegionUse use(thread);
+  return region_of_segment(range.segment, offset, bytes, &region) &&
+         safe_copy(to, reinterpret_cast<void*>(region.alias + (offset - region.segment_offset)),
+                   bytes, &fault);
+}
+
+// ---- Records ------------------------------------------------------------------------------------
+
+bool relaxed(uint32_t segment) {
+  return segment_entry(segment).order == static_cast<uint32_t>(Order::kRelaxed);
+}
+
+// The version that a line has now, as records have it.
+uint64_t version_now(uint32_t segment, uint64_t offset) {
+  if (relaxed(segment)) return rdtsc();
+  return stripe_version(stripe_peek(stripe_index(segment, offset))) + 1;
+}
+
+uint64_t line_start(uint64_t offset, uint32_t line) {
+  return line ? (offset / kLineBytes + line) * kLineBytes : offset;
+}
+
+// The part of [offset, offset + bytes) that goes into one record.
+uint64_t piece_bytes(uint64_t offset, uint64_t bytes) { return min(bytes, kPage - offset % kPage); }
+
+struct Draft {
+  uint8_t* at;
+  uint32_t bytes;
+  RecordKind kind;
+  RecordHeader& header() const { return *reinterpret_cast<RecordHeader*>(at); }
+  uint32_t lines() const { return lines_touched(header().offset, header().length); }
+  uint64_t* first() const { return reinterpret_cast<uint64_t*>(at + sizeof(RecordHeader)); }
+  uint64_t* last() const { return first() + lines(); }
+  uint8_t* value() const { return reinterpret_cast<uint8_t*>(last() + lines()); }
+};
+
+Draft draft(Thread* thread, const Range& range, uint64_t offset, uint64_t bytes) {
+  const uint32_t length = static_cast<uint32_t>(bytes);
+  const RecordKind kind = range.write ? RecordKind::kWriteBetween : RecordKind::kReadBetween;
+  Draft record = {nullptr, record_bytes(kind, offset, length), kind};
+  record.at = record_reserve(thread, record.bytes);
+  const Origin origin = call_origin(thread);
+  RecordHeader& header = record.header();
+  header.segment = range.segment;
+  header.offset = offset;
+  header.pc = origin.pc;
+  header.event = origin.event;
+  header.length = length;
+  header.syscall = origin.syscall;
+  header.flags = relaxed(range.segment) ? kFlagRelaxed : 0;
+  return record;
+}
+
+// Takes a version for each line, now that the kernel has been there.
+void take_versions(Thread* thread, const Draft& record, bool write) {
+  const RecordHeader& header = record.header();
+  uint64_t* last = record.last();
+  for (uint32_t line = 0, lines = record.lines(); line < lines; ++line) {
+    const uint64_t offset = line_start(header.offset, line);
+    if (header.flags & kFlagRelaxed) {
+      last[line] = rdtsc();
+      continue;
+    }
+    const uint32_t stripe = stripe_index(header.segment, offset);
+    if (!write) {
+      last[line] = stripe_version(stripe_wait(thread, stripe)) + 1;
+      continue;
+    }
+    const uint64_t version = stripe_lock(thread, 0, stripe);
+    store(&last[line], version);
+    stripe_unlock(thread, 0, true);
+  }
+}
+
+void count(Thread* thread, const Range& range, uint64_t records) {
+  UsageEntry* usage = usage_enter(thread->process, range.segment);
+  fetch_add(range.write ? &usage->writes : &usage->reads, records);
+  fetch_add(&usage->kernel, records);
+}
+
+// Logs what has happened to the bytes [begin, end) of the range, counted from its start.
+uint64_t log_after(Thread* thread, const Transfer& transfer, const Range& range, uint64_t begin,
+                   uint64_t end) {
+  uint64_t records = 0;
+  for (uint64_t at = begin; at < end;) {
+    const uint64_t offset = range.offset + at, bytes = piece_bytes(offset, end - at);
+    const Draft record = draft(thread, range, offset, bytes);
+    const bool known = read_source(transfer.source, range.index + at, record.value(), bytes) ||
+                       read_source(transfer.after, range.index + at, record.value(), bytes) ||
+                       read_mapping(thread, range, offset, record.value(), bytes);
+    if (!known) {
+      record_abandon(thread, record.at, record.bytes);
+      coverage(thread->process, "a transfer into traced memory could not be looked at afterwards");
+      return records;
+    }
+    const uint64_t line = offset / kLineBytes - range.first_line;
+    for (uint32_t i = 0; i < record.lines(); ++i)
+      record.first()[i] = range.first && line + i < range.first_count ? range.first[line + i] : 1;
+    record_begin(thread, record.at, record.bytes, record.kind);
+    take_versions(thread, record, range.write);
+    record_commit(thread, record.at, record.bytes, record.kind);
+    at += bytes, ++records;
+  }
+  return records;
+}
+
+// ---- Before the call ----------------------------------------------------------------------------
+
+Range* add_range(Transfer* transfer, uint32_t segment, bool write, uint64_t offset, uint64_t bytes,
+                 uint64_t index) {
+  if (!bytes || transfer->range_count == kMaxRanges) return nullptr;
+  Range& range = transfer->ranges[transfer->range_count++];
+  range = {segment, write, offset, bytes, index, nullptr, 0, 0, nullptr, 0};
+  return &range;
+}
+
+// Returns how many bytes of the range have a record now.
+uint64_t write_ahead(Thread* thread, const Transfer& transfer, Range& range) {
+  if (!transfer.source.known()) return 0;
+  range.ahead = static_cast<RecordAhead*>(bounce_memory(thread, kMaxAhead * sizeof(RecordAhead)));
+  uint64_t at = 0;
+  while (range.ahead && at < range.bytes && range.ahead_count < kMaxAhead) {
+    const uint64_t offset = range.offset + at, bytes = piece_bytes(offset, range.bytes - at);
+    const Draft record = draft(thread, range, offset, bytes);
+    if (record.at == thread->spare_record ||
+        !read_source(transfer.source, range.index + at, record.value(), bytes)) {
+      record_abandon(thread, record.at, record.bytes);
+      return at;
+    }
+    for (uint32_t i = 0; i < record.lines(); ++i)
+      record.first()[i] = version_now(range.segment, line_start(offset, i));
+    range.ahead[range.ahead_count++] = record_ahead(thread, record.at, record.bytes, record.kind);
+    at += bytes;
+  }
+  return at;
+}
+
+// From the byte `from` of the range on.
+void note_versions(Thread* thread, Range& range, uint64_t from) {
+  if (from >= range.bytes) return;
+  const uint64_t begin = range.offset + from, end = range.offset + range.bytes;
+  range.first_line = begin / kLineBytes;
+  range.first_count = min((end - 1) / kLineBytes - range.first_line + 1, kMaxFirst);
+  range.first = static_cast<uint64_t*>(bounce_memory(thread, range.first_count * 8));
+  for (uint64_t i = 0; range.first && i < range.first_count; ++i)
+    range.first[i] = version_now(range.segment, line_start(begin, static_cast<uint32_t>(i)));
+}
+
+// The record that covers the end of what was done says when that can have begun.
+void keep_versions(Thread* thread, Range& range, const Draft& record) {
+  const uint32_t lines = record.lines();
+  range.first = static_cast<uint64_t*>(bounce_memory(thread, lines * 8));
+  range.first_line = record.header().offset / kLineBytes;
+  range.first_count = lines;
+  if (range.first) memcpy(range.first, record.first(), lines * 8);
+}
+
+// ---- Which segment ------------------------------------------------------------------------------
+
+struct Status {
+  uint64_t bytes, device, inode;
+  bool regular;
+};
+
+bool status_of(int fd, const char* path, uint64_t flags, Status* status) {
+  struct statx found;
+  if (failed(sys(__NR_statx, fd, path, flags, STATX_TYPE | STATX_INO | STATX_SIZE, &found)))
+    return false;
+  status->device = static_cast<uint64_t>(found.stx_dev_major) << 20 | found.stx_dev_minor;
+  status->inode = found.stx_ino;
+  status->bytes = found.stx_size;
+  status->regular = (found.stx_mode & S_IFMT) == S_IFREG;
+  return status->regular;
+}
+
+// The traced segment that a descriptor leads to; 0: none.
+uint32_t segment_of(Thread* thread, int fd, bool write, Status* status) {
+  if (!status_of(fd, "", AT_EMPTY_PATH, status)) return 0;
+  if (!segment_maybe(status->device, status->inode)) return 0;
+  SegmentIdentity identity;
+  if (!identify_descriptor(fd, &identity)) return 0;
+  const uint32_t segment = segment_find(identity);
+  if (!segment || segment_entry(segment).mode != static_cast<uint32_t>(SegmentMode::kTrace))
+    return 0;
+  if (!write) return segment_native(segment) ? 0 : segment;
+  if (segment_native(segment)) {
+    segment_promote(segment);
+    native_look(thread);
+  }
+  return segment;
+}
+
+uint64_t current_position(int fd) {
+  const int64_t at = sys(__NR_lseek, fd, 0, 1 /* SEEK_CUR */);
+  return failed(at) ? 0 : static_cast<uint64_t>(at);
+}
+
+bool appends(const Thread* thread, const FileRule& rule, int fd) {
+  constexpr uint64_t kAppend = 02000, kRwfAppend = 0x10, kRwfNoAppend = 0x20;
+  const uint64_t flags = rule.flags_argument ? thread->call.args[rule.flags_argument] : 0;
+  if (flags & kRwfAppend) return true;
+  return !(flags & kRwfNoAppend) && (sys(__NR_fcntl, fd, 3 /* F_GETFL */) & kAppend);
+}
+
+uint64_t vectors_bytes(const Vector* vectors, uint64_t count) {
+  uint64_t bytes = 0;
+  for (uint64_t i = 0; i < count; ++i) bytes += min(vectors[i].bytes, kMaxTransfer);
+  return min(bytes, kMaxTransfer);
+}
+
+uint64_t register_of(const Thread* thread, int n) {
+  const Regs& regs = thread->regs;
+  const uint64_t values[] = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
+  return values[n];
+}
+
+// The memory that read and write forms work on, as the kernel will see it.
+bool take_memory(Thread* thread, Transfer* transfer, Source* source, uint64_t* bytes) {
+  constexpr uint64_t kMaxVectors = 1024;
+  const uint64_t address = register_of(thread, 1), count = register_of(thread, 2);
+  if (!transfer->rule->vectors) {
+    transfer->plain = {address, min(count, kMaxTransfer)};
+    *source = {.vectors = &transfer->plain, .vector_count = 1};
+    *bytes = transfer->plain.bytes;
+    return true;
+  }
+  if (count > kMaxVectors) return false;
+  Vector* copy = static_cast<Vector*>(bounce_memory(thread, count * sizeof(Vector)));
+  if (!copy || peek(copy, address, count * sizeof(Vector)) != count * sizeof(Vector)) return false;
+  *source = {.vectors = copy, .vector_count = count};
+  *bytes = vectors_bytes(copy, count);
+  return true;
+}
+
+// ---- /proc/PID/mem ------------------------------------------------------------------------------
+
+bool path_of(int fd, char* path, size_t bytes) {
+  TextBuffer<40> link;
+  link.add("/proc/self/fd/").add_decimal(static_cast<uint64_t>(fd));
+  const int64_t size = sys(__NR_readlink, link.data, path, bytes - 1);
+  path[failed(size) ? 0 : size] = 0;
+  return !failed(size);
+}
+
+// The process whose memory `fd` is; 0: it is something else.
+int32_t process_of_memory(int fd, const Status& status) {
+  char path[64];
+  const bool perhaps = status.regular && !status.bytes && !(status.device >> 20);
+  if (!perhaps || !path_of(fd, path, sizeof path) || memcmp(path, "/proc/", 6) != 0) return 0;
+  int32_t pid = 0;
+  const char* at = path + 6;
+  for (; *at >= '0' && *at <= '9'; ++at) pid = pid * 10 + (*at - '0');
+  const size_t size = strlen(at);
+  return size >= 4 && memcmp(at + size - 4, "/mem", 5) == 0 ? pid : 0;
+}
+
+// The kernel must not meet the program's view of traced memory, and so is given the address of the
+// alias as the position.
+void begin_memory_file(Thread* thread, Transfer* transfer, int32_t pid, uint64_t position,
+                       uint64_t bytes) {
+  const FileRule& rule = *transfer->rule;
+  Region region;
+  if (!region_find_remote(pid, process_agent_base(pid), position, &region)) return;
+  const bool write = rule.use == FileUse::kWrite;
+  const uint64_t part = min(bytes, region.end - position);
+  if (part < bytes || rule.vectors || region.protection == 0)
+    return coverage(thread->process, "an access to another process's memory file was not recorded");
+  const uint64_t alias = region.alias + (position - region.begin);
+  add_range(transfer, region.segment, write, region.segment_offset + (position - region.begin),
+            part, 0);
+  set_arg(thread, 3, alias);
+  if (rule.position_argument) return;
+  transfer->by_position = true;
+  transfer->remote_position = position;
+  thread->regs.rax = write ? __NR_pwrite64 : __NR_pread64;
+}
+
+// ---- Calls of each shape ------------------------------------------------------------------------
+
+// read, write and their forms.
+void begin_memory(Thread* thread, Transfer* transfer) {
+  const FileRule& rule = *transfer->rule;
+  const int fd = static_cast<int>(arg(thread, 0));
+  const bool write = rule.use == FileUse::kWrite;
+  Status status = {};
+  const uint32_t segment = segment_of(thread, fd, write, &status);
+  const int32_t pid = segment ? 0 : process_of_memory(fd, status);
+  uint64_t bytes;
+  Source memory;
+  if ((!segment && !pid) || !take_memory(thread, transfer, &memory, &bytes)) return;
+  (write ? transfer->source : transfer->after) = memory;
+  const int64_t given =
+      rule.position_argument ? static_cast<int64_t>(arg(thread, rule.position_argument)) : -1;
+  const uint64_t position = given >= 0 ? static_cast<uint64_t>(given) : current_position(fd);
+  if (pid) return begin_memory_file(thread, transfer, pid, position, bytes);
+  if (given < 0) transfer->moved = fd;
+  const bool at_end = write && appends(thread, rule, fd);
+  if (!write) bytes = min(bytes, status.bytes > position ? status.bytes - position : 0);
+  add_range(transfer, segment, write, at_end ? status.bytes : position, bytes, 0);
+}
+
+uint64_t position_at(uint64_t pointer, int fd, bool* moves) {
+  uint64_t position = 0;
+  *moves = !pointer;
+  if (pointer && peek(&position, pointer, sizeof position) == sizeof position) return position;
+  return current_position(fd);
+}
+
+// sendfile, splice, copy_file_range.
+void begin_copy(Thread* thread, Transfer* transfer) {
+  const FileRule& rule = *transfer->rule;
+  const int in = static_cast<int>(arg(thread, rule.in_argument));
+  const int out = static_cast<int>(arg(thread, rule.out_argument));
+  const uint64_t count = min(arg(thread, rule.count_argument), kMaxTransfer);
+  Status in_status = {}, out_status = {};
+  const uint32_t from = segment_of(thread, in, false, &in_status);
+  const uint32_t to = segment_of(thread, out, true, &out_status);
+  if (!from && !to) return;
+  bool in_moves, out_moves = true;
+  const uint64_t in_at = position_at(register_of(thread, rule.in_position), in, &in_moves);
+  uint64_t out_at = 0;
+  if (out_status.regular)
+    out_at = rule.out_position
+                 ? position_at(register_of(thread, rule.out_position), out, &out_moves)
+                 : current_position(out);
+  uint64_t bytes = count;
+  if (in_status.regular) {
+    bytes = min(bytes, in_status.bytes > in_at ? in_status.bytes - in_at : 0);
+    transfer->source = {.fd = in, .position = in_at};
+  }
+  transfer->after = {.fd = out, .position = out_at};
+  if (from) add_range(transfer, from, false, in_at, bytes, 0);
+  if (to) {
+    if (out_moves) transfer->moved = out, transfer->moved_range = transfer->range_count;
+    add_range(transfer, to, true, out_at, bytes, 0);
+  }
+}
+
+// Bytes that the call makes zero, as far as anybody has them mapped.
+void begin_zeros(Thread* thread, Transfer* transfer, uint32_t segment, uint64_t begin,
+                 uint64_t end) {
+  end = min(end, segment_entry(segment).extent_bytes);
+  transfer->all = true;
+  transfer->source = {.zeros = true};
+  if (begin >= end) return;
+  if (end - begin > kMaxEmptied)
+    coverage(thread->process,
+             "of a file that was emptied or enlarged only the first MiB is logged as zeros");
+  add_range(transfer, segment, true, begin, min(end - begin, kMaxEmptied), 0);
+}
+
+void begin_size(Thread* thread, Transfer* transfer) {
+  Status status = {};
+  uint32_t segment = 0;
+  if (thread->call.number == __NR_ftruncate) {
+    segment = segment_of(thread, static_cast<int>(arg(thread, 0)), true, &status);
+  } else {
+    const int64_t fd = sys(__NR_open, register_of(thread, 0), O_PATH | O_CLOEXEC, 0);
+    if (failed(fd)) return;
+    segment = segment_of(thread, static_cast<int>(fd), true, &status);
+    sys(__NR_close, fd);
+  }
+  const uint64_t bytes = arg(thread, 1);
+  if (segment)
+    begin_zeros(thread, transfer, segment, min(bytes, status.bytes), max(bytes, status.bytes));
+}
+
+void begin_allocate(Thread* thread, Transfer* transfer) {
+  Status status = {};
+  const int fd = static_cast<int>(arg(thread, 0));
+  const uint64_t mode = arg(thread, 1), begin = arg(thread, 2), bytes = arg(thread, 3);
+  const uint32_t segment = segment_of(thread, fd, true, &status);
+  if (!segment || static_cast<int64_t>(begin) < 0 || static_cast<int64_t>(bytes) <= 0) return;
+  if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
+    return begin_zeros(thread, transfer, segment, begin, begin + bytes);
+  if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) {
+    const uint64_t end = min(status.bytes + bytes, segment_entry(segment).extent_bytes);
+    transfer->all = true;
+    transfer->after = {.fd = fd, .position = begin};
+    if (begin < end) add_range(transfer, segment, true, begin, end - begin, 0);
+    return;
+  }
+  if (!(mode & FALLOC_FL_KEEP_SIZE))
+    begin_zeros(thread, transfer, segment, status.bytes, begin + bytes);
+}
+
+// FICLONE, FICLONERANGE.
+void begin_clone(Thread* thread, Transfer* transfer) {
+  const uint64_t command = arg(thread, 1);
+  file_clone_range range = {};
+  if (command == FICLONERANGE) {
+    if (peek(&range, register_of(thread, 2), sizeof range) != sizeof range) return;
+  } else if (command == FICLONE) {
+    range.src_fd = static_cast<int32_t>(arg(thread, 2));
+  } else {
+    return;
+  }
+  Status status = {}, source = {};
+  const int fd = static_cast<int>(arg(thread, 0));
+  const uint32_t segment = segment_of(thread, fd, true, &status);
+  if (!segment || !status_of(static_cast<int>(range.src_fd), "", AT_EMPTY_PATH, &source)) return;
+  const uint64_t rest = source.bytes > range.src_offset ? source.bytes - range.src_offset : 0;
+  transfer->all = true;
+  transfer->source = {.fd = static_cast<int>(range.src_fd), .position = range.src_offset};
+  add_range(transfer, segment, true, range.dest_offset,
+            range.src_length ? min<uint64_t>(range.src_length, rest) : rest, 0);
+}
+
+// Memory of another process: its regions were looked up when the vectors were translated, and once
+// more here for what is logged.
+void begin_remote(Thread* thread, Transfer* transfer) {
+  constexpr uint64_t kMaxVectors = 1024;
+  const int32_t pid = static_cast<int32_t>(arg(thread, 0));
+  const bool write = transfer->rule->use == FileUse::kRemoteWrite;
+  uint64_t bytes;
+  Source memory;
+  if (!take_memory(thread, transfer, &memory, &bytes)) return;
+  (write ? transfer->source : transfer->after) = memory;
+  uint64_t index = 0;
+  for (uint64_t i = 0, count = min(arg(thread, 4), kMaxVectors); i < count; ++i) {
+    Vector vector;
+    if (peek(&vector, arg(thread, 3) + i * sizeof vector, sizeof vector) != sizeof vector) return;
+    Region region;
+    if (region_find_remote(pid, process_agent_base(pid), vector.base, &region) && index < bytes) {
+      const uint64_t part = min(min(vector.bytes, region.end - vector.base), bytes - index);
+      add_range(transfer, region.segment, write,
+                region.segment_offset + (vector.base - region.begin), part, index);
+    }
+    index += vector.bytes;
+  }
+}
+
+// A file that is opened to be written anew loses what it has.
+void end_open(Thread* thread) {
+  const int64_t fd = static_cast<int64_t>(thread->regs.rax);
+  if (failed(fd)) return;
+  Status status = {};
+  const uint32_t segment = segment_of(thread, static_cast<int>(fd), true, &status);
+  if (!segment) return;
+  Transfer* transfer = transfer_of(thread);
+  begin_zeros(thread, transfer, segment, 0, segment_entry(segment).extent_bytes);
+  if (transfer->range_count) note_versions(thread, transfer->ranges[0], 0);
+}
+
+bool truncates(const Thread* thread) {
+  constexpr uint64_t kTrunc = 01000;
+  uint64_t flags = kTrunc;  // creat
+  if (thread->call.number == __NR_open) flags = arg(thread, 1);
+  if (thread->call.number == __NR_openat) flags = arg(thread, 2);
+  if (thread->call.number == __NR_openat2) peek(&flags, register_of(thread, 2), sizeof flags);
+  return flags & kTrunc;
+}
+
+using Begin = void (*)(Thread*, Transfer*);
+Begin begin_of(FileUse use) {
+  switch (use) {
+    case FileUse::kRead:
+    case FileUse::kWrite:
+      return begin_memory;
+    case FileUse::kCopy:
+      return begin_copy;
+    case FileUse::kSize:
+      return begin_size;
+    case FileUse::kAllocate:
+      return begin_allocate;
+    case FileUse::kClone:
+      return begin_clone;
+    case FileUse::kRemoteRead:
+    case FileUse::kRemoteWrite:
+      return begin_remote;
+    default:
+      return nullptr;
+  }
+}
+
+// ---- After the call -----------------------------------------------------------------------------
+
+void abort_ahead(Thread* thread, const Range& range, uint32_t from) {
+  for (uint32_t i = from; i < range.ahead_count; ++i)
+    if (record_resume(thread, range.ahead[i]))
+      record_settle(thread, range.ahead[i], RecordState::kAborted);
+}
+
+// Makes those records final that lie within the first `done` bytes. Returns how many bytes they
+// cover.
+uint64_t finish_ahead(Thread* thread, Range& range, uint64_t done) {
+  uint64_t covered = 0;
+  uint32_t i = 0;
+  for (; i < range.ahead_count; ++i) {
+    const RecordAhead& ahead = range.ahead[i];
+    if (!record_resume(thread, ahead)) break;
+    const Draft record = {ahead.record, 0, RecordKind::kWriteBetween};
+    const uint64_t length = record.header().length;
+    if (covered + length > done) {
+      if (covered < done) keep_versions(thread, range, record);
+      record_settle(thread, ahead, RecordState::kAborted);
+      break;
+    }
+    take_versions(thread, record, true);
+    record_settle(thread, ahead, RecordState::kCommitted);
+    covered += length;
+  }
+  if (i) count(thread, range, i);
+  abort_ahead(thread, range, i);
+  return covered;
+}
+
+// The position that the call had, if it was not the one expected: another thread has moved it, or
+// the file has grown.
+void correct_position(Thread* thread, Transfer* transfer, uint64_t result) {
+  if (transfer->moved == kUnknown || transfer->moved_range >= transfer->range_count) return;
+  Range& range = transfer->ranges[transfer->moved_range];
+  const uint64_t now = current_position(transfer->moved);
+  if (now < result || now - result == range.offset) return;
+  abort_ahead(thread, range, 0);
+  range.ahead_count = 0;
+  range.first = nullptr;
+  range.offset = now - result;
+  range.bytes = result;
+  if (transfer->after.fd == transfer->moved) transfer->after.position = range.offset;
+}
+
+void finish(Thread* thread, Transfer* transfer) {
+  const int64_t result = static_cast<int64_t>(thread->regs.rax);
+  const uint64_t moved = result > 0 ? static_cast<uint64_t>(result) : 0;
+  if (!failed(result) && !transfer->all && moved) correct_position(thread, transfer, moved);
+  for (uint32_t i = 0; i < transfer->range_count; ++i) {
+    Range& range = transfer->ranges[i];
+    uint64_t done = 0;
+    if (!failed(result) && transfer->all) done = range.bytes;
+    if (!failed(result) && !transfer->all && moved > range.index)
+      done = min(range.bytes, moved - range.index);
+    const uint64_t covered = finish_ahead(thread, range, done);
+    const uint64_t records = log_after(thread, *transfer, range, covered, done);
+    if (records) count(thread, range, records);
+  }
+}
+
+}  // namespace
+
+bool descriptors_concerned(const Thread* thread) {
+  return load(&log_header().next_segment) > 1 &&
+         file_rule(static_cast<uint32_t>(thread->call.number));
+}
+
+bool descriptors_begin(Thread* thread) {
+  const FileRule* rule = file_rule(static_cast<uint32_t>(thread->call.number));
+  if (rule->use == FileUse::kOpen && !truncates(thread)) return false;
+  Transfer* transfer = static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer)));
+  if (!transfer) return false;
+  *transfer = Transfer{};
+  transfer->rule = rule;
+  if (const Begin begin = begin_of(rule->use)) {
+    begin(thread, transfer);
+    if (!transfer->range_count) return false;
+  }
+  thread->call.transfer = transfer;
+  for (uint32_t i = 0; i < transfer->range_count; ++i) {
+    Range& range = transfer->ranges[i];
+    note_versions(thread, range, range.write ? write_ahead(thread, *transfer, range) : 0);
+  }
+  return true;
+}
+
+void descriptors_end(Thread* thread) {
+  Transfer* transfer = transfer_of(thread);
+  if (!transfer) return;
+  if (transfer->rule->use == FileUse::kOpen) end_open(thread);
+  const int64_t result = static_cast<int64_t>(thread->regs.rax);
+  if (transfer->by_position && result > 0)
+    sys(__NR_lseek, arg(thread, 0), transfer->remote_position + thread->regs.rax, 0 /* SEEK_SET */);
+  finish(thread, transfer);
+  thread->call.transfer = nullptr;
+}
+
+void descriptors_log_write(Thread* thread, int fd, uint64_t position, uint64_t memory,
+                           uint64_t bytes) {
+  Status status = {};
+  const uint32_t segment = segment_of(thread, fd, true, &status);
+  Transfer* transfer =
+      segment ? static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer))) : nullptr;
+  if (!transfer) return;
+  *transfer = Transfer{};
+  transfer->plain = {memory, bytes};
+  transfer->source = {.vectors = &transfer->plain, .vector_count = 1};
+  Range* range = add_range(transfer, segment, true, position, bytes, 0);
+  if (!range) return;
+  note_versions(thread, *range, 0);
+  count(thread, *range, log_after(thread, *transfer, *range, 0, bytes));
+}
+
+void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes) {
+  Region region;
+  if (!bytes || !region_find(address, &region)) return;
+  Transfer* transfer = static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer)));
+  if (!transfer) return;
+  *transfer = Transfer{};
+  transfer->plain = {address, min(bytes, region.end - address)};
+  transfer->source = {.vectors = &transfer->plain, .vector_count = 1};
+  Range* range =
+      add_range(transfer, region.segment, true, region.segment_offset + (address - region.begin),
+                transfer->plain.bytes, 0);
+  count(thread, *range, log_after(thread, *transfer, *range, 0, range->bytes));
+}
+
+void descriptors_cancel(Thread* thread) {
+  Transfer* transfer = transfer_of(thread);
+  if (!transfer) return;
+  thread->call.transfer = nullptr;
+  for (uint32_t i = 0; i < transfer->range_count; ++i) abort_ahead(thread, transfer->ranges[i], 0);
+}
+
+}  // namespace shmrec::agent

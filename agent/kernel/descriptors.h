@@ -1,0 +1,41 @@
+// Accesses to traced segments that go through no mapping: write and pread on the file that is
+// mapped, sendfile, splice and copy_file_range into or out of it, ftruncate, fallocate, a clone of
+// another file's blocks; and memory of other recorded processes, by process_vm_writev or
+// /proc/PID/mem. The kernel makes them, as it would alone: nothing of a call is replaced but
+// addresses.
+//
+//     pwrite(fd, "abcd", 4, 64)
+//       before   record written ahead: segment+64, "abcd", first = versions now, last = 0
+//       the call
+//       after    the line's stripe is taken: last = its version; the record is final, the stripe
+//                goes on to the next version
+//
+// The kernel takes no stripes, so the access lies somewhere between `first` and `last`
+// (shmlog_format.h, kReadBetween and kWriteBetween): who reads the log decides by the value.
+//
+// Invariants
+//  1. A write whose bytes are known before the call and that fits into kMaxAhead records is in the
+//     log before it can happen: kill -9 loses none.
+//  2. Where no segment is known to the run, a call costs one load.
+// Threads: the calling one. Ownership: what a call needs lies in its bounce arena (bounce.h).
+#pragma once
+
+#include "agent/kernel/syscalls.h"
+
+namespace shmrec::agent {
+
+// Is this a call that may reach a segment by a descriptor or in another process?
+bool descriptors_concerned(const Thread* thread);
+// Before the call; thread->regs have the arguments that the kernel will get. True: one of the next
+// two must follow.
+bool descriptors_begin(Thread* thread);
+void descriptors_end(Thread* thread);     // the call has returned, regs.rax is its result
+void descriptors_cancel(Thread* thread);  // it is not made; harmless if there is none
+
+// For transfers that are made after their call (aio.h): `bytes` at `memory` were written to the
+// file, or have arrived in the program's memory. Logged only where a segment is concerned.
+void descriptors_log_write(Thread* thread, int fd, uint64_t position, uint64_t memory,
+                           uint64_t bytes);
+void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes);
+
+}  // namespace shmrec::agent
