@@ -495,13 +495,18 @@ Answer do_prctl(Thread* thread, void* context) {
   return kernel_access(thread, context);
 }
 
-// The kernel would write to a thread's area on every migration, wherever it lies; libc does
-// without. Where the first thread has registered before recording began, libc insists on it for
-// all.
+// The kernel writes to a thread's area whenever it moves the thread, and says so to nobody. What
+// becomes of a sequence that the agent interrupts: faults.cc.
 Answer do_rseq(Thread* thread, void*) {
-  if (shmrec_boot_info.mode != static_cast<uint32_t>(BootMode::kApi)) return done(thread, -ENOSYS);
-  const uint64_t area = reachable(arg(thread, 0), arg(thread, 1));
-  return done(thread, sys(__NR_rseq, area, arg(thread, 1), arg(thread, 2), arg(thread, 3)));
+  Region region;
+  if (!arg(thread, 2) && region_find(arg(thread, 0), &region))
+    stop_tracing_range(thread->process, region.begin, region.end,
+                       shmlog::DegradedReason::kInstruction,
+                       "the kernel writes to a thread's area (rseq) in this process's shared "
+                       "memory: the mapping is not traced from here on");
+  const int64_t result = pass(thread);
+  if (!failed(result)) thread->rseq_signature = static_cast<uint32_t>(arg(thread, 3));
+  return done(thread, result);
 }
 
 Answer do_set_robust_list(Thread* thread, void*) {

@@ -182,6 +182,7 @@ struct Thread {
   void* child_frame;     // of a thread being cloned: the context it starts with
   uint64_t robust_head;  // as given to set_robust_list
   uint64_t robust_bytes;
+  uint32_t rseq_signature;  // as last given to rseq; 0: not yet
   // Large buffers.
   alignas(64) uint8_t bounce[kBounceBytes];
   alignas(64) uint8_t bounce2[kBounceBytes];

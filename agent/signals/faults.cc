@@ -99,6 +99,23 @@ bool accessible_now(const Siginfo& info, bool write) {
   return safe_writable(address, &fault) && (!reaches_next || safe_writable(next, &fault));
 }
 
+// Has the kernel aborted a restartable sequence (rseq) because of this fault? Then rip is at the
+// sequence's abort handler, behind the signature, and says nothing of the instruction that faulted:
+// the sequence starts again, faults again, and never ends, if its memory stays traced. It touches
+// that without being seen instead.
+//
+// Example: a counter per processor in shared memory is incremented by a sequence. Its `inc` faults,
+// the kernel moves the thread to the abort handler, which tries again.
+bool sequence_aborted(const Thread* thread, const Context& context) {
+  constexpr uint32_t kLibcSignature = 0x53053053;  // libc may have registered before the agent came
+  const uint32_t expected = thread->rseq_signature ? thread->rseq_signature : kLibcSignature;
+  uint32_t signature = 0;
+  Fault fault;
+  return safe_copy(&signature, reinterpret_cast<void*>(context.regs.rip - sizeof signature),
+                   sizeof signature, &fault) &&
+         signature == expected;
+}
+
 // A fault at an address of a traced mapping that the program may access: perform the access. Other
 // reasons for a SIGSEGV, as a protection key, are the program's.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
@@ -118,6 +135,13 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
     // The page is there for the program, though not in the kernel's eyes.
     if (region.protection != PROT_NONE) context->error |= kFaultPresent;
     return false;
+  }
+  if (sequence_aborted(thread, *context)) {
+    stop_tracing_range(thread->process, region.begin, region.end,
+                       shmlog::DegradedReason::kInstruction,
+                       "a restartable sequence (rseq) touches this process's shared memory: the "
+                       "mapping is not traced from here on");
+    return true;
   }
   const Site* site = context->cs == kCode64 ? site_for(thread, context->regs.rip) : nullptr;
   // A page that is there and that no access is allowed to is never reported as not mapped.
