@@ -29,10 +29,6 @@ struct Event {  // struct io_event
   int64_t result, result2;
 };
 
-struct Vector {
-  uint64_t base, bytes;
-};
-
 // A read into traced memory that is under way.
 struct Pending {
   uint64_t iocb;  // 0: free
@@ -53,6 +49,7 @@ struct Request {
   uint64_t place;    // where it can be written: itself or its alias
   Iocb iocb;
   bool changed;
+  Transfer* write;  // of a file that is mapped somewhere, or null
 };
 
 void note_pending(Thread* thread, uint64_t iocb, uint64_t buffer, uint64_t bytes) {
@@ -118,11 +115,19 @@ void note_reads(Thread* thread, const Request& request) {
   }
 }
 
-void note_file(Thread* thread, const Request& request) {
-  const Iocb& iocb = request.iocb;
-  if (!moves(iocb) || by_vectors(iocb) || reads(iocb)) return;
-  descriptors_log_write(thread, static_cast<int>(iocb.fd), static_cast<uint64_t>(iocb.offset),
-                        iocb.buffer, iocb.bytes);
+// Says ahead of the call what will be written to a file that is mapped somewhere.
+void note_write(Thread* thread, Request* request) {
+  const Iocb& iocb = request->iocb;
+  if (!moves(iocb) || reads(iocb)) return;
+  const uint64_t count = by_vectors(iocb) ? iocb.bytes : 1;
+  if (count > kMaxRequests) return;
+  Vector* vectors = static_cast<Vector*>(bounce_memory(thread, (count + 1) * sizeof(Vector)));
+  if (!vectors) return;
+  vectors[0] = {iocb.buffer, iocb.bytes};
+  const uint64_t bytes = count * sizeof(Vector);
+  if (by_vectors(iocb) && peek(vectors, iocb.buffer, bytes) != bytes) return;
+  request->write = descriptors_write_begins(thread, static_cast<int>(iocb.fd),
+                                            static_cast<uint64_t>(iocb.offset), vectors, count);
 }
 
 uint64_t real_place(uint64_t address) {
@@ -147,9 +152,11 @@ Answer do_io_submit(Thread* thread, void* context) {
     request.address = pointers[i];
     request.place = pointers[i] = real_place(pointers[i]);
     request.changed = false;
+    request.write = nullptr;
     if (peek(&request.iocb, request.address, sizeof request.iocb) != sizeof request.iocb)
       memset(&request.iocb, 0xFF, sizeof request.iocb);
     prepare(thread, &request);
+    note_write(thread, &request);
   }
   const int64_t result = sys(__NR_io_submit, arg(thread, 0), count, pointers);
   for (uint64_t i = 0; i < count; ++i) {
@@ -157,9 +164,9 @@ Answer do_io_submit(Thread* thread, void* context) {
     if (request.changed)
       safe_copy(reinterpret_cast<void*>(request.place + offsetof(Iocb, buffer)),
                 &request.iocb.buffer, sizeof request.iocb.buffer);
-    if (static_cast<int64_t>(i) >= result) continue;
-    note_reads(thread, request);
-    note_file(thread, request);
+    const bool handed_in = static_cast<int64_t>(i) < result;
+    if (request.write) descriptors_write_ends(thread, request.write, handed_in);
+    if (handed_in) note_reads(thread, request);
   }
   bounce_free(thread);
   return done(thread, result);

@@ -30,10 +30,6 @@ constexpr int kUnknown = -1;
 
 // ---- What a call needs until it has returned ----------------------------------------------------
 
-struct Vector {
-  uint64_t base, bytes;
-};
-
 // Where the bytes come from that the call moves, as far as they can be looked at.
 struct Source {
   const Vector* vectors = nullptr;  // memory, in the agent's address space
@@ -55,7 +51,10 @@ struct Range {
   uint64_t first_line, first_count;
   RecordAhead* ahead;  // write: records written before it
   uint32_t ahead_count;
+  uint64_t address;  // of the program's mapping by which it is reached; 0: by none
 };
+
+}  // namespace
 
 struct Transfer {
   const FileRule* rule;
@@ -70,6 +69,8 @@ struct Transfer {
   uint64_t remote_position = 0;  // /proc/PID/mem: the call was given another position than this
   bool by_position = false;
 };
+
+namespace {
 
 Transfer* transfer_of(const Thread* thread) {
   return static_cast<Transfer*>(thread->call.transfer);
@@ -151,6 +152,7 @@ Draft draft(Thread* thread, const Range& range, uint64_t offset, uint64_t bytes)
   RecordHeader& header = record.header();
   header.segment = range.segment;
   header.offset = offset;
+  header.address = range.address ? range.address + (offset - range.offset) : 0;
   header.pc = origin.pc;
   header.event = origin.event;
   header.length = length;
@@ -218,7 +220,7 @@ Range* add_range(Transfer* transfer, uint32_t segment, bool write, uint64_t offs
                  uint64_t index) {
   if (!bytes || transfer->range_count == kMaxRanges) return nullptr;
   Range& range = transfer->ranges[transfer->range_count++];
-  range = {segment, write, offset, bytes, index, nullptr, 0, 0, nullptr, 0};
+  range = {segment, write, offset, bytes, index, nullptr, 0, 0, nullptr, 0, 0};
   return &range;
 }
 
@@ -303,11 +305,16 @@ uint64_t current_position(int fd) {
   return failed(at) ? 0 : static_cast<uint64_t>(at);
 }
 
+bool opened_to_append(int fd) {
+  const int64_t flags = sys(__NR_fcntl, fd, 3 /* F_GETFL */);
+  return !failed(flags) && (flags & O_APPEND);
+}
+
 bool appends(const Thread* thread, const FileRule& rule, int fd) {
-  constexpr uint64_t kAppend = 02000, kRwfAppend = 0x10, kRwfNoAppend = 0x20;
+  constexpr uint64_t kRwfAppend = 0x10, kRwfNoAppend = 0x20;
   const uint64_t flags = rule.flags_argument ? thread->call.args[rule.flags_argument] : 0;
   if (flags & kRwfAppend) return true;
-  return !(flags & kRwfNoAppend) && (sys(__NR_fcntl, fd, 3 /* F_GETFL */) & kAppend);
+  return !(flags & kRwfNoAppend) && opened_to_append(fd);
 }
 
 uint64_t vectors_bytes(const Vector* vectors, uint64_t count) {
@@ -628,6 +635,13 @@ void correct_position(Thread* thread, Transfer* transfer, uint64_t result) {
   if (transfer->after.fd == transfer->moved) transfer->after.position = range.offset;
 }
 
+// The first `done` bytes of the range have been moved.
+void finish_range(Thread* thread, const Transfer& transfer, Range& range, uint64_t done) {
+  const uint64_t covered = finish_ahead(thread, range, done);
+  const uint64_t records = log_after(thread, transfer, range, covered, done);
+  if (records) count(thread, range, records);
+}
+
 void finish(Thread* thread, Transfer* transfer) {
   const int64_t result = static_cast<int64_t>(thread->regs.rax);
   const uint64_t moved = result > 0 ? static_cast<uint64_t>(result) : 0;
@@ -638,9 +652,7 @@ void finish(Thread* thread, Transfer* transfer) {
     if (!failed(result) && transfer->all) done = range.bytes;
     if (!failed(result) && !transfer->all && moved > range.index)
       done = min(range.bytes, moved - range.index);
-    const uint64_t covered = finish_ahead(thread, range, done);
-    const uint64_t records = log_after(thread, *transfer, range, covered, done);
-    if (records) count(thread, range, records);
+    finish_range(thread, *transfer, range, done);
   }
 }
 
@@ -681,20 +693,24 @@ void descriptors_end(Thread* thread) {
   thread->call.transfer = nullptr;
 }
 
-void descriptors_log_write(Thread* thread, int fd, uint64_t position, uint64_t memory,
-                           uint64_t bytes) {
+Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, const Vector* vectors,
+                                   uint64_t count) {
   Status status = {};
   const uint32_t segment = segment_of(thread, fd, true, &status);
   Transfer* transfer =
       segment ? static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer))) : nullptr;
-  if (!transfer) return;
+  if (!transfer) return nullptr;
   *transfer = Transfer{};
-  transfer->plain = {memory, bytes};
-  transfer->source = {.vectors = &transfer->plain, .vector_count = 1};
-  Range* range = add_range(transfer, segment, true, position, bytes, 0);
-  if (!range) return;
-  note_versions(thread, *range, 0);
-  count(thread, *range, log_after(thread, *transfer, *range, 0, bytes));
+  transfer->source = {.vectors = vectors, .vector_count = count};
+  const uint64_t begin = opened_to_append(fd) ? status.bytes : position;
+  Range* range = add_range(transfer, segment, true, begin, vectors_bytes(vectors, count), 0);
+  if (range) note_versions(thread, *range, write_ahead(thread, *transfer, *range));
+  return transfer;
+}
+
+void descriptors_write_ends(Thread* thread, Transfer* transfer, bool handed_in) {
+  for (uint32_t i = 0; i < transfer->range_count; ++i)
+    finish_range(thread, *transfer, transfer->ranges[i], handed_in ? transfer->ranges[i].bytes : 0);
 }
 
 void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes) {
@@ -708,6 +724,7 @@ void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes) {
   Range* range =
       add_range(transfer, region.segment, true, region.segment_offset + (address - region.begin),
                 transfer->plain.bytes, 0);
+  range->address = address;
   count(thread, *range, log_after(thread, *transfer, *range, 0, range->bytes));
 }
 

@@ -32,10 +32,18 @@ bool descriptors_begin(Thread* thread);
 void descriptors_end(Thread* thread);     // the call has returned, regs.rax is its result
 void descriptors_cancel(Thread* thread);  // it is not made; harmless if there is none
 
-// For transfers that are made after their call (aio.h): `bytes` at `memory` were written to the
-// file, or have arrived in the program's memory. Logged only where a segment is concerned.
-void descriptors_log_write(Thread* thread, int fd, uint64_t position, uint64_t memory,
-                           uint64_t bytes);
+// Requests that a call only hands in (aio.h). Where a segment is concerned, the first says that the
+// bytes of these vectors are about to be written to the file, and returns what the second needs
+// when the call has returned, with how many were handed in: all or none. Null: nothing is
+// concerned.
+struct Vector {
+  uint64_t base, bytes;
+};
+struct Transfer;
+Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, const Vector* vectors,
+                                   uint64_t count);
+void descriptors_write_ends(Thread* thread, Transfer* transfer, bool handed_in);
+// Bytes have arrived in the program's memory by such a request.
 void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes);
 
 }  // namespace shmrec::agent

@@ -1,0 +1,259 @@
+// Files by how they are used: reached by several paths, read by those who began before anybody
+// wrote, written by descriptor alone, moved by asynchronous requests, or never written at all.
+// usage: file_roles paths | joins | waits | aio | untouched | killed
+// What the log must have of each is in e2e/files.py.
+#include <linux/aio_abi.h>
+#include <pthread.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "victim.h"
+
+static int pipe_to[2], pipe_back[2];
+
+static void tell(int fd) { CHECK_EQ(write(fd, "x", 1), 1); }
+static void hear(int fd) {
+  char byte;
+  CHECK_EQ(read(fd, &byte, 1), 1);
+}
+
+// ---- One object by many paths -------------------------------------------------------------------
+
+struct Way {
+  const char* path;
+  int word;
+};
+
+static void store_by(void* raw) {
+  const struct Way* way = raw;
+  int fd = open(way->path, O_RDWR);
+  CHECK(fd >= 0);
+  volatile int* words = map_fd(fd, kPage, PROT_READ | PROT_WRITE);
+  words[way->word] = 100 + way->word;
+}
+
+// Where mounts are not allowed, by the path as it is.
+static void store_by_mount(void* raw) {
+  struct Way way = *(const struct Way*)raw;
+  const char* slash = strrchr(way.path, '/');
+  char from[64], mounted[96];
+  snprintf(from, sizeof from, "%.*s", (int)(slash - way.path), way.path);
+  snprintf(mounted, sizeof mounted, "volume%s", slash);
+  if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) == 0 &&
+      mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+      mount(from, "volume", NULL, MS_BIND, NULL) == 0)
+    way.path = mounted;
+  store_by(&way);
+}
+
+static void many_paths(const char* path, volatile int* words) {
+  struct Way plain = {path, 1}, mounted = {path, 2}, descriptor = {"", 3};
+  char link[64];
+  int fd = open(path, O_RDWR);
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  descriptor.path = link;
+  wait_ok(child(store_by, &plain));
+  wait_ok(child(store_by_mount, &mounted));
+  wait_ok(child(store_by, &descriptor));
+  for (int i = 1; i <= 3; ++i) CHECK_EQ(words[i], 100 + i);
+  close(fd);
+}
+
+static void paths(void) {
+  struct Way linked = {"other/link", 4}, symbolic = {"symbolic", 5};
+  char name[64];
+  CHECK(mkdir("data", 0700) == 0 && mkdir("other", 0700) == 0 && mkdir("volume", 0700) == 0);
+  volatile int* words = map_fd(make_file("data/file", kPage), kPage, PROT_READ | PROT_WRITE);
+  CHECK(link("data/file", "other/link") == 0 && symlink("other/link", "symbolic") == 0);
+  many_paths("data/file", words);
+  wait_ok(child(store_by, &linked));
+  wait_ok(child(store_by, &symbolic));
+  CHECK_EQ(words[4] + words[5], 209);
+  snprintf(name, sizeof name, "/dev/shm/paths-%d", (int)getpid());
+  words = map_fd(make_file(name, kPage), kPage, PROT_READ | PROT_WRITE);
+  many_paths(name, words);
+  unlink(name);
+  say("all the same\n");
+}
+
+// ---- Readers that began before the writer -------------------------------------------------------
+
+enum { kRounds = 5 };
+
+static void read_rounds(void* unused) {
+  (void)unused;
+  volatile int* words = map_fd(open("shared", O_RDONLY), kPage, PROT_READ);
+  int sum = 0;
+  for (int i = 0; i < 1000; ++i) sum += words[0];
+  CHECK_EQ(sum, 0);
+  tell(pipe_back[1]);
+  for (int i = 1; i <= kRounds; ++i) {
+    hear(pipe_to[0]);
+    CHECK_EQ(words[i], 1000 + i);
+    tell(pipe_back[1]);
+  }
+}
+
+static void joins(void) {
+  int fd = make_file("shared", kPage);
+  pid_t reader = child(read_rounds, NULL);
+  hear(pipe_back[0]);
+  volatile int* words = NULL;
+  for (int i = 1; i <= kRounds; ++i) {
+    const int value = 1000 + i;
+    // The first by descriptor: nobody maps it to write yet.
+    if (i == 1) CHECK_EQ(pwrite(fd, &value, sizeof value, i * sizeof value), sizeof value);
+    if (i == 2) words = map_fd(fd, kPage, PROT_READ | PROT_WRITE);
+    if (i > 1) words[i] = value;
+    tell(pipe_to[1]);
+    hear(pipe_back[0]);
+  }
+  wait_ok(reader);
+  say("%d rounds\n", kRounds);
+}
+
+// ---- A call that is looking at memory when its file is written ----------------------------------
+
+static void send_words(void* unused) {
+  (void)unused;
+  const char* bytes = map_fd(open("shared", O_RDONLY), 4 * kPage, PROT_READ);
+  int size = fcntl(pipe_back[1], F_SETPIPE_SZ, kPage);
+  CHECK_EQ(size, kPage);
+  tell(pipe_to[1]);
+  CHECK_EQ(write(pipe_back[1], bytes, 4 * kPage), 4 * kPage);
+  CHECK_EQ(bytes[3 * kPage + 5], 'z');
+}
+
+static void await_blocked_call(pid_t pid) {
+  char path[64], text[64] = "";
+  snprintf(path, sizeof path, "/proc/%d/syscall", (int)pid);
+  while (strncmp(text, "1 ", 2) != 0) {  // write
+    sched_yield();
+    int fd = open(path, O_RDONLY);
+    ssize_t size = read(fd, text, sizeof text - 1);
+    text[size > 0 ? size : 0] = 0;
+    close(fd);
+  }
+}
+
+static void waits(void) {
+  int fd = make_file("shared", 4 * kPage);
+  pid_t sender = child(send_words, NULL);
+  hear(pipe_to[0]);
+  await_blocked_call(sender);
+  char* bytes = map_fd(fd, 4 * kPage, PROT_READ | PROT_WRITE);
+  bytes[3 * kPage + 5] = 'z';
+  static char got[4 * kPage];
+  for (size_t at = 0; at < sizeof got;) {
+    ssize_t more = read(pipe_back[0], got + at, sizeof got - at);
+    CHECK(more > 0);
+    at += (size_t)more;
+  }
+  wait_ok(sender);
+  say("sent %c\n", got[3 * kPage + 5]);
+}
+
+// ---- Asynchronous requests ----------------------------------------------------------------------
+
+static aio_context_t queue;
+
+static void request(struct iocb* iocb, int fd, int opcode, const void* buffer, size_t bytes,
+                    long offset) {
+  memset(iocb, 0, sizeof *iocb);
+  iocb->aio_fildes = (uint32_t)fd;
+  iocb->aio_lio_opcode = (uint16_t)opcode;
+  iocb->aio_buf = (uintptr_t)buffer;
+  iocb->aio_nbytes = bytes;
+  iocb->aio_offset = offset;
+  iocb->aio_data = (uintptr_t)iocb + 1;
+}
+
+static void make(struct iocb* iocb, long expected) {
+  struct iocb* list[] = {iocb};
+  struct io_event event = {0};
+  const struct iocb before = *iocb;
+  CHECK_EQ(syscall(SYS_io_submit, queue, 1, list), 1);
+  CHECK(memcmp(&before, iocb, sizeof before) == 0);
+  CHECK_EQ(syscall(SYS_io_getevents, queue, 1, 1, &event, NULL), 1);
+  CHECK_EQ(event.res, expected);
+  CHECK(event.obj == (uintptr_t)iocb && event.data == before.aio_data);
+}
+
+static void aio(void) {
+  CHECK(syscall(SYS_io_setup, 8, &queue) == 0);
+  int source = make_file("source", kPage), shared = make_file("shared", kPage);
+  CHECK_EQ(pwrite(source, "abcdefgh", 8, 0), 8);
+  char* memory = map_shared(2 * kPage);
+  char* view = map_fd(shared, kPage, PROT_READ | PROT_WRITE);
+  struct iocb own, *there = (struct iocb*)(memory + kPage);
+  request(&own, source, IOCB_CMD_PREAD, memory, 8, 0);
+  make(&own, 8);
+  CHECK(memcmp(memory, "abcdefgh", 8) == 0);
+  // The request itself in shared memory.
+  request(there, source, IOCB_CMD_PREAD, memory + 16, 4, 4);
+  make(there, 4);
+  CHECK(memcmp(memory + 16, "efgh", 4) == 0);
+  struct iovec parts[] = {{memory + 32, 3}, {memory + 48, 5}};
+  request(&own, source, IOCB_CMD_PREADV, parts, 2, 0);
+  make(&own, 8);
+  CHECK(memcmp(memory + 32, "abc", 3) == 0 && memcmp(memory + 48, "defgh", 5) == 0);
+  request(&own, shared, IOCB_CMD_PWRITE, memory, 8, 64);
+  make(&own, 8);
+  CHECK(memcmp(view + 64, "abcdefgh", 8) == 0);
+  request(&own, shared, IOCB_CMD_PWRITEV, parts, 2, 128);
+  make(&own, 8);
+  CHECK(memcmp(view + 128, "abcdefgh", 8) == 0);
+  struct iocb* bad[] = {(struct iocb*)8};
+  CHECK_ERRNO(syscall(SYS_io_submit, queue, 1, bad), EFAULT);
+  request(&own, 99, IOCB_CMD_PREAD, memory, 8, 0);
+  bad[0] = &own;
+  CHECK_ERRNO(syscall(SYS_io_submit, queue, 1, bad), EBADF);
+  CHECK(syscall(SYS_io_destroy, queue) == 0);
+  say("%.8s %.4s %.3s%.5s\n", memory, memory + 16, memory + 32, memory + 48);
+}
+
+// ---- What nobody writes -------------------------------------------------------------------------
+
+static void untouched(void) {
+  int fd = make_file("data", 16 * kPage);
+  CHECK_EQ(pwrite(fd, "said before", 11, 5 * kPage), 11);
+  close(fd);
+  fd = open("data", O_RDONLY);
+  const volatile char* bytes = map_fd(fd, 16 * kPage, PROT_READ);
+  unsigned sum = 0;
+  for (int i = 0; i < 16 * kPage; ++i) sum += (unsigned char)bytes[i];
+  CHECK_EQ(write(open("copy", O_CREAT | O_WRONLY, 0600), (const char*)bytes, kPage), kPage);
+  CHECK(mprotect((void*)bytes, kPage, PROT_NONE) == 0 && munmap((void*)bytes, 2 * kPage) == 0);
+  say("sum %u, %.11s\n", sum, (const char*)bytes + 5 * kPage);
+}
+
+// ---- A writer that is killed in its calls -------------------------------------------------------
+
+// Writes the file again and again, each time with the next letter, until it is killed.
+static void killed(void) {
+  enum { kBytes = 64 * kPage };
+  int fd = make_file("shared", kBytes);
+  volatile char* bytes = map_fd(fd, kBytes, PROT_READ | PROT_WRITE);
+  static char letters[kBytes];
+  say("%d %d\n", (int)getpid(), bytes[0]);
+  for (unsigned round = 0;; ++round) {
+    memset(letters, (int)('a' + round % 26), sizeof letters);
+    CHECK_EQ(pwrite(fd, letters, sizeof letters, 0), sizeof letters);
+  }
+}
+
+int main(int count, char** arguments) {
+  static const struct {
+    const char* name;
+    void (*run)(void);
+  } modes[] = {{"paths", paths}, {"joins", joins},         {"waits", waits},
+               {"aio", aio},     {"untouched", untouched}, {"killed", killed}};
+  CHECK(count == 2 && pipe(pipe_to) == 0 && pipe(pipe_back) == 0);
+  for (size_t i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
+    if (strcmp(arguments[1], modes[i].name) != 0) continue;
+    modes[i].run();
+    return 0;
+  }
+  return 2;
+}
