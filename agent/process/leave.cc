@@ -14,7 +14,7 @@ namespace {
 enum Stage : uint32_t { kStaying, kCalling, kGone };  // Process::leaving
 enum Progress : uint32_t { kStands = 1, kLeft = 2 };  // Thread::left; entry.S knows kLeft
 
-constexpr uint64_t kPatienceTsc = uint64_t{1} << 32;  // about two seconds
+constexpr uint64_t kPatienceTsc = uint64_t{1} << 36;  // about half a minute
 constexpr uint64_t kCallAgainTsc = 1 << 26;           // a call that came between two handlers
 
 void call(Thread* thread, void* self) {
@@ -76,15 +76,22 @@ void take_out_calls(const Thread* thread) {
   sys(__NR_rt_tgsigqueueinfo, thread->process->pid, thread->tid, kSigsys, &info);
 }
 
+// The kernel takes the stack of a context too, but since Linux 6.12 while the handler's stack is
+// still in use, and then it keeps that one. So it is told where it sees another stack pointer.
+void give_back_stack(const Thread* thread, Context* context) {
+  shmrec_on_stack(thread->stack_top, __NR_sigaltstack, &thread->altstack);
+  context->stack.sp = thread->altstack.sp;
+  context->stack.flags = thread->altstack.flags;
+  context->stack.size = thread->altstack.size;
+}
+
 void give_back_thread(Thread* thread, Context* context) {
   const uint64_t mask = program_mask(thread, context);
   take_out_calls(thread);
   sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
   pending_to_kernel(thread);
   context->mask = mask;
-  context->stack.sp = thread->altstack.sp;
-  context->stack.flags = thread->altstack.flags;
-  context->stack.size = thread->altstack.size;
+  give_back_stack(thread, context);
 }
 
 }  // namespace

@@ -12,8 +12,8 @@
 // Why stand still: a thread that is back in the program with its own alternate stack must not meet
 // a handler of the agent, and one that still has syscall dispatch needs the agent's for SIGSYS.
 //
-// A thread that does not come within two seconds (it waits in vfork, or is stopped) is left as it
-// is: the agent keeps SIGSYS, and takes it out when it comes.
+// A thread that does not come within half a minute (it waits in vfork for a child that neither ends
+// nor executes) is left as it is: the agent keeps SIGSYS, and takes it out when it comes.
 #pragma once
 
 #include "agent/signals/signals.h"

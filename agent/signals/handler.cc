@@ -72,7 +72,7 @@ void on_signal(int, Siginfo* info, Context* context) {
   handle(thread, info, context, kind);
   thread->outer = outer;
   if (!outer) settle(thread, context, kind == Kind::kSent || kind == Kind::kLook);
-  if (!in_agent(context))
+  if (!in_agent(context) || load(&thread->left))
     gs_leave(thread);
   else if (from_agent)
     write_gs_base(gs);
