@@ -33,7 +33,7 @@ def environment(home, sandboxed):
 def own(path, user):
     for directory, _, names in os.walk(path):
         for name in [""] + names:
-            os.chown(os.path.join(directory, name), user, user)
+            os.chown(os.path.join(directory, name), user, user, follow_symlinks=False)
 
 
 def picture(options, recorder, top, name):
@@ -47,7 +47,8 @@ def picture(options, recorder, top, name):
     command = [*recorder, "firefox-esr", "--headless", "--no-remote", "--profile", os.path.join(here, "profile"),
                "--screenshot", shot, "file://" + page]
     if options.user:
-        own(top, options.user)
+        os.chown(top, options.user, options.user)
+        own(here, options.user)
         command = ["setpriv", "--reuid", str(options.user), "--regid", str(options.user), "--clear-groups",
                    *command]
     start, used = time.monotonic(), os.times()
