@@ -16,10 +16,32 @@ constexpr PointerRule length_at(uint8_t count) {
 constexpr PointerRule self_sized(uint32_t base, uint8_t field) {
   return {.extent = Extent::kSelfSized, .field = field, .base = base};
 }
+constexpr PointerRule counted(uint32_t base, uint8_t field, uint8_t field_bytes, uint32_t unit) {
+  return {.extent = Extent::kCounted,
+          .field = field,
+          .field_bytes = field_bytes,
+          .base = base,
+          .unit = unit};
+}
+template <typename... Inner>
+constexpr PointerRule structure(uint32_t bytes, Inner... inner) {
+  return {.extent = Extent::kStructure,
+          .base = bytes,
+          .inner_count = sizeof...(inner),
+          .inner = {inner...}};
+}
+constexpr PointerRule length_within(uint8_t count, uint8_t field) {
+  return {.extent = Extent::kLengthAt, .count = count, .field = field, .unit = 1};
+}
 constexpr PointerRule special(Extent extent, uint8_t count = 0) {
   return {.extent = extent, .count = count};
 }
 constexpr PointerRule iovec(uint8_t count) { return special(Extent::kIovec, count); }
+
+constexpr InnerRule inner(uint8_t offset, Direction direction, uint8_t length_offset,
+                          uint8_t length_bytes, uint32_t unit = 1) {
+  return {offset, direction, length_offset, length_bytes, unit};
+}
 
 constexpr PointerRule pointer(uint8_t position, Direction direction, Written written,
                               PointerRule rule) {
@@ -340,7 +362,7 @@ constexpr SyscallRule kRows[] = {
     by(Handler::kWaitid, call(247, "waitid", out(2, fixed(kSiginfo)), out(4, fixed(kRusage)))),
     call(248, "add_key", name(0), path(1), in(2, argument(3))),
     call(249, "request_key", name(0), path(1), path(2)),
-    unknown(250, "keyctl"),
+    command(250, "keyctl", 0, 2),
     none(251, "ioprio_set"),
     none(252, "ioprio_get"),
     none(253, "inotify_init"),
@@ -372,7 +394,8 @@ constexpr SyscallRule kRows[] = {
     none(276, "tee"),
     none(277, "sync_file_range"),
     call(278, "vmsplice", keep(1, iovec(2))),
-    call(279, "move_pages", in(2, argument(1, 8)), in(3, argument(1, 4)), out(4, argument(1, 4))),
+    call(279, "move_pages", in(2, special(Extent::kAddresses, 1)), in(3, argument(1, 4)),
+         out(4, argument(1, 4))),
     call(280, "utimensat", path(1), in(2, fixed(2 * kTime))),
     by(Handler::kMaskedWait,
        call(281, "epoll_pwait", out(1, argument(2, kEpollEvent), Written::kResult),
@@ -444,7 +467,7 @@ constexpr SyscallRule kRows[] = {
     call(428, "open_tree", path(1)),
     call(429, "move_mount", path(1), path(3)),
     call(430, "fsopen", name(0)),
-    call(431, "fsconfig", name(2), unknown_at(3)),
+    command(431, "fsconfig", 1, 3),
     none(432, "fsmount"),
     call(433, "fspick", path(1)),
     none(434, "pidfd_open"),
@@ -477,7 +500,7 @@ constexpr SyscallRule kRows[] = {
     call(459, "lsm_get_self_attr", inout(2, fixed(4)), out(1, length_at(2), Written::kLength)),
     call(460, "lsm_set_self_attr", in(1, argument(2))),
     call(461, "lsm_list_modules", inout(1, fixed(4)), out(0, length_at(1), Written::kLength)),
-    none(462, "mseal"),
+    by(Handler::kMseal, none(462, "mseal")),
     call(463, "setxattrat", path(1), name(3), in(4, special(Extent::kXattr, 5))),
     call(464, "getxattrat", path(1), name(3), in(4, special(Extent::kXattr, 5))),
     call(465, "listxattrat", path(1), out(3, argument(4), Written::kResult)),
@@ -492,11 +515,12 @@ constexpr SyscallRule kRows[] = {
 constexpr CommandRule plain(uint16_t number, uint32_t command, const char* called) {
   return {number, 0, command, called, {}};
 }
-constexpr CommandRule with(uint16_t number, uint32_t command, const char* called,
-                           PointerRule rule) {
-  return {number, 1, command, called, rule};
+template <typename... Rules>
+constexpr CommandRule with(uint16_t number, uint32_t command, const char* called, Rules... rules) {
+  return {number, sizeof...(rules), command, called, {rules...}};
 }
 
+constexpr uint16_t kKeyctl = 250, kFsconfig = 431;
 constexpr uint16_t kIoctl = 16, kShmctl = 31, kSemctl = 66, kMsgctl = 71, kFcntl = 72,
                    kPtrace = 101;
 constexpr uint16_t kPrctl = 157, kArchPrctl = 158;
@@ -505,6 +529,7 @@ constexpr uint32_t kTermios = 36, kTermio = 18, kShmid = 112, kSemid = 104, kMsq
 constexpr CommandRule kCommandRows[] = {
     with(kIoctl, 0x1, "FIBMAP", inout(2, fixed(4))),
     with(kIoctl, 0x2, "FIGETBSZ", out(2, fixed(4))),
+    with(kIoctl, 0x301, "HDIO_GETGEO", out(2, fixed(16))),
     with(kIoctl, 0x125D, "BLKROSET", in(2, fixed(4))),
     with(kIoctl, 0x125E, "BLKROGET", out(2, fixed(4))),
     plain(kIoctl, 0x125F, "BLKRRPART"),
@@ -514,12 +539,34 @@ constexpr CommandRule kCommandRows[] = {
     with(kIoctl, 0x1263, "BLKRAGET", out(2, fixed(8))),
     with(kIoctl, 0x1267, "BLKSECTGET", out(2, fixed(2))),
     with(kIoctl, 0x1268, "BLKSSZGET", out(2, fixed(4))),
+    with(kIoctl, 0x1269, "BLKPG", in(2, structure(24, inner(16, Direction::kIn, 8, 4)))),
     with(kIoctl, 0x1277, "BLKDISCARD", in(2, fixed(16))),
     with(kIoctl, 0x1278, "BLKIOMIN", out(2, fixed(4))),
     with(kIoctl, 0x1279, "BLKIOOPT", out(2, fixed(4))),
     with(kIoctl, 0x127A, "BLKALIGNOFF", out(2, fixed(4))),
     with(kIoctl, 0x127B, "BLKPBSZGET", out(2, fixed(4))),
     with(kIoctl, 0x127F, "BLKZEROOUT", in(2, fixed(16))),
+    with(kIoctl, 0x2282, "SG_GET_VERSION_NUM", out(2, fixed(4))),
+    with(kIoctl, 0x2285, "SG_IO",
+         inout(2, structure(88, inner(16, Direction::kInOut, 12, 4),
+                            inner(24, Direction::kIn, 8, 1), inner(32, Direction::kOut, 9, 1)))),
+    with(kIoctl, 0x4B31, "KDGETLED", out(2, fixed(1))),
+    with(kIoctl, 0x4B33, "KDGKBTYPE", out(2, fixed(1))),
+    plain(kIoctl, 0x4B3A, "KDSETMODE"),
+    with(kIoctl, 0x4B3B, "KDGETMODE", out(2, fixed(4))),
+    with(kIoctl, 0x4B44, "KDGKBMODE", out(2, fixed(4))),
+    plain(kIoctl, 0x4B45, "KDSKBMODE"),
+    plain(kIoctl, 0x4C00, "LOOP_SET_FD"),
+    plain(kIoctl, 0x4C01, "LOOP_CLR_FD"),
+    with(kIoctl, 0x4C02, "LOOP_SET_STATUS", in(2, fixed(168))),
+    with(kIoctl, 0x4C03, "LOOP_GET_STATUS", out(2, fixed(168))),
+    with(kIoctl, 0x4C04, "LOOP_SET_STATUS64", in(2, fixed(232))),
+    with(kIoctl, 0x4C05, "LOOP_GET_STATUS64", out(2, fixed(232))),
+    plain(kIoctl, 0x4C06, "LOOP_CHANGE_FD"),
+    plain(kIoctl, 0x4C07, "LOOP_SET_CAPACITY"),
+    plain(kIoctl, 0x4C08, "LOOP_SET_DIRECT_IO"),
+    plain(kIoctl, 0x4C09, "LOOP_SET_BLOCK_SIZE"),
+    with(kIoctl, 0x4C0A, "LOOP_CONFIGURE", in(2, fixed(304))),
     with(kIoctl, 0x5401, "TCGETS", out(2, fixed(kTermios))),
     with(kIoctl, 0x5402, "TCSETS", in(2, fixed(kTermios))),
     with(kIoctl, 0x5403, "TCSETSW", in(2, fixed(kTermios))),
@@ -565,6 +612,13 @@ constexpr CommandRule kCommandRows[] = {
     plain(kIoctl, 0x5451, "FIOCLEX"),
     with(kIoctl, 0x5452, "FIOASYNC", in(2, fixed(4))),
     with(kIoctl, 0x5460, "FIOQSIZE", out(2, fixed(8))),
+    with(kIoctl, 0x5600, "VT_OPENQRY", out(2, fixed(4))),
+    with(kIoctl, 0x5601, "VT_GETMODE", out(2, fixed(8))),
+    with(kIoctl, 0x5602, "VT_SETMODE", in(2, fixed(8))),
+    with(kIoctl, 0x5603, "VT_GETSTATE", out(2, fixed(6))),
+    plain(kIoctl, 0x5605, "VT_RELDISP"),
+    plain(kIoctl, 0x5606, "VT_ACTIVATE"),
+    plain(kIoctl, 0x5607, "VT_WAITACTIVE"),
     with(kIoctl, 0x8901, "FIOSETOWN", in(2, fixed(4))),
     with(kIoctl, 0x8902, "SIOCSPGRP", in(2, fixed(4))),
     with(kIoctl, 0x8903, "FIOGETOWN", out(2, fixed(4))),
@@ -573,6 +627,7 @@ constexpr CommandRule kCommandRows[] = {
     with(kIoctl, 0x8906, "SIOCGSTAMP", out(2, fixed(kTime))),
     with(kIoctl, 0x8907, "SIOCGSTAMPNS", out(2, fixed(kTime))),
     with(kIoctl, 0x8910, "SIOCGIFNAME", inout(2, fixed(kIfreq))),
+    with(kIoctl, 0x8912, "SIOCGIFCONF", inout(2, structure(16, inner(8, Direction::kOut, 0, 4)))),
     with(kIoctl, 0x8913, "SIOCGIFFLAGS", inout(2, fixed(kIfreq))),
     with(kIoctl, 0x8914, "SIOCSIFFLAGS", in(2, fixed(kIfreq))),
     with(kIoctl, 0x8915, "SIOCGIFADDR", inout(2, fixed(kIfreq))),
@@ -587,11 +642,18 @@ constexpr CommandRule kCommandRows[] = {
     with(kIoctl, 0x8927, "SIOCGIFHWADDR", inout(2, fixed(kIfreq))),
     with(kIoctl, 0x8933, "SIOCGIFINDEX", inout(2, fixed(kIfreq))),
     with(kIoctl, 0x8942, "SIOCGIFTXQLEN", inout(2, fixed(kIfreq))),
+    with(kIoctl, 0x400454CA, "TUNSETIFF", inout(2, fixed(kIfreq))),
     plain(kIoctl, 0x40049409, "FICLONE"),
+    with(kIoctl, 0x40085203, "RNDADDENTROPY", in(2, counted(8, 4, 4, 1))),
     with(kIoctl, 0x40086602, "FS_IOC_SETFLAGS", in(2, fixed(4))),
     with(kIoctl, 0x40087602, "FS_IOC_SETVERSION", in(2, fixed(4))),
+    with(kIoctl, 0x401054D5, "TUNATTACHFILTER",
+         in(2, structure(16, inner(8, Direction::kIn, 0, 2, 8)))),
+    with(kIoctl, 0x800454D2, "TUNGETIFF", out(2, fixed(kIfreq))),
     with(kIoctl, 0x80086601, "FS_IOC_GETFLAGS", out(2, fixed(4))),
     with(kIoctl, 0x80087601, "FS_IOC_GETVERSION", out(2, fixed(4))),
+    with(kIoctl, 0xC0189436, "FIDEDUPERANGE", inout(2, counted(24, 16, 2, 32))),
+    with(kIoctl, 0xC020660B, "FS_IOC_FIEMAP", inout(2, counted(32, 24, 4, 56))),
 
     plain(kShmctl, 0, "IPC_RMID"),
     with(kShmctl, 1, "IPC_SET", in(2, fixed(kShmid))),
@@ -718,7 +780,9 @@ constexpr CommandRule kCommandRows[] = {
     with(kPrctl, 40, "PR_GET_TID_ADDRESS", out(1, fixed(8))),
     plain(kPrctl, 41, "PR_SET_THP_DISABLE"),
     plain(kPrctl, 42, "PR_GET_THP_DISABLE"),
-    plain(kPrctl, 0x53564D41, "PR_SET_VMA"),
+    plain(kPrctl, 47, "PR_CAP_AMBIENT"),
+    with(kPrctl, 0x41555856, "PR_GET_AUXV", out(1, argument(2), Written::kResult)),
+    with(kPrctl, 0x53564D41, "PR_SET_VMA", text(4, 80)),
 
     plain(kArchPrctl, 0x1001, "ARCH_SET_GS"),
     plain(kArchPrctl, 0x1002, "ARCH_SET_FS"),
@@ -726,6 +790,54 @@ constexpr CommandRule kCommandRows[] = {
     with(kArchPrctl, 0x1004, "ARCH_GET_GS", out(1, fixed(8))),
     plain(kArchPrctl, 0x1011, "ARCH_GET_CPUID"),
     plain(kArchPrctl, 0x1012, "ARCH_SET_CPUID"),
+
+    plain(kKeyctl, 0, "KEYCTL_GET_KEYRING_ID"),
+    with(kKeyctl, 1, "KEYCTL_JOIN_SESSION_KEYRING", name(1)),
+    with(kKeyctl, 2, "KEYCTL_UPDATE", in(2, argument(3))),
+    plain(kKeyctl, 3, "KEYCTL_REVOKE"),
+    plain(kKeyctl, 4, "KEYCTL_CHOWN"),
+    plain(kKeyctl, 5, "KEYCTL_SETPERM"),
+    with(kKeyctl, 6, "KEYCTL_DESCRIBE", out(2, argument(3), Written::kResult)),
+    plain(kKeyctl, 7, "KEYCTL_CLEAR"),
+    plain(kKeyctl, 8, "KEYCTL_LINK"),
+    plain(kKeyctl, 9, "KEYCTL_UNLINK"),
+    with(kKeyctl, 10, "KEYCTL_SEARCH", name(2), path(3)),
+    with(kKeyctl, 11, "KEYCTL_READ", out(2, argument(3), Written::kResult)),
+    with(kKeyctl, 12, "KEYCTL_INSTANTIATE", in(2, argument(3))),
+    plain(kKeyctl, 13, "KEYCTL_NEGATE"),
+    plain(kKeyctl, 14, "KEYCTL_SET_REQKEY_KEYRING"),
+    plain(kKeyctl, 15, "KEYCTL_SET_TIMEOUT"),
+    plain(kKeyctl, 16, "KEYCTL_ASSUME_AUTHORITY"),
+    with(kKeyctl, 17, "KEYCTL_GET_SECURITY", out(2, argument(3), Written::kResult)),
+    plain(kKeyctl, 18, "KEYCTL_SESSION_TO_PARENT"),
+    plain(kKeyctl, 19, "KEYCTL_REJECT"),
+    with(kKeyctl, 20, "KEYCTL_INSTANTIATE_IOV", in(2, iovec(3))),
+    plain(kKeyctl, 21, "KEYCTL_INVALIDATE"),
+    plain(kKeyctl, 22, "KEYCTL_GET_PERSISTENT"),
+    with(kKeyctl, 23, "KEYCTL_DH_COMPUTE", in(1, fixed(12)), out(2, argument(3), Written::kResult)),
+    with(kKeyctl, 24, "KEYCTL_PKEY_QUERY", path(3), out(4, fixed(48))),
+    with(kKeyctl, 25, "KEYCTL_PKEY_ENCRYPT", in(1, fixed(40)), path(2), in(3, length_within(1, 4)),
+         out(4, length_within(1, 8), Written::kResult)),
+    with(kKeyctl, 26, "KEYCTL_PKEY_DECRYPT", in(1, fixed(40)), path(2), in(3, length_within(1, 4)),
+         out(4, length_within(1, 8), Written::kResult)),
+    with(kKeyctl, 27, "KEYCTL_PKEY_SIGN", in(1, fixed(40)), path(2), in(3, length_within(1, 4)),
+         out(4, length_within(1, 8), Written::kResult)),
+    with(kKeyctl, 28, "KEYCTL_PKEY_VERIFY", in(1, fixed(40)), path(2), in(3, length_within(1, 4)),
+         in(4, length_within(1, 8))),
+    with(kKeyctl, 29, "KEYCTL_RESTRICT_KEYRING", name(2), path(3)),
+    plain(kKeyctl, 30, "KEYCTL_MOVE"),
+    with(kKeyctl, 31, "KEYCTL_CAPABILITIES", out(1, argument(2), Written::kResult)),
+    plain(kKeyctl, 32, "KEYCTL_WATCH_KEY"),
+
+    with(kFsconfig, 0, "FSCONFIG_SET_FLAG", name(2)),
+    with(kFsconfig, 1, "FSCONFIG_SET_STRING", name(2), path(3)),
+    with(kFsconfig, 2, "FSCONFIG_SET_BINARY", name(2), in(3, argument(4))),
+    with(kFsconfig, 3, "FSCONFIG_SET_PATH", name(2), path(3)),
+    with(kFsconfig, 4, "FSCONFIG_SET_PATH_EMPTY", name(2), path(3)),
+    with(kFsconfig, 5, "FSCONFIG_SET_FD", name(2)),
+    plain(kFsconfig, 6, "FSCONFIG_CMD_CREATE"),
+    plain(kFsconfig, 7, "FSCONFIG_CMD_RECONFIGURE"),
+    plain(kFsconfig, 8, "FSCONFIG_CMD_CREATE_EXCL"),
 };
 
 // ---- Content of files ---------------------------------------------------------------------------
@@ -748,6 +860,7 @@ constexpr FileRule kFileRows[] = {
     {.number = 76, .use = FileUse::kSize},
     {.number = 77, .use = FileUse::kSize},
     {.number = 85, .use = FileUse::kOpen},
+    {.number = kPtrace, .use = FileUse::kRemoteWord},
     {.number = 257, .use = FileUse::kOpen},
     {.number = 275,
      .use = FileUse::kCopy,

@@ -28,13 +28,16 @@ enum class Extent : uint8_t {
   kPages,       // a byte for each page of args[count] bytes
   kBits,        // a set of args[count] bits, in 8-byte words
   kString,      // up to and with a NUL, at most base bytes
-  kLengthAt,    // as many bytes as the 32-bit word at args[count] says
+  kLengthAt,    // as many bytes as the 32-bit word `field` bytes behind args[count] says
   kSelfSized,   // base + the 32-bit word at offset `field` of the memory itself
+  kCounted,     // base + unit * the number in `field_bytes` at offset `field` of the memory itself
   kIoctl,       // as the command's number encodes
+  kStructure,   // base bytes, with the pointers that `inner` describes
   kIovec,       // args[count] struct iovec, and what they describe
   kMessage,     // struct msghdr, and what it points to
   kMessages,    // args[count] struct mmsghdr
   kRemote,      // args[count] struct iovec that describe memory of the process args[0]
+  kAddresses,   // args[count] addresses in the process args[0] (0: the caller)
   kSigset,      // {const sigset_t*, size_t}, as pselect6 takes it
   kOneIovec,    // one struct iovec, whose length the kernel updates
   kSemaphores,  // an unsigned short for each semaphore of the set args[0]
@@ -53,6 +56,17 @@ enum class Written : uint8_t {
   kNothing,
 };
 
+// A pointer within a structure: where it lies there, and how far it reaches, by a number that lies
+// in the structure too.
+struct InnerRule {
+  uint8_t offset;
+  Direction direction;
+  uint8_t length_offset;
+  uint8_t length_bytes;
+  uint32_t unit;
+};
+constexpr uint32_t kMaxInner = 3;
+
 struct PointerRule {
   uint8_t argument = 0;
   Direction direction = Direction::kIn;
@@ -63,6 +77,8 @@ struct PointerRule {
   uint8_t field_bytes = 0;
   uint32_t base = 0;
   uint32_t unit = 0;
+  uint32_t inner_count = 0;
+  InnerRule inner[kMaxInner] = {};
 };
 
 // How much is said about a syscall.
@@ -99,6 +115,7 @@ enum class SyscallClass : uint8_t {
   X(kMunlockall, kMaps, do_munlockall)           \
   X(kBrk, kMaps, do_brk)                         \
   X(kMbind, kMaps, do_mbind)                     \
+  X(kMseal, kMaps, do_mseal)                     \
   X(kOpen, kMaps, do_open)                       \
   X(kShmat, kMaps, do_shmat)                     \
   X(kShmdt, kMaps, do_shmdt)                     \
@@ -148,6 +165,7 @@ enum class FileUse : uint8_t {
   kOpen,         // O_TRUNC empties it
   kRemoteRead,   // process_vm_readv
   kRemoteWrite,  // process_vm_writev
+  kRemoteWord,   // ptrace: peeks and pokes
 };
 
 struct FileRule {
@@ -171,18 +189,20 @@ struct SyscallRule {
   Knowledge knowledge;
   Handler handler;
   uint8_t command_argument;  // kCommand: which argument is the command; else kNoArgument
-  uint8_t pointer_argument;  // kCommand: which argument is the pointer (or a plain number)
+  uint8_t pointer_argument;  // kCommand: which is the pointer where a command is not described
   uint8_t pointer_count;
   const char* name;
   PointerRule pointers[kMaxPointers];
 };
 
+constexpr uint32_t kMaxCommandPointers = 4;
+
 struct CommandRule {
-  uint16_t number;   // of the syscall
-  uint8_t has_rule;  // 0: this command takes no pointer
+  uint16_t number;        // of the syscall
+  uint8_t pointer_count;  // 0: this command takes no pointer
   uint32_t command;
   const char* name;
-  PointerRule pointer;
+  PointerRule pointers[kMaxCommandPointers];
 };
 
 // The class of what `handler` answers.

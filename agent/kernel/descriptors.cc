@@ -7,6 +7,7 @@
 
 #include "agent/access/stripes.h"
 #include "agent/kernel/bounce.h"
+#include "agent/kernel/remote.h"
 #include "agent/log/log.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/native.h"
@@ -65,9 +66,9 @@ struct Transfer {
   Source after;          // of what was read or written, after it; used if that above is not known
   int moved = kUnknown;  // descriptor whose position the call moves, in which range
   uint32_t moved_range = 0;
-  bool all = false;              // the result does not count bytes: success means all of them
-  uint64_t remote_position = 0;  // /proc/PID/mem: the call was given another position than this
-  bool by_position = false;
+  bool all = false;        // the result does not count bytes: success means all of them
+  int32_t memory_of = 0;   // /proc/PID/mem, which is read and written piece by piece
+  uint64_t memory_at = 0;  // where there
 };
 
 namespace {
@@ -369,25 +370,40 @@ int32_t process_of_memory(int fd, const Status& status) {
   return size >= 4 && memcmp(at + size - 4, "/mem", 5) == 0 ? pid : 0;
 }
 
-// The kernel must not meet the program's view of traced memory, and so is given the address of the
-// alias as the position.
-void begin_memory_file(Thread* thread, Transfer* transfer, int32_t pid, uint64_t position,
-                       uint64_t bytes) {
-  const FileRule& rule = *transfer->rule;
-  Region region;
-  if (!region_find_remote(pid, process_agent_base(pid), position, &region)) return;
-  const bool write = rule.use == FileUse::kWrite;
-  const uint64_t part = min(bytes, region.end - position);
-  if (part < bytes || rule.vectors || region.protection == 0)
-    return coverage(thread->process, "an access to another process's memory file was not recorded");
-  const uint64_t alias = region.alias + (position - region.begin);
-  add_range(transfer, region.segment, write, region.segment_offset + (position - region.begin),
-            part, 0);
-  set_arg(thread, 3, alias);
-  if (rule.position_argument) return;
-  transfer->by_position = true;
-  transfer->remote_position = position;
-  thread->regs.rax = write ? __NR_pwrite64 : __NR_pread64;
+// Bytes of another process's memory, of which the first is number `index` of those that the call
+// moves.
+void add_remote(Transfer* transfer, const RemoteMemory& memory, uint64_t at, uint64_t bytes,
+                uint64_t index, bool write) {
+  for (uint64_t done = 0; done < bytes;) {
+    const RemotePiece piece = memory.piece(at + done, bytes - done, write);
+    if (piece.traced)
+      add_range(transfer, piece.segment, write, piece.offset, piece.bytes, index + done);
+    done += piece.bytes;
+  }
+}
+
+void begin_memory_file(Transfer* transfer, int32_t pid, uint64_t position, uint64_t bytes) {
+  add_remote(transfer, RemoteMemory(pid), position, bytes, 0,
+             transfer->rule->use == FileUse::kWrite);
+  transfer->memory_of = pid;
+  transfer->memory_at = position;
+}
+
+// One after the other, until one is short.
+int64_t move_memory(Thread* thread, const Transfer& transfer, const Vector& vector,
+                    uint64_t position) {
+  const bool write = transfer.rule->use == FileUse::kWrite;
+  const RemoteMemory memory(transfer.memory_of);
+  uint64_t done = 0;
+  while (done < vector.bytes) {
+    const RemotePiece piece = memory.piece(position + done, vector.bytes - done, write);
+    const int64_t moved = sys(write ? __NR_pwrite64 : __NR_pread64, arg(thread, 0),
+                              vector.base + done, piece.bytes, piece.address);
+    if (failed(moved)) return done ? static_cast<int64_t>(done) : moved;
+    done += static_cast<uint64_t>(moved);
+    if (static_cast<uint64_t>(moved) < piece.bytes) break;
+  }
+  return static_cast<int64_t>(done);
 }
 
 // ---- Calls of each shape ------------------------------------------------------------------------
@@ -407,7 +423,7 @@ void begin_memory(Thread* thread, Transfer* transfer) {
   const int64_t given =
       rule.position_argument ? static_cast<int64_t>(arg(thread, rule.position_argument)) : -1;
   const uint64_t position = given >= 0 ? static_cast<uint64_t>(given) : current_position(fd);
-  if (pid) return begin_memory_file(thread, transfer, pid, position, bytes);
+  if (pid) return begin_memory_file(transfer, pid, position, bytes);
   if (given < 0) transfer->moved = fd;
   const bool at_end = write && appends(thread, rule, fd);
   if (!write) bytes = min(bytes, status.bytes > position ? status.bytes - position : 0);
@@ -521,28 +537,41 @@ void begin_clone(Thread* thread, Transfer* transfer) {
             range.src_length ? min<uint64_t>(range.src_length, rest) : rest, 0);
 }
 
-// Memory of another process: its regions were looked up when the vectors were translated, and once
-// more here for what is logged.
+// Memory of another process: it was looked at when the vectors were translated, and is once more
+// for what is logged.
 void begin_remote(Thread* thread, Transfer* transfer) {
   constexpr uint64_t kMaxVectors = 1024;
-  const int32_t pid = static_cast<int32_t>(arg(thread, 0));
+  const RemoteMemory memory(static_cast<int32_t>(arg(thread, 0)));
   const bool write = transfer->rule->use == FileUse::kRemoteWrite;
   uint64_t bytes;
-  Source memory;
-  if (!take_memory(thread, transfer, &memory, &bytes)) return;
-  (write ? transfer->source : transfer->after) = memory;
+  Source local;
+  if (!memory.recorded() || !take_memory(thread, transfer, &local, &bytes)) return;
+  (write ? transfer->source : transfer->after) = local;
   uint64_t index = 0;
-  for (uint64_t i = 0, count = min(arg(thread, 4), kMaxVectors); i < count; ++i) {
+  for (uint64_t i = 0, count = min(arg(thread, 4), kMaxVectors); i < count && index < bytes; ++i) {
     Vector vector;
     if (peek(&vector, arg(thread, 3) + i * sizeof vector, sizeof vector) != sizeof vector) return;
-    Region region;
-    if (region_find_remote(pid, process_agent_base(pid), vector.base, &region) && index < bytes) {
-      const uint64_t part = min(min(vector.bytes, region.end - vector.base), bytes - index);
-      add_range(transfer, region.segment, write,
-                region.segment_offset + (vector.base - region.begin), part, index);
-    }
+    add_remote(transfer, memory, vector.base, min(vector.bytes, bytes - index), index, write);
     index += vector.bytes;
   }
+}
+
+// PTRACE_PEEKDATA and POKEDATA: a word of the tracee's.
+void begin_word(Thread* thread, Transfer* transfer) {
+  constexpr uint64_t kPeekText = 1, kPeekData = 2, kPokeText = 4, kPokeData = 5, kWord = 8;
+  const uint64_t request = arg(thread, 0);
+  const bool read = request == kPeekText || request == kPeekData;
+  const bool write = request == kPokeText || request == kPokeData;
+  if (!read && !write) return;
+  const RemoteMemory memory(static_cast<int32_t>(arg(thread, 1)));
+  const RemotePiece piece = memory.piece(arg(thread, 2), kWord, write);
+  if (!piece.traced || piece.bytes < kWord) return;
+  transfer->all = true;
+  transfer->plain = {write ? reinterpret_cast<uint64_t>(&thread->call.args[3]) : arg(thread, 3),
+                     kWord};
+  (write ? transfer->source : transfer->after) = {.vectors = &transfer->plain, .vector_count = 1};
+  add_range(transfer, piece.segment, write, piece.offset, kWord, 0);
+  set_arg(thread, 2, piece.address);
 }
 
 // A file that is opened to be written anew loses what it has.
@@ -583,6 +612,8 @@ Begin begin_of(FileUse use) {
     case FileUse::kRemoteRead:
     case FileUse::kRemoteWrite:
       return begin_remote;
+    case FileUse::kRemoteWord:
+      return begin_word;
     default:
       return nullptr;
   }
@@ -682,13 +713,31 @@ bool descriptors_begin(Thread* thread) {
   return true;
 }
 
+bool descriptors_make(Thread* thread) {
+  const Transfer* transfer = transfer_of(thread);
+  if (!transfer || !transfer->memory_of) return false;
+  const FileRule& rule = *transfer->rule;
+  const Source& local =
+      rule.use == FileUse::kWrite ? transfer->source : transfer->after;  // as begun
+  uint64_t done = 0;
+  int64_t moved = 0;
+  for (uint64_t i = 0; i < local.vector_count; ++i) {
+    moved = move_memory(thread, *transfer, local.vectors[i], transfer->memory_at + done);
+    if (failed(moved)) break;
+    done += static_cast<uint64_t>(moved);
+    if (static_cast<uint64_t>(moved) < local.vectors[i].bytes) break;
+  }
+  thread->regs.rax = done ? done : static_cast<uint64_t>(moved);
+  const bool moves =
+      !rule.position_argument || static_cast<int64_t>(arg(thread, rule.position_argument)) == -1;
+  if (moves && done) sys(__NR_lseek, arg(thread, 0), transfer->memory_at + done, 0 /* SEEK_SET */);
+  return true;
+}
+
 void descriptors_end(Thread* thread) {
   Transfer* transfer = transfer_of(thread);
   if (!transfer) return;
   if (transfer->rule->use == FileUse::kOpen) end_open(thread);
-  const int64_t result = static_cast<int64_t>(thread->regs.rax);
-  if (transfer->by_position && result > 0)
-    sys(__NR_lseek, arg(thread, 0), transfer->remote_position + thread->regs.rax, 0 /* SEEK_SET */);
   finish(thread, transfer);
   thread->call.transfer = nullptr;
 }
@@ -705,6 +754,19 @@ Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, co
   const uint64_t begin = opened_to_append(fd) ? status.bytes : position;
   Range* range = add_range(transfer, segment, true, begin, vectors_bytes(vectors, count), 0);
   if (range) note_versions(thread, *range, write_ahead(thread, *transfer, *range));
+  return transfer;
+}
+
+Transfer* descriptors_zeros_begin(Thread* thread, uint32_t segment, uint64_t offset,
+                                  uint64_t bytes) {
+  Transfer* transfer = static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer)));
+  if (!transfer) return nullptr;
+  *transfer = Transfer{};
+  begin_zeros(thread, transfer, segment, offset, offset + bytes);
+  for (uint32_t i = 0; i < transfer->range_count; ++i) {
+    Range& range = transfer->ranges[i];
+    note_versions(thread, range, write_ahead(thread, *transfer, range));
+  }
   return transfer;
 }
 

@@ -29,6 +29,8 @@ bool descriptors_concerned(const Thread* thread);
 // Before the call; thread->regs have the arguments that the kernel will get. True: one of the next
 // two must follow.
 bool descriptors_begin(Thread* thread);
+// Makes a begun call here and now, if it must be made in pieces: true, with the result in regs.rax.
+bool descriptors_make(Thread* thread);
 void descriptors_end(Thread* thread);     // the call has returned, regs.rax is its result
 void descriptors_cancel(Thread* thread);  // it is not made; harmless if there is none
 
@@ -43,6 +45,9 @@ struct Transfer;
 Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, const Vector* vectors,
                                    uint64_t count);
 void descriptors_write_ends(Thread* thread, Transfer* transfer, bool handed_in);
+// The same for bytes of a segment that are about to become zero.
+Transfer* descriptors_zeros_begin(Thread* thread, uint32_t segment, uint64_t offset,
+                                  uint64_t bytes);
 // Bytes have arrived in the program's memory by such a request.
 void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes);
 

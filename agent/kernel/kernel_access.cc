@@ -13,6 +13,7 @@
 #include "agent/kernel/aio.h"
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/descriptors.h"
+#include "agent/kernel/remote.h"
 #include "agent/kernel/syscalls.h"
 #include "agent/memory/native.h"
 
@@ -71,6 +72,13 @@ uint32_t peek_word(uint64_t address) {
   return peek(&word, address, sizeof word) == sizeof word ? word : 0;
 }
 
+// A number of `bytes` bytes, 0 if it cannot be read. A lie is no danger: what it reaches is looked
+// at before it is used.
+uint64_t number_at(uint64_t address, uint8_t bytes) {
+  uint64_t number = 0;
+  return peek(&number, address, bytes) == bytes ? number : 0;
+}
+
 uint64_t bit_set_bytes(int32_t bits) {
   return bits > 0 ? (static_cast<uint64_t>(bits) + 63) / 64 * 8 : 0;
 }
@@ -121,9 +129,11 @@ uint64_t extent_bytes(const Thread* thread, const PointerRule& rule, uint64_t ad
     case Extent::kString:
       return string_bytes(address, rule.base);
     case Extent::kLengthAt:
-      return max<int32_t>(static_cast<int32_t>(peek_word(count)), 0);
+      return max<int32_t>(static_cast<int32_t>(peek_word(count + rule.field)), 0);
     case Extent::kSelfSized:
       return self_sized_bytes(address, rule);
+    case Extent::kCounted:
+      return rule.base + number_at(address + rule.field, rule.field_bytes) * rule.unit;
     case Extent::kSemaphores:
       return semaphore_bytes(thread);
     default:
@@ -161,27 +171,33 @@ uint64_t translate_vectors(Thread* thread, Direction direction, uint64_t array, 
   return reinterpret_cast<uint64_t>(copy);
 }
 
-// Memory of another process, which may be recorded and then have it in its alias.
-uint64_t remote_for_kernel(int32_t pid, const Iovec& vector) {
-  Region region;
-  if (!region_find_remote(pid, process_agent_base(pid), vector.base, &region) ||
-      vector.bytes > region.end - vector.base || region.protection == 0)
-    return vector.base;
-  return region.alias + (vector.base - region.begin);
-}
-
-uint64_t translate_remote(Thread* thread, uint64_t array, uint64_t count) {
-  const int32_t pid = static_cast<int32_t>(arg(thread, 0));
-  if (!count || count > kMaxVectors) return array;
-  Iovec* copy = static_cast<Iovec*>(copy_in(thread, array, count * sizeof(Iovec)));
+// Vectors that describe another process's memory, split where it is traced and where not: *count
+// becomes how many there are.
+uint64_t translate_remote(Thread* thread, uint64_t array, uint64_t* count) {
+  const RemoteMemory memory(static_cast<int32_t>(arg(thread, 0)));
+  const bool write = thread->call.number == __NR_process_vm_writev;
+  if (!*count || *count > kMaxVectors) return array;
+  Iovec* copy = static_cast<Iovec*>(copy_in(thread, array, *count * sizeof(Iovec)));
   if (!copy) return array;
-  bool changed = region_overlaps(array, count * sizeof(Iovec));
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t base = remote_for_kernel(pid, copy[i]);
-    changed = changed || base != copy[i].base;
-    copy[i].base = base;
+  bool traced = false;
+  for (uint64_t i = 0; i < *count; ++i)
+    traced = traced || memory.any_traced(copy[i].base, copy[i].bytes, write);
+  if (!traced)
+    return region_overlaps(array, *count * sizeof(Iovec)) ? reinterpret_cast<uint64_t>(copy)
+                                                          : array;
+  Iovec* split = static_cast<Iovec*>(bounce_memory(thread, kMaxVectors * sizeof(Iovec)));
+  uint64_t pieces = 0;
+  for (uint64_t i = 0; split && i < *count; ++i) {
+    for (uint64_t done = 0; done < copy[i].bytes;) {
+      if (pieces == kMaxVectors) return array;
+      const RemotePiece piece = memory.piece(copy[i].base + done, copy[i].bytes - done, write);
+      split[pieces++] = {piece.address, piece.bytes};
+      done += piece.bytes;
+    }
   }
-  return changed ? reinterpret_cast<uint64_t>(copy) : array;
+  if (!split) return array;
+  *count = pieces;
+  return reinterpret_cast<uint64_t>(split);
 }
 
 // ---- Messages -----------------------------------------------------------------------------------
@@ -274,6 +290,59 @@ uint64_t translate_pair(Thread* thread, Direction direction, uint64_t address,
   return reinterpret_cast<uint64_t>(copy);
 }
 
+// The program's structure gets back what the kernel has put there, but for the pointers.
+void copy_structure_back(Thread* thread, const PointerRule& rule, uint64_t address, uint8_t* copy) {
+  constexpr uint64_t kPointer = 8;
+  if (rule.direction == Direction::kIn) return;
+  uint64_t begin = 0;
+  for (uint32_t i = 0; i <= rule.inner_count; ++i) {
+    const uint64_t end = i < rule.inner_count ? rule.inner[i].offset : rule.base;
+    if (end > begin) copy_back(thread, address + begin, copy + begin, end - begin, back_for(rule));
+    begin = end + kPointer;
+  }
+}
+
+uint64_t translate_structure(Thread* thread, const PointerRule& rule, uint64_t address) {
+  uint64_t pointers[syscalls::kMaxInner], bytes[syscalls::kMaxInner];
+  bool traced = region_overlaps(address, rule.base);
+  for (uint32_t i = 0; i < rule.inner_count; ++i) {
+    const syscalls::InnerRule& inner = rule.inner[i];
+    pointers[i] = number_at(address + inner.offset, 8);
+    bytes[i] = number_at(address + inner.length_offset, inner.length_bytes) * inner.unit;
+    traced = traced || region_overlaps(pointers[i], bytes[i]);
+  }
+  if (!traced) return address;
+  uint8_t* copy = static_cast<uint8_t*>(copy_in(thread, address, rule.base));
+  if (!copy) return address;
+  for (uint32_t i = 0; i < rule.inner_count; ++i) {
+    if (!pointers[i]) continue;
+    CopyBack back;
+    back.written = rule.inner[i].direction == Direction::kIn ? Written::kNothing : Written::kAll;
+    const uint64_t value = stand_in(thread, rule.inner[i].direction, pointers[i], bytes[i], back);
+    memcpy(copy + rule.inner[i].offset, &value, sizeof value);
+  }
+  copy_structure_back(thread, rule, address, copy);
+  return reinterpret_cast<uint64_t>(copy);
+}
+
+// Addresses that the kernel takes for names of pages, without going there.
+uint64_t translate_addresses(Thread* thread, uint64_t array, uint64_t count) {
+  constexpr uint64_t kMaxAddresses = 1 << 20;
+  const int32_t pid = static_cast<int32_t>(arg(thread, 0));
+  const bool own = pid == 0 || pid == thread->process->pid;
+  if (!count || count > kMaxAddresses || (own && regions_empty())) return array;
+  uint64_t* copy = static_cast<uint64_t*>(copy_in(thread, array, count * 8));
+  if (!copy) return array;
+  const RemoteMemory memory(own ? thread->process->pid : pid);
+  bool changed = region_overlaps(array, count * 8);
+  for (uint64_t i = 0; i < count; ++i) {
+    const RemotePiece page = memory.piece(copy[i], 1, false);
+    changed = changed || page.traced;
+    copy[i] = page.address;
+  }
+  return changed ? reinterpret_cast<uint64_t>(copy) : array;
+}
+
 struct XattrArguments {  // struct xattr_args
   uint64_t value;
   uint32_t bytes, flags;
@@ -335,12 +404,20 @@ uint64_t translate(Thread* thread, const SyscallRule* call, const PointerRule& r
       return translate_one_message(thread, rule.direction, address);
     case Extent::kMessages:
       return translate_messages(thread, rule.direction, address, static_cast<uint32_t>(count));
-    case Extent::kRemote:
-      return translate_remote(thread, address, count);
+    case Extent::kRemote: {
+      uint64_t pieces = count;
+      const uint64_t vectors = translate_remote(thread, address, &pieces);
+      set_arg(thread, rule.count, pieces);
+      return vectors;
+    }
     case Extent::kSigset:
       return translate_pair(thread, rule.direction, address, false);
     case Extent::kOneIovec:
       return translate_pair(thread, rule.direction, address, true);
+    case Extent::kStructure:
+      return translate_structure(thread, rule, address);
+    case Extent::kAddresses:
+      return translate_addresses(thread, address, count);
     case Extent::kXattr:
       return translate_xattr(thread, address, count);
     case Extent::kUnknown:
@@ -375,11 +452,12 @@ void apply_command(Translation& translation) {
   Thread* thread = translation.thread;
   const uint32_t command = static_cast<uint32_t>(arg(thread, call.command_argument));
   const CommandRule* row = command_rule(call.number, command);
-  PointerRule rule = {};
-  if (row && !row->has_rule) return;
-  if (row)
-    rule = row->pointer;
-  else if (call.number != __NR_ioctl || !ioctl_rule(command, &rule))
+  if (row) {
+    for (uint8_t i = 0; i < row->pointer_count; ++i) translation.apply(row->pointers[i]);
+    return;
+  }
+  PointerRule rule;
+  if (call.number != __NR_ioctl || !ioctl_rule(command, &rule))
     rule = {.argument = call.pointer_argument,
             .direction = Direction::kKeep,
             .extent = Extent::kUnknown};
@@ -444,6 +522,10 @@ Answer kernel_access(Thread* thread, void* context) {
   if (thread->call.wants_native && !native_use(thread, joins)) {
     restore_arguments(thread);
     return kernel_access(thread, context);  // traced meanwhile
+  }
+  if (moves && descriptors_make(thread)) {
+    kernel_access_post(thread);
+    return Answer::kDone;
   }
   const bool fetches = number == __NR_io_getevents || number == __NR_io_pgetevents;
   if (!translation.changed && !moves && !fetches && !thread->call.wants_native) {

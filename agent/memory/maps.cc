@@ -347,11 +347,31 @@ bool in_agents_part(uint64_t address, uint64_t bytes) {
   return address < agent_base() + kZoneBytes && address + bytes > agent_base();
 }
 
+namespace {
+
+int64_t unmap(Thread* thread, uint64_t begin, uint64_t end) {
+  const int64_t result = sys(__NR_munmap, begin, end - begin);
+  if (!failed(result)) forget(thread->process, begin, end);
+  return result;
+}
+
+// As if nothing were mapped in the agent's part. The upper end comes first: if it is none, nothing
+// is unmapped.
+int64_t unmap_around(Thread* thread, uint64_t begin, uint64_t end) {
+  const uint64_t part = agent_base(), part_end = part + kZoneBytes;
+  int64_t result = end > part_end ? unmap(thread, part_end, end) : 0;
+  if (!failed(result) && begin < part) result = unmap(thread, begin, part);
+  return result;
+}
+
+}  // namespace
+
 Answer do_munmap(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
+  if (begin % kPage || end <= begin) return done(thread, pass(thread));
   MapsLock lock;
-  const int64_t result = pass(thread);
-  if (!failed(result)) forget(thread->process, begin, end);
+  const int64_t result = in_agents_part(begin, end - begin) ? unmap_around(thread, begin, end)
+                                                            : unmap(thread, begin, end);
   settle(thread);
   return done(thread, result);
 }
@@ -396,14 +416,15 @@ int64_t protect_native(Thread* thread, uint64_t begin, uint64_t end, uint32_t pr
 
 Answer do_mprotect(Thread* thread, void*) {
   constexpr uint64_t kKnown = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
-  const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
+  const uint64_t begin = arg(thread, 0);
+  uint64_t end = begin + page_up(arg(thread, 1));
   const uint64_t protection = arg(thread, 2);
-  if (begin % kPage || end < begin || (protection & ~kKnown)) return done(thread, pass(thread));
+  if (begin % kPage || end <= begin || (protection & ~kKnown)) return done(thread, pass(thread));
   MapsLock lock;
+  const bool cut = in_agents_part(begin, end - begin);  // nothing is mapped there
+  if (cut) end = max(begin, min(end, agent_base()));
   // Who makes a mapping writable is about to write.
   if (protection & PROT_WRITE) native_promote(thread, begin, end);
-  if (!region_overlaps(begin, end - begin))
-    return done(thread, protect_native(thread, begin, end, static_cast<uint32_t>(protection)));
   int64_t result = 0;
   // As the kernel does it: from the lower end on, up to the first error.
   for (uint64_t at = begin, stop; at < end && !failed(result); at = stop) {
@@ -414,7 +435,7 @@ Answer do_mprotect(Thread* thread, void*) {
                     : protect_native(thread, at, stop, static_cast<uint32_t>(protection));
   }
   settle(thread);
-  return done(thread, result);
+  return done(thread, cut && !failed(result) ? -ENOMEM : result);
 }
 
 // ---- Moving -------------------------------------------------------------------------------------
@@ -495,8 +516,14 @@ Answer do_mremap(Thread* thread, void*) {
   const Remap call = {arg(thread, 0), page_up(arg(thread, 1)), page_up(arg(thread, 2)),
                       arg(thread, 3)};
   const Process* process = thread->process;
-  MapsLock lock;
   const bool aligned = call.from % kPage == 0 && call.bytes;
+  if (aligned && in_agents_part(call.from, max(call.old_bytes, kPage)))
+    return done(thread, -EFAULT);
+  if (call.fixed() && in_agents_part(arg(thread, 4), call.bytes)) {
+    if (aligned && (call.flags & MREMAP_FIXED)) return done(thread, -ENOMEM);
+    thread->call.args[4] = 0;  // a wish
+  }
+  MapsLock lock;
   if (aligned) native_promote(thread, call.from, call.from + max(call.old_bytes, kPage));
   const bool traced = aligned && region_overlaps(call.from, max(call.old_bytes, kPage));
   if (traced && crosses_mappings(call)) return done(thread, -EFAULT);
@@ -520,6 +547,7 @@ Answer do_mremap(Thread* thread, void*) {
 // The kernel maps the pages anew, with the protection that it sees, and forgets MADV_DONTFORK.
 Answer do_remap_file_pages(Thread* thread, void*) {
   const uint64_t begin = page_down(arg(thread, 0)), bytes = page_down(arg(thread, 1));
+  if (in_agents_part(begin, max(bytes, kPage))) return done(thread, -EINVAL);
   MapsLock lock;
   native_promote(thread, begin, begin + bytes);
   Region region;
@@ -616,6 +644,8 @@ Answer do_shmat(Thread* thread, void*) {
   uint64_t bytes = 0;
   MapsLock lock;
   const bool known = examine_sysv(arg(thread, 0), &identity, &bytes);
+  if (arg(thread, 1) && in_agents_part(page_down(arg(thread, 1)), max(bytes, kPage)))
+    return done(thread, -EINVAL);
   if (const int64_t placed =
           known && !executes ? attach_over(thread, identity, bytes, protection) : 0) {
     settle(thread);

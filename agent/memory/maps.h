@@ -13,6 +13,7 @@ Answer do_mprotect(Thread* thread, void* context);
 Answer do_remap_file_pages(Thread* thread, void* context);
 Answer do_madvise(Thread* thread, void* context);  // ranges.cc
 Answer do_mbind(Thread* thread, void* context);    // ranges.cc
+Answer do_mseal(Thread* thread, void* context);    // ranges.cc
 Answer do_mlock(Thread* thread,
                 void* context);  // mlock2, munlock too; this and the next: locking.cc
 Answer do_mlockall(Thread* thread, void* context);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records the victim file_roles and compares what is in the log with what it did to its files.
 
-usage: files.py --shmrec PATH VICTIM paths | joins | waits | aio | untouched | killed
+usage: files.py --shmrec PATH VICTIM paths | joins | waits | aio | untouched | removes | killed
 Exit status: 0 if the log says what was done, and no more; 1 if not.
 """
 
@@ -16,7 +16,7 @@ import tempfile
 import shmlog
 
 PAGE = 4096
-PWRITE, IO_SUBMIT, IO_GETEVENTS = 18, 209, 208
+PWRITE, MADVISE, IO_GETEVENTS, IO_SUBMIT = 18, 28, 208, 209
 KILLS = 5
 ENVIRONMENT = dict(os.environ, SHMREC_LOG_SIZE="16MiB")
 
@@ -123,7 +123,18 @@ def untouched(run):
          [("/data", True)])
 
 
-CHECKS = {check.__name__: check for check in (paths, joins, waits, aio, untouched)}
+def removes(run):
+    same("segments", len(run.log.segments), 1)
+    segment = next(iter(run.log.segments))
+    same("what the kernel wrote", [(offset, value, call) for offset, value, call in run.writes(segment) if call],
+         [(0, bytes(PAGE), MADVISE + 1)])
+    same("kinds of record", {r.kind for r in run.records if r.syscall}, {shmlog.KIND_WRITE_BETWEEN})
+    same("loads", sorted(run.reads(segment)), [(20, word(0)), (PAGE, word(66))])
+    last = run.ask("blame", "--json", "--len", "4", os.path.join(run.directory, "bundle"), "%d+20" % segment)
+    same("what explains the zero", [row["type"] for row in last["rows"][-2:]], ["write", "read"])
+
+
+CHECKS = {check.__name__: check for check in (paths, joins, waits, aio, untouched, removes)}
 
 
 # ---- Kills ---------------------------------------------------------------------------------------

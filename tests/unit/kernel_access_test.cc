@@ -155,6 +155,7 @@ uint32_t native_joins() { return 0; }
 bool native_use(Thread*, uint32_t) { return true; }
 bool descriptors_concerned(const Thread*) { return false; }
 bool descriptors_begin(Thread*) { return false; }
+bool descriptors_make(Thread*) { return false; }
 void descriptors_end(Thread*) {}
 void descriptors_cancel(Thread*) {}
 void aio_fetched(Thread*) {}

@@ -94,7 +94,7 @@ TEST(SyscallTable, KnowsWhatItDoesNotKnow) {
   EXPECT_EQ(syscall_name(0xFFFFFFFF), nullptr);
   EXPECT_EQ(command_rule(__NR_ioctl, 0xDEAD), nullptr);
   EXPECT_EQ(command_rule(__NR_read, 0), nullptr);
-  EXPECT_EQ(syscall_rule(__NR_keyctl)->knowledge, Knowledge::kUnknown);
+  EXPECT_EQ(syscall_rule(__NR__sysctl)->knowledge, Knowledge::kUnknown);
 }
 
 TEST(SyscallTable, FindsEveryCommandRow) {
@@ -102,8 +102,15 @@ TEST(SyscallTable, FindsEveryCommandRow) {
     EXPECT_EQ(command_rule(row.number, row.command), &row) << row.name;
     ASSERT_NE(syscall_rule(row.number), nullptr) << row.name;
     EXPECT_EQ(syscall_rule(row.number)->knowledge, Knowledge::kCommand) << row.name;
-    if (row.has_rule) {
-      EXPECT_EQ(row.pointer.argument, syscall_rule(row.number)->pointer_argument) << row.name;
+    for (uint32_t i = 0; i < row.pointer_count; ++i) {
+      const PointerRule& rule = row.pointers[i];
+      EXPECT_NE(rule.argument, syscall_rule(row.number)->command_argument) << row.name;
+      const bool writes = rule.direction == Direction::kOut || rule.direction == Direction::kInOut;
+      EXPECT_EQ(writes, rule.written != Written::kNothing) << row.name;
+      for (uint32_t j = 0; j < rule.inner_count; ++j) {
+        EXPECT_LE(rule.inner[j].offset + 8u, rule.base) << row.name;
+        EXPECT_TRUE(j == 0 || rule.inner[j - 1].offset < rule.inner[j].offset) << row.name;
+      }
     }
   }
 }
@@ -140,8 +147,8 @@ TEST(SyscallTable, SizesAreThoseOfTheKernelStructures) {
   EXPECT_EQ(pointer_of("io_getevents", 3)->unit, sizeof(io_event));
   EXPECT_EQ(pointer_of("semop", 1)->unit, sizeof(sembuf));
   EXPECT_EQ(pointer_of("futex_waitv", 0)->unit, sizeof(futex_waitv));
-  EXPECT_EQ(command_rule(__NR_shmctl, IPC_STAT)->pointer.base, sizeof(shmid_ds));
-  EXPECT_EQ(command_rule(__NR_semctl, IPC_STAT)->pointer.base, sizeof(semid_ds));
+  EXPECT_EQ(command_rule(__NR_shmctl, IPC_STAT)->pointers[0].base, sizeof(shmid_ds));
+  EXPECT_EQ(command_rule(__NR_semctl, IPC_STAT)->pointers[0].base, sizeof(semid_ds));
 }
 
 TEST(SyscallTable, IoctlCommandsThatEncodeTheirSizeNeedNoRow) {
@@ -167,6 +174,21 @@ std::string scaled(const PointerRule& rule, const std::string& count) {
   return text + count;
 }
 
+const char* direction_text(Direction direction) {
+  const char* const kDirections[] = {"in", "out", "inout", "kept"};
+  return kDirections[static_cast<int>(direction)];
+}
+
+std::string structure_text(const PointerRule& rule) {
+  std::string text = std::to_string(rule.base) + " with";
+  for (uint32_t i = 0; i < rule.inner_count; ++i) {
+    const InnerRule& inner = rule.inner[i];
+    text += (i ? ", " : " ") + std::string(direction_text(inner.direction)) + " at " +
+            std::to_string(inner.offset);
+  }
+  return text;
+}
+
 std::string extent_text(const PointerRule& rule) {
   const std::string count = argument_name(rule.count);
   switch (rule.extent) {
@@ -181,9 +203,15 @@ std::string extent_text(const PointerRule& rule) {
     case Extent::kString:
       return "string";
     case Extent::kLengthAt:
-      return "*" + count;
+      return rule.field ? "*(" + count + "+" + std::to_string(rule.field) + ")" : "*" + count;
     case Extent::kSelfSized:
       return scaled(rule, "size within");
+    case Extent::kCounted:
+      return scaled(rule, "number within");
+    case Extent::kStructure:
+      return structure_text(rule);
+    case Extent::kAddresses:
+      return "addresses[" + count + "]";
     case Extent::kIoctl:
       return "encoded";
     case Extent::kIovec:
@@ -230,9 +258,14 @@ std::string written_text(const PointerRule& rule) {
 }
 
 std::string pointer_text(const PointerRule& rule) {
-  const char* const directions[] = {"in", "out", "inout", "kept"};
-  return argument_name(rule.argument) + ": " + directions[static_cast<int>(rule.direction)] + " " +
+  return argument_name(rule.argument) + ": " + direction_text(rule.direction) + " " +
          extent_text(rule) + written_text(rule);
+}
+
+std::string pointers_text(const PointerRule* rules, uint32_t count) {
+  std::string text;
+  for (uint32_t i = 0; i < count; ++i) text += (i ? "; " : "") + pointer_text(rules[i]);
+  return text;
 }
 
 std::string effect_text(const SyscallRule& row) {
@@ -240,10 +273,7 @@ std::string effect_text(const SyscallRule& row) {
   if (row.knowledge == Knowledge::kUnknown) return "not described";
   if (row.knowledge == Knowledge::kCommand)
     return "by command " + argument_name(row.command_argument);
-  std::string text;
-  for (uint32_t i = 0; i < row.pointer_count; ++i)
-    text += (i ? "; " : "") + pointer_text(row.pointers[i]);
-  return text;
+  return pointers_text(row.pointers, row.pointer_count);
 }
 
 std::string generated() {
@@ -256,7 +286,8 @@ std::string generated() {
   for (const CommandRule& row : command_rows())
     text << "| " << syscall_name(row.number) << " | " << row.name << " | 0x" << std::hex
          << row.command << std::dec << " | "
-         << (row.has_rule ? pointer_text(row.pointer) : "no pointer") << " |\n";
+         << (row.pointer_count ? pointers_text(row.pointers, row.pointer_count) : "no pointer")
+         << " |\n";
   return text.str();
 }
 

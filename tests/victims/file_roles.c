@@ -1,6 +1,6 @@
 // Files by how they are used: reached by several paths, read by those who began before anybody
 // wrote, written by descriptor alone, moved by asynchronous requests, or never written at all.
-// usage: file_roles paths | joins | waits | aio | untouched | killed
+// usage: file_roles paths | joins | waits | aio | untouched | removes | killed
 // What the log must have of each is in e2e/files.py.
 #include <linux/aio_abi.h>
 #include <pthread.h>
@@ -228,6 +228,18 @@ static void untouched(void) {
   say("sum %u, %.11s\n", sum, (const char*)bytes + 5 * kPage);
 }
 
+// ---- Pages that are given back ------------------------------------------------------------------
+
+static void give_back(void* memory) { CHECK(madvise(memory, kPage, MADV_REMOVE) == 0); }
+
+static void removes(void) {
+  volatile int* words = map_shared(2 * kPage);
+  words[5] = 55;
+  words[kPage / sizeof(int)] = 66;
+  wait_ok(child(give_back, (void*)words));
+  say("left %d %d\n", words[5], words[kPage / sizeof(int)]);
+}
+
 // ---- A writer that is killed in its calls -------------------------------------------------------
 
 // Writes the file again and again, each time with the next letter, until it is killed.
@@ -247,8 +259,8 @@ int main(int count, char** arguments) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } modes[] = {{"paths", paths}, {"joins", joins},         {"waits", waits},
-               {"aio", aio},     {"untouched", untouched}, {"killed", killed}};
+  } modes[] = {{"paths", paths},         {"joins", joins},     {"waits", waits},  {"aio", aio},
+               {"untouched", untouched}, {"removes", removes}, {"killed", killed}};
   CHECK(count == 2 && pipe(pipe_to) == 0 && pipe(pipe_back) == 0);
   for (size_t i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
     if (strcmp(arguments[1], modes[i].name) != 0) continue;
