@@ -21,8 +21,9 @@ extern "C" shmrec::agent::BootInfo shmrec_boot_info;
 namespace shmrec::agent {
 namespace {
 
-struct Filter {  // at the start of a mapping
-  Filter* older;
+struct Filter {   // at the start of a mapping
+  Filter* older;  // of the process
+  Filter* below;  // of the thread: what judged it before, and still does
   uint32_t count;
   BpfInstruction program[];
 };
@@ -35,8 +36,8 @@ struct Program {  // struct sock_fprog
 SpinLock filters_lock;
 // The newest. Not the kernel's order, which takes the strictest verdict of all.
 Filter* filters = nullptr;
-// Strict mode, where the kernel cannot be told so because the launcher's filter is there.
-bool strict = false;
+// One that is being given to all threads: the kernel may apply it to any of them already.
+Filter* spreading = nullptr;
 
 constexpr int kKilled = 9;  // SIGKILL
 
@@ -60,6 +61,25 @@ uint32_t verdict(const Filter* filter, const SeccompData& call) {
 bool refuses(const Filter* filter, const SeccompData& call) {
   const uint32_t action = verdict(filter, call);
   return action != SECCOMP_RET_ALLOW && action != SECCOMP_RET_LOG;
+}
+
+bool kills(const Filter* filter, const SeccompData& call) {
+  const uint32_t action = verdict(filter, call);
+  return action == SECCOMP_RET_KILL_PROCESS || action == SECCOMP_RET_KILL_THREAD;
+}
+
+const Filter* newest_of(const Thread* thread) {
+  return static_cast<const Filter*>(load(&thread->filters));
+}
+
+// Whether a filter that judges this thread gives such a verdict.
+bool judged(const Thread* thread, bool (*so)(const Filter*, const SeccompData&),
+            const SeccompData& call) {
+  const Filter* arriving = load(&spreading);
+  if (arriving && so(arriving, call)) return true;
+  for (const Filter* filter = newest_of(thread); filter; filter = filter->below)
+    if (so(filter, call)) return true;
+  return false;
 }
 
 bool any_refuses(const Filter* newest, uint64_t number, const uint64_t* args) {
@@ -218,9 +238,9 @@ const char* what_ends_recording(const Filter* newest) {
   return nullptr;
 }
 
-bool start_is_refused(const Filter* newest) {
+bool start_is_refused(const Thread* thread) {
   for (const NeededCall& row : kNeededCalls)
-    if (any_refuses(newest, row.call)) return true;
+    if (judged(thread, refuses, as_the_kernel_sees(row.call.number, row.call.args))) return true;
   return false;
 }
 
@@ -262,35 +282,44 @@ Filter* copy_filter(Thread* thread, uint64_t address) {
 struct Installation {
   Program program;
   Filter* filter;
-  bool gives_listener;
+  bool gives_listener, for_all_threads;
 };
 static_assert(sizeof(Installation) <= sizeof(PendingSyscall::scratch));
 Installation& installation_of(Thread* thread) {
   return *reinterpret_cast<Installation*>(thread->call.scratch);
 }
 
-void keep_filter(Filter* filter) {
+void keep_filter(Thread* thread, Filter* filter, bool for_all_threads) {
   Locked lock(filters_lock);
   filter->older = filters;
+  filter->below = static_cast<Filter*>(thread->filters);
   store(&filters, filter);
+  store(&thread->filters, static_cast<void*>(filter));
+  if (for_all_threads) store(&spreading, filter);
   filtered = true;
 }
 
-void forget_filter(Filter* filter) {
+void forget_filter(Thread* thread, const Filter* filter) {
   Locked lock(filters_lock);
+  store(&thread->filters, static_cast<void*>(filter->below));
   Filter** at = &filters;
   while (*at && *at != filter) at = &(*at)->older;
   if (*at) *at = filter->older;
 }
 
+void spread_to(Thread* thread, void* filter) { store(&thread->filters, filter); }
+
 void after_install(Thread* thread) {
-  const Installation& installation = installation_of(thread);
+  const Installation installation = installation_of(thread);
   const int64_t result = static_cast<int64_t>(thread->regs.rax);
   const bool installed = installation.gives_listener ? !failed(result) : result == 0;
   restore_arguments(thread);
-  if (installed) return;
-  forget_filter(installation.filter);
-  filter_free(installation.filter);
+  if (!installed) forget_filter(thread, installation.filter);
+  if (installation.for_all_threads) {
+    if (installed) for_each_thread(thread->process, spread_to, installation.filter);
+    store(&spreading, static_cast<Filter*>(nullptr));
+  }
+  if (!installed) filter_free(installation.filter);
 }
 
 // A filter of the launcher's is there, which has the one listener that there may be.
@@ -299,9 +328,9 @@ bool under_launcher() {
 }
 
 // Nobody else has set the mode that the kernel has: not the program, not what ran the launcher.
-bool mode_is_launchers() {
+bool mode_is_launchers(const Thread* thread) {
   const BootInfo& boot = shmrec_boot_info;
-  return under_launcher() && !boot.seccomp_alone && !boot.seccomp_inherited && !load(&filters);
+  return under_launcher() && !boot.seccomp_alone && !boot.seccomp_inherited && !newest_of(thread);
 }
 
 // `argument`: which one points to the filter.
@@ -315,12 +344,14 @@ Answer install(Thread* thread, Context* context, int argument, uint64_t flags) {
     filter_free(filter);
     return leave_before_call(thread, context, shmlog::DegradedReason::kSeccomp, why);
   }
+  const bool for_all_threads = flags & SECCOMP_FILTER_FLAG_TSYNC;
   Installation& installation = installation_of(thread);
   installation = {
       {static_cast<uint16_t>(filter->count), reinterpret_cast<uint64_t>(filter->program)},
       filter,
-      listener};
-  keep_filter(filter);
+      listener,
+      for_all_threads};
+  keep_filter(thread, filter, for_all_threads);
   set_arg(thread, argument, reinterpret_cast<uint64_t>(&installation.program));
   thread->call.post = after_install;
   return Answer::kPost;
@@ -356,7 +387,7 @@ uint32_t strict_program(uint32_t pid, BpfInstruction* to) {
 // The kernel knows one mode, and the launcher's filter has settled it. The program is held to
 // strict mode by a filter; what that cannot do, the death by SIGKILL, is the agent's.
 Answer install_strict(Thread* thread) {
-  if (!mode_is_launchers()) return Answer::kNative;
+  if (!mode_is_launchers(thread)) return Answer::kNative;
   Filter* filter = filter_allocate(kPage / sizeof(BpfInstruction) / 2);
   if (!filter) return done(thread, -ENOMEM);
   filter->count = strict_program(static_cast<uint32_t>(thread->process->pid), filter->program);
@@ -367,8 +398,8 @@ Answer install_strict(Thread* thread) {
     filter_free(filter);
     return done(thread, result);
   }
-  keep_filter(filter);
-  strict = true;
+  keep_filter(thread, filter, false);
+  thread->strict = true;
   return done(thread, 0);
 }
 
@@ -389,15 +420,6 @@ Answer die_strictly(Thread* thread) {
   return Answer::kNative;
 }
 
-bool kills(uint64_t number, const uint64_t* args) {
-  const SeccompData call = as_the_kernel_sees(number, args);
-  for (const Filter* filter = load(&filters); filter; filter = filter->older) {
-    const uint32_t action = verdict(filter, call);
-    if (action == SECCOMP_RET_KILL_PROCESS || action == SECCOMP_RET_KILL_THREAD) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 bool filtered = false;
@@ -407,21 +429,22 @@ bool lets_pass(int64_t number, const uint64_t* args) {
 }
 
 bool seccomp_refuses(Thread* thread, Answer* answer) {
-  const PendingSyscall& call = thread->call;
-  if (!load(&filters) || lets_pass(static_cast<int64_t>(call.number), call.args)) return false;
+  if (!filtered) return false;
+  const SeccompData call = as_the_kernel_sees(thread->call.number, thread->call.args);
+  if (!judged(thread, refuses, call)) return false;
   *answer = Answer::kNative;
-  if (strict)
+  if (thread->strict)
     *answer = die_strictly(thread);
-  else if (kills(call.number, call.args))
+  else if (judged(thread, kills, call))
     dies(thread, kSigsys);
   return true;
 }
 
-uint64_t seccomp_exec_argument(const Process* process) {
+uint64_t seccomp_exec_argument(const Thread* thread) {
   const bool inherited = shmrec_boot_info.seccomp_inherited;
-  if (!load(&filters)) return inherited ? kExecFiltered : 0;
-  if (!start_is_refused(load(&filters))) return kExecFiltered;
-  coverage(process,
+  if (!newest_of(thread)) return inherited ? kExecFiltered : 0;
+  if (!start_is_refused(thread)) return kExecFiltered;
+  coverage(thread->process,
            "a program executed behind a seccomp filter that refuses what the agent needs "
            "is not recorded",
            shmlog::DegradedReason::kSeccomp);
@@ -442,17 +465,24 @@ Answer set_seccomp(Thread* thread, void* raw) {
 }
 
 Answer get_seccomp(Thread* thread) {
-  return mode_is_launchers() ? done(thread, SECCOMP_MODE_DISABLED) : Answer::kNative;
+  return mode_is_launchers(thread) ? done(thread, SECCOMP_MODE_DISABLED) : Answer::kNative;
 }
 
-SeccompState seccomp_save() { return {filters, strict}; }
+void seccomp_inherit(Thread* child, const Thread* thread) {
+  store(&child->filters, thread->filters);
+  child->strict = thread->strict;
+}
 
-void seccomp_restore(const SeccompState& state) {
-  store(&filters, static_cast<Filter*>(state.filters));
+void* seccomp_save() { return filters; }
+
+void seccomp_restore(void* saved) {
+  store(&filters, static_cast<Filter*>(saved));
   filtered = filters != nullptr;
-  strict = state.strict;
 }
 
-void seccomp_after_fork() { filters_lock.reset(); }
+void seccomp_after_fork() {
+  filters_lock.reset();
+  spreading = nullptr;
+}
 
 }  // namespace shmrec::agent

@@ -1,5 +1,5 @@
-// The seccomp filters that the program installs. They judge every system call of the process from
-// then on: those that the agent makes for the program, and its own.
+// The seccomp filters that the program installs. They judge every system call of the thread from
+// then on, and of what it makes: those that the agent makes for the program, and its own.
 //
 // A filter is judged before it is installed. If it refuses what the agent cannot do without, the
 // process leaves the recording first (leave.h) and installs its filter as if alone. Else the agent
@@ -20,8 +20,9 @@
 //  1. What is installed is what was judged: the kernel is given the agent's copy.
 //  2. A filter is known before the kernel could apply it, and forgotten if the kernel refused it.
 // Ownership: copies lie in mappings of their own, for the rest of the process and its children.
-// Threads: the list grows at its head, under a lock; readers need none. It holds for all threads of
-// the process, also where the kernel applies a filter to one.
+// Threads: lists grow at their heads, under a lock; readers need none. A filter judges the thread
+// that installed it and those that this one makes, or all (TSYNC), as in the kernel: so it is with
+// the program's calls. The agent's own are held to all filters of the process, whoever makes them.
 #pragma once
 
 #include "agent/kernel/syscalls.h"
@@ -36,15 +37,13 @@ Answer get_seccomp(Thread* thread);                 // prctl(PR_GET_SECCOMP)
 bool seccomp_refuses(Thread* thread, Answer* answer);
 
 // The sixth argument of execve, which tells the launcher what the filters mean for a new image.
-uint64_t seccomp_exec_argument(const Process* process);
+uint64_t seccomp_exec_argument(const Thread* thread);
+
+void seccomp_inherit(Thread* child, const Thread* thread);
 
 // A vfork child shares this memory, but its filters do not become its parent's.
-struct SeccompState {
-  void* filters;
-  bool strict;
-};
-SeccompState seccomp_save();
-void seccomp_restore(const SeccompState& state);
+void* seccomp_save();
+void seccomp_restore(void* saved);
 void seccomp_after_fork();
 
 }  // namespace shmrec::agent

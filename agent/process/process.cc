@@ -141,6 +141,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   }
   child->virtual_mask = thread->virtual_mask;
   child->program_gs = thread->program_gs;
+  seccomp_inherit(child, thread);
   if (child->process != thread->process) child->process->clears_handlers = request.clears_handlers;
   child->shown_fault = thread->shown_fault;
   if (request.flags & CLONE_VFORK)
@@ -155,7 +156,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   frame->stack.flags = 0;
   frame->stack.size = child->altstack_top - frame->stack.sp;
   child->child_frame = frame;
-  const SeccompState seccomp = seccomp_save();
+  void* seccomp = seccomp_save();
   const int64_t result = make_sharing(request, child);
   const bool separate = !(request.flags & CLONE_THREAD);
   if (separate && (request.flags & CLONE_VFORK)) seccomp_restore(seccomp);
@@ -307,7 +308,7 @@ bool copy_vector(Thread* thread, ExecCopies& copies, uint64_t* vector) {
 // first (the kernel has no such error for execve; it comes from the wait for the launcher).
 int64_t exec_with_program_mask(Thread* thread, const Context* context, uint64_t* args) {
   if (!signals_before_exec(thread, context)) return -EINTR;
-  args[5] = seccomp_exec_argument(thread->process);
+  args[5] = seccomp_exec_argument(thread);
   int64_t result = shmrec_exec(args, thread->call.number);
   if (result == -ENOSYS) {
     coverage(thread->process, "a program executed after the launcher's death is not recorded",

@@ -182,6 +182,8 @@ struct Thread {
   void* child_frame;     // of a thread being cloned: the context it starts with
   uint64_t robust_head;  // as given to set_robust_list
   uint64_t robust_bytes;
+  void* filters;            // the newest seccomp filter that judges it (seccomp.h)
+  uint32_t strict;          // 1: in seccomp's strict mode, where the kernel could not be told so
   uint32_t rseq_signature;  // as last given to rseq; 0: not yet
   // Large buffers.
   alignas(64) uint8_t bounce[kBounceBytes];

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <ucontext.h>
 
 #include "victim.h"
@@ -296,6 +297,78 @@ static void threads(unsigned flags) {
   say("%d\n", *shared);
 }
 
+static int mode_of_filters(void) { return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) - outside; }
+
+static int attach_and_count(void) {
+  const int id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+  CHECK(id >= 0);
+  volatile int* attached = shmat(id, 0, 0);
+  const int refused = attached == (void*)-1;
+  CHECK(!refused || errno == EPERM);
+  CHECK(shmctl(id, IPC_RMID, 0) == 0);
+  if (refused) return 0;
+  const int counted = ++*attached;
+  CHECK(shmdt((const void*)attached) == 0);
+  return counted;
+}
+
+static volatile int stage;
+static void* is_confined(void* yes) {
+  CHECK_EQ(mode_of_filters(), yes ? SECCOMP_MODE_FILTER : 0);
+  CHECK_EQ(attach_and_count(), !yes);
+  if (!yes) CHECK(getppid() >= 0);
+  return 0;
+}
+static void* confines_itself(void* unused) {
+  begin();
+  on(SYS_getppid, SECCOMP_RET_KILL_PROCESS);
+  on(SYS_shmat, SECCOMP_RET_ERRNO | EPERM);
+  otherwise(SECCOMP_RET_ALLOW);
+  install(0);
+  is_confined(program);
+  pthread_t heir;
+  CHECK(pthread_create(&heir, 0, is_confined, program) == 0 && pthread_join(heir, 0) == 0);
+  stage = 1;
+  await_value(&stage, 2);
+  return unused;
+}
+static void* sees_it_come(void* unused) {
+  is_confined(0);
+  ready = 1;
+  await_value(&stage, 3);
+  CHECK_EQ(mode_of_filters(), SECCOMP_MODE_FILTER);
+  CHECK(syscall(SYS_getuid) == -1 && errno == EACCES);
+  return unused;
+}
+
+// One thread's filter is that of what it makes; the others' calls are judged when all are given
+// one, which the kernel refuses as long as one has a filter of its own.
+static void one_of_many(void) {
+  pthread_t confined, bystander, free;
+  CHECK(pthread_create(&bystander, 0, sees_it_come, 0) == 0);
+  await_value(&ready, 1);
+  CHECK(pthread_create(&confined, 0, confines_itself, 0) == 0);
+  await_value(&stage, 1);
+  is_confined(0);
+  CHECK(pthread_create(&free, 0, is_confined, 0) == 0 && pthread_join(free, 0) == 0);
+  begin();
+  on(SYS_getuid, SECCOMP_RET_ERRNO | EACCES);
+  otherwise(SECCOMP_RET_ALLOW);
+  const struct sock_fprog filter = {length, program};
+  CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) > 0);
+  is_confined(0);
+  CHECK(syscall(SYS_getuid) >= 0);
+  stage = 2;
+  CHECK(pthread_join(confined, 0) == 0);
+  install(SECCOMP_FILTER_FLAG_TSYNC);
+  CHECK_EQ(mode_of_filters(), SECCOMP_MODE_FILTER);
+  CHECK(syscall(SYS_getuid) == -1 && errno == EACCES);
+  stage = 3;
+  CHECK(pthread_join(bystander, 0) == 0);
+  say("%d\n", ++*shared);
+}
+
 // ---- Other images -------------------------------------------------------------------------------
 
 // Denies a little, as service managers do, and executes.
@@ -369,6 +442,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "strict-dies")) strict("dies");
   if (!strcmp(mode, "asked")) asked();
   if (!strcmp(mode, "threads")) threads(0);
+  if (!strcmp(mode, "one-of-many")) one_of_many();
   if (!strcmp(mode, "threads-all")) threads(SECCOMP_FILTER_FLAG_TSYNC);
   if (!strcmp(mode, "executes")) executes(argv[0], SYS_kexec_load);
   if (!strcmp(mode, "executes-blind")) executes(argv[0], SYS_readlink);
