@@ -19,8 +19,9 @@ import tempfile
 import time
 
 
-def run(command, directory, timeout):
-    """Runs `command` in `directory`/cwd as its own session. Returns what can be seen of it."""
+def run(command, directory, timeout, files=True):
+    """Runs `command` in `directory`/cwd as its own session. Returns what can be seen of it, with the
+    content of what it left there if `files`."""
     cwd = os.path.join(directory, "cwd")
     os.makedirs(cwd)
     out_path, err_path = os.path.join(directory, "stdout"), os.path.join(directory, "stderr")
@@ -38,7 +39,7 @@ def run(command, directory, timeout):
         "status": describe(status),
         "stdout": open(out_path, "rb").read(),
         "stderr": open(err_path, "rb").read(),
-        "files": files_below(cwd),
+        "files": files_below(cwd) if files else {},
         "seconds": time.monotonic() - start,
     }
 

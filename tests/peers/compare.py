@@ -2,7 +2,7 @@
 """Runs a public test suite alone and recorded, and prints the table of differences.
 
 usage: compare.py SUITE --source DIR --work DIR [--shmrec PATH] [--jobs N] [--timeout SECONDS]
-                  [--only REGEX] [--limit N]
+                  [--only REGEX] [--limit N] [--again]
 
 SUITE is one of:
   rr      the test programs of the record-and-replay debugger rr (src/test/*.c, *.cc)
@@ -11,12 +11,19 @@ SUITE is one of:
 
 --source is a checkout of the suite. It stays where it is: none of its code belongs to this project.
 --work receives the built programs and the results (results.json); what is built is not built again.
+--again runs only what results.json does not call equal or skipped, and keeps the other verdicts.
 
-A program counts as usable if it ends in the same way twice alone: exit status 0, or what the suite calls
-passed. What it then does recorded is compared: exit status or signal, and for rr and posix the standard
-output after numbers and addresses are replaced. A difference is tried again, alone and recorded, before
-it is called one; programs that differ only at times are listed as unsteady. documented.txt, beside this
-file, has the differences that are known, with their reasons: they are counted apart.
+Each run happens in sandbox.sh, as root in namespaces of its own, so that it cannot change the machine;
+what even that does not hold back, or what says nothing about recording, is named in denied.txt with the
+reason and not run. All but built programs and scratch is read-only there, and /tmp is each run's own:
+--source, --work and --shmrec are elsewhere.
+
+A program counts as usable if it ends in the same way twice alone, and does not say that this machine is
+not for it. What it then does recorded is compared: exit status or signal, and for rr and
+posix the lines of standard output, sorted, after numbers and addresses are replaced. A difference is
+tried again, alone and recorded, before it is called one; programs that differ only at times are listed
+as unsteady. documented.txt, beside this file, has the differences that are known, with their reasons:
+they are counted apart.
 
 Exit status: 0 no undocumented difference, 1 there are some, 2 bad usage or nothing could be run.
 """
@@ -39,9 +46,9 @@ NUMBERS = re.compile(rb"0x[0-9a-fA-F]+|\d+(\.\d+)?")
 
 
 class Program:
-    """One test of a suite: how it is called, and where."""
+    """One test of a suite: how it is called."""
 
-    def __init__(self, name, command, cwd=None, environment=None):
+    def __init__(self, name, command, environment=None):
         self.name = name
         self.command = command
         self.environment = environment or {}
@@ -78,7 +85,13 @@ def build_all(work, jobs, sources):
 
 def rr_suite(source, work, jobs):
     folder = os.path.join(source, "src", "test")
-    flags = ["-pthread", "-O0", "-g", "-w", "-D_FILE_OFFSET_BITS=64", "-I", folder,
+    generated = os.path.join(work, "generated")
+    os.makedirs(generated, exist_ok=True)
+    for header in re.findall(r"\bSyscallEnums\w+\.generated",
+                             open(os.path.join(source, "CMakeLists.txt")).read()):
+        subprocess.run([sys.executable, os.path.join(source, "src", "generate_syscalls.py"),
+                        os.path.join(generated, header)], check=True)
+    flags = ["-pthread", "-O0", "-g", "-w", "-D_FILE_OFFSET_BITS=64", "-I", folder, "-I", generated,
              "-I", os.path.join(source, "include"), "-I", os.path.join(source, "src", "preload"),
              "-I", os.path.join(source, "src")]
     sources = []
@@ -107,13 +120,15 @@ def posix_suite(source, work, jobs):
             name = os.path.relpath(path, os.path.join(top, "conformance"))[:-2].replace("/", ".")
             sources.append((name, ["gcc", "-std=c99", "-w", "-D_POSIX_C_SOURCE=200809L", "-D_XOPEN_SOURCE=700",
                                    "-D_GNU_SOURCE", "-I", os.path.join(top, "include"), "-I", directory, path,
-                                   "-pthread", "-lrt", "-lm"]))
+                                   os.path.join(top, "lib", "common.c"), "-pthread", "-lrt", "-lm"]))
     paths, missing = build_all(work, jobs, sources)
     return [Program(name, [path]) for name, path in sorted(paths.items())], missing
 
 
 LTP_FOLDERS = ("kernel/syscalls", "kernel/mem", "kernel/sched", "kernel/pty", "kernel/ipc",
-               "kernel/containers", "cve")
+               "kernel/containers")
+# Sources that ask for a block device to format and mount: there is none in the sandbox.
+WANTS_DEVICE = re.compile(r"\.(needs_device|format_device|mount_device|all_filesystems)\s*=\s*1")
 
 
 def ltp_suite(source, work, jobs):
@@ -136,6 +151,8 @@ def ltp_suite(source, work, jobs):
                 path = os.path.join(directory, file)
                 if not os.path.exists(path + ".c") or not os.access(path, os.X_OK):
                     continue
+                if WANTS_DEVICE.search(open(path + ".c", errors="replace").read()):
+                    continue
                 programs.append(Program(file, [path], environment={
                     "PATH": directory + ":" + os.path.join(copy, "testcases/lib") + ":" + os.environ["PATH"],
                     "LTPROOT": copy, "LTP_COLORIZE_OUTPUT": "n", "LTP_TIMEOUT_MUL": "3"}))
@@ -150,13 +167,19 @@ SKIPPED = {"rr": set(), "ltp": {"exit 32"}, "posix": {"exit 4", "exit 5"}}
 # ---- Running ------------------------------------------------------------------------------------
 
 
+SANDBOX = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--net",
+           os.path.join(HERE, "sandbox.sh")]
+
+
 class Runner:
     def __init__(self, options):
         self.options = options
+        self.scratch = os.path.join(options.work, "scratch")
+        os.makedirs(self.scratch, exist_ok=True)
         self.output_counts = options.suite in OUTPUT_COUNTS
 
     def run(self, program, recorded):
-        top = tempfile.mkdtemp(prefix="shmrec-peers-")
+        top = tempfile.mkdtemp(prefix="run-", dir=self.scratch)
         os.chmod(top, 0o777)
         command = program.command
         if recorded:
@@ -164,10 +187,12 @@ class Runner:
                        "--spool", os.path.join(top, "spool"), "--"] + command
         command = ["env"] + ["%s=%s" % item for item in program.environment.items()] + command
         try:
-            seen = equality.run(command, top, self.options.timeout)
-            status = seen["status"] if recorded else equality.as_shell_would(seen["status"])
+            timeout = self.options.timeout * (4 if recorded else 1)  # a syscall costs microseconds more
+            seen = equality.run(SANDBOX + [top] + command, top, timeout, files=False)
+            status = seen["status"]
             output = NUMBERS.sub(b"N", seen["stdout"].replace(top.encode(), b"TOP"))
-            return status, output if self.output_counts else b""
+            # In which order threads and processes write is nobody's promise.
+            return status, b"\n".join(sorted(output.split(b"\n"))) if self.output_counts else b""
         finally:
             shutil.rmtree(top, ignore_errors=True)
 
@@ -202,14 +227,18 @@ class Runner:
         return "output differs"
 
 
-def documented(suite):
-    """{program: reason} of documented.txt: lines `SUITE PROGRAM REASON`, # comments."""
-    found = {}
-    for line in open(os.path.join(HERE, "documented.txt")):
+def listed(file, suite):
+    """[(pattern, reason)] of a list beside this file: lines `SUITE REGEX REASON`, # comments."""
+    found = []
+    for line in open(os.path.join(HERE, file)):
         parts = line.split(None, 2)
         if len(parts) == 3 and not line.startswith("#") and parts[0] == suite:
-            found[parts[1]] = parts[2].strip()
+            found.append((re.compile(parts[1]), parts[2].strip()))
     return found
+
+
+def reason_for(name, patterns):
+    return next((reason for pattern, reason in patterns if pattern.fullmatch(name)), None)
 
 
 def report(results, known, missing):
@@ -217,17 +246,37 @@ def report(results, known, missing):
     print("\n%d programs, %d did not build here, %d not usable here" %
           (len(results) + len(missing), len(missing), count("skipped")))
     usable = len(results) - count("skipped")
-    print("usable %d, equal %d, unsteady %d, different %d" %
-          (usable, count("equal"), count("unsteady"), count("different")))
-    undocumented = 0
+    failing = sum(1 for verdict, detail in results.values()
+                  if verdict == "equal" and detail != "exit 0")
+    reasons = {name: reason_for(name, known) for name in results}
+    explained = sum(1 for name, reason in reasons.items()
+                    if reason and results[name][0] == "different")
+    undocumented = count("different") - explained
     for name, (verdict, detail) in sorted(results.items()):
-        if verdict not in ("different", "unsteady"):
-            continue
-        reason = known.get(name)
-        undocumented += verdict == "different" and reason is None
-        print("  %-9s %-40s %s%s" % (verdict, name, detail, "  [%s]" % reason if reason else ""))
+        if verdict in ("different", "unsteady"):
+            reason = "  [%s]" % reasons[name] if reasons[name] else ""
+            print("  %-9s %-40s %s%s" % (verdict, name, detail, reason))
+    print("usable %d, equal %d (%d of them end otherwise than with success), equal at times %d, "
+          "documented differences %d" %
+          (usable, count("equal"), failing, count("unsteady"), explained))
     print("undocumented differences: %d" % undocumented)
     return usable, undocumented
+
+
+def judge_all(runner, programs, results, path):
+    """Fills `results` ({name: (verdict, detail)}) and keeps them in the file `path` as they come."""
+    with concurrent.futures.ThreadPoolExecutor(runner.options.jobs) as pool:
+        waiting = {pool.submit(runner.judge, program): program for program in programs}
+        for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
+            name = waiting[future].name
+            try:
+                results[name] = future.result()
+            except (OSError, MemoryError) as error:
+                results[name] = ("skipped", "harness: %r" % error)
+            print("%4d/%d %s: %s (%s)" % ((done, len(programs), name) + results[name]),
+                  file=sys.stderr, flush=True)
+            with open(path, "w") as out:
+                json.dump(results, out, indent=1, sort_keys=True)
 
 
 def main():
@@ -240,23 +289,23 @@ def main():
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--only")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
-    options.work = os.path.abspath(options.work)
+    options.work, options.shmrec = os.path.abspath(options.work), os.path.abspath(options.shmrec)
+    if os.geteuid() != 0 or any(path.startswith("/tmp/") for path in (options.work, options.shmrec)):
+        print("compare.py: as root, with --work and --shmrec elsewhere than in /tmp", file=sys.stderr)
+        return 2
     os.makedirs(options.work, exist_ok=True)
     programs, missing = SUITES[options.suite](os.path.abspath(options.source), options.work, options.jobs)
+    denied = listed("denied.txt", options.suite)
+    programs = [p for p in programs if not reason_for(p.name, denied)]
     programs = [p for p in programs if not options.only or re.search(options.only, p.name)][: options.limit]
-    runner, results = Runner(options), {}
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(runner.judge, program): program for program in programs}
-        for future in concurrent.futures.as_completed(waiting):
-            name = waiting[future].name
-            results[name] = future.result()
-            if results[name][0] != "skipped" or sys.stderr.isatty():
-                print("%4d/%d %s: %s (%s)" % ((len(results), len(programs), name) + results[name]),
-                      file=sys.stderr, flush=True)
-    with open(os.path.join(options.work, "results.json"), "w") as out:
-        json.dump(results, out, indent=1, sort_keys=True)
-    usable, undocumented = report(results, documented(options.suite), missing)
+    path, results = os.path.join(options.work, "results.json"), {}
+    if options.again:
+        results = json.load(open(path))
+        programs = [p for p in programs if results.get(p.name, [""])[0] not in ("equal", "skipped")]
+    judge_all(Runner(options), programs, results, path)
+    usable, undocumented = report(results, listed("documented.txt", options.suite), missing)
     return 1 if undocumented else 0 if usable else 2
 
 
