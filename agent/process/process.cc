@@ -156,6 +156,8 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   frame->stack.flags = 0;
   frame->stack.size = child->altstack_top - frame->stack.sp;
   child->child_frame = frame;
+  child->regs = frame->regs;
+  child->exit_ip = frame->regs.rip;
   void* seccomp = seccomp_save();
   const int64_t result = make_sharing(request, child);
   const bool separate = !(request.flags & CLONE_THREAD);

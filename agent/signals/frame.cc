@@ -157,6 +157,8 @@ bool frame_build(Thread* thread, Context* context, const SignalAction& action,
 Answer do_sigreturn(Thread* thread, void* raw) {
   Context* context = static_cast<Context*>(raw);
   if (!restore(thread, context)) deliver(thread, context, kBadStack);
+  thread->regs = context->regs;
+  thread->exit_ip = context->regs.rip;
   return Answer::kResume;
 }
 

@@ -69,6 +69,7 @@ void on_signal(int, Siginfo* info, Context* context) {
   Context* outer = thread->outer;
   if (!outer) thread->outer = context;
   const Kind kind = kind_of(*info);
+  if (info->signo == kSigsys && kind != Kind::kSyscall) make_lost_call(thread, context);
   handle(thread, info, context, kind);
   thread->outer = outer;
   if (!outer) settle(thread, context, kind == Kind::kSent || kind == Kind::kLook);

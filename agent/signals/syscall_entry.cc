@@ -13,6 +13,8 @@
 namespace shmrec::agent {
 namespace {
 
+constexpr uint64_t kMostCalls = 4096;  // no number of a syscall is that high
+
 void take_call(Thread* thread, uint64_t number) {
   const Regs& regs = thread->regs;
   PendingSyscall& call = thread->call;
@@ -106,6 +108,32 @@ void on_refused_call(Thread* thread, Siginfo* info, Context* context) {
   give_flags_back(thread, context);
   context->regs.rip = info->sys.call_addr;
   deliver(thread, context, *info);
+}
+
+namespace {
+
+bool behind_syscall(uint64_t ip) {
+  uint8_t code[kSyscallBytes];
+  return safe_copy(code, reinterpret_cast<void*>(ip - kSyscallBytes), sizeof code) &&
+         code[0] == 0x0F && code[1] == 0x05;
+}
+
+// Are these the registers with which the last call has returned?
+bool has_returned(const Thread* thread, const Regs& regs) {
+  Regs returned = thread->regs;
+  returned.rip = thread->exit_ip;
+  return memcmp(&returned, &regs, sizeof regs) == 0;
+}
+
+}  // namespace
+
+void make_lost_call(const Thread* thread, Context* context) {
+  Regs& regs = context->regs;
+  // What the instruction leaves: a copy of rip, and one of the flags, in which RF is never set.
+  const bool trapped = regs.rcx == regs.rip && regs.r11 == regs.eflags && regs.rax < kMostCalls;
+  if (!trapped || in_agent(context) || !behind_syscall(regs.rip) || has_returned(thread, regs))
+    return;
+  regs.rip -= kSyscallBytes;
 }
 
 extern "C" void syscall_finish(Thread* thread) {
