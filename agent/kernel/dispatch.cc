@@ -6,6 +6,7 @@
 #include "agent/memory/maps_text.h"
 #include "agent/memory/native.h"
 #include "agent/process/process.h"
+#include "agent/process/tracer.h"
 #include "agent/signals/signals.h"
 #include "syscalls/syscall_table.h"
 

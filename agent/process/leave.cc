@@ -1,6 +1,8 @@
 #include "agent/process/leave.h"
 
+#include <linux/futex.h>
 #include <linux/prctl.h>
+#include <linux/time_types.h>
 
 #include "agent/arch/x86_64/entry.h"
 #include "agent/log/log.h"
@@ -19,12 +21,7 @@ constexpr uint64_t kCallAgainTsc = 1 << 26;           // a call that came betwee
 
 void call(Thread* thread, void* self) {
   if (thread == self || load(&thread->left) >= kStands) return;
-  Siginfo info = {};
-  info.signo = kSigsys;
-  info.code = kSiQueue;
-  info.words[0] = static_cast<uint64_t>(thread->process->pid);
-  info.words[1] = kLeaveValue;
-  sys(__NR_rt_tgsigqueueinfo, thread->process->pid, thread->tid, kSigsys, &info);
+  call_to_leave(thread->process->pid, thread->tid);
 }
 
 struct Count {
@@ -35,6 +32,17 @@ struct Count {
 void count_waiting(Thread* thread, void* raw) {
   Count& count = *static_cast<Count*>(raw);
   if (thread != count.self && load(&thread->left) < count.progress) ++count.waiting;
+}
+
+// Others are to run, and that may be many on few processors: nobody spins.
+void nap() {
+  const __kernel_timespec interval = {0, 50'000};
+  if (failed(sys(__NR_nanosleep, &interval, 0))) sys(__NR_sched_yield);
+}
+
+void await_others(const Process* process) {
+  while (load(&process->leaving) == kCalling)
+    if (sys(__NR_futex, &process->leaving, FUTEX_WAIT_PRIVATE, kCalling, 0) == -EPERM) nap();
 }
 
 // Waits until all others have come that far, calling them. False: somebody did not come.
@@ -48,7 +56,7 @@ bool gather_others(Thread* self, uint32_t progress) {
       for_each_thread(self->process, call, self);
       called = rdtsc();
     }
-    sys(__NR_sched_yield);
+    nap();
   }
   return false;
 }
@@ -94,16 +102,8 @@ void give_back_thread(Thread* thread, Context* context) {
   give_back_stack(thread, context);
 }
 
-}  // namespace
-
-bool leaving(const Process* process) { return load(&process->leaving) != kStaying; }
-
 // From the handler the thread returns to code that says so and goes on in the program.
-void leave_when_called(Thread* thread, Context* context) {
-  lane_release(thread);
-  block_needed();
-  store<uint32_t>(&thread->left, kStands);
-  while (load(&thread->process->leaving) == kCalling) sys(__NR_sched_yield);
+void go_out(Thread* thread, Context* context) {
   give_back_thread(thread, context);
   thread->regs = context->regs;
   thread->exit_ip = context->regs.rip;
@@ -111,22 +111,80 @@ void leave_when_called(Thread* thread, Context* context) {
       thread->exit_page + static_cast<uint64_t>(shmrec_exit_left - shmrec_exit_begin);
 }
 
+}  // namespace
+
+bool leaving(const Process* process) { return load(&process->leaving) != kStaying; }
+
+bool leaves_for(uint32_t reason) {
+  return reason == static_cast<uint32_t>(shmlog::DegradedReason::kTraced) ||
+         reason == static_cast<uint32_t>(shmlog::DegradedReason::kSeccomp) ||
+         reason == static_cast<uint32_t>(shmlog::DegradedReason::kCall32);
+}
+
+bool call_to_leave(int32_t pid, int32_t tid) {
+  Siginfo info = {};
+  info.signo = kSigsys;
+  info.code = kSiQueue;
+  info.words[0] = static_cast<uint64_t>(sys(__NR_getpid));
+  info.words[1] = kLeaveValue;
+  return sys(__NR_rt_tgsigqueueinfo, pid, tid, kSigsys, &info) != -EPERM;
+}
+
+namespace {
+
+// Another thread was first.
+void follow(Thread* thread, Context* context) {
+  lane_release(thread);
+  block_needed();
+  store<uint32_t>(&thread->left, kStands);
+  await_others(thread->process);
+  thread->entry_state = &thread->own_state;
+  go_out(thread, context);
+}
+
+// From here on no other process calls.
+void refuse_calls(const Process* process, shmlog::DegradedReason reason) {
+  tables_lock(process);
+  store(&process->entry->degraded, static_cast<uint32_t>(reason));
+  tables_unlock();
+}
+
+void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedReason reason,
+                            const char* why) {
+  shmlog::ProcessEntry* entry = thread->process->entry;
+  refuse_calls(thread->process, reason);
+  stop_tracing(thread->process, reason, why);
+  lane_release(thread);
+  context->mask = program_mask(thread, context);
+  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  entry->end_tsc = rdtsc();
+  store(&entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));
+}
+
+}  // namespace
+
 void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reason,
                    const char* why) {
   Process* process = thread->process;
-  // Another thread was first.
+  if (process->lives_in_parent) return leave_memory_of_parent(thread, context, reason, why);
   if (!compare_exchange<uint32_t>(&process->leaving, kStaying, kCalling))
-    return leave_when_called(thread, context);
+    return follow(thread, context);
   lane_release(thread);
+  refuse_calls(process, reason);
   stop_tracing(process, reason, why);
   block_needed();
   give_back_actions(process, gather_others(thread, kStands));
   store<uint32_t>(&process->leaving, kGone);
+  sys(__NR_futex, &process->leaving, FUTEX_WAKE_PRIVATE, kMaxThreads);
   gather_others(thread, kLeft);
-  give_back_thread(thread, context);
   // How it ends is not seen any more.
   process->entry->end_tsc = rdtsc();
-  store(&process->entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));
+  thread->entry_state = &process->entry->state;
+  go_out(thread, context);
+}
+
+void leave_when_called(Thread* thread, Context* context) {
+  leave_process(thread, context, shmlog::DegradedReason::kTraced, kTracedWhy);
 }
 
 void back_to_call(Thread* thread, Context* context) {

@@ -9,6 +9,13 @@
 // others have, and makes its call once more, natively. So the filter does not come while another
 // thread has a call of the agent to make.
 //
+// A tracer's agent calls a thread of a process that it is about to attach to in the same way
+// (tracer.h); that one is then the thread that begins.
+//
+// A vfork child's memory is its creator's, and the child is about to exec: its traced memory stays
+// so, and what the child does with it goes on being performed by the agent; only its syscalls are
+// its own.
+//
 // Why stand still: a thread that is back in the program with its own alternate stack must not meet
 // a handler of the agent, and one that still has syscall dispatch needs the agent's for SIGSYS.
 //
@@ -22,6 +29,7 @@ namespace shmrec::agent {
 
 // The value of the queued SIGSYS that calls a thread out of the recording.
 constexpr uint64_t kLeaveValue = 0x53484D4C454156;
+constexpr const char* kTracedWhy = "traced by a debugger of the workload's own";
 
 // REQUIRES: `context` is the outermost handler's, with the program's registers where it is to go
 // on; the caller returns from that handler with Answer::kResume; no lock is held.
@@ -32,7 +40,13 @@ void back_to_call(Thread* thread, Context* context);
 // leave_process before the pending syscall, which is then made as if no agent were there.
 Answer leave_before_call(Thread* thread, Context* context, shmlog::DegradedReason reason,
                          const char* why);
-// The thread has been called (kDeferredLeave) and its registers in `context` are the program's.
+// Calls a thread of another process. False: it may not be.
+// REQUIRES: the tables are locked, and the process's entry is live and not leaves_for.
+bool call_to_leave(int32_t pid, int32_t tid);
+// Has a process that is degraded for `reason` left, or is about to?
+bool leaves_for(uint32_t reason);
+// The thread has been called (kDeferredLeave), by another of its process or by a tracer's agent.
+// REQUIRES: as leave_process.
 void leave_when_called(Thread* thread, Context* context);
 // Has this process left, or is it about to?
 bool leaving(const Process* process);

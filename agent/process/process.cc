@@ -2,7 +2,6 @@
 
 #include <linux/mman.h>
 #include <linux/prctl.h>
-#include <linux/ptrace.h>
 #include <linux/sched.h>
 
 #include "agent/agent_abi.h"
@@ -341,7 +340,9 @@ Answer do_exec(Thread* thread, void* raw) {
   const int64_t dumpable = sys(__NR_prctl, PR_GET_DUMPABLE);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, 1);
   lane_release(thread);
+  tables_lock(thread->process);  // from here on no tracer's agent calls (tracer.h)
   process_ends(thread->process, 0, true);
+  tables_unlock();
   Context* context = static_cast<Context*>(raw);
   const int64_t result = exec_with_program_mask(thread, context, a);
   ProcessEntry* entry = thread->process->entry;
@@ -462,24 +463,6 @@ Answer set_name(Thread* thread, void* context) {
   const int64_t result = sys(__NR_prctl, PR_SET_NAME, name);
   if (!failed(result)) process_renamed(thread->process);
   return done(thread, result);
-}
-
-// The tracer would see the agent's signals, and one that waits in vfork for its child would wait
-// for ever: the child stops at the first. So a process that asks to be traced leaves the recording
-// before. The memory of a vfork child is its parent's, which stays; the child is about to exec, and
-// does so without the agent.
-Answer do_ptrace(Thread* thread, void* raw) {
-  if (arg(thread, 0) != PTRACE_TRACEME) return kernel_access(thread, raw);
-  constexpr const char* kWhy = "traced by a debugger of the workload's own";
-  Context* context = static_cast<Context*>(raw);
-  if (!thread->process->lives_in_parent)
-    return leave_before_call(thread, context, DegradedReason::kTraced, kWhy);
-  coverage(thread->process, kWhy, DegradedReason::kTraced);
-  lane_release(thread);
-  back_to_call(thread, context);
-  context->mask = program_mask(thread, context);
-  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
-  return Answer::kResume;
 }
 
 Answer do_prctl(Thread* thread, void* context) {

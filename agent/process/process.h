@@ -14,7 +14,6 @@ Answer do_wait4(Thread* thread, void* context);  // wait.cc
 Answer do_waitid(Thread* thread, void* context);
 Answer do_fcntl(Thread* thread, void* context);  // calls of libshmrec; else passed on
 Answer do_arch_prctl(Thread* thread, void* context);
-Answer do_ptrace(Thread* thread, void* context);
 Answer do_prctl(Thread* thread, void* context);
 Answer do_rseq(Thread* thread, void* context);
 Answer do_set_robust_list(Thread* thread, void* context);

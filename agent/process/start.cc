@@ -9,7 +9,9 @@
 #include "agent/image_layout.h"
 #include "agent/log/log.h"
 #include "agent/memory/maps.h"
+#include "agent/process/leave.h"
 #include "agent/process/stop.h"
+#include "agent/process/tracer.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/decode.h"
 #include "agent/sites/table.h"
@@ -100,6 +102,10 @@ extern "C" int64_t shmrec_agent_start() {
   start_vector_state();
   process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));
   maps_start(thread, api);
+  if (!api && is_traced()) {
+    stop_tracing(process, shmlog::DegradedReason::kTraced, kTracedWhy);
+    return 0;
+  }
   // Handlers only where forks are seen: a child that inherited one unseen would take itself for its
   // parent when a signal comes.
   const int64_t error = thread_arm(thread);

@@ -122,18 +122,20 @@ struct PendingSyscall {
 
 struct Thread {
   // ---- Known to entry.S; see the asserts below.
-  Thread* self;          // 0
-  Regs regs;             // 8: the program's registers at the access
-  Regs core;             // 152: registers with which the access instruction itself runs
-  Site* site;            // 296: of the access in flight, held by it (sites/table.h)
-  uint64_t core_ip;      // 304: where that instruction is
-  uint64_t exit_ip;      // 312: where the program goes on
-  uint64_t stack_top;    // 320: stack of the access and syscall code
-  uint64_t deferred;     // 328: Deferred bits: what waits for the end of the access
-  uint64_t canary_base;  // 336: fs base while foreign code (Zydis) runs; canary at +0x28
-  uint64_t exit_page;    // 344: code that ends each path of the agent without a signal
-  uint64_t program_gs;   // 352: the program's gs base, while it is not in the register (gs.h)
-  uint32_t left;         // 360: 1: stands still to leave the recording (leave.h), 2: has left it
+  Thread* self;           // 0
+  Regs regs;              // 8: the program's registers at the access
+  Regs core;              // 152: registers with which the access instruction itself runs
+  Site* site;             // 296: of the access in flight, held by it (sites/table.h)
+  uint64_t core_ip;       // 304: where that instruction is
+  uint64_t exit_ip;       // 312: where the program goes on
+  uint64_t stack_top;     // 320: stack of the access and syscall code
+  uint64_t deferred;      // 328: Deferred bits: what waits for the end of the access
+  uint64_t canary_base;   // 336: fs base while foreign code (Zydis) runs; canary at +0x28
+  uint64_t exit_page;     // 344: code that ends each path of the agent without a signal
+  uint64_t program_gs;    // 352: the program's gs base, while it is not in the register (gs.h)
+  uint32_t left;          // 360: 1: stands still to leave the recording (leave.h), 2: has left it
+  uint32_t own_state;     // 364: of those that are not the last of their process to leave
+  uint32_t* entry_state;  // 368: ProcessEntry::state, to be ended by who leaves last
   // ---- C++ only
   uint32_t claimed;  // 1: block in use
   int32_t tid;
@@ -196,7 +198,8 @@ static_assert(offsetof(Thread, site) == 296 && offsetof(Thread, core_ip) == 304)
 static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
 static_assert(offsetof(Thread, deferred) == 328);
 static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 352);
-static_assert(offsetof(Thread, left) == 360);
+static_assert(offsetof(Thread, left) == 360 && offsetof(Thread, entry_state) == 368);
+static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 64 * 1024);
 
 // The Thread whose agent stack we are on. REQUIRES: running on an agent stack.

@@ -57,6 +57,7 @@ constexpr const char* kDegradedWords[] = {
     "slower, but every access was recorded",
     "its own seccomp filter refuses what recording needs",
     "it made a 32-bit system call (int 0x80) that cannot be followed",
+    "a process of the workload traces it",
 };
 
 std::string process_title(const Numbered<shmlog::ProcessEntry>& process) {

@@ -31,6 +31,8 @@
 #define EXIT_PAGE 344
 #define PROGRAM_GS 352
 #define LEFT 360
+#define ENTRY_STATE 368
+#define ENTRY_ENDED 3
 
 #define R_R8 0
 #define R_R9 8
@@ -366,6 +368,8 @@ function shmrec_exit_begin
 // The same for a thread that leaves the recording: nothing of the agent follows (leave.h).
 function shmrec_exit_left
   movl $2, OF_THREAD(LEFT)
+  mov OF_THREAD(ENTRY_STATE), %rax
+  movl $ENTRY_ENDED, (%rax)
   jmp shmrec_exit_begin
 function shmrec_exit_end
 
