@@ -307,7 +307,13 @@ void forget_filter(Thread* thread, const Filter* filter) {
   if (*at) *at = filter->older;
 }
 
-void spread_to(Thread* thread, void* filter) { store(&thread->filters, filter); }
+void give(Thread* thread, void* filter) { store(&thread->filters, filter); }
+
+// To those that are just being made, too: what they inherit is decided under the same lock.
+void spread(const Process* process, Filter* filter) {
+  Locked lock(filters_lock);
+  for_each_claimed(process, give, filter);
+}
 
 void after_install(Thread* thread) {
   const Installation installation = installation_of(thread);
@@ -316,7 +322,7 @@ void after_install(Thread* thread) {
   restore_arguments(thread);
   if (!installed) forget_filter(thread, installation.filter);
   if (installation.for_all_threads) {
-    if (installed) for_each_thread(thread->process, spread_to, installation.filter);
+    if (installed) spread(thread->process, installation.filter);
     store(&spreading, static_cast<Filter*>(nullptr));
   }
   if (!installed) filter_free(installation.filter);
@@ -469,6 +475,7 @@ Answer get_seccomp(Thread* thread) {
 }
 
 void seccomp_inherit(Thread* child, const Thread* thread) {
+  Locked lock(filters_lock);
   store(&child->filters, thread->filters);
   child->strict = thread->strict;
 }

@@ -39,6 +39,7 @@ bool seccomp_refuses(Thread* thread, Answer* answer);
 // The sixth argument of execve, which tells the launcher what the filters mean for a new image.
 uint64_t seccomp_exec_argument(const Thread* thread);
 
+// REQUIRES: the child belongs to its process already.
 void seccomp_inherit(Thread* child, const Thread* thread);
 
 // A vfork child shares this memory, but its filters do not become its parent's.

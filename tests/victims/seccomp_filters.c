@@ -341,6 +341,12 @@ static void* sees_it_come(void* unused) {
   return unused;
 }
 
+static void* begins_meanwhile(void* unused) {
+  await_value(&stage, 3);
+  CHECK_EQ(mode_of_filters(), SECCOMP_MODE_FILTER);
+  return unused;
+}
+
 // One thread's filter is that of what it makes; the others' calls are judged when all are given
 // one, which the kernel refuses as long as one has a filter of its own.
 static void one_of_many(void) {
@@ -361,11 +367,12 @@ static void one_of_many(void) {
   CHECK(syscall(SYS_getuid) >= 0);
   stage = 2;
   CHECK(pthread_join(confined, 0) == 0);
+  CHECK(pthread_create(&free, 0, begins_meanwhile, 0) == 0);
   install(SECCOMP_FILTER_FLAG_TSYNC);
   CHECK_EQ(mode_of_filters(), SECCOMP_MODE_FILTER);
   CHECK(syscall(SYS_getuid) == -1 && errno == EACCES);
   stage = 3;
-  CHECK(pthread_join(bystander, 0) == 0);
+  CHECK(pthread_join(bystander, 0) == 0 && pthread_join(free, 0) == 0);
   say("%d\n", ++*shared);
 }
 
