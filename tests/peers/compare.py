@@ -23,12 +23,13 @@ not for it. What it then does recorded is compared: exit status or signal, and f
 posix the lines of standard output, sorted, after numbers and addresses are replaced. A difference is
 tried again, alone and recorded, before it is called one; programs that differ only at times are listed
 as unsteady. documented.txt, beside this file, has the differences that are known, with their reasons:
-they are counted apart.
+they are counted apart. The table begins with what the recordings themselves say that they have missed.
 
 Exit status: 0 no undocumented difference, 1 there are some, 2 bad usage or nothing could be run.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import json
 import os
@@ -42,6 +43,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 import equality  # noqa: E402  (one way of running a program and seeing how it ended)
 
+RECORDING = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}( \([^)]*\))?: ")  # ID and name before what it misses
 NUMBERS = re.compile(rb"0x[0-9a-fA-F]+|\d+(\.\d+)?")
 
 
@@ -131,8 +133,24 @@ LTP_FOLDERS = ("kernel/syscalls", "kernel/mem", "kernel/sched", "kernel/pty", "k
 WANTS_DEVICE = re.compile(r"\.(needs_device|format_device|mount_device|all_filesystems)\s*=\s*1")
 
 
+# Its lists of command lines: NAME COMMAND ARGUMENTS.
+LTP_LISTS = ("syscalls", "syscalls-ipc", "mm", "sched", "nptl", "pty", "containers")
+
+
+def ltp_command_lines(top):
+    """[(name, program, arguments)] of the lists' programs that are given arguments and no shell."""
+    found = []
+    for file in LTP_LISTS:
+        for line in open(os.path.join(top, "runtest", file)):
+            words = line.split()
+            if len(words) > 2 and not line.startswith("#") and not re.search(r"[;&|<>$`\"'\\]", line):
+                found.append((" ".join(words[1:]), words[1], words[2:]))
+    return found
+
+
 def ltp_suite(source, work, jobs):
-    """The programs that need no arguments, as their makefiles build them in a copy of the sources."""
+    """The programs as their makefiles build them in a copy of the sources, without arguments and with
+    those of the suite's lists."""
     copy = os.path.join(work, "ltp")
     if not os.path.exists(os.path.join(copy, "built")):
         if not os.path.exists(copy):
@@ -156,6 +174,10 @@ def ltp_suite(source, work, jobs):
                 programs.append(Program(file, [path], environment={
                     "PATH": directory + ":" + os.path.join(copy, "testcases/lib") + ":" + os.environ["PATH"],
                     "LTPROOT": copy, "LTP_COLORIZE_OUTPUT": "n", "LTP_TIMEOUT_MUL": "3"}))
+    plain = {program.name: program for program in programs}
+    for name, of, arguments in ltp_command_lines(copy):
+        if of in plain:
+            programs.append(Program(name, plain[of].command + arguments, plain[of].environment))
     return programs, []
 
 
@@ -181,9 +203,9 @@ class Runner:
     def run(self, program, recorded):
         top = tempfile.mkdtemp(prefix="run-", dir=self.scratch)
         os.chmod(top, 0o777)
-        command = program.command
+        command, bundle = program.command, os.path.join(top, "b.shmrec.tar.zst")
         if recorded:
-            command = [self.options.shmrec, "run", "-q", "-o", os.path.join(top, "b.shmrec.tar.zst"),
+            command = [self.options.shmrec, "run", "-q", "-o", bundle,
                        "--spool", os.path.join(top, "spool"), "--"] + command
         command = ["env"] + ["%s=%s" % item for item in program.environment.items()] + command
         try:
@@ -192,29 +214,40 @@ class Runner:
             status = seen["status"]
             output = NUMBERS.sub(b"N", seen["stdout"].replace(top.encode(), b"TOP"))
             # In which order threads and processes write is nobody's promise.
-            return status, b"\n".join(sorted(output.split(b"\n"))) if self.output_counts else b""
+            lines = b"\n".join(sorted(output.split(b"\n"))) if self.output_counts else b""
+            return status, lines, self.gaps(bundle) if recorded else []
         finally:
             shutil.rmtree(top, ignore_errors=True)
 
+    def gaps(self, bundle):
+        """What the recording says that it has missed."""
+        listing = subprocess.run([self.options.shmrec, "ls", "--json", bundle],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if listing.returncode != 0:
+            return ["no bundle that opens: " + listing.stdout.decode(errors="replace").strip()[-200:]]
+        return sorted({NUMBERS.sub(b"N", RECORDING.sub("", item).encode()).decode()
+                       for item in json.loads(listing.stdout)["coverage"]})
+
     def judge(self, program):
-        """(verdict, detail): skipped, equal, different or unsteady."""
+        """(verdict, detail, gaps): verdict is skipped, equal, different or unsteady."""
         alone = self.run(program, False)
         if alone[0].startswith("no end") or alone[0] in SKIPPED[self.options.suite]:
-            return "skipped", alone[0]
+            return "skipped", alone[0], []
         again = self.run(program, False)
         if again[0] != alone[0]:
-            return "skipped", "unsteady alone"
+            return "skipped", "unsteady alone", []
         compare_output = alone == again
         different = 0
         for attempt in range(3):
             recorded = self.run(program, True)
             if recorded[0] == alone[0] and (recorded[1] == alone[1] or not compare_output):
-                return ("unsteady", detail) if different else ("equal", alone[0])
+                verdict = ("unsteady", detail) if different else ("equal", alone[0])
+                return verdict + (recorded[2],)
             detail = self.describe(alone, recorded)
             different += 1
             if self.run(program, False)[0] != alone[0]:
-                return "skipped", "unsteady alone"
-        return "different", detail
+                return "skipped", "unsteady alone", []
+        return "different", detail, recorded[2]
 
     @staticmethod
     def describe(alone, recorded):
@@ -242,17 +275,21 @@ def reason_for(name, patterns):
 
 
 def report(results, known, missing):
-    count = lambda verdict: sum(1 for v, _ in results.values() if v == verdict)
+    count = lambda verdict: sum(1 for result in results.values() if result[0] == verdict)
     print("\n%d programs, %d did not build here, %d not usable here" %
           (len(results) + len(missing), len(missing), count("skipped")))
     usable = len(results) - count("skipped")
-    failing = sum(1 for verdict, detail in results.values()
+    failing = sum(1 for verdict, detail, _ in results.values()
                   if verdict == "equal" and detail != "exit 0")
     reasons = {name: reason_for(name, known) for name in results}
     explained = sum(1 for name, reason in reasons.items()
                     if reason and results[name][0] == "different")
     undocumented = count("different") - explained
-    for name, (verdict, detail) in sorted(results.items()):
+    gaps = collections.Counter(gap for _, _, said in results.values() for gap in said)
+    print("missing from recordings, as they say themselves: programs, what")
+    for gap, times in gaps.most_common():
+        print("  %4d  %s" % (times, gap))
+    for name, (verdict, detail, _) in sorted(results.items()):
         if verdict in ("different", "unsteady"):
             reason = "  [%s]" % reasons[name] if reasons[name] else ""
             print("  %-9s %-40s %s%s" % (verdict, name, detail, reason))
@@ -272,8 +309,8 @@ def judge_all(runner, programs, results, path):
             try:
                 results[name] = future.result()
             except (OSError, MemoryError) as error:
-                results[name] = ("skipped", "harness: %r" % error)
-            print("%4d/%d %s: %s (%s)" % ((done, len(programs), name) + results[name]),
+                results[name] = ("skipped", "harness: %r" % error, [])
+            print("%4d/%d %s: %s (%s)" % ((done, len(programs), name) + results[name][:2]),
                   file=sys.stderr, flush=True)
             with open(path, "w") as out:
                 json.dump(results, out, indent=1, sort_keys=True)
@@ -298,7 +335,7 @@ def main():
     os.makedirs(options.work, exist_ok=True)
     programs, missing = SUITES[options.suite](os.path.abspath(options.source), options.work, options.jobs)
     denied = listed("denied.txt", options.suite)
-    programs = [p for p in programs if not reason_for(p.name, denied)]
+    programs = [p for p in programs if not reason_for(os.path.basename(p.command[0]), denied)]
     programs = [p for p in programs if not options.only or re.search(options.only, p.name)][: options.limit]
     path, results = os.path.join(options.work, "results.json"), {}
     if options.again:
