@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""Runs Firefox ESR alone and recorded: each run must leave the same picture of a local page.
+"""Firefox ESR takes a screenshot of a local page, alone and recorded: the pictures are the same.
 
-usage: firefox.py --shmrec PATH [--times N] [--user UID] [--without-sandbox]
-Not among the tests, since a run takes minutes of processor time. Prints how long each took. Exit
-status: 0 all pictures are there and equal, 1 not, 77 Firefox is not installed.
+usage: firefox.py --shmrec PROGRAM [--times N] [--user UID] [--without-sandbox]
+
+Not among the tests, since a run takes a minute of processor time. Beside the picture, no recorded
+process may have died of a fault or an abort, which Firefox could survive. Prints how long each run
+took and what was not recorded. Exit status: 0 equal, 1 not, 77 it is not installed or does not run
+alone.
 """
-
 import argparse
 import os
+import pathlib
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,83 +25,114 @@ PAGE = """<html><body style="background: #fed"><h1>A page</h1><p id="made">not m
 <script>document.getElementById("made").textContent = [2, 3, 5].map(n => n * n).join(" ")</script>
 </body></html>"""
 SANDBOXES = ["CONTENT", "GMP", "RDD", "SOCKET_PROCESS", "UTILITY", "GPU"]
+CRASH = re.compile(r"SIG(SEGV|ABRT|BUS|ILL|TRAP|FPE|SYS)\b")
 
 
-def environment(home, sandboxed):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MOZ_", "DISPLAY"))}
-    kept.update(HOME=home, MOZ_CRASHREPORTER_DISABLE="1")
+class Run:
+    """One run of Firefox, in a directory of its own."""
+
+    def __init__(self, options, recorder, here):
+        (here / "home").mkdir(parents=True)
+        (here / "profile").mkdir()
+        (here / "page.html").write_text(PAGE)
+        for path in [here, *here.iterdir()]:
+            os.chown(path, options.user, options.user)
+        command = [*recorder, "firefox-esr", "--headless", "--no-remote", "--profile",
+                   str(here / "profile"), "--screenshot", str(here / "shot.png"),
+                   f"file://{here}/page.html"]
+        start, used = time.monotonic(), os.times()
+        with open(here / "output", "wb") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=here,
+                env=environment(here, not options.without_sandbox), start_new_session=True,
+                user=options.user, group=options.user, extra_groups=[])
+            try:
+                self.status = process.wait(timeout=options.timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                self.status = "none in time"
+        now = os.times()
+        self.seconds = time.monotonic() - start
+        self.processor = (now.children_user - used.children_user +
+                          now.children_system - used.children_system)
+        shot = here / "shot.png"
+        self.picture = shot.read_bytes() if shot.exists() else None
+        self.output = (here / "output").read_text(errors="replace")
+
+    def __str__(self):
+        return (f"exit {self.status}, {self.seconds:.1f} s, {self.processor:.1f} s of processor "
+                "time")
+
+
+def environment(here, sandboxed):
+    kept = {"HOME": str(here / "home"), "PATH": os.environ["PATH"], "LANG": "C.UTF-8",
+            "MOZ_CRASHREPORTER_DISABLE": "1"}
     if not sandboxed:
-        kept.update({"MOZ_DISABLE_%s_SANDBOX" % name: "1" for name in SANDBOXES})
+        kept.update({f"MOZ_DISABLE_{name}_SANDBOX": "1" for name in SANDBOXES})
     return kept
 
 
-def own(path, user):
-    for directory, _, names in os.walk(path):
-        for name in [""] + names:
-            os.chown(os.path.join(directory, name), user, user, follow_symlinks=False)
+def what_is_wrong(shmrec, run, alone, bundle):
+    """None if a recorded run was as the one alone."""
+    if run.status != 0:
+        return "another status"
+    if run.picture is None:
+        return "no picture"
+    if run.picture != alone.picture:
+        return "another picture"
+    if not bundle.exists():
+        return "no bundle"
+    listing = subprocess.run([shmrec, "ls", bundle], stdout=subprocess.PIPE, check=True)
+    recordings = listing.stdout.decode(errors="replace").split("\nSegments")[0]
+    crashed = [line for line in recordings.splitlines() if CRASH.search(line)]
+    return "crashed: " + "; ".join(crashed) if crashed else None
 
 
-def picture(options, recorder, top, name):
-    """Exit status, picture or None, output, seconds and processor seconds of one run."""
-    here = os.path.join(top, name)
-    os.makedirs(os.path.join(here, "home"))
-    os.makedirs(os.path.join(here, "profile"))
-    page, shot = os.path.join(here, "page.html"), os.path.join(here, "shot.png")
-    with open(page, "w", encoding="ascii") as out:
-        out.write(PAGE)
-    command = [*recorder, "firefox-esr", "--headless", "--no-remote", "--profile", os.path.join(here, "profile"),
-               "--screenshot", shot, "file://" + page]
-    if options.user:
-        os.chown(top, options.user, options.user)
-        own(here, options.user)
-        command = ["setpriv", "--reuid", str(options.user), "--regid", str(options.user), "--clear-groups",
-                   *command]
-    start, used = time.monotonic(), os.times()
-    done = subprocess.run(command, env=environment(os.path.join(here, "home"), not options.without_sandbox),
-                          cwd=here, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=options.timeout)
-    now = os.times()
-    processor = now.children_user - used.children_user + now.children_system - used.children_system
-    content = open(shot, "rb").read() if os.path.exists(shot) else None
-    return done.returncode, content, done.stdout.decode(errors="replace"), time.monotonic() - start, processor
+def compare(options, top):
+    """How many of the recorded runs were wrong; None if it does not run alone."""
+    shmrec = top / "shmrec"
+    shutil.copy(options.shmrec, shmrec)
+    alone = Run(options, [], top / "alone")
+    print(f"alone: {alone}", flush=True)
+    if alone.status != 0 or alone.picture is None:
+        print(alone.output)
+        return None
+    failures = 0
+    for i in range(options.times):
+        here = top / f"recorded{i}"
+        bundle = here / "bundle.tar.zst"
+        run = Run(options, [str(shmrec), "run", "-o", str(bundle), "--spool", str(here / "spool"),
+                            "--"], here)
+        wrong = what_is_wrong(shmrec, run, alone, bundle)
+        print(f"{here.name}: {wrong or 'the same picture'}, {run}", flush=True)
+        told = run.output if wrong else "\n".join(re.findall("^shmrec: [nl]o.*", run.output, re.M))
+        print(told, flush=True)
+        failures += bool(wrong)
+        if not wrong:
+            shutil.rmtree(here)
+    return failures
 
 
 def main():
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--shmrec", required=True)
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--user", type=int, default=0)
+    parser.add_argument("--user", type=int, default=os.geteuid())
     parser.add_argument("--timeout", type=float, default=900)
     parser.add_argument("--without-sandbox", action="store_true")
     options = parser.parse_args()
     if not shutil.which("firefox-esr"):
         print("skipped: firefox-esr is not installed")
         return SKIPPED
-    top = tempfile.mkdtemp(prefix="shmrec-firefox-")
-    os.chmod(top, 0o755)
-    failures = 0
-    status, alone, output, seconds, processor = picture(options, [], top, "alone")
-    print("alone: exit %d, %.1f s, %.1f s of processor time" % (status, seconds, processor), flush=True)
-    if status or not alone:
-        print(output)
+    top = pathlib.Path(tempfile.mkdtemp(prefix="shmrec-firefox-"))
+    top.chmod(0o755)
+    failures = compare(options, top)
+    if failures:
+        print(f"kept: {top}")
         return 1
-    for i in range(options.times):
-        name = "recorded%d" % i
-        recorder = [os.path.abspath(options.shmrec), "run", "-o", os.path.join(top, name + ".shmrec.tar.zst"),
-                    "--spool", os.path.join(top, "spool"), "--"]
-        status, shot, output, seconds, processor = picture(options, recorder, top, name)
-        right = status == 0 and shot == alone
-        what = "the same picture" if right else "no picture" if shot is None else "another picture"
-        print("%s: exit %d, %s, %.1f s, %.1f s of processor time" % (name, status, what, seconds, processor),
-              flush=True)
-        if not right:
-            failures += 1
-            print(output)
-    if failures == 0:
-        shutil.rmtree(top, ignore_errors=True)
-    else:
-        print("kept: %s" % top)
-    return 1 if failures else 0
+    shutil.rmtree(top)
+    return SKIPPED if failures is None else 0
 
 
 if __name__ == "__main__":
