@@ -14,6 +14,7 @@
 #include "agent/kernel/robust.h"
 #include "agent/log/log.h"
 #include "agent/process/leave.h"
+#include "agent/process/stop.h"
 #include "agent/signals/signal_sets.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
@@ -339,6 +340,15 @@ bool mode_is_launchers(const Thread* thread) {
   return under_launcher() && !boot.seccomp_alone && !boot.seccomp_inherited && !newest_of(thread);
 }
 
+// Without a way back from handlers nobody can make accesses for the process, whose memory others
+// have too.
+constexpr Call kReturn = {__NR_rt_sigreturn, {}};
+void stop_for_all(const Thread* thread) {
+  stop_tracing_range(thread->process, 0, ~0ull, shmlog::DegradedReason::kSeccomp,
+                     "the seccomp filter of a process in this one's memory (vfork) refuses "
+                     "rt_sigreturn: the memory is not traced from here on");
+}
+
 // `argument`: which one points to the filter.
 Answer install(Thread* thread, Context* context, int argument, uint64_t flags) {
   const bool listener = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -347,6 +357,7 @@ Answer install(Thread* thread, Context* context, int argument, uint64_t flags) {
   if (!filter) return Answer::kNative;
   filter->older = load(&filters);
   if (const char* why = what_ends_recording(filter)) {
+    if (thread->process->lives_in_parent && any_refuses(filter, kReturn)) stop_for_all(thread);
     filter_free(filter);
     return leave_before_call(thread, context, shmlog::DegradedReason::kSeccomp, why);
   }

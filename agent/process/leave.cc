@@ -6,6 +6,7 @@
 
 #include "agent/arch/x86_64/entry.h"
 #include "agent/log/log.h"
+#include "agent/memory/regions.h"
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
@@ -155,6 +156,7 @@ void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedRe
   refuse_calls(thread->process, reason);
   stop_tracing(thread->process, reason, why);
   lane_release(thread);
+  thread->keeps_handlers = 1;
   context->mask = program_mask(thread, context);
   sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
   entry->end_tsc = rdtsc();
@@ -166,7 +168,8 @@ void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedRe
 void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reason,
                    const char* why) {
   Process* process = thread->process;
-  if (process->lives_in_parent) return leave_memory_of_parent(thread, context, reason, why);
+  if (process->lives_in_parent && !regions_empty())
+    return leave_memory_of_parent(thread, context, reason, why);
   if (!compare_exchange<uint32_t>(&process->leaving, kStaying, kCalling))
     return follow(thread, context);
   lane_release(thread);

@@ -14,7 +14,7 @@
 //
 // A vfork child's memory is its creator's, and the child is about to exec: its traced memory stays
 // so, and what the child does with it goes on being performed by the agent; only its syscalls are
-// its own.
+// its own. Where there is no traced memory it leaves like others.
 //
 // Why stand still: a thread that is back in the program with its own alternate stack must not meet
 // a handler of the agent, and one that still has syscall dispatch needs the agent's for SIGSYS.

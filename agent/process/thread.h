@@ -147,8 +147,9 @@ struct Thread {
   uint64_t virtual_mask;   // what the program blocks of the signals the agent needs
   uint32_t
       left_swapped;  // 1: the call was interrupted and its call.mask holds until a handler runs
-  PendingSignals pending;  // what was sent of them meanwhile
-  AltStack altstack;       // the program's own
+  PendingSignals pending;   // what was sent of them meanwhile
+  AltStack altstack;        // the program's own
+  uint32_t keeps_handlers;  // 1: its calls are its own, its handlers the agent's (leave.h)
   struct {
     uint64_t trap, error, cr2;
   } shown_fault;          // numbers of the last fault that the program was shown

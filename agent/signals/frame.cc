@@ -50,9 +50,12 @@ void fill_frame(const Thread* thread, const Context* context, const Position& po
   frame->context.link = 0;
   frame->context.fpstate = context->fpstate ? position.fp : 0;
   frame->context.old_mask = frame->context.mask = program_mask(thread, context);
-  frame->context.stack.sp = thread->altstack.sp;
-  frame->context.stack.flags = thread->altstack.flags;
-  frame->context.stack.size = thread->altstack.size;
+  // Where the program returns from its handlers by itself, the agent's stay where they are.
+  if (!thread->keeps_handlers) {
+    frame->context.stack.sp = thread->altstack.sp;
+    frame->context.stack.flags = thread->altstack.flags;
+    frame->context.stack.size = thread->altstack.size;
+  }
   frame->context.trap = thread->shown_fault.trap;
   frame->context.error = thread->shown_fault.error;
   frame->context.cr2 = thread->shown_fault.cr2;

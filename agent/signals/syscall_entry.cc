@@ -95,7 +95,8 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
 }
 
 void on_refused_call(Thread* thread, Siginfo* info, Context* context) {
-  info->sys.call_addr = thread->call.pc + kSyscallBytes;
+  // Else it is the program's already: its call was not dispatched (leave.h).
+  if (in_agent(context)) info->sys.call_addr = thread->call.pc + kSyscallBytes;
   if (!call_returned(context)) return deliver_or_defer(thread, context, *info);
   const Place place = place_of(context->regs.rip);
   if (place == Place::kPostCallReturned) kernel_access_cancel(thread);

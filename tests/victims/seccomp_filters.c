@@ -412,6 +412,31 @@ static void vforked(char* self) {
   say("%d\n", *more + *shared);
 }
 
+// The same with filters that end recording: the child goes on in its parent's memory.
+static void vfork_confined(void) {
+  static const int refused[] = {SYS_prctl, SYS_sigaltstack, SYS_rt_sigreturn};
+  const struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
+  CHECK(sigaction(SIGSYS, &action, 0) == 0);
+  for (int i = 0; i < 3; ++i) {
+    const pid_t pid = vfork();
+    if (pid == 0) {
+      begin();
+      on(refused[i], SECCOMP_RET_ERRNO | EPERM);
+      on(SYS_uname, SECCOMP_RET_TRAP | 3);
+      otherwise(SECCOMP_RET_ALLOW);
+      install(0);
+      if (i < 2) syscall(SYS_uname, 0);
+      ++*shared;
+      _exit(*shared);
+    }
+    CHECK_EQ(wait_status(pid), (i < 2 ? 9 + 2 * i : 12) << 8);
+    ++trapped[0];
+  }
+  volatile int* more = map_shared(kPage);
+  *more = 2;
+  say("%ld %ld %ld, %d\n", trapped[0], trapped[1], trapped[2], *more + *shared);
+}
+
 // Allows calls of one place only: where this program makes them.
 static void by_address(void) {
   begin();
@@ -455,6 +480,7 @@ int main(int argc, char** argv) {
   if (!strcmp(mode, "executes-blind")) executes(argv[0], SYS_readlink);
   if (!strcmp(mode, "image")) image();
   if (!strcmp(mode, "vforked")) vforked(argv[0]);
+  if (!strcmp(mode, "vfork-confined")) vfork_confined();
   if (!strcmp(mode, "by-address")) by_address();
   return 0;
 }
