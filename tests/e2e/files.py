@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records the victim file_roles and compares what is in the log with what it did to its files.
 
-usage: files.py --shmrec PATH VICTIM paths | joins | waits | aio | untouched | removes | killed
+usage: files.py --shmrec PATH VICTIM paths | joins | waits | aio | untouched | removes | makers | killed
 Exit status: 0 if the log says what was done, and no more; 1 if not.
 """
 
@@ -134,7 +134,15 @@ def removes(run):
     same("what explains the zero", [row["type"] for row in last["rows"][-2:]], ["write", "read"])
 
 
-CHECKS = {check.__name__: check for check in (paths, joins, waits, aio, untouched, removes)}
+def makers(run):
+    listed = run.listed()
+    maker = "file_roles " + listed["recordings"][0]["id"]
+    same("who made them", [(s["label"].split("#")[0], s["creator"], len(s["users"])) for s in listed["segments"]],
+         [("memfd:buffer", "mmap in map_fd, " + maker, 2), ("memfd:buffer", "mmap in make_table, " + maker, 2),
+          ("sysv", "shmat in make_counter, " + maker, 2)])
+
+
+CHECKS = {check.__name__: check for check in (paths, joins, waits, aio, untouched, removes, makers)}
 
 
 # ---- Kills ---------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 // Files by how they are used: reached by several paths, read by those who began before anybody
 // wrote, written by descriptor alone, moved by asynchronous requests, or never written at all.
-// usage: file_roles paths | joins | waits | aio | untouched | removes | killed
+// usage: file_roles paths | joins | waits | aio | untouched | removes | makers | killed
 // What the log must have of each is in e2e/files.py.
 #include <linux/aio_abi.h>
 #include <pthread.h>
 #include <sys/mount.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -240,6 +241,49 @@ static void removes(void) {
   say("left %d %d\n", words[5], words[kPage / sizeof(int)]);
 }
 
+// ---- Objects that only their makers tell apart --------------------------------------------------
+
+__attribute__((noinline)) static int* make_ring(int* fd) {
+  *fd = memfd_create("buffer", 0);
+  CHECK(ftruncate(*fd, kPage) == 0);
+  int* memory = map_fd(*fd, kPage, PROT_READ | PROT_WRITE);
+  memory[0] = 1;
+  return memory;
+}
+
+__attribute__((noinline)) static int* make_table(int* fd) {
+  *fd = memfd_create("buffer", 0);
+  CHECK(ftruncate(*fd, kPage) == 0);
+  int* memory = mmap(NULL, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+  memory[0] = 2;
+  return memory;
+}
+
+__attribute__((noinline)) static int* make_counter(int* id) {
+  *id = shmget(IPC_PRIVATE, kPage, IPC_CREAT | 0600);
+  int* memory = shmat(*id, NULL, 0);
+  CHECK(memory != (void*)-1);
+  memory[0] = 3;
+  return memory;
+}
+
+static int objects[3];
+
+static void use_objects(void* unused) {
+  (void)unused;
+  for (int i = 0; i < 2; ++i) ++*(volatile int*)map_fd(objects[i], kPage, PROT_READ | PROT_WRITE);
+  ++*(volatile int*)shmat(objects[2], NULL, 0);
+}
+
+static void makers(void) {
+  volatile int* ring = make_ring(&objects[0]);
+  volatile int* table = make_table(&objects[1]);
+  volatile int* counter = make_counter(&objects[2]);
+  wait_ok(child(use_objects, NULL));
+  shmctl(objects[2], IPC_RMID, NULL);
+  say("made %d %d %d\n", *ring, *table, *counter);
+}
+
 // ---- A writer that is killed in its calls -------------------------------------------------------
 
 // Writes the file again and again, each time with the next letter, until it is killed.
@@ -259,8 +303,9 @@ int main(int count, char** arguments) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } modes[] = {{"paths", paths},         {"joins", joins},     {"waits", waits},  {"aio", aio},
-               {"untouched", untouched}, {"removes", removes}, {"killed", killed}};
+  } modes[] = {{"paths", paths},   {"joins", joins},         {"waits", waits},
+               {"aio", aio},       {"untouched", untouched}, {"removes", removes},
+               {"makers", makers}, {"killed", killed}};
   CHECK(count == 2 && pipe(pipe_to) == 0 && pipe(pipe_back) == 0);
   for (size_t i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
     if (strcmp(arguments[1], modes[i].name) != 0) continue;
