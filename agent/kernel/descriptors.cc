@@ -275,8 +275,12 @@ struct Status {
 
 bool status_of(int fd, const char* path, uint64_t flags, Status* status) {
   struct statx found;
-  if (failed(sys(__NR_statx, fd, path, flags, STATX_TYPE | STATX_INO | STATX_SIZE, &found)))
-    return false;
+  const int64_t result =
+      sys(__NR_statx, fd, path, flags, STATX_TYPE | STATX_INO | STATX_SIZE, &found);
+  if (result == -EPERM)  // by nobody else
+    coverage(current_thread()->process,
+             "accesses to files by descriptor are not seen: the program's filter refuses statx");
+  if (failed(result)) return false;
   status->device = static_cast<uint64_t>(found.stx_dev_major) << 20 | found.stx_dev_minor;
   status->inode = found.stx_ino;
   status->bytes = found.stx_size;
@@ -382,9 +386,14 @@ void add_remote(Transfer* transfer, const RemoteMemory& memory, uint64_t at, uin
   }
 }
 
-void begin_memory_file(Transfer* transfer, int32_t pid, uint64_t position, uint64_t bytes) {
-  add_remote(transfer, RemoteMemory(pid), position, bytes, 0,
-             transfer->rule->use == FileUse::kWrite);
+void begin_memory_file(Thread* thread, Transfer* transfer, int32_t pid, uint64_t position,
+                       uint64_t bytes) {
+  const bool write = transfer->rule->use == FileUse::kWrite;
+  const uint64_t call[6] = {arg(thread, 0), kPage, kPage, kPage, 0, 0};
+  if (!lets_pass(write ? __NR_pwrite64 : __NR_pread64, call))
+    return coverage(thread->process,
+                    "a memory file is not followed: the program's filter refuses the calls");
+  add_remote(transfer, RemoteMemory(pid), position, bytes, 0, write);
   transfer->memory_of = pid;
   transfer->memory_at = position;
 }
@@ -423,7 +432,9 @@ void begin_memory(Thread* thread, Transfer* transfer) {
   const int64_t given =
       rule.position_argument ? static_cast<int64_t>(arg(thread, rule.position_argument)) : -1;
   const uint64_t position = given >= 0 ? static_cast<uint64_t>(given) : current_position(fd);
-  if (pid) return begin_memory_file(transfer, pid, position, bytes);
+  if (rule.position_argument && given < 0 && !(rule.flags_argument && given == -1))
+    return;  // EINVAL
+  if (pid) return begin_memory_file(thread, transfer, pid, position, bytes);
   if (given < 0) transfer->moved = fd;
   const bool at_end = write && appends(thread, rule, fd);
   if (!write) bytes = min(bytes, status.bytes > position ? status.bytes - position : 0);

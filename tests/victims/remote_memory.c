@@ -83,6 +83,11 @@ static void memory_file(pid_t pid) {
   say("at the end %ld\n", result);
   result = pread(memory, got, 16, at + 5 * kPage);
   say("behind it %ld errno %d\n", result, errno);
+  CHECK_ERRNO(pread(memory, got, 16, -5), EINVAL);
+  CHECK_ERRNO(preadv(memory, places, 2, -1), EINVAL);
+  lseek(memory, at + kPage, SEEK_SET);
+  say("current %ld", (long)preadv2(memory, places, 2, -1, 0));
+  say(" %.4s, now at %ld\n", got, (long)(lseek(memory, 0, SEEK_CUR) - at));
   close(memory);
 }
 
