@@ -130,6 +130,7 @@ bool has_returned(const Thread* thread, const Regs& regs) {
 
 void make_lost_call(const Thread* thread, Context* context) {
   Regs& regs = context->regs;
+  if (thread->keeps_handlers) return;  // its calls cause none
   // What the instruction leaves: a copy of rip, and one of the flags, in which RF is never set.
   const bool trapped = regs.rcx == regs.rip && regs.r11 == regs.eflags && regs.rax < kMostCalls;
   if (!trapped || in_agent(context) || !behind_syscall(regs.rip) || has_returned(thread, regs))
