@@ -90,6 +90,18 @@ bool has_agent(int32_t pid, uint64_t base) {
 
 }  // namespace
 
+uint32_t process_of(int32_t pid) {
+  const Header& header = log_header();
+  const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
+  uint32_t found = 0;
+  for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;)
+    if (entries[i].pid == pid && entries[i].pid_namespace == pid_namespace() &&
+        load(&entries[i].state) >= static_cast<uint32_t>(EntryState::kLive) &&
+        (!found || entries[i].start_tsc > entries[found].start_tsc))
+      found = i;
+  return found;
+}
+
 // A child that has just been forked has the agent, where its parent has it, before it has an entry.
 uint64_t process_agent_base(int32_t pid) {
   const Header& header = log_header();

@@ -19,6 +19,8 @@ void process_enter(Process* process, uint32_t parent, shmlog::StartKind kind);
 void process_renamed(Process* process);
 // What the process's end is known to be; the entry and the journal say so.
 void process_ends(Process* process, int wait_status, bool replaced_by_exec);
+// The newest entry of a process `pid` of our PID namespace, which may have ended; 0: none.
+uint32_t process_of(int32_t pid);
 // Where the agent lies in process `pid` of our PID namespace: one that is recorded, or that was
 // forked here and has no entry yet. 0: it has none.
 uint64_t process_agent_base(int32_t pid);

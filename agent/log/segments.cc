@@ -59,13 +59,19 @@ bool behind_call(uint64_t address) {
   return code[2] == 0xE8 || indirect(2) || indirect(3) || indirect(6) || indirect(7);
 }
 
-// Who maps the object first, and where in its code: the callers are looked for on the stack, since
-// nothing here can unwind it. A word that is left over from an earlier call may be among them.
-void note_creator(SegmentEntry& entry, const Process* process, const Thread* thread) {
+// Who made the object, if that is another recorded process; or who maps it first, and where in its
+// code: the callers are looked for on the stack, since nothing here can unwind it. A word that is
+// left over from an earlier call may be among them.
+void note_creator(SegmentEntry& entry, const SegmentIdentity& identity, const Process* process,
+                  const Thread* thread) {
   constexpr uint64_t kWordsSeen = 256;
-  entry.creator = process->index;
-  entry.creator_id_high = process->entry->id_high;
-  entry.creator_id_low = process->entry->id_low;
+  const bool other = identity.maker && identity.maker != process->pid;
+  const uint32_t maker = other ? process_of(identity.maker) : 0;
+  entry.creator = maker ? maker : process->index;
+  const ProcessEntry& creator = log_area<ProcessEntry>(log_header().processes)[entry.creator];
+  entry.creator_id_high = creator.id_high;
+  entry.creator_id_low = creator.id_low;
+  if (maker) return;
   entry.creator_pcs[0] = thread->call.pc;
   uint32_t found = 1;
   for (uint64_t i = 0; i < kWordsSeen && found < kCreatorPcs; ++i) {
@@ -110,7 +116,7 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
     entry.sysv_key = identity.sysv_key;
     memcpy(entry.name, identity.name, sizeof entry.name);
     apply_policy(entry, identity);
-    note_creator(entry, process, current_thread());
+    note_creator(entry, identity, process, current_thread());
     store(&entry.state, static_cast<uint32_t>(EntryState::kLive));
     store(&header.next_segment, index + 1);
   }

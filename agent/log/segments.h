@@ -19,6 +19,7 @@ struct SegmentIdentity {
   uint64_t device, inode, generation, handle;
   bool in_memory;  // a file of a file system that has no other place for it
   int32_t sysv_key;
+  int32_t maker;  // pid of who made it, where that is known; else 0
   char name[200];
 };
 // The table's entry of this segment, entered by the policy if it is new. 0 if the table is full.

@@ -184,12 +184,13 @@ void invent_identity(SegmentIdentity* identity) {
 
 }  // namespace
 
-void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key) {
+void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key, int32_t maker) {
   memset(identity, 0, sizeof *identity);
   identity->kind = SegmentKind::kSysV;
   identity->inode = id;
   identity->generation = namespace_inode("/proc/self/ns/ipc");  // identifiers begin at 0 in each
   identity->sysv_key = key;
+  identity->maker = maker;
   Text name = {identity->name, sizeof identity->name};
   name.add("SYSV").add_hex(static_cast<uint32_t>(key));
 }
@@ -294,7 +295,7 @@ bool identify_mapping(uint64_t address, SegmentIdentity* identity) {
   identity->inode = line.inode;
   classify(identity, line.path);
   if (identity->kind == SegmentKind::kSysV)
-    identify_sysv(identity, line.inode, identity->sysv_key);
+    identify_sysv(identity, line.inode, identity->sysv_key, 0);
   else if (identity->kind != SegmentKind::kAnonymous)
     identify_file(line, identity);
   return line.inode != 0;

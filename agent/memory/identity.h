@@ -29,7 +29,7 @@ bool identify_descriptor(int fd, SegmentIdentity* identity);
 bool maps_anonymous(int fd);
 
 // The identity of the System V segment `id`.
-void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key);
+void identify_sysv(SegmentIdentity* identity, uint64_t id, int32_t key, int32_t maker);
 
 // The inode that a link like /proc/self/ns/pid names; 0 if it cannot be read.
 uint64_t namespace_inode(const char* path);

@@ -619,7 +619,7 @@ bool examine_sysv(uint64_t id, SegmentIdentity* identity, uint64_t* bytes) {
   SysvStatus status;
   if (failed(sys(__NR_shmctl, id, 2 /* IPC_STAT */, &status))) return false;
   *bytes = page_up(status.bytes);
-  identify_sysv(identity, id, status.key);
+  identify_sysv(identity, id, status.key, status.creator);
   return true;
 }
 

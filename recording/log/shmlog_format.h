@@ -238,11 +238,12 @@ struct SegmentEntry {
   uint64_t entered_tsc;  // when it was first mapped
   uint64_t traced_tsc;   // when it was promoted; 0: traced from the start, or native still
   uint32_t tracing;      // Tracing
-  uint32_t creator;      // process entry of who mapped it first, whose ID is (high, low)
+  uint32_t creator;      // process entry of who made or first mapped it, whose ID is (high, low)
   uint32_t creator_id_high;
   uint32_t creator_id_low;
-  // The syscall that mapped it, and words of the stack above it that point behind a call: the
-  // callers, mostly, nearest first. Found by scanning, not by unwinding; 0: none.
+  // Who made it did not map it first: 0. Else the syscall that mapped it, and words of the stack
+  // above it that point behind a call: the callers, mostly, nearest first. Found by scanning, not
+  // by unwinding; 0: none.
   uint64_t creator_pcs[kCreatorPcs];
   uint64_t said_name;  // hash of the name in its latest kSegmentName
 };

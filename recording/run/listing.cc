@@ -135,8 +135,7 @@ std::string segment_text(const SegmentListing& segment) {
                      segment_kind_name(segment.entry.kind) + ", " +
                      size_text(segment.entry.extent_bytes) + ", " + mode_text(segment.entry) +
                      ", order " + order_name(segment.entry.order) + "\n";
-  if (!segment.creator.empty())
-    text += "       first mapped by " + printable(segment.creator) + "\n";
+  if (!segment.creator.empty()) text += "       " + printable(segment.creator) + "\n";
   for (const std::string& name : segment.other_names)
     text += "       also " + printable(name) + "\n";
   // Every shell maps the locale's files: those that only mapped it are counted when they are many.
@@ -274,7 +273,10 @@ std::string creator_of(const Timeline& timeline, const shmlog::SegmentEntry& ent
   const std::string who = recording->name + " " + recording->id;
   const std::string function = place_of ? creating_function(*recording, entry, place_of) : "";
   const bool sysv = entry.kind == static_cast<uint32_t>(shmlog::SegmentKind::kSysV);
-  return function.empty() ? who : (sysv ? "shmat in " : "mmap in ") + function + ", " + who;
+  if (entry.creator_pcs[0] == 0) return "made by " + who;
+  const std::string where =
+      function.empty() ? who : (sysv ? "shmat in " : "mmap in ") + function + ", " + who;
+  return "first mapped by " + where;
 }
 
 }  // namespace

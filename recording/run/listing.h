@@ -24,8 +24,8 @@ struct SegmentListing {
   std::string label;
   shmlog::SegmentEntry entry;
   std::vector<std::string> other_names;  // under which it was mapped later
-  std::string creator;             // "mmap in init_zone, nginx 292b1631-c83d": who mapped it first
-  std::vector<SegmentUser> users;  // in the order of the recordings' start
+  std::string creator;                   // "first mapped by mmap in init_zone, nginx 292b1631-c83d"
+  std::vector<SegmentUser> users;        // in the order of the recordings' start
 };
 
 // A launcher of the run: the first, or one of another container that joined.

@@ -136,10 +136,11 @@ def removes(run):
 
 def makers(run):
     listed = run.listed()
-    maker = "file_roles " + listed["recordings"][0]["id"]
+    parent = "file_roles " + listed["recordings"][0]["id"]
     same("who made them", [(s["label"].split("#")[0], s["creator"], len(s["users"])) for s in listed["segments"]],
-         [("memfd:buffer", "mmap in map_fd, " + maker, 2), ("memfd:buffer", "mmap in make_table, " + maker, 2),
-          ("sysv", "shmat in make_counter, " + maker, 2)])
+         [("memfd:buffer", "first mapped by mmap in map_fd, " + parent, 2),
+          ("memfd:buffer", "first mapped by mmap in make_table, " + parent, 2),
+          ("sysv", "first mapped by shmat in make_counter, " + parent, 2), ("sysv", "made by " + parent, 1)])
 
 
 CHECKS = {check.__name__: check for check in (paths, joins, waits, aio, untouched, removes, makers)}

@@ -267,19 +267,22 @@ __attribute__((noinline)) static int* make_counter(int* id) {
   return memory;
 }
 
-static int objects[3];
+static int objects[4];
 
 static void use_objects(void* unused) {
   (void)unused;
   for (int i = 0; i < 2; ++i) ++*(volatile int*)map_fd(objects[i], kPage, PROT_READ | PROT_WRITE);
   ++*(volatile int*)shmat(objects[2], NULL, 0);
+  *(volatile int*)shmat(objects[3], NULL, 0) = 5;
 }
 
 static void makers(void) {
   volatile int* ring = make_ring(&objects[0]);
   volatile int* table = make_table(&objects[1]);
   volatile int* counter = make_counter(&objects[2]);
+  objects[3] = shmget(IPC_PRIVATE, kPage, IPC_CREAT | 0600);  // for the child alone
   wait_ok(child(use_objects, NULL));
+  shmctl(objects[3], IPC_RMID, NULL);
   shmctl(objects[2], IPC_RMID, NULL);
   say("made %d %d %d\n", *ring, *table, *counter);
 }
