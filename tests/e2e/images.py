@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Records exec_ways, in which every image counts itself, and asks blame how the count came about: each
-step is another recording's, in order, with its function.
+step is another recording's, in order, with its program and its function. The function of a program
+that was executed from memory is not known: there is no file of it to be kept.
 
 usage: images.py --shmrec PATH VICTIM
 Exit status: 0 if no image is missing; 1 if one is.
@@ -31,8 +32,9 @@ def main():
     rows = [row for row in json.loads(blame.stdout)["rows"] if row["type"] == "read/write"]
     counts = [int.from_bytes(bytes.fromhex(row["value"]), "little") for row in rows]
     recordings = {row["recording"] for row in rows}
-    named = [row for row in rows if row["name"] and row["function"]]
-    print("%d images; blame names %d accesses by %d recordings, %d of them with function and program"
+    named = [row for row in rows
+             if row["name"] and (row.get("function") or row["module"].startswith("/memfd:"))]
+    print("%d images; blame names %d accesses by %d recordings, %d of them with program and function"
           % (images, len(rows), len(recordings), len(named)))
     complete = counts == list(range(1, images + 1)) and len(recordings) == len(named) == images
     return 0 if complete else 1
