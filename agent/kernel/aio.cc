@@ -135,18 +135,16 @@ uint64_t real_place(uint64_t address) {
   return alias ? alias : address;
 }
 
-}  // namespace
-
-Answer do_io_submit(Thread* thread, void* context) {
-  const uint64_t count = min(arg(thread, 1), kMaxRequests), array = arg(thread, 2);
+// Submits requests of the array up to one whose place in it cannot be read. Returns how many that
+// were, with the kernel's result; 0: none, and nothing was called.
+uint64_t submit(Thread* thread, uint64_t array, uint64_t count, int64_t* result) {
   bounce_free(thread);
   Request* requests =
       static_cast<Request*>(bounce_memory(thread, count * (sizeof(Request) + 8) + 8));
-  if (!requests || peek(requests + count, array, count * 8) != count * 8 || !count) {
-    bounce_free(thread);
-    return kernel_access(thread, context);
-  }
+  if (!requests) return 0;
   uint64_t* pointers = reinterpret_cast<uint64_t*>(requests + count);
+  count = peek(pointers, array, count * 8) / 8;
+  if (!count) return 0;
   for (uint64_t i = 0; i < count; ++i) {
     Request& request = requests[i];
     request.address = pointers[i];
@@ -158,18 +156,36 @@ Answer do_io_submit(Thread* thread, void* context) {
     prepare(thread, &request);
     note_write(thread, &request);
   }
-  const int64_t result = sys(__NR_io_submit, arg(thread, 0), count, pointers);
+  *result = sys(__NR_io_submit, arg(thread, 0), count, pointers);
   for (uint64_t i = 0; i < count; ++i) {
     const Request& request = requests[i];
     if (request.changed)
       safe_copy(reinterpret_cast<void*>(request.place + offsetof(Iocb, buffer)),
                 &request.iocb.buffer, sizeof request.iocb.buffer);
-    const bool handed_in = static_cast<int64_t>(i) < result;
+    const bool handed_in = static_cast<int64_t>(i) < *result;
     if (request.write) descriptors_write_ends(thread, request.write, handed_in);
     if (handed_in) note_reads(thread, request);
   }
-  bounce_free(thread);
-  return done(thread, result);
+  return count;
+}
+
+}  // namespace
+
+Answer do_io_submit(Thread* thread, void* context) {
+  const int64_t wanted = static_cast<int64_t>(arg(thread, 1));
+  int64_t submitted = 0;
+  while (submitted < wanted) {
+    const uint64_t piece = min<uint64_t>(static_cast<uint64_t>(wanted - submitted), kMaxRequests);
+    int64_t result;
+    const uint64_t asked =
+        submit(thread, arg(thread, 2) + 8 * static_cast<uint64_t>(submitted), piece, &result);
+    bounce_free(thread);
+    if (!asked) break;
+    if (failed(result)) return done(thread, submitted ? submitted : result);
+    submitted += result;
+    if (static_cast<uint64_t>(result) < piece) break;
+  }
+  return submitted ? done(thread, submitted) : kernel_access(thread, context);
 }
 
 void aio_fetched(Thread* thread) {

@@ -210,8 +210,47 @@ static void aio(void) {
   request(&own, 99, IOCB_CMD_PREAD, memory, 8, 0);
   bad[0] = &own;
   CHECK_ERRNO(syscall(SYS_io_submit, queue, 1, bad), EBADF);
+  CHECK_EQ(syscall(SYS_io_submit, queue, 0L, bad), 0);
   CHECK(syscall(SYS_io_destroy, queue) == 0);
   say("%.8s %.4s %.3s%.5s\n", memory, memory + 16, memory + 32, memory + 48);
+}
+
+enum { kManyRequests = 1500 };
+
+static void get(int count) {
+  static struct io_event events[kManyRequests];
+  CHECK_EQ(syscall(SYS_io_getevents, queue, (long)count, (long)count, events, NULL), count);
+}
+
+// More at once than are looked at in one go, a list that ends in the middle of memory, and one with
+// a request that fails: what stands before it has been handed in.
+static void aio_lists(void) {
+  CHECK(syscall(SYS_io_setup, kManyRequests, &queue) == 0);
+  int source = make_file("source", kPage);
+  CHECK_EQ(pwrite(source, "abcdefgh", 8, 0), 8);
+  char* memory = map_shared(kPage);
+  static struct iocb iocbs[kManyRequests];
+  static struct iocb* list[kManyRequests];
+  for (int i = 0; i < kManyRequests; ++i) {
+    request(&iocbs[i], source, IOCB_CMD_PREAD, memory + i, 1, i % 8);
+    list[i] = &iocbs[i];
+  }
+  CHECK_EQ(syscall(SYS_io_submit, queue, (long)kManyRequests, list), kManyRequests);
+  get(kManyRequests);
+  for (int i = 0; i < kManyRequests; ++i) CHECK_EQ(memory[i], 'a' + i % 8);
+  char* two = mmap(NULL, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  CHECK(two != MAP_FAILED && munmap(two + kPage, kPage) == 0);
+  struct iocb** edge = (struct iocb**)(two + kPage);
+  edge[-2] = &iocbs[0], edge[-1] = &iocbs[1];
+  CHECK_EQ(syscall(SYS_io_submit, queue, 5L, edge - 2), 2);
+  get(2);
+  CHECK_ERRNO(syscall(SYS_io_submit, queue, 5L, edge), EFAULT);
+  CHECK_ERRNO(syscall(SYS_io_submit, queue, -1L, list), EINVAL);
+  iocbs[2].aio_fildes = 99;
+  CHECK_EQ(syscall(SYS_io_submit, queue, 4L, list), 2);
+  get(2);
+  CHECK(syscall(SYS_io_destroy, queue) == 0);
+  say("%.16s\n", memory);
 }
 
 // ---- What nobody writes -------------------------------------------------------------------------
@@ -306,9 +345,9 @@ int main(int count, char** arguments) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } modes[] = {{"paths", paths},   {"joins", joins},         {"waits", waits},
-               {"aio", aio},       {"untouched", untouched}, {"removes", removes},
-               {"makers", makers}, {"killed", killed}};
+  } modes[] = {{"paths", paths},     {"joins", joins},         {"waits", waits},
+               {"aio", aio},         {"aio-lists", aio_lists}, {"untouched", untouched},
+               {"removes", removes}, {"makers", makers},       {"killed", killed}};
   CHECK(count == 2 && pipe(pipe_to) == 0 && pipe(pipe_back) == 0);
   for (size_t i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
     if (strcmp(arguments[1], modes[i].name) != 0) continue;
