@@ -301,7 +301,7 @@ def report(results, known, missing):
 
 
 def judge_all(runner, programs, results, path):
-    """Fills `results` ({name: (verdict, detail)}) and keeps them in the file `path` as they come."""
+    """Fills `results` ({name: (verdict, detail, what was missed)}) and keeps them in `path` as they come."""
     with concurrent.futures.ThreadPoolExecutor(runner.options.jobs) as pool:
         waiting = {pool.submit(runner.judge, program): program for program in programs}
         for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
