@@ -71,7 +71,9 @@ void note_creator(SegmentEntry& entry, const SegmentIdentity& identity, const Pr
   const ProcessEntry& creator = log_area<ProcessEntry>(log_header().processes)[entry.creator];
   entry.creator_id_high = creator.id_high;
   entry.creator_id_low = creator.id_low;
-  if (maker) return;
+  // What was mapped before recording began was made by no call that is seen here, and there are no
+  // handlers yet for a look at the stack.
+  if (maker || !thread->call.pc) return;
   entry.creator_pcs[0] = thread->call.pc;
   uint32_t found = 1;
   for (uint64_t i = 0; i < kWordsSeen && found < kCreatorPcs; ++i) {
