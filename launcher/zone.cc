@@ -11,8 +11,10 @@
 namespace shmrec::launcher {
 namespace {
 
-// What the program may map next to what it has before it comes near the agent.
-constexpr uint64_t kRoomBytes = uint64_t{256} << 30;
+// What the program may map next to what it has before it comes near the agent. Less than lies
+// between the first candidate and the lowest place where the kernel begins to map: 1 TiB of chance
+// and 16 GiB for the stack's below the end of the low half, 0x7efb'fffff000.
+constexpr uint64_t kRoomBytes = uint64_t{128} << 30;
 
 struct Range {
   uint64_t begin = 0, end = 0;
