@@ -2,6 +2,7 @@
 
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/descriptors.h"
+#include "agent/kernel/transfer.h"
 #include "agent/log/log.h"
 
 namespace shmrec::agent {

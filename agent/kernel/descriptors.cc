@@ -5,9 +5,9 @@
 #include <linux/fs.h>
 #include <linux/stat.h>
 
-#include "agent/access/stripes.h"
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/remote.h"
+#include "agent/kernel/transfer.h"
 #include "agent/log/log.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/native.h"
@@ -22,248 +22,11 @@ using syscalls::FileUse;
 
 namespace {
 
-constexpr uint32_t kMaxAhead = 256;        // records of one call that are written ahead
-constexpr uint64_t kMaxFirst = 16384;      // lines of a read whose version before it is kept
 constexpr uint64_t kMaxEmptied = 1 << 20;  // bytes of zeros that one call is logged to have made
 constexpr uint64_t kMaxTransfer = 0x7FFFF000;  // the kernel transfers no more in one call
-constexpr uint32_t kMaxRanges = 64;
-constexpr int kUnknown = -1;
-
-// ---- What a call needs until it has returned ----------------------------------------------------
-
-// Where the bytes come from that the call moves, as far as they can be looked at.
-struct Source {
-  const Vector* vectors = nullptr;  // memory, in the agent's address space
-  uint64_t vector_count = 0;
-  int fd = kUnknown;  // a file, from `position` on
-  uint64_t position = 0;
-  bool zeros = false;
-  bool known() const { return vectors || fd != kUnknown || zeros; }
-};
-
-// Bytes of one segment that the call reads or writes.
-struct Range {
-  uint32_t segment;
-  bool write;
-  uint64_t offset;  // in the segment
-  uint64_t bytes;   // at most
-  uint64_t index;   // of its first byte among those that the call moves
-  uint64_t* first;  // versions before the call, of those lines that no record ahead has
-  uint64_t first_line, first_count;
-  RecordAhead* ahead;  // write: records written before it
-  uint32_t ahead_count;
-  uint64_t address;  // of the program's mapping by which it is reached; 0: by none
-};
-
-}  // namespace
-
-struct Transfer {
-  const FileRule* rule;
-  uint32_t range_count;
-  Range ranges[kMaxRanges];
-  Vector plain;
-  Source source;         // of what is written, before the call
-  Source after;          // of what was read or written, after it; used if that above is not known
-  int moved = kUnknown;  // descriptor whose position the call moves, in which range
-  uint32_t moved_range = 0;
-  bool all = false;        // the result does not count bytes: success means all of them
-  int32_t memory_of = 0;   // /proc/PID/mem, which is read and written piece by piece
-  uint64_t memory_at = 0;  // where there
-};
-
-namespace {
 
 Transfer* transfer_of(const Thread* thread) {
   return static_cast<Transfer*>(thread->call.transfer);
-}
-
-// ---- Looking at bytes ---------------------------------------------------------------------------
-
-bool read_vectors(const Source& source, uint64_t index, uint8_t* to, uint64_t bytes) {
-  for (uint64_t i = 0; i < source.vector_count && bytes; ++i) {
-    const Vector& vector = source.vectors[i];
-    if (index >= vector.bytes) {
-      index -= vector.bytes;
-      continue;
-    }
-    const uint64_t part = min(bytes, vector.bytes - index);
-    if (peek(to, vector.base + index, part) != part) return false;
-    to += part, bytes -= part, index = 0;
-  }
-  return !bytes;
-}
-
-bool read_source(const Source& source, uint64_t index, uint8_t* to, uint64_t bytes) {
-  if (source.vectors) return read_vectors(source, index, to, bytes);
-  if (source.zeros) {
-    memset(to, 0, bytes);
-    return true;
-  }
-  return source.fd != kUnknown && sys(__NR_pread64, source.fd, to, bytes,
-                                      source.position + index) == static_cast<int64_t>(bytes);
-}
-
-// What the segment holds, for calls whose source is gone: through the program's own mapping.
-bool read_mapping(Thread* thread, const Range& range, uint64_t offset, uint8_t* to,
-                  uint64_t bytes) {
-  Region region;
-  Fault fault;
-  RegionUse use(thread);
-  return region_of_segment(range.segment, offset, bytes, &region) &&
-         safe_copy(to, reinterpret_cast<void*>(region.alias + (offset - region.segment_offset)),
-                   bytes, &fault);
-}
-
-// ---- Records ------------------------------------------------------------------------------------
-
-bool relaxed(uint32_t segment) {
-  return segment_entry(segment).order == static_cast<uint32_t>(Order::kRelaxed);
-}
-
-// The version that a line has now, as records have it.
-uint64_t version_now(uint32_t segment, uint64_t offset) {
-  if (relaxed(segment)) return rdtsc();
-  return stripe_version(stripe_peek(stripe_index(segment, offset))) + 1;
-}
-
-uint64_t line_start(uint64_t offset, uint32_t line) {
-  return line ? (offset / kLineBytes + line) * kLineBytes : offset;
-}
-
-// The part of [offset, offset + bytes) that goes into one record.
-uint64_t piece_bytes(uint64_t offset, uint64_t bytes) { return min(bytes, kPage - offset % kPage); }
-
-struct Draft {
-  uint8_t* at;
-  uint32_t bytes;
-  RecordKind kind;
-  RecordHeader& header() const { return *reinterpret_cast<RecordHeader*>(at); }
-  uint32_t lines() const { return lines_touched(header().offset, header().length); }
-  uint64_t* first() const { return reinterpret_cast<uint64_t*>(at + sizeof(RecordHeader)); }
-  uint64_t* last() const { return first() + lines(); }
-  uint8_t* value() const { return reinterpret_cast<uint8_t*>(last() + lines()); }
-};
-
-Draft draft(Thread* thread, const Range& range, uint64_t offset, uint64_t bytes) {
-  const uint32_t length = static_cast<uint32_t>(bytes);
-  const RecordKind kind = range.write ? RecordKind::kWriteBetween : RecordKind::kReadBetween;
-  Draft record = {nullptr, record_bytes(kind, offset, length), kind};
-  record.at = record_reserve(thread, record.bytes);
-  const Origin origin = call_origin(thread);
-  RecordHeader& header = record.header();
-  header.segment = range.segment;
-  header.offset = offset;
-  header.address = range.address ? range.address + (offset - range.offset) : 0;
-  header.pc = origin.pc;
-  header.event = origin.event;
-  header.length = length;
-  header.syscall = origin.syscall;
-  header.flags = relaxed(range.segment) ? kFlagRelaxed : 0;
-  return record;
-}
-
-// Takes a version for each line, now that the kernel has been there.
-void take_versions(Thread* thread, const Draft& record, bool write) {
-  const RecordHeader& header = record.header();
-  uint64_t* last = record.last();
-  for (uint32_t line = 0, lines = record.lines(); line < lines; ++line) {
-    const uint64_t offset = line_start(header.offset, line);
-    if (header.flags & kFlagRelaxed) {
-      last[line] = rdtsc();
-      continue;
-    }
-    const uint32_t stripe = stripe_index(header.segment, offset);
-    if (!write) {
-      last[line] = stripe_version(stripe_wait(thread, stripe)) + 1;
-      continue;
-    }
-    const uint64_t version = stripe_lock(thread, 0, stripe);
-    store(&last[line], version);
-    stripe_unlock(thread, 0, true);
-  }
-}
-
-void count(Thread* thread, const Range& range, uint64_t records) {
-  UsageEntry* usage = usage_enter(thread->process, range.segment);
-  fetch_add(range.write ? &usage->writes : &usage->reads, records);
-  fetch_add(&usage->kernel, records);
-}
-
-// Logs what has happened to the bytes [begin, end) of the range, counted from its start.
-uint64_t log_after(Thread* thread, const Transfer& transfer, const Range& range, uint64_t begin,
-                   uint64_t end) {
-  uint64_t records = 0;
-  for (uint64_t at = begin; at < end;) {
-    const uint64_t offset = range.offset + at, bytes = piece_bytes(offset, end - at);
-    const Draft record = draft(thread, range, offset, bytes);
-    const bool known = read_source(transfer.source, range.index + at, record.value(), bytes) ||
-                       read_source(transfer.after, range.index + at, record.value(), bytes) ||
-                       read_mapping(thread, range, offset, record.value(), bytes);
-    if (!known) {
-      record_abandon(thread, record.at, record.bytes);
-      coverage(thread->process, "a transfer into traced memory could not be looked at afterwards");
-      return records;
-    }
-    const uint64_t line = offset / kLineBytes - range.first_line;
-    for (uint32_t i = 0; i < record.lines(); ++i)
-      record.first()[i] = range.first && line + i < range.first_count ? range.first[line + i] : 1;
-    record_begin(thread, record.at, record.bytes, record.kind);
-    take_versions(thread, record, range.write);
-    record_commit(thread, record.at, record.bytes, record.kind);
-    at += bytes, ++records;
-  }
-  return records;
-}
-
-// ---- Before the call ----------------------------------------------------------------------------
-
-Range* add_range(Transfer* transfer, uint32_t segment, bool write, uint64_t offset, uint64_t bytes,
-                 uint64_t index) {
-  if (!bytes || transfer->range_count == kMaxRanges) return nullptr;
-  Range& range = transfer->ranges[transfer->range_count++];
-  range = {segment, write, offset, bytes, index, nullptr, 0, 0, nullptr, 0, 0};
-  return &range;
-}
-
-// Returns how many bytes of the range have a record now.
-uint64_t write_ahead(Thread* thread, const Transfer& transfer, Range& range) {
-  if (!transfer.source.known()) return 0;
-  range.ahead = static_cast<RecordAhead*>(bounce_memory(thread, kMaxAhead * sizeof(RecordAhead)));
-  uint64_t at = 0;
-  while (range.ahead && at < range.bytes && range.ahead_count < kMaxAhead) {
-    const uint64_t offset = range.offset + at, bytes = piece_bytes(offset, range.bytes - at);
-    const Draft record = draft(thread, range, offset, bytes);
-    if (record.at == thread->spare_record ||
-        !read_source(transfer.source, range.index + at, record.value(), bytes)) {
-      record_abandon(thread, record.at, record.bytes);
-      return at;
-    }
-    for (uint32_t i = 0; i < record.lines(); ++i)
-      record.first()[i] = version_now(range.segment, line_start(offset, i));
-    range.ahead[range.ahead_count++] = record_ahead(thread, record.at, record.bytes, record.kind);
-    at += bytes;
-  }
-  return at;
-}
-
-// From the byte `from` of the range on.
-void note_versions(Thread* thread, Range& range, uint64_t from) {
-  if (from >= range.bytes) return;
-  const uint64_t begin = range.offset + from, end = range.offset + range.bytes;
-  range.first_line = begin / kLineBytes;
-  range.first_count = min((end - 1) / kLineBytes - range.first_line + 1, kMaxFirst);
-  range.first = static_cast<uint64_t*>(bounce_memory(thread, range.first_count * 8));
-  for (uint64_t i = 0; range.first && i < range.first_count; ++i)
-    range.first[i] = version_now(range.segment, line_start(begin, static_cast<uint32_t>(i)));
-}
-
-// The record that covers the end of what was done says when that can have begun.
-void keep_versions(Thread* thread, Range& range, const Draft& record) {
-  const uint32_t lines = record.lines();
-  range.first = static_cast<uint64_t*>(bounce_memory(thread, lines * 8));
-  range.first_line = record.header().offset / kLineBytes;
-  range.first_count = lines;
-  if (range.first) memcpy(range.first, record.first(), lines * 8);
 }
 
 // ---- Which segment ------------------------------------------------------------------------------
@@ -335,7 +98,7 @@ uint64_t register_of(const Thread* thread, int n) {
 }
 
 // The memory that read and write forms work on, as the kernel will see it.
-bool take_memory(Thread* thread, Transfer* transfer, Source* source, uint64_t* bytes) {
+bool take_memory(Thread* thread, Transfer* transfer, TransferSource* source, uint64_t* bytes) {
   constexpr uint64_t kMaxVectors = 1024;
   const uint64_t address = register_of(thread, 1), count = register_of(thread, 2);
   if (!transfer->rule->vectors) {
@@ -381,7 +144,7 @@ void add_remote(Transfer* transfer, const RemoteMemory& memory, uint64_t at, uin
   for (uint64_t done = 0; done < bytes;) {
     const RemotePiece piece = memory.piece(at + done, bytes - done, write);
     if (piece.traced)
-      add_range(transfer, piece.segment, write, piece.offset, piece.bytes, index + done);
+      transfer_add(transfer, piece.segment, write, piece.offset, piece.bytes, index + done);
     done += piece.bytes;
   }
 }
@@ -426,7 +189,7 @@ void begin_memory(Thread* thread, Transfer* transfer) {
   const uint32_t segment = segment_of(thread, fd, write, &status);
   const int32_t pid = segment ? 0 : process_of_memory(fd, status);
   uint64_t bytes;
-  Source memory;
+  TransferSource memory;
   if ((!segment && !pid) || !take_memory(thread, transfer, &memory, &bytes)) return;
   (write ? transfer->source : transfer->after) = memory;
   const int64_t given =
@@ -438,7 +201,7 @@ void begin_memory(Thread* thread, Transfer* transfer) {
   if (given < 0) transfer->moved = fd;
   const bool at_end = write && appends(thread, rule, fd);
   if (!write) bytes = min(bytes, status.bytes > position ? status.bytes - position : 0);
-  add_range(transfer, segment, write, at_end ? status.bytes : position, bytes, 0);
+  transfer_add(transfer, segment, write, at_end ? status.bytes : position, bytes, 0);
 }
 
 uint64_t position_at(uint64_t pointer, int fd, bool* moves) {
@@ -471,10 +234,10 @@ void begin_copy(Thread* thread, Transfer* transfer) {
     transfer->source = {.fd = in, .position = in_at};
   }
   transfer->after = {.fd = out, .position = out_at};
-  if (from) add_range(transfer, from, false, in_at, bytes, 0);
+  if (from) transfer_add(transfer, from, false, in_at, bytes, 0);
   if (to) {
     if (out_moves) transfer->moved = out, transfer->moved_range = transfer->range_count;
-    add_range(transfer, to, true, out_at, bytes, 0);
+    transfer_add(transfer, to, true, out_at, bytes, 0);
   }
 }
 
@@ -488,7 +251,7 @@ void begin_zeros(Thread* thread, Transfer* transfer, uint32_t segment, uint64_t 
   if (end - begin > kMaxEmptied)
     coverage(thread->process,
              "of a file that was emptied or enlarged only the first MiB is logged as zeros");
-  add_range(transfer, segment, true, begin, min(end - begin, kMaxEmptied), 0);
+  transfer_add(transfer, segment, true, begin, min(end - begin, kMaxEmptied), 0);
 }
 
 void begin_size(Thread* thread, Transfer* transfer) {
@@ -519,7 +282,7 @@ void begin_allocate(Thread* thread, Transfer* transfer) {
     const uint64_t end = min(status.bytes + bytes, segment_entry(segment).extent_bytes);
     transfer->all = true;
     transfer->after = {.fd = fd, .position = begin};
-    if (begin < end) add_range(transfer, segment, true, begin, end - begin, 0);
+    if (begin < end) transfer_add(transfer, segment, true, begin, end - begin, 0);
     return;
   }
   if (!(mode & FALLOC_FL_KEEP_SIZE))
@@ -544,8 +307,8 @@ void begin_clone(Thread* thread, Transfer* transfer) {
   const uint64_t rest = source.bytes > range.src_offset ? source.bytes - range.src_offset : 0;
   transfer->all = true;
   transfer->source = {.fd = static_cast<int>(range.src_fd), .position = range.src_offset};
-  add_range(transfer, segment, true, range.dest_offset,
-            range.src_length ? min<uint64_t>(range.src_length, rest) : rest, 0);
+  transfer_add(transfer, segment, true, range.dest_offset,
+               range.src_length ? min<uint64_t>(range.src_length, rest) : rest, 0);
 }
 
 // Memory of another process: it was looked at when the vectors were translated, and is once more
@@ -555,7 +318,7 @@ void begin_remote(Thread* thread, Transfer* transfer) {
   const RemoteMemory memory(static_cast<int32_t>(arg(thread, 0)));
   const bool write = transfer->rule->use == FileUse::kRemoteWrite;
   uint64_t bytes;
-  Source local;
+  TransferSource local;
   if (!memory.recorded() || !take_memory(thread, transfer, &local, &bytes)) return;
   (write ? transfer->source : transfer->after) = local;
   uint64_t index = 0;
@@ -581,7 +344,7 @@ void begin_word(Thread* thread, Transfer* transfer) {
   transfer->plain = {write ? reinterpret_cast<uint64_t>(&thread->call.args[3]) : arg(thread, 3),
                      kWord};
   (write ? transfer->source : transfer->after) = {.vectors = &transfer->plain, .vector_count = 1};
-  add_range(transfer, piece.segment, write, piece.offset, kWord, 0);
+  transfer_add(transfer, piece.segment, write, piece.offset, kWord, 0);
   set_arg(thread, 2, piece.address);
 }
 
@@ -594,7 +357,7 @@ void end_open(Thread* thread) {
   if (!segment) return;
   Transfer* transfer = transfer_of(thread);
   begin_zeros(thread, transfer, segment, 0, segment_entry(segment).extent_bytes);
-  if (transfer->range_count) note_versions(thread, transfer->ranges[0], 0);
+  if (transfer->range_count) transfer_note_versions(thread, transfer->ranges[0], 0);
 }
 
 bool truncates(const Thread* thread) {
@@ -632,44 +395,14 @@ Begin begin_of(FileUse use) {
 
 // ---- After the call -----------------------------------------------------------------------------
 
-void abort_ahead(Thread* thread, const Range& range, uint32_t from) {
-  for (uint32_t i = from; i < range.ahead_count; ++i)
-    if (record_resume(thread, range.ahead[i]))
-      record_settle(thread, range.ahead[i], RecordState::kAborted);
-}
-
-// Makes those records final that lie within the first `done` bytes. Returns how many bytes they
-// cover.
-uint64_t finish_ahead(Thread* thread, Range& range, uint64_t done) {
-  uint64_t covered = 0;
-  uint32_t i = 0;
-  for (; i < range.ahead_count; ++i) {
-    const RecordAhead& ahead = range.ahead[i];
-    if (!record_resume(thread, ahead)) break;
-    const Draft record = {ahead.record, 0, RecordKind::kWriteBetween};
-    const uint64_t length = record.header().length;
-    if (covered + length > done) {
-      if (covered < done) keep_versions(thread, range, record);
-      record_settle(thread, ahead, RecordState::kAborted);
-      break;
-    }
-    take_versions(thread, record, true);
-    record_settle(thread, ahead, RecordState::kCommitted);
-    covered += length;
-  }
-  if (i) count(thread, range, i);
-  abort_ahead(thread, range, i);
-  return covered;
-}
-
 // The position that the call had, if it was not the one expected: another thread has moved it, or
 // the file has grown.
 void correct_position(Thread* thread, Transfer* transfer, uint64_t result) {
-  if (transfer->moved == kUnknown || transfer->moved_range >= transfer->range_count) return;
-  Range& range = transfer->ranges[transfer->moved_range];
+  if (transfer->moved == kUnknownFile || transfer->moved_range >= transfer->range_count) return;
+  TransferRange& range = transfer->ranges[transfer->moved_range];
   const uint64_t now = current_position(transfer->moved);
   if (now < result || now - result == range.offset) return;
-  abort_ahead(thread, range, 0);
+  transfer_abort(thread, range, 0);
   range.ahead_count = 0;
   range.first = nullptr;
   range.offset = now - result;
@@ -677,24 +410,17 @@ void correct_position(Thread* thread, Transfer* transfer, uint64_t result) {
   if (transfer->after.fd == transfer->moved) transfer->after.position = range.offset;
 }
 
-// The first `done` bytes of the range have been moved.
-void finish_range(Thread* thread, const Transfer& transfer, Range& range, uint64_t done) {
-  const uint64_t covered = finish_ahead(thread, range, done);
-  const uint64_t records = log_after(thread, transfer, range, covered, done);
-  if (records) count(thread, range, records);
-}
-
 void finish(Thread* thread, Transfer* transfer) {
   const int64_t result = static_cast<int64_t>(thread->regs.rax);
   const uint64_t moved = result > 0 ? static_cast<uint64_t>(result) : 0;
   if (!failed(result) && !transfer->all && moved) correct_position(thread, transfer, moved);
   for (uint32_t i = 0; i < transfer->range_count; ++i) {
-    Range& range = transfer->ranges[i];
+    TransferRange& range = transfer->ranges[i];
     uint64_t done = 0;
     if (!failed(result) && transfer->all) done = range.bytes;
     if (!failed(result) && !transfer->all && moved > range.index)
       done = min(range.bytes, moved - range.index);
-    finish_range(thread, *transfer, range, done);
+    transfer_finish(thread, *transfer, range, done);
   }
 }
 
@@ -708,19 +434,15 @@ bool descriptors_concerned(const Thread* thread) {
 bool descriptors_begin(Thread* thread) {
   const FileRule* rule = file_rule(static_cast<uint32_t>(thread->call.number));
   if (rule->use == FileUse::kOpen && !truncates(thread)) return false;
-  Transfer* transfer = static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer)));
+  Transfer* transfer = transfer_new(thread);
   if (!transfer) return false;
-  *transfer = Transfer{};
   transfer->rule = rule;
   if (const Begin begin = begin_of(rule->use)) {
     begin(thread, transfer);
     if (!transfer->range_count) return false;
   }
   thread->call.transfer = transfer;
-  for (uint32_t i = 0; i < transfer->range_count; ++i) {
-    Range& range = transfer->ranges[i];
-    note_versions(thread, range, range.write ? write_ahead(thread, *transfer, range) : 0);
-  }
+  transfer_ahead(thread, transfer);
   return true;
 }
 
@@ -728,7 +450,7 @@ bool descriptors_make(Thread* thread) {
   const Transfer* transfer = transfer_of(thread);
   if (!transfer || !transfer->memory_of) return false;
   const FileRule& rule = *transfer->rule;
-  const Source& local =
+  const TransferSource& local =
       rule.use == FileUse::kWrite ? transfer->source : transfer->after;  // as begun
   uint64_t done = 0;
   int64_t moved = 0;
@@ -757,55 +479,50 @@ Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, co
                                    uint64_t count) {
   Status status = {};
   const uint32_t segment = segment_of(thread, fd, true, &status);
-  Transfer* transfer =
-      segment ? static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer))) : nullptr;
+  Transfer* transfer = segment ? transfer_new(thread) : nullptr;
   if (!transfer) return nullptr;
-  *transfer = Transfer{};
   transfer->source = {.vectors = vectors, .vector_count = count};
   const uint64_t begin = opened_to_append(fd) ? status.bytes : position;
-  Range* range = add_range(transfer, segment, true, begin, vectors_bytes(vectors, count), 0);
-  if (range) note_versions(thread, *range, write_ahead(thread, *transfer, *range));
+  transfer_add(transfer, segment, true, begin, vectors_bytes(vectors, count), 0);
+  transfer_ahead(thread, transfer);
   return transfer;
 }
 
 Transfer* descriptors_zeros_begin(Thread* thread, uint32_t segment, uint64_t offset,
                                   uint64_t bytes) {
-  Transfer* transfer = static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer)));
+  Transfer* transfer = transfer_new(thread);
   if (!transfer) return nullptr;
-  *transfer = Transfer{};
   begin_zeros(thread, transfer, segment, offset, offset + bytes);
-  for (uint32_t i = 0; i < transfer->range_count; ++i) {
-    Range& range = transfer->ranges[i];
-    note_versions(thread, range, write_ahead(thread, *transfer, range));
-  }
+  transfer_ahead(thread, transfer);
   return transfer;
 }
 
 void descriptors_write_ends(Thread* thread, Transfer* transfer, bool handed_in) {
   for (uint32_t i = 0; i < transfer->range_count; ++i)
-    finish_range(thread, *transfer, transfer->ranges[i], handed_in ? transfer->ranges[i].bytes : 0);
+    transfer_finish(thread, *transfer, transfer->ranges[i],
+                    handed_in ? transfer->ranges[i].bytes : 0);
 }
 
 void descriptors_log_arrived(Thread* thread, uint64_t address, uint64_t bytes) {
   Region region;
   if (!bytes || !region_find(address, &region)) return;
-  Transfer* transfer = static_cast<Transfer*>(bounce_memory(thread, sizeof(Transfer)));
+  Transfer* transfer = transfer_new(thread);
   if (!transfer) return;
-  *transfer = Transfer{};
   transfer->plain = {address, min(bytes, region.end - address)};
   transfer->source = {.vectors = &transfer->plain, .vector_count = 1};
-  Range* range =
-      add_range(transfer, region.segment, true, region.segment_offset + (address - region.begin),
-                transfer->plain.bytes, 0);
+  TransferRange* range =
+      transfer_add(transfer, region.segment, true, region.segment_offset + (address - region.begin),
+                   transfer->plain.bytes, 0);
   range->address = address;
-  count(thread, *range, log_after(thread, *transfer, *range, 0, range->bytes));
+  transfer_finish(thread, *transfer, *range, range->bytes);
 }
 
 void descriptors_cancel(Thread* thread) {
   Transfer* transfer = transfer_of(thread);
   if (!transfer) return;
   thread->call.transfer = nullptr;
-  for (uint32_t i = 0; i < transfer->range_count; ++i) abort_ahead(thread, transfer->ranges[i], 0);
+  for (uint32_t i = 0; i < transfer->range_count; ++i)
+    transfer_abort(thread, transfer->ranges[i], 0);
 }
 
 }  // namespace shmrec::agent

@@ -38,9 +38,7 @@ void descriptors_cancel(Thread* thread);  // it is not made; harmless if there i
 // bytes of these vectors are about to be written to the file, and returns what the second needs
 // when the call has returned, with how many were handed in: all or none. Null: nothing is
 // concerned.
-struct Vector {
-  uint64_t base, bytes;
-};
+struct Vector;
 struct Transfer;
 Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, const Vector* vectors,
                                    uint64_t count);
