@@ -131,13 +131,26 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
 
 uint32_t segment_find(const SegmentIdentity& identity) { return find_segment(identity); }
 
+// A bit for each segment, by hash. Entries never change what they stand for, so that only new ones
+// are looked at. Threads that do so at once set the same bits.
 bool segment_maybe(uint64_t device, uint64_t inode) {
+  constexpr uint32_t kBits = 1 << 16;
+  static uint64_t known[kBits / 64];
+  static uint32_t seen = 1;  // entries before this one have their bit
+  const auto bit_of = [](uint64_t of_device, uint64_t of_inode) {
+    constexpr uint64_t kSpread = 0x9E3779B97F4A7C15;
+    return static_cast<uint32_t>((of_device * kSpread + of_inode) * kSpread >> 48) % kBits;
+  };
   const Header& header = log_header();
   const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
   const uint32_t count = min(load(&header.next_segment), header.segments.count);
-  for (uint32_t i = 1; i < count; ++i)
-    if (entries[i].inode == inode && entries[i].device == device) return true;
-  return false;
+  for (uint32_t i = load(&seen); i < count; ++i) {
+    const uint32_t at = bit_of(entries[i].device, entries[i].inode);
+    __atomic_fetch_or(&known[at / 64], uint64_t{1} << at % 64, __ATOMIC_RELAXED);
+  }
+  if (load(&seen) < count) store(&seen, count);
+  const uint32_t at = bit_of(device, inode);
+  return load(&known[at / 64]) >> at % 64 & 1;
 }
 
 bool segment_native(uint32_t segment) {
