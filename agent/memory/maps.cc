@@ -103,20 +103,21 @@ bool remove_regions(uint64_t begin, uint64_t end) {
   return any;
 }
 
-// [begin, end) means something else from now on. REQUIRES: regions_lock held.
-void forget(const Process* process, uint64_t begin, uint64_t end) {
+}  // namespace
+
+void maps_forget(const Process* process, uint64_t begin, uint64_t end) {
   const bool modules = modules_forget(begin, end);
   const bool natives = native_remove(begin, end);
   if (remove_regions(begin, end) || modules || natives) note_unmapped(process, begin, end);
 }
 
-// The regions are as the program will find its mappings: the accesses that began before come to
-// their end. REQUIRES: regions_lock held.
-void settle(const Thread* thread) {
+void maps_settle(const Thread* thread) {
   if (outdated) regions_settle(thread);
   outdated = false;
   aliases_collect();
 }
+
+namespace {
 
 // Puts a region, whose view is hidden already, in the place of whatever was there. REQUIRES:
 // regions_lock held.
@@ -205,9 +206,10 @@ bool stays_native(Thread* thread, const Region& mapping, const SegmentIdentity& 
   return false;
 }
 
-// What to do with a mapping that was just made with its own protection: the result of the syscall.
-int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
-              uint32_t protection, const SegmentIdentity& identity, bool sysv) {
+}  // namespace
+
+int64_t maps_admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
+                   uint32_t protection, const SegmentIdentity& identity, bool sysv) {
   uint32_t segment;
   const SegmentMode mode = judge(thread->process, identity, offset + bytes, &segment);
   if (mode == SegmentMode::kDeny) return -EACCES;
@@ -218,11 +220,9 @@ int64_t admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
   return static_cast<int64_t>(address);
 }
 
-// The same for a mapping that is to replace what is at `address`, and waits at `staged`: it is
-// hidden before it comes there, and until then what was there can be accessed. 0: the mapping is
-// not to be traced, or could not be placed; `staged` is gone.
-int64_t place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes, uint64_t offset,
-              uint32_t protection, const SegmentIdentity& identity, bool sysv) {
+int64_t maps_place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes,
+                   uint64_t offset, uint32_t protection, const SegmentIdentity& identity,
+                   bool sysv) {
   Process* process = thread->process;
   uint32_t segment;
   const SegmentMode mode = judge(process, identity, offset + bytes, &segment);
@@ -240,7 +240,7 @@ int64_t place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes,
     const bool put = placed && put_region(process, region, address);
     if (pinned) alias_unuse(pin);
     if (placed && !put) {  // the table is full
-      forget(process, address, address + bytes);
+      maps_forget(process, address, address + bytes);
       sys(__NR_mprotect, address, bytes, protection);
       say_untraced(process, "not traced: no room for an alias", identity);
     }
@@ -249,6 +249,8 @@ int64_t place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes,
   if (mode == SegmentMode::kDeny) return -EACCES;
   return placed ? static_cast<int64_t>(address) : 0;
 }
+
+namespace {
 
 bool is_shared(uint64_t flags) {
   const uint64_t type = flags & MAP_TYPE;
@@ -271,7 +273,8 @@ bool identify(uint64_t address, uint64_t flags, int fd, SegmentIdentity* identit
                                                        : identify_descriptor(fd, identity);
 }
 
-// What is mapped at a fixed address replaces what is there: see place(). 0: to be mapped as usual.
+// What is mapped at a fixed address replaces what is there: see maps_place(). 0: to be mapped as
+// usual.
 int64_t map_over(Thread* thread) {
   const uint64_t* a = thread->call.args;
   const uint64_t address = a[0], bytes = page_up(a[1]), flags = a[3];
@@ -286,8 +289,8 @@ int64_t map_over(Thread* thread) {
   const uint64_t at = static_cast<uint64_t>(staged);
   SegmentIdentity identity;
   if (identify(at, flags, fd, &identity))
-    return place(thread, address, at, bytes, flags & MAP_ANONYMOUS ? 0 : a[5],
-                 static_cast<uint32_t>(a[2]), identity, false);
+    return maps_place(thread, address, at, bytes, flags & MAP_ANONYMOUS ? 0 : a[5],
+                      static_cast<uint32_t>(a[2]), identity, false);
   sys(__NR_munmap, staged, bytes);
   return 0;
 }
@@ -306,14 +309,14 @@ Answer do_mmap(Thread* thread, void*) {
   }
   MapsLock lock;
   if (const int64_t placed = map_over(thread)) {
-    settle(thread);
+    maps_settle(thread);
     return done(thread, placed);
   }
   const int64_t at = pass(thread);
   if (failed(at)) return done(thread, at);
   const uint64_t address = static_cast<uint64_t>(at);
-  forget(thread->process, address, address + bytes);
-  settle(thread);
+  maps_forget(thread->process, address, address + bytes);
+  maps_settle(thread);
   if (const int64_t error = lock_new(address, bytes); failed(error)) {
     sys(__NR_munmap, address, bytes);
     return done(thread, error);
@@ -331,8 +334,8 @@ Answer do_mmap(Thread* thread, void*) {
     say_untraced(thread->process, "not traced: huge pages", identity);
     return done(thread, at);
   }
-  const int64_t result =
-      admit(thread, address, bytes, anonymous ? 0 : arg(thread, 5), protection, identity, false);
+  const int64_t result = maps_admit(thread, address, bytes, anonymous ? 0 : arg(thread, 5),
+                                    protection, identity, false);
   if (failed(result)) sys(__NR_munmap, address, bytes);
   return done(thread, result);
 }
@@ -351,7 +354,7 @@ namespace {
 
 int64_t unmap(Thread* thread, uint64_t begin, uint64_t end) {
   const int64_t result = sys(__NR_munmap, begin, end - begin);
-  if (!failed(result)) forget(thread->process, begin, end);
+  if (!failed(result)) maps_forget(thread->process, begin, end);
   return result;
 }
 
@@ -372,7 +375,7 @@ Answer do_munmap(Thread* thread, void*) {
   MapsLock lock;
   const int64_t result = in_agents_part(begin, end - begin) ? unmap_around(thread, begin, end)
                                                             : unmap(thread, begin, end);
-  settle(thread);
+  maps_settle(thread);
   return done(thread, result);
 }
 
@@ -434,7 +437,7 @@ Answer do_mprotect(Thread* thread, void*) {
     result = traced ? protect_region(thread, region, at, stop, static_cast<uint32_t>(protection))
                     : protect_native(thread, at, stop, static_cast<uint32_t>(protection));
   }
-  settle(thread);
+  maps_settle(thread);
   return done(thread, cut && !failed(result) ? -ENOMEM : result);
 }
 
@@ -453,7 +456,7 @@ void put_moved(const Process* process, const Region& region) {
   SegmentEntry& entry = segment_entry(region.segment);
   entry.extent_bytes = max(entry.extent_bytes, region.segment_offset + (region.end - region.begin));
   if (put_region(process, region, region.begin)) return;
-  forget(process, region.begin, region.end);
+  maps_forget(process, region.begin, region.end);
   leave_untraced(process, region);
 }
 
@@ -532,15 +535,15 @@ Answer do_mremap(Thread* thread, void*) {
   const uint64_t to = static_cast<uint64_t>(at);
   const bool stays = call.old_bytes == 0 || (call.flags & MREMAP_DONTUNMAP);
   if (to != call.from) {
-    forget(process, to, to + call.bytes);
+    maps_forget(process, to, to + call.bytes);
     if (traced) follow_move(process, call, to);
-    if (!stays) forget(process, call.from, call.from + call.old_bytes);
+    if (!stays) maps_forget(process, call.from, call.from + call.old_bytes);
   } else if (call.bytes > call.old_bytes && traced) {
     follow_move(process, call, to);
   } else if (call.bytes < call.old_bytes) {
-    forget(process, call.from + call.bytes, call.from + call.old_bytes);
+    maps_forget(process, call.from + call.bytes, call.from + call.old_bytes);
   }
-  settle(thread);
+  maps_settle(thread);
   return done(thread, at);
 }
 
@@ -561,128 +564,7 @@ Answer do_remap_file_pages(Thread* thread, void*) {
   region.segment_offset = arg(thread, 3) * kPage;
   region.not_forked = 0;
   put_moved(thread->process, region);
-  settle(thread);
-  return done(thread, result);
-}
-
-// ---- SysV ---------------------------------------------------------------------------------------
-
-namespace {
-
-struct SysvStatus {  // struct shmid_ds
-  int32_t key;
-  uint8_t permission[44];
-  uint64_t bytes;
-  int64_t times[3];
-  int32_t creator, last;
-  uint64_t attached;
-  uint64_t unused[2];
-};
-static_assert(sizeof(SysvStatus) == 112);
-
-bool traced_sysv(uint64_t id) {
-  const Header& header = log_header();
-  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
-  const uint64_t ipc_namespace = namespace_inode("/proc/self/ns/ipc");
-  for (uint32_t i = min(load(&header.next_segment), header.segments.count); i-- > 1;)
-    if (entries[i].kind == static_cast<uint32_t>(SegmentKind::kSysV) && entries[i].inode == id &&
-        entries[i].generation == ipc_namespace)
-      return entries[i].mode == static_cast<uint32_t>(SegmentMode::kTrace);
-  return false;
-}
-
-}  // namespace
-
-// An alias counts as an attachment. Every recorded process has one for each of its own, so half of
-// what the kernel counts are the program's.
-Answer do_shmctl(Thread* thread, void* context) {
-  constexpr uint64_t kIpcStat = 2, kShmStat = 13, kShmStatAny = 15;
-  const uint64_t command = arg(thread, 1) & ~0x100ull;
-  if (command != kIpcStat && command != kShmStat && command != kShmStatAny)
-    return kernel_access(thread, context);
-  SysvStatus status;
-  const int64_t result = sys(__NR_shmctl, arg(thread, 0), arg(thread, 1), &status);
-  if (failed(result)) return done(thread, result);
-  if (traced_sysv(command == kIpcStat ? arg(thread, 0) : static_cast<uint64_t>(result)))
-    status.attached = (status.attached + 1) / 2;
-  const Origin origin = call_origin(thread);
-  Fault fault;
-  const bool ok = traced_write(thread, origin, arg(thread, 2), &status, sizeof status, &fault);
-  return done(thread, ok ? result : -EFAULT);
-}
-
-namespace {
-
-constexpr uint64_t kShmReadOnly = 010000, kShmRemap = 040000, kShmExecute = 0100000;
-
-bool examine_sysv(uint64_t id, SegmentIdentity* identity, uint64_t* bytes) {
-  SysvStatus status;
-  if (failed(sys(__NR_shmctl, id, 2 /* IPC_STAT */, &status))) return false;
-  *bytes = page_up(status.bytes);
-  identify_sysv(identity, id, status.key, status.creator);
-  return true;
-}
-
-// As map_over: what SHM_REMAP attaches replaces what is there.
-int64_t attach_over(Thread* thread, const SegmentIdentity& identity, uint64_t bytes,
-                    uint32_t protection) {
-  const uint64_t address = arg(thread, 1), flags = arg(thread, 2);
-  if (!(flags & kShmRemap) || !address || address % kPage) return 0;
-  const int64_t staged = sys(__NR_shmat, arg(thread, 0), 0, flags & ~kShmRemap);
-  if (failed(staged)) return 0;
-  return place(thread, address, static_cast<uint64_t>(staged), bytes, 0, protection, identity,
-               true);
-}
-
-}  // namespace
-
-Answer do_shmat(Thread* thread, void*) {
-  const bool executes = arg(thread, 2) & kShmExecute;
-  const uint32_t protection = (arg(thread, 2) & kShmReadOnly ? PROT_READ : PROT_READ | PROT_WRITE) |
-                              (executes ? PROT_EXEC : 0);
-  SegmentIdentity identity;
-  uint64_t bytes = 0;
-  MapsLock lock;
-  const bool known = examine_sysv(arg(thread, 0), &identity, &bytes);
-  if (arg(thread, 1) && in_agents_part(page_down(arg(thread, 1)), max(bytes, kPage)))
-    return done(thread, -EINVAL);
-  if (const int64_t placed =
-          known && !executes ? attach_over(thread, identity, bytes, protection) : 0) {
-    settle(thread);
-    return done(thread, placed);
-  }
-  const int64_t at = pass(thread);
-  if (failed(at)) return done(thread, at);
-  if (!known) {
-    coverage(thread->process, "a SysV segment that may be attached but not examined is not traced");
-    return done(thread, at);
-  }
-  const uint64_t address = static_cast<uint64_t>(at);
-  forget(thread->process, address, address + bytes);
-  settle(thread);
-  if (const int64_t error = lock_new(address, bytes); failed(error)) {
-    sys(__NR_shmdt, address);
-    return done(thread, error);
-  }
-  const int64_t result = admit(thread, address, bytes, 0, protection, identity, true);
-  if (failed(result)) sys(__NR_shmdt, address);
-  return done(thread, result);
-}
-
-Answer do_shmdt(Thread* thread, void*) {
-  MapsLock lock;
-  const uint64_t begin = arg(thread, 0);
-  Region region;
-  const bool traced = region_find(begin, &region) && region.begin == begin && region.sysv;
-  const int64_t result = pass(thread);
-  if (failed(result) || !traced) return done(thread, result);
-  // The segment may lie in several regions (mprotect); all of it is detached.
-  uint64_t end = region.end;
-  for (Region next; region_find(end, &next) && next.segment == region.segment &&
-                    next.segment_offset == region.segment_offset + (end - begin);)
-    end = next.end;
-  forget(thread->process, begin, end);
-  settle(thread);
+  maps_settle(thread);
   return done(thread, result);
 }
 
@@ -730,8 +612,8 @@ void maps_start(Thread* thread, bool adopt) {
     if (!identify_mapping(found.begin, &identity)) continue;
     // Devices have no content of their own; the kind of a path tells them apart well enough here.
     if (identity.kind == SegmentKind::kFile && memcmp(identity.name, "/dev/", 5) == 0) continue;
-    admit(thread, found.begin, found.end - found.begin, found.offset, found.protection, identity,
-          identity.kind == SegmentKind::kSysV);
+    maps_admit(thread, found.begin, found.end - found.begin, found.offset, found.protection,
+               identity, identity.kind == SegmentKind::kSysV);
   }
 }
 

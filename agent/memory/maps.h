@@ -3,6 +3,7 @@
 #pragma once
 
 #include "agent/kernel/syscalls.h"
+#include "agent/memory/identity.h"
 
 namespace shmrec::agent {
 
@@ -19,7 +20,7 @@ Answer do_mlock(Thread* thread,
 Answer do_mlockall(Thread* thread, void* context);
 Answer do_munlockall(Thread* thread, void* context);
 Answer do_brk(Thread* thread, void* context);
-Answer do_shmat(Thread* thread, void* context);
+Answer do_shmat(Thread* thread, void* context);  // this and the next two: sysv.cc
 Answer do_shmctl(Thread* thread, void* context);
 Answer do_shmdt(Thread* thread, void* context);
 
@@ -31,6 +32,22 @@ bool in_agents_part(uint64_t address, uint64_t bytes);
 bool locks_new();
 int64_t lock_new(uint64_t begin, uint64_t bytes);
 void locking_after_fork();  // locks are not inherited
+
+// ---- For those who change mappings. REQUIRES: a MapsLock.
+// [begin, end) means something else from now on.
+void maps_forget(const Process* process, uint64_t begin, uint64_t end);
+// The regions are as the program will find its mappings: the accesses that began before come to
+// their end.
+void maps_settle(const Thread* thread);
+// What to do with a mapping that was just made with its own protection: the result of the syscall.
+int64_t maps_admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
+                   uint32_t protection, const SegmentIdentity& identity, bool sysv);
+// maps_admit for a mapping that is to replace what is at `address`, and waits at `staged`: it is
+// hidden before it comes there, and until then what was there can be accessed. 0: the mapping is
+// not to be traced, or could not be placed; `staged` is gone.
+int64_t maps_place(Thread* thread, uint64_t address, uint64_t staged, uint64_t bytes,
+                   uint64_t offset, uint32_t protection, const SegmentIdentity& identity,
+                   bool sysv);
 
 // Turns a native mapping into a traced one. REQUIRES: a MapsLock.
 void maps_trace_native(Thread* thread, const Region& mapping);

@@ -1,0 +1,131 @@
+// Shared memory of System V: attached by number, examined by shmctl.
+#include <linux/mman.h>
+
+#include "agent/log/log.h"
+#include "agent/memory/identity.h"
+#include "agent/memory/maps.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+struct SysvStatus {  // struct shmid_ds
+  int32_t key;
+  uint8_t permission[44];
+  uint64_t bytes;
+  int64_t times[3];
+  int32_t creator, last;
+  uint64_t attached;
+  uint64_t unused[2];
+};
+static_assert(sizeof(SysvStatus) == 112);
+
+bool traced_sysv(uint64_t id) {
+  const Header& header = log_header();
+  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
+  const uint64_t ipc_namespace = namespace_inode("/proc/self/ns/ipc");
+  for (uint32_t i = min(load(&header.next_segment), header.segments.count); i-- > 1;)
+    if (entries[i].kind == static_cast<uint32_t>(SegmentKind::kSysV) && entries[i].inode == id &&
+        entries[i].generation == ipc_namespace)
+      return entries[i].mode == static_cast<uint32_t>(SegmentMode::kTrace);
+  return false;
+}
+
+}  // namespace
+
+// An alias counts as an attachment. Every recorded process has one for each of its own, so half of
+// what the kernel counts are the program's.
+Answer do_shmctl(Thread* thread, void* context) {
+  constexpr uint64_t kIpcStat = 2, kShmStat = 13, kShmStatAny = 15;
+  const uint64_t command = arg(thread, 1) & ~0x100ull;
+  if (command != kIpcStat && command != kShmStat && command != kShmStatAny)
+    return kernel_access(thread, context);
+  SysvStatus status;
+  const int64_t result = sys(__NR_shmctl, arg(thread, 0), arg(thread, 1), &status);
+  if (failed(result)) return done(thread, result);
+  if (traced_sysv(command == kIpcStat ? arg(thread, 0) : static_cast<uint64_t>(result)))
+    status.attached = (status.attached + 1) / 2;
+  const Origin origin = call_origin(thread);
+  Fault fault;
+  const bool ok = traced_write(thread, origin, arg(thread, 2), &status, sizeof status, &fault);
+  return done(thread, ok ? result : -EFAULT);
+}
+
+namespace {
+
+constexpr uint64_t kShmReadOnly = 010000, kShmRemap = 040000, kShmExecute = 0100000;
+
+bool examine_sysv(uint64_t id, SegmentIdentity* identity, uint64_t* bytes) {
+  SysvStatus status;
+  if (failed(sys(__NR_shmctl, id, 2 /* IPC_STAT */, &status))) return false;
+  *bytes = page_up(status.bytes);
+  identify_sysv(identity, id, status.key, status.creator);
+  return true;
+}
+
+// As map_over: what SHM_REMAP attaches replaces what is there.
+int64_t attach_over(Thread* thread, const SegmentIdentity& identity, uint64_t bytes,
+                    uint32_t protection) {
+  const uint64_t address = arg(thread, 1), flags = arg(thread, 2);
+  if (!(flags & kShmRemap) || !address || address % kPage) return 0;
+  const int64_t staged = sys(__NR_shmat, arg(thread, 0), 0, flags & ~kShmRemap);
+  if (failed(staged)) return 0;
+  return maps_place(thread, address, static_cast<uint64_t>(staged), bytes, 0, protection, identity,
+                    true);
+}
+
+}  // namespace
+
+Answer do_shmat(Thread* thread, void*) {
+  const bool executes = arg(thread, 2) & kShmExecute;
+  const uint32_t protection = (arg(thread, 2) & kShmReadOnly ? PROT_READ : PROT_READ | PROT_WRITE) |
+                              (executes ? PROT_EXEC : 0);
+  SegmentIdentity identity;
+  uint64_t bytes = 0;
+  MapsLock lock;
+  const bool known = examine_sysv(arg(thread, 0), &identity, &bytes);
+  if (arg(thread, 1) && in_agents_part(page_down(arg(thread, 1)), max(bytes, kPage)))
+    return done(thread, -EINVAL);
+  if (const int64_t placed =
+          known && !executes ? attach_over(thread, identity, bytes, protection) : 0) {
+    maps_settle(thread);
+    return done(thread, placed);
+  }
+  const int64_t at = pass(thread);
+  if (failed(at)) return done(thread, at);
+  if (!known) {
+    coverage(thread->process, "a SysV segment that may be attached but not examined is not traced");
+    return done(thread, at);
+  }
+  const uint64_t address = static_cast<uint64_t>(at);
+  maps_forget(thread->process, address, address + bytes);
+  maps_settle(thread);
+  if (const int64_t error = lock_new(address, bytes); failed(error)) {
+    sys(__NR_shmdt, address);
+    return done(thread, error);
+  }
+  const int64_t result = maps_admit(thread, address, bytes, 0, protection, identity, true);
+  if (failed(result)) sys(__NR_shmdt, address);
+  return done(thread, result);
+}
+
+Answer do_shmdt(Thread* thread, void*) {
+  MapsLock lock;
+  const uint64_t begin = arg(thread, 0);
+  Region region;
+  const bool traced = region_find(begin, &region) && region.begin == begin && region.sysv;
+  const int64_t result = pass(thread);
+  if (failed(result) || !traced) return done(thread, result);
+  // The segment may lie in several regions (mprotect); all of it is detached.
+  uint64_t end = region.end;
+  for (Region next; region_find(end, &next) && next.segment == region.segment &&
+                    next.segment_offset == region.segment_offset + (end - begin);)
+    end = next.end;
+  maps_forget(thread->process, begin, end);
+  maps_settle(thread);
+  return done(thread, result);
+}
+
+}  // namespace shmrec::agent
