@@ -75,8 +75,8 @@ struct BootInfo {
   uint32_t seccomp_inherited;  // 1: an image before this one has installed filters of its own
 };
 
-// ---- Calls: fcntl(-1, kCallCommand, op, argument, length)
-// -------------------------------------------- Without shmrec this is EBADF. The seccomp filter
+// ---- Calls --------------------------------------------------------------------------------------
+// fcntl(-1, kCallCommand, op, argument, length). Without shmrec this is EBADF. The seccomp filter
 // sends kCallHello to the launcher; the agent answers the others itself.
 inline constexpr uint32_t kCallCommand = 0x53484D52;
 enum Call : uint32_t {

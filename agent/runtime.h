@@ -5,7 +5,7 @@
 //  2. It runs on its own stacks. The program's stack is written only where the kernel would write.
 //  3. Every function may run inside a signal handler with all asynchronous signals blocked.
 //  4. Memory that the program owns is touched through safe_copy() only: it may vanish at any
-//  moment.
+//     moment.
 //  5. A failure inside turns recording off with a reason; it never ends the program.
 #pragma once
 

@@ -4,11 +4,10 @@
 // Several processes of one run may ask at the same time, in any order, and some may have ended
 // before others begin; exactly one creates the log. They agree through the file system alone:
 //  1. A log appears under its name complete (link of a finished file), so whoever opens it can use
-//  it.
+//     it.
 //  2. Everybody who records into a log holds its flock shared, from before the agent starts to the
-//  end.
-//     It is removed only by who holds it exclusively, so that nobody records into it, and has seen
-//     under the lock that the name still means this file and that it belongs to another run.
+//     end. It is removed only by who holds it exclusively, so that nobody records into it, and has
+//     seen under the lock that the name still means this file and that it belongs to another run.
 // A run is known by its ID, drawn when the file's name is set and inherited over fork.
 #pragma once
 

@@ -12,7 +12,7 @@
 //     thread is the least urgent one of the machine, takes no signals, and leaves room in the
 //     spool.
 //  2. finish() returns in bounded time, whatever file systems do; what it could not wait for is
-//  lost.
+//     lost.
 //  3. What is not kept is counted, and named with its reason in the index.
 //  4. Only regular ELF files are kept, and only those that were mapped (same inode): the journal is
 //     writable by the workload, which must not be able to have any file of its choice kept.

@@ -9,11 +9,9 @@
 //
 // Invariants
 //  1. No call waits for a tracee: the owner feeds wait statuses into on_wait() in any order, for
-//  any
-//     number of execs at once.
+//     any number of execs at once.
 //  2. Whatever goes wrong after attach(), the tracee ends up detached, running, with its own
-//  memory,
-//     registers and signal mask; or it is dead (killed, if Settings say so).
+//     memory, registers and signal mask; or it is dead (killed, if Settings say so).
 //  3. While the stub runs all signals are blocked in the tracee, so none is lost or runs a handler.
 // Threads: attach() and on_wait() on one thread, the tracer. The owner waits with __WALL.
 // Trust: everything read from the tracee is the workload's.

@@ -5,12 +5,10 @@
 //  1. Waits for nothing but its poll(): no process of the workload can hold up another.
 //  2. Every notification is answered, whatever fails.
 //  3. Signals are forwarded to the command alone, and only if it did not get them already: not
-//  those
-//     of the terminal (those the kernel sends, it sends to the whole foreground process group), nor
-//     those of a process of the workload, which sent them to its process group.
+//     those of the terminal (those the kernel sends, it sends to the whole foreground process
+//     group), nor those of a process of the workload, which sent them to its process group.
 //  4. No signal but SIGKILL and SIGSTOP ends or stops the launcher while the command runs; a fault
-//  of
-//     its own does, because the kernel delivers what it caused even if it is blocked.
+//     of its own does, because the kernel delivers what it caused even if it is blocked.
 // Threads: one; it is the tracer of all execs.
 #pragma once
 

@@ -5,11 +5,10 @@
 // Invariants
 //  1. A job ends exactly once: done() is called with its outcome, from the bundler's thread.
 //  2. Of those that are due the smallest run is first, so that a large one keeps nobody waiting but
-//  by
-//     the bundle under way; and one that has been due for kPatience, so that the small ones do not
-//     keep the large waiting for ever.
+//     by the bundle under way; and one that has been due for kPatience, so that the small ones do
+//     not keep the large waiting for ever.
 //  3. Bounded: at most kMaxJobs wait, and kMaxRequests of people; the last kMaxOperations are
-//  remembered.
+//     remembered.
 #pragma once
 
 #include <atomic>

@@ -4,11 +4,9 @@
 //
 // Invariants
 //  1. A stripe is held only between stripe_lock and stripe_unlock, at most two by one thread, and
-//  the
-//     lane names them before they are locked.
+//     the lane names them before they are locked.
 //  2. Whoever takes over a dead holder's stripe first settles what its record says of the line, so
-//  that
-//     the record tells a reader whether the store happened.
+//     that the record tells a reader whether the store happened.
 // Threads: any; a thread uses its own lane.
 #pragma once
 

@@ -4,8 +4,7 @@
 // Invariants
 //  1. Regions are sorted, do not overlap, and are page aligned.
 //  2. While a region is listed, [alias, alias + size) maps the same bytes, readable, and writable
-//  if
-//     the mapping could be made so; the program's range, its view, has view_of(protection). What
+//     if the mapping could be made so; the program's range, its view, has view_of(protection). What
 //     the program itself may do there says `protection`. Regions of the same bytes share their
 //     alias (aliases.h).
 //  3. Who changes the program's mappings replaces regions in one RegionsChange. So memory that is

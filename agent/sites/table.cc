@@ -20,9 +20,8 @@
 //     the site and asks again, or the other leaves it alone. In the example, B finds A holding the
 //     site and puts it aside until a later look.
 //  3. Every site can be made again. When all of the table is in use, a hand goes around it and
-//  takes
-//     those that nobody has looked up since it last passed; the program goes on correctly, with
-//     some instructions decoded again. The coverage list says that this began.
+//     takes those that nobody has looked up since it last passed; the program goes on correctly,
+//     with some instructions decoded again. The coverage list says that this began.
 //
 // Sites whose code is unmapped or mapped over are freed at once, so that the table of a program
 // that makes and drops code stays as small as what it has at one time.

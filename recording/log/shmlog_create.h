@@ -3,8 +3,7 @@
 // Owner: the caller owns the returned descriptor (read and write, close-on-exec).
 // Invariants
 //  1. On success the file has exactly `log_bytes` bytes and all of them are allocated: a later
-//  store
-//     through a mapping cannot fail for lack of space (shmlog_format.h, invariant 1).
+//     store through a mapping cannot fail for lack of space (shmlog_format.h, invariant 1).
 //  2. The magic is written last: a file cut off by death during creation does not open.
 //  3. On failure no file is left behind.
 // Dependencies: libc only, because libshmrec links this into the recorded program.

@@ -5,14 +5,11 @@
 //    loudly (log, metric): across restarts and kill -9, for what is to be sent is on disk first
 //    (job_file.h) and taken off only afterwards.
 // 2. A destination that fails waits for its next time; the others go on. (One that is slow does
-// hold
-//    them up, for as long as its own time limits let it: there is one thread.)
+//    hold them up, for as long as its own time limits let it: there is one thread.)
 // 3. Steps of the wall clock change nothing while we run: waiting is by the monotonic clock. Across
-// a
-//    restart a stored time is trusted for at most the longest pause.
+//    a restart a stored time is trusted for at most the longest pause.
 // 4. Bounded: when max_jobs are waiting, add() refuses. The oldest are kept, because the first
-// failure
-//    of a crash loop is the one that explains it.
+//    failure of a crash loop is the one that explains it.
 // Threads: all functions from any thread. add() writes and syncs small files, nothing else waits
 // but drain().
 #pragma once

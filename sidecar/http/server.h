@@ -3,14 +3,12 @@
 // cpp-httplib 0.11 runs the exchange: it reads the body and writes the response. Three things are
 // ours, because its own would let a client hurt the sidecar:
 //   - accepting (server.cc): httplib's descriptors stay open in programs that hooks execute, its
-//   loop
-//     ends at the first ECONNABORTED, and its queue of connections has no bound;
+//     loop ends at the first ECONNABORTED, and its queue of connections has no bound;
 //   - the head (request_head.h): httplib decodes escapes in header values, matches paths by regular
 //     expressions that recurse once per byte, takes any number of headers, and reads the body of a
 //     GET as the next request;
 //   - the stream (client_stream.h): its timeouts are per call, so a byte now and then holds a
-//   thread
-//     for ever.
+//     thread for ever.
 // Each thread serves one connection at a time. All threads busy: as many connections again wait in
 // a queue, beyond that the kernel keeps them, unaccepted; and those that wait for their client are
 // cut for those in the queue (make_room), so that holding connections keeps nobody out. No thread

@@ -7,8 +7,7 @@
 // Invariants
 //  1. A bundle is there under its name only whole: it is renamed in, after its record.
 //  2. Death at any moment loses no finished bundle: what lies finished in incoming/ is adopted at
-//  the
-//     next opening, and a record that is missing or damaged is made again from the bundle.
+//     the next opening, and a record that is missing or damaged is made again from the bundle.
 //  3. One sidecar has the store; the second gets an Error that names the first.
 // Threads: any, after open().
 #pragma once

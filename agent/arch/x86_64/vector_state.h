@@ -5,8 +5,7 @@
 // Context: runs in the tracee's signal handler; memory only, no vector register is touched.
 // Invariants
 //  1. A component whose bit in XSTATE_BV is clear is in its initial state, all zeros, whatever
-//  bytes
-//     lie in its place; it gets its bytes and its bit when something else is written to it.
+//     bytes lie in its place; it gets its bytes and its bit when something else is written to it.
 //  2. A part of a register that the processor lacks reads as zeros, and writes to it go nowhere.
 #pragma once
 
