@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
-#include <queue>
 #include <set>
 
+#include "recording/blame/access_order.h"
+#include "recording/blame/subject.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
@@ -114,7 +115,7 @@ class Investigation {
     }
     std::set<RecordId> fresh(found.begin(), found.end());
     for (const RecordId id : rows_) fresh.erase(id);
-    std::vector<RecordId> order = ordered({fresh.begin(), fresh.end()});
+    std::vector<RecordId> order = ordered(fresh);
     const size_t kept = static_cast<size_t>(std::min<uint64_t>(count, order.size()));
     if (kept < order.size()) {
       note(with_separators(order.size() - kept) +
@@ -125,7 +126,7 @@ class Investigation {
 
   // Readers whose bytes differ from those of the write before them, and the bytes.
   const std::map<RecordId, std::set<uint64_t>>& unrecorded() const { return unrecorded_; }
-  std::vector<RecordId> ordered_rows() { return ordered({rows_.begin(), rows_.end()}); }
+  std::vector<RecordId> ordered_rows() { return ordered(rows_); }
   const std::vector<std::string>& notes() const { return notes_; }
   const Access* load(RecordId id) {
     const auto [at, fresh] = loaded_.try_emplace(id);
@@ -323,7 +324,7 @@ class Investigation {
     return oldest;
   }
 
-  std::vector<RecordId> ordered(std::vector<RecordId> ids);
+  std::vector<RecordId> ordered(const std::set<RecordId>& ids);
 
   struct LineWrites {
     uint64_t begin = 0;
@@ -344,75 +345,30 @@ class Investigation {
   std::vector<std::string> notes_;
 };
 
-// Sorts by exact order where there is one (versions within a line, event numbers within a
-// recording), by clock otherwise: a topological sort whose ready set is kept in clock order.
-// Contradictory orders (threads of one process, a damaged log) are broken by clock.
-std::vector<RecordId> Investigation::ordered(std::vector<RecordId> ids) {
-  struct Node {
-    RecordId id;
-    uint64_t tsc;
-    size_t waits_for = 0;
-    std::vector<size_t> followers;
-  };
-  std::vector<Node> nodes;
+// By the order of versions of each line and, if there are several, that of events in each process.
+std::vector<RecordId> Investigation::ordered(const std::set<RecordId>& ids) {
+  AccessOrder order;
+  std::map<uint32_t, std::vector<AccessOrder::Member>> processes;
+  std::map<uint64_t, std::vector<AccessOrder::Member>> lines;
   for (const RecordId id : ids) {
-    if (const Access* access = load(id)) nodes.push_back({id, access->tsc_low});
-  }
-  const auto chain = [&](std::vector<std::pair<Position, size_t>> members) {
-    std::sort(members.begin(), members.end());
-    for (size_t i = 1; i < members.size(); ++i) {
-      nodes[members[i - 1].second].followers.push_back(members[i].second);
-      ++nodes[members[i].second].waits_for;
-    }
-  };
-  std::map<uint32_t, std::vector<std::pair<Position, size_t>>> processes;
-  std::map<uint64_t, std::vector<std::pair<Position, size_t>>> lines;
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    const Access& access = *load(nodes[i].id);
+    const Access* access = load(id);
+    if (access == nullptr) continue;
+    const size_t node = order.add(id, access->tsc_low);
     for (const auto& [begin, end] :
-         split_lines(std::max(access.header.offset, location_.offset),
-                     std::min(access.end(), location_.offset + location_.length))) {
-      Position position = access.position(begin);
-      if (placed_early_.contains(nodes[i].id))
-        position.version = std::min(position.version, access.earliest(begin) - 1);
-      lines[begin / kLineBytes].push_back({position, i});
+         split_lines(std::max(access->header.offset, location_.offset),
+                     std::min(access->end(), location_.offset + location_.length))) {
+      Position position = access->position(begin);
+      if (placed_early_.contains(id))
+        position.version = std::min(position.version, access->earliest(begin) - 1);
+      lines[begin / kLineBytes].push_back({position, node});
     }
-    processes[access.process].push_back({{access.header.event, false, nodes[i].id.at}, i});
+    processes[access->process].push_back({{access->header.event, false, id.at}, node});
   }
-  for (const auto& [line, members] : lines) chain(members);
+  for (auto& [line, members] : lines) order.chain(members);
   if (lines.size() > 1) {
-    for (const auto& [process, members] : processes) chain(members);
+    for (auto& [process, members] : processes) order.chain(members);
   }
-
-  using Ready = std::pair<std::pair<uint64_t, RecordId>, size_t>;
-  std::priority_queue<Ready, std::vector<Ready>, std::greater<>> ready;
-  std::set<Ready> waiting;
-  const auto entry = [&](size_t i) { return Ready{{nodes[i].tsc, nodes[i].id}, i}; };
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    if (nodes[i].waits_for == 0)
-      ready.push(entry(i));
-    else
-      waiting.insert(entry(i));
-  }
-  std::vector<RecordId> order;
-  while (!ready.empty() || !waiting.empty()) {
-    size_t next;
-    if (!ready.empty()) {
-      next = ready.top().second;
-      ready.pop();
-    } else {
-      next = waiting.begin()->second;
-      waiting.erase(waiting.begin());
-      nodes[next].waits_for = 0;
-    }
-    order.push_back(nodes[next].id);
-    for (const size_t follower : nodes[next].followers) {
-      if (nodes[follower].waits_for == 0 || --nodes[follower].waits_for != 0) continue;
-      waiting.erase(entry(follower));
-      ready.push(entry(follower));
-    }
-  }
-  return order;
+  return order.sorted();
 }
 
 // ---- Rows ---------------------------------------------------------------------------------------
@@ -492,75 +448,6 @@ class RowMaker {
   std::map<std::pair<uint32_t, uint64_t>, AddressSpace> spaces_;
 };
 
-// ---- Choosing the recording ---------------------------------------------------------------------
-
-// Those ended by a signal first, newest first; then the others, newest first.
-std::vector<const Recording*> candidates(const Timeline& timeline) {
-  std::vector<const Recording*> all;
-  for (const Recording& recording : timeline.recordings()) all.push_back(&recording);
-  std::reverse(all.begin(), all.end());
-  std::stable_partition(all.begin(), all.end(),
-                        [](const Recording* r) { return r->signal.has_value(); });
-  return all;
-}
-
-std::optional<Access> newest_access(const AccessIndex& index, const Location& location,
-                                    uint32_t process, uint64_t event) {
-  LineQuery query{
-      .segment = location.segment, .begin = location.offset, .end = location.offset + 1};
-  query.process = process;
-  query.max_event = event;
-  const std::optional<RecordId> id = index.newest(query)[0];
-  return id ? index.load(*id) : std::nullopt;
-}
-
-struct Subject {
-  Location location;
-  const Recording* recording = nullptr;
-};
-
-Result<Location> locate(const LocateContext& context, const std::string& where,
-                        const Recording* recording, uint64_t event) {
-  if (names_segment(where)) return locate_in_segments(context, where);
-  return locate_in_recording(context, where, *recording, event);
-}
-
-// The first candidate in which WHERE exists and which accessed it; without one that crashed, the
-// one that accessed the bytes last. Recordings that agree about the place are asked once.
-Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& query) {
-  std::optional<Error> first_error;
-  std::optional<Location> place;
-  for (const Recording* recording : candidates(context.timeline)) {
-    const Result<Location> located = locate(context, query.where, recording, query.time.event);
-    if (!located) {
-      if (names_segment(query.where)) return located.error();
-      if (!first_error) first_error = located.error();
-      continue;
-    }
-    const std::optional<Access> own =
-        newest_access(context.index, *located, recording->process, query.time.event);
-    if (own && recording->signal) return Subject{*located, recording};
-    if (own) {
-      const std::optional<Access> last = newest_access(context.index, *located, 0, UINT64_MAX);
-      const Recording* newest = last ? context.timeline.by_process(last->process) : nullptr;
-      return Subject{*located, newest != nullptr ? newest : recording};
-    }
-    if (!place) place = *located;
-  }
-  if (place) return Subject{*place, nullptr};
-  if (first_error) return *first_error;
-  return Error{"the log has no recording"};
-}
-
-// Without a length: to the end of the newest access, at most 8 bytes.
-uint64_t settle_length(const LocateContext& context, const Subject& subject, uint64_t event) {
-  constexpr uint64_t kWord = 8;
-  if (subject.recording == nullptr) return 1;
-  const auto access =
-      newest_access(context.index, subject.location, subject.recording->process, event);
-  return access ? std::min(kWord, access->end() - subject.location.offset) : 1;
-}
-
 void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateContext& context) {
   RowMaker maker(context, answer.location, answer.recording->process);
   for (const RecordId id : investigation.ordered_rows()) {
@@ -595,31 +482,14 @@ void add_notes(BlameAnswer& answer, const Investigation& investigation, const Sh
 }  // namespace
 
 Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
-  Subject subject;
-  if (query.recording.empty()) {
-    Result<Subject> chosen = choose_subject(context_, query);
-    if (!chosen) return chosen.error();
-    subject = std::move(*chosen);
-  } else {
-    const Result<const Recording*> named = context_.timeline.find(query.recording);
-    if (!named) return named.error();
-    Result<Location> located = locate(context_, query.where, *named, query.time.event);
-    if (!located) return located.error();
-    subject = {std::move(*located), *named};
-  }
+  Result<Subject> subject = find_subject(context_, query);
+  if (!subject) return subject.error();
   BlameAnswer answer;
-  answer.location = subject.location;
-  answer.recording = subject.recording;
+  answer.location = std::move(subject->location);
+  answer.recording = subject->recording;
   answer.time = query.time;
   answer.segment = segment_label(answer.location.segment,
                                  context_.timeline.reader().segment(answer.location.segment));
-  uint64_t& length = answer.location.length;
-  if (query.length) length = *query.length;
-  if (length == 0) length = settle_length(context_, subject, query.time.event);
-  if (length > kMaxBlameBytes || answer.location.offset > UINT64_MAX - length) {
-    return Error{query.where + ": " + std::to_string(length) + " bytes; expected at most " +
-                 std::to_string(kMaxBlameBytes) + " (--len)"};
-  }
   if (answer.recording == nullptr) {
     answer.notes = answer.location.notes;
     answer.notes.push_back("no recording accessed these bytes");

@@ -203,8 +203,8 @@ std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& want
 struct ModuleFile::Dwfl_ {
   ::Dwfl* session = nullptr;
   Dwfl_Module* module = nullptr;
-  std::map<std::string, std::optional<Variable>>
-      variables;  // answers given; a search reads all units
+  // Answers given; a search reads all units.
+  std::map<std::string, std::optional<Variable>> variables;
   ~Dwfl_() { dwfl_end(session); }
 
   std::optional<Variable> search(const std::string& name) const;

@@ -73,9 +73,8 @@ class OpenedBundle {
 // in $TMPDIR, else /tmp.
 Result<OpenedBundle> open_bundle(const std::filesystem::path& path, const Progress& progress = {});
 
-// manifest.json and coverage.json, as stored in a bundle or made anew for a run directory.
+// manifest.json, as stored in a bundle or made anew for a run directory.
 Result<std::string> manifest_json(const OpenedBundle& bundle);
-Result<std::string> coverage_json(const OpenedBundle& bundle);
 
 // ---- Without unpacking all of it ----------------------------------------------------------------
 

@@ -256,29 +256,18 @@ Result<OpenedBundle> open_bundle(const fs::path& path, const Progress& progress)
   return opened;
 }
 
-namespace {
-
-// A document of the bundle, or of the plan for one if this is a run directory.
-Result<std::string> document(const OpenedBundle& bundle, const char* name) {
+// That of the bundle, or of the plan for one if this is a run directory.
+Result<std::string> manifest_json(const OpenedBundle& bundle) {
   std::error_code ignored;
-  if (!bundle.is_run_directory() || fs::exists(bundle.dir / name, ignored)) {
-    return read_text(bundle.dir / name, kMaxJsonBytes);
+  if (!bundle.is_run_directory() || fs::exists(bundle.dir / kManifestName, ignored)) {
+    return read_text(bundle.dir / kManifestName, kMaxJsonBytes);
   }
   auto plan = plan_bundle(bundle.dir, {}, temporary_parent());
   if (!plan) return plan.error();
   for (PlannedFile& file : (*plan)->files) {
-    if (file.name == name) return std::move(file.text);
+    if (file.name == kManifestName) return std::move(file.text);
   }
-  return Error{bundle.dir.string() + ": has no " + name, false};
-}
-
-}  // namespace
-
-Result<std::string> manifest_json(const OpenedBundle& bundle) {
-  return document(bundle, kManifestName);
-}
-Result<std::string> coverage_json(const OpenedBundle& bundle) {
-  return document(bundle, kCoverageName);
+  return Error{bundle.dir.string() + ": has no " + kManifestName, false};
 }
 
 // ---- Whole bundles ------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ struct BundlePlan {
   std::unique_ptr<LogView> log;  // nullptr: does not open
   BinaryCollection binaries;
   int64_t start_s = 0;  // the run's start, seconds since 1970; 0 if unknown
-  std::vector<PlannedFile>
-      files;  // in their order, manifest.json first; SHA256SUMS is not among them
+  // In their order, manifest.json first; SHA256SUMS is not among them.
+  std::vector<PlannedFile> files;
   uint64_t total_bytes = 0;
 };
 

@@ -55,7 +55,7 @@ Listing make_listing(const Timeline& timeline, const PlaceOf& place_of = nullptr
 std::string listing_text(const Listing& listing);
 nlohmann::json listing_json(const Listing& listing);
 
-std::string end_of_recording(
-    const Recording& recording);  // "exit 0", "SIGABRT", "exec", "running or killed"
+// "exit 0", "SIGABRT", "exec", "running or killed"
+std::string end_of_recording(const Recording& recording);
 
 }  // namespace shmrec::recording

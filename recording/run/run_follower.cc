@@ -377,8 +377,8 @@ std::vector<EventsFollower::Exit> EventsFollower::poll(int events) {
 void EventsFollower::take_line(std::string_view line, std::vector<Exit>& exits) {
   const bool wanted = line.find("\"exit\"") != std::string_view::npos ||
                       line.find("\"oom\"") != std::string_view::npos;
-  const std::optional<FlatJson> event =
-      wanted ? flatten_json(line) : std::nullopt;  // most are execs
+  // Most are execs.
+  const std::optional<FlatJson> event = wanted ? flatten_json(line) : std::nullopt;
   if (!event) return;
   if (event->text("type") == "oom") ++out_of_memory_;
   if (event->text("type") != "exit") return;
