@@ -48,8 +48,7 @@ std::string first_bytes(const std::string& path, size_t count) {
 int cmd_dump(int argc, char** argv) {
   CLI::App app{
       "Prints what is in a file, by its magic: a shared-memory log item by item, of a bundle or a "
-      "run "
-      "directory the manifest.",
+      "run directory the manifest.",
       "shmrec dump"};
   std::string path;
   bool json = false;

@@ -157,8 +157,8 @@ Result<UniqueFd> open_for_writing(const fs::path& path, int flags, mode_t mode) 
   if (!file) return system_error(path.string());
   // The command can have put a pipe or a device there.
   if (!is_regular_file(file.get())) return Error{path.string() + ": not a regular file", false};
-  fchmod(file.get(),
-         mode);  // whatever the umask; fails for a file of another owner, which has its own
+  // Whatever the umask; fails for a file of another owner, which has its own.
+  fchmod(file.get(), mode);
   return file;
 }
 

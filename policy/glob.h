@@ -14,8 +14,8 @@
 
 namespace shmrec {
 
-inline constexpr size_t kMaxGlobBytes =
-    255;  // longer patterns match nothing; the parser refuses them
+// Longer patterns match nothing; the parser refuses them.
+inline constexpr size_t kMaxGlobBytes = 255;
 
 enum GlobFlags : uint32_t {
   kGlobFoldCase = 1,      // ASCII letters match in either case

@@ -95,8 +95,8 @@ void read_submap(Problems& problems, const Field& field, const Key<T> (&keys)[N]
 }
 
 std::optional<Field> find_field(const YamlNode& map, std::string_view name);
-Position key_position(const YamlNode& map,
-                      std::string_view name);  // of the map if it has no such key
+// Of the map if it has no such key.
+Position key_position(const YamlNode& map, std::string_view name);
 
 // Is it a list of at most `most` items? Reports if not.
 bool is_list(Problems& problems, const Field& field, size_t most);

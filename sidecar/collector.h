@@ -71,8 +71,8 @@ class Collector : public Service {
     std::optional<Moment> bundled;  // a bundle of before our start holds what happened until then
     bool settled = false;
     size_t jobs = 0;  // bundles to be made of it
-    Clock::time_point
-        retry_at;  // settled, but its last bundle could not be made, or it not be removed
+    // When to try again what failed although the run was settled: its last bundle, its removal.
+    Clock::time_point retry_at;
     std::optional<Decision> retry;
     Clock::duration pause{};
     std::map<uint32_t, bool> failed;  // processes whose end is told

@@ -1,5 +1,14 @@
 // Performing and logging accesses to traced memory: the one implementation, used by faulting
 // instructions (through generated code), by emulated instructions, and for the kernel.
+//
+// Invariants
+//  1. The access is made on the alias, never on the program's own mapping.
+//  2. The program's protection is obeyed: an access that it forbids faults as it would alone, at
+//     the same byte, and logs nothing of what did not happen.
+//  3. A value in a record and its version belong together: both are taken under one stripe word
+//     (stripes.h).
+//  4. A write's record is in the log before the first byte of it is stored.
+// Threads: any, each for itself. Units: bytes; addresses are the program's unless they say `alias`.
 #pragma once
 
 #include "agent/log/log.h"
@@ -7,10 +16,11 @@
 
 namespace shmrec::agent {
 
-// Who makes an access: an instruction at pc (syscall 0) or syscall number + 1 at pc.
+// Who makes an access, as its record says it.
 struct Origin {
-  uint64_t pc;
+  uint64_t pc;  // of the instruction, or of the syscall instruction
   uint64_t event;
+  // 0: an instruction; else the number + 1 of a syscall.
   uint16_t syscall;
   uint16_t flags = 0;  // shmlog::RecordFlags
 };

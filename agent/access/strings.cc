@@ -5,8 +5,8 @@
 namespace shmrec::agent {
 namespace {
 
-constexpr uint64_t kStringBudget =
-    64 * 1024;  // bytes of one string instruction before signals get a turn
+// Bytes of one string instruction before signals get a turn.
+constexpr uint64_t kStringBudget = 64 * 1024;
 
 bool backwards(const Regs& regs) { return regs.eflags & kDirectionFlag; }
 

@@ -1,3 +1,57 @@
+// In which order did two processes access one place?
+//
+// Each thread's part of the log is in the order of that thread, but no clock orders the accesses of
+// two threads: it is read before the access or after it, never with it. Say A stores 1 to x, B
+// loads x, and their records have the clock readings 100 and 101. B may have found the old value
+// all the same: A read the clock, lost the processor, and stored a second later. So the order has
+// to be taken at the place itself, with the access. One counter for the whole run would do that,
+// and every access of every process would fight for its line of memory.
+//
+// So each line has a word of its own, its stripe: how many recorded writes there were, and, while
+// one is being made, the lane of the writer. All recorded processes map the same words.
+//
+//     A                                       B                          word
+//                                             reads the word             6
+//     locks the word; its version is 7                                   6, locked by A
+//     writes 7 into its record, stores 1      loads x
+//     unlocks                                 reads the word             7
+//                                             7 is not 6: once more
+//                                             loads x, word still 7      7
+//                                             its read has version 8
+//
+// A write with version v is the v-th; a read with version v comes before that one and after the one
+// before it. B read after A's write, and the log says so: 8 is more than 7.
+//
+// Why it is right.
+//  - Writes to a line exclude each other, so each has a version that no other one has.
+//  - A read that found the word unlocked and equal before and after saw no write in between, for
+//    the version never goes back: it saw all writes up to that version and none of the later ones.
+//  - The processor keeps loads in their order and stores in theirs, and taking or releasing the
+//    word is an atomic instruction, over which nothing moves. (So stores become visible in the
+//    order of the program: the reason why exact order hides what only weak memory order shows.)
+//  - Lines that share a word, since there are fewer words than lines, are ordered with each other
+//    too. That is more than is needed and never false.
+//  - An access takes one word at a time, line by line, for as one it is not atomic alone either.
+//    Only an atomic instruction across two lines holds two words, the lower first, so that no
+//    circle of waiters can arise.
+//
+// The death of a holder. kill -9 may come between any two instructions, and others wait for the
+// word. The record was written ahead, the lane names the word, and memory says how far the store
+// came:
+//
+//     version not yet in the record      nothing was stored: the word is released as it was
+//     memory has the record's value      it happened: the word goes on to the next version
+//     the first bytes are still others   stores go upwards, so it did not happen: the record
+//                                        loses its version, the word is released as it was
+//     anything else                      some of it is there: it counts, and is marked as inferred
+//
+// A waiter finds the holder dead by its lane (log/lanes.h). It first puts its own lane into the
+// word, so that one alone settles the record, and then releases the word.
+//
+// A holder that lives but does not move (SIGSTOP, a debugger) would stop everyone. Its word is
+// taken away after kStealAfterTsc, and that is counted: the access that it still makes then has the
+// place of a version that others have passed. When it comes to unlock, the word is not what it
+// locked, and it leaves it alone.
 #include "agent/access/stripes.h"
 
 namespace shmrec::agent {
@@ -6,8 +60,8 @@ using namespace shmlog;
 
 namespace {
 
-constexpr uint64_t kStealAfterTsc = 1
-                                    << 29;  // about 0.2 s: a stopped owner does not stop the others
+// About 0.2 s: a stopped owner does not stop the others.
+constexpr uint64_t kStealAfterTsc = 1 << 29;
 
 uint64_t* stripe_at(uint32_t stripe) { return log_area<uint64_t>(log_header().stripes) + stripe; }
 

@@ -1,6 +1,6 @@
 // Stripes: the version words that give the accesses to each line an exact order over all processes,
-// and what becomes of a stripe whose holder has died. recording/log/shmlog_format.h describes the
-// words.
+// and what becomes of a stripe whose holder has died. Why that is an order is explained in
+// stripes.cc; recording/log/shmlog_format.h describes the words.
 //
 // Invariants
 //  1. A stripe is held only between stripe_lock and stripe_unlock, at most two by one thread, and

@@ -34,10 +34,10 @@ bool descriptors_make(Thread* thread);
 void descriptors_end(Thread* thread);     // the call has returned, regs.rax is its result
 void descriptors_cancel(Thread* thread);  // it is not made; harmless if there is none
 
-// Requests that a call only hands in (aio.h). Where a segment is concerned, the first says that the
-// bytes of these vectors are about to be written to the file, and returns what the second needs
-// when the call has returned, with how many were handed in: all or none. Null: nothing is
-// concerned.
+// For requests that a call only hands in (aio.h). descriptors_write_begins is called before it: the
+// bytes of these vectors are about to be written to the file. If the file is a segment, it returns
+// what descriptors_write_ends wants when the call has returned; else null. `handed_in`: the kernel
+// has taken the request.
 struct Vector;
 struct Transfer;
 Transfer* descriptors_write_begins(Thread* thread, int fd, uint64_t position, const Vector* vectors,

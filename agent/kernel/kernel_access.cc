@@ -85,8 +85,8 @@ uint64_t bit_set_bytes(int32_t bits) {
 
 uint64_t self_sized_bytes(uint64_t address, const PointerRule& rule) {
   const uint64_t size = min<uint64_t>(peek_word(address + rule.field), 64 * 1024);
-  return size + rule.base ? size + rule.base
-                          : 64;  // a size of 0 stands for the structure's first version
+  // A size of 0 stands for the structure's first version.
+  return size + rule.base ? size + rule.base : 64;
 }
 
 // Up to and with the NUL, or as far as the program can read.

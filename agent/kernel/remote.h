@@ -23,7 +23,7 @@ class RemoteMemory {
  public:
   explicit RemoteMemory(int32_t pid);
   bool recorded() const { return base_ != 0; }
-  // The beginning of [at, at + bytes) that is alike.
+  // The first part of [at, at + bytes) that lies in one traced mapping, or in none.
   RemotePiece piece(uint64_t at, uint64_t bytes, bool write) const;
   bool any_traced(uint64_t at, uint64_t bytes, bool write) const;
 

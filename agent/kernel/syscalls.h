@@ -5,6 +5,10 @@
 // with its signal mask, so that signals interrupt it as they would), or natively with changed
 // arguments and a `post` step afterwards. entry.S has one syscall instruction for each of the
 // latter two.
+//
+// Threads: the calling one, in the handler of its SIGSYS; a `post` step runs after the handler, on
+// the agent's stack. Ownership: thread->call holds all that belongs to the call, until the next
+// one.
 #pragma once
 
 #include "agent/access/access.h"
@@ -24,8 +28,8 @@ constexpr uint64_t kSyscallBytes = 2;  // of the instruction
 // thread->call is filled but for post. `context` is the kernel's ucontext of the SIGSYS.
 using SyscallHandler = Answer (*)(Thread* thread, void* context);
 
-// What happens to syscall `number`. In the dispatch order: life (process.cc), maps (maps.cc),
-// signals (signal_calls.cc), then the table of memory effects (kernel_access.cc).
+// Answers the pending syscall by the function that its row of the table names
+// (syscalls/syscall_table.h). A number that has no row is passed on by kernel_access.
 Answer dispatch_syscall(Thread* thread, void* context);
 
 // kernel_access.cc: passes the syscall on, with every pointer into traced memory replaced by

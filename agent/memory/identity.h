@@ -2,8 +2,10 @@
 //
 // An object is known by device, inode, time of birth and the hash of its file handle, in whatever
 // way it is reached: by another path, through a bind mount, as somebody else's descriptor. Of
-// anonymous memory device and inode are known alone; the kernel never gives these again. What could
-// not be found out (0) is taken for equal, see same_segment.
+// anonymous memory only device and inode can be known, and they suffice: the kernel gives no inode
+// of it twice. Where time of birth or handle could not be found out (0), they are not compared.
+//
+// Threads: any; it asks the kernel and keeps nothing.
 #pragma once
 
 #include "agent/log/log.h"

@@ -15,10 +15,11 @@ Answer do_remap_file_pages(Thread* thread, void* context);
 Answer do_madvise(Thread* thread, void* context);  // ranges.cc
 Answer do_mbind(Thread* thread, void* context);    // ranges.cc
 Answer do_mseal(Thread* thread, void* context);    // ranges.cc
-Answer do_mlock(Thread* thread,
-                void* context);  // mlock2, munlock too; this and the next: locking.cc
+// locking.cc; this one answers mlock, mlock2 and munlock.
+Answer do_mlock(Thread* thread, void* context);
 Answer do_mlockall(Thread* thread, void* context);
 Answer do_munlockall(Thread* thread, void* context);
+
 Answer do_brk(Thread* thread, void* context);
 Answer do_shmat(Thread* thread, void* context);  // this and the next two: sysv.cc
 Answer do_shmctl(Thread* thread, void* context);

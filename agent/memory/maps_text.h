@@ -6,6 +6,8 @@
 // under the same descriptor, as a file in memory: it can be read, sought and passed on. It is the
 // state at the moment of the open; the kernel's file would be made again at each reading from the
 // beginning.
+//
+// Threads: the calling one. Ownership: the file in memory belongs to the program's descriptor.
 #pragma once
 
 #include "agent/kernel/syscalls.h"

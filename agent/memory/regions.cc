@@ -179,10 +179,6 @@ bool region_next_remote(int32_t pid, uint64_t base, uint64_t address, Region* re
   return low < count && agent.read(&table.places[place_of(low, count, gap)], region);
 }
 
-bool region_find_remote(int32_t pid, uint64_t base, uint64_t address, Region* region) {
-  return region_next_remote(pid, base, address, region) && region->begin <= address;
-}
-
 bool region_overlaps(uint64_t address, uint64_t bytes) {
   Region region;
   if (regions_empty() || !bytes) return false;

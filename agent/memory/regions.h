@@ -59,9 +59,8 @@ bool regions_unused();  // nothing has ever been traced in this address space
 void regions_expect();  // something is about to be
 // Copies a region that holds [offset, offset + bytes) of the segment. False if none is mapped here.
 bool region_of_segment(uint32_t segment, uint64_t offset, uint64_t bytes, Region* region);
-// region_find and region_next in another process, whose agent lies at `base` (0: it has none).
-// False also if it may not be read.
-bool region_find_remote(int32_t pid, uint64_t base, uint64_t address, Region* region);
+// region_next in another process, whose agent lies at `base` (0: it has none). False also if it may
+// not be read.
 bool region_next_remote(int32_t pid, uint64_t base, uint64_t address, Region* region);
 
 // ---- Accesses

@@ -41,8 +41,8 @@ struct CloneRequest {
   uint64_t flags, stack, parent_tid, child_tid, tls;
   clone_args* args;  // of clone3, as the kernel gets them but for the stack; null: another call
   uint64_t args_bytes;
-  bool
-      clears_handlers;  // CLONE_CLEAR_SIGHAND, which is the agent's to do: the handlers are its own
+  // CLONE_CLEAR_SIGHAND, which is the agent's to do: the handlers are its own.
+  bool clears_handlers;
 };
 
 CloneRequest request_of(const Thread* thread) {

@@ -1,5 +1,7 @@
 // The life of processes and threads: clone in all its forms, exec, exit, and what a parent learns
 // of its children; and the calls of libshmrec.
+//
+// Threads: the calling one; it makes the Thread and the Process of what it starts (thread.h).
 #pragma once
 
 #include "agent/kernel/syscalls.h"

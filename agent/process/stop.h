@@ -1,4 +1,8 @@
 // The end of recording in a process that goes on, for all of its memory or a part.
+//
+// What is mapped stays and gets the protection that the program asked for. Accesses under way in
+// other threads end as they began: on the alias, which stays too. Threads: any; takes a MapsLock,
+// so the caller holds none and is not within a RegionUse (memory/regions.h).
 #pragma once
 
 #include "agent/process/thread.h"

@@ -106,11 +106,10 @@ struct PendingSyscall {
   uint64_t number;
   uint64_t args[6];  // as the program gave them
   uint64_t pc;       // of the syscall instruction
-  void (*post)(
-      Thread*);  // runs when it has returned, with regs.rax its result; null: nothing to do
+  // Runs when it has returned, with regs.rax its result; null: nothing to do.
+  void (*post)(Thread*);
   uint64_t event;
   void* bounce;           // memory standing in for traced memory, or null
-  uint64_t bounce_bytes;  // > 0: mapped for this call, unmapped after it
   void* transfer;         // what descriptors.cc keeps of it, or null
   uint32_t wants_native;  // 1: its pointers lead to native mappings (native.h)
   uint32_t uses_native;   // 1: the kernel is looking at them
@@ -145,8 +144,8 @@ struct Thread {
   Siginfo deferred_info;
   uint64_t deferred_mask;  // the program's mask at that moment
   uint64_t virtual_mask;   // what the program blocks of the signals the agent needs
-  uint32_t
-      left_swapped;  // 1: the call was interrupted and its call.mask holds until a handler runs
+  // 1: the call was interrupted and its call.mask holds until a handler runs.
+  uint32_t left_swapped;
   PendingSignals pending;   // what was sent of them meanwhile
   AltStack altstack;        // the program's own
   uint32_t keeps_handlers;  // 1: its calls are its own, its handlers the agent's (leave.h)

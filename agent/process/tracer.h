@@ -21,8 +21,9 @@
 // that is said; the call stays with it, so it leaves at the first SIGSYS that its tracer lets pass.
 //
 // Invariants
-//  1. A process that has left, or is in its exec, is never called: SIGSYS would kill it. Calls are
-//     sent under the lock of the log's tables, and so is said that no more may come.
+//  1. A process that has left, or is in its exec, is never called: SIGSYS would kill it. Both the
+//     call and the word in the process's entry that forbids further calls are made under the lock
+//     of the log's tables, so a call comes either before that word or not at all.
 //  2. Who may not attach takes nobody out of the recording.
 // Threads: any. Units: time-stamp counter. Trust: the log's entries are only believed where the
 // kernel says that the process has the agent's handlers.

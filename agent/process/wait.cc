@@ -43,8 +43,8 @@ void after_wait4(Thread* thread) {
   uint32_t status;
   memcpy(&status, thread->call.scratch, sizeof status);
   const bool known = status != kNoStatus;
-  const bool ended =
-      (status & 0x7F) != 0x7F && (status & 0xFFFF) != 0xFFFF;  // not stopped, not continued
+  // Not stopped, not continued.
+  const bool ended = (status & 0x7F) != 0x7F && (status & 0xFFFF) != 0xFFFF;
   if (known && ended && pid > 0) journal_end(thread, pid, status);
   if (known && arg(thread, 1) && !put(thread, arg(thread, 1), &status, sizeof status))
     thread->regs.rax = kFaulted;

@@ -1,4 +1,5 @@
 // A signal meets what the program wants of it: its handler, nothing, or the end.
+// Threads: the calling one, in a handler of the agent.
 #pragma once
 
 #include "agent/signals/signal_numbers.h"

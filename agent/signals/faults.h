@@ -1,5 +1,6 @@
 // Faults and traps: which are the program's own, which are accesses to perform, which are the
 // agent's.
+// Threads: the calling one, in the handler of the fault.
 #pragma once
 
 #include "agent/signals/signals.h"

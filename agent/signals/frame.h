@@ -1,4 +1,6 @@
 // The signal frame on the program's stack, and the way back from it.
+// Threads: the calling one, in a handler of the agent. Trust: the stack pointer is the program's
+// and may lead anywhere; what cannot be written is no frame.
 #pragma once
 
 #include "agent/signals/signals.h"

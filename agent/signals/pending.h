@@ -3,9 +3,12 @@
 // asks for them, or goes on as another image.
 //
 // What was sent to a thread waits with the thread, what was sent to the process with the process,
-// unless a thread takes it at once: to that one it is sent on. Threads: lock-free, as a signal may
-// come at any moment. Who stores looks afterwards for a thread that takes it; who unblocks or waits
-// looks afterwards for what is stored. So one of them sees the other.
+// unless one of its threads does not block it: that thread is called to take it.
+//
+// Threads: lock-free, as a signal may come at any moment. A signal is stored first, then its sender
+// looks for a thread that does not block it; a thread unblocks or waits first, then looks for
+// stored signals. Whichever of the two comes second finds what the first has done, so none is
+// overlooked.
 #pragma once
 
 #include "agent/signals/signals.h"

@@ -51,8 +51,8 @@ struct Entry {
   uint32_t kind, segment;
   uint64_t offset, address;
   uint32_t length, other_segment;
-  uint64_t
-      other_offset;  // kCopyWithin: the destination; kGather, kScatter: number of the instruction
+  // kCopyWithin: the destination; kGather, kScatter: number of the instruction.
+  uint64_t other_offset;
   uint8_t before[kMaxBytes], after[kMaxBytes];  // value read, value written
 };
 static_assert(sizeof(Entry) == 168);
