@@ -9,7 +9,7 @@ namespace {
 
 void give_back(uint64_t begin, uint64_t end) {
   MapsLock lock;
-  native_remove(0, ~0ull);
+  native_remove(begin, end);
   region_remove(
       begin, end,
       [](const Region& piece, void*) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records the victim file_roles and compares what is in the log with what it did to its files.
 
-usage: files.py --shmrec PATH VICTIM paths | joins | waits | aio | untouched | removes | makers | killed
+usage: files.py --shmrec PATH VICTIM paths | joins | apart | waits | aio | untouched | removes | makers | killed
 Exit status: 0 if the log says what was done, and no more; 1 if not.
 """
 
@@ -95,6 +95,12 @@ def joins(run):
     assert writer["type"] == "write" and writer["recording"] != reader["recording"], blamed["rows"]
 
 
+def apart(run):
+    segment = run.segment("/shared")
+    same("stores", run.writes(segment), [(8, word(1234), PWRITE + 1)])
+    same("loads since somebody wrote", run.reads(segment), [(8, word(1234))])
+
+
 def waits(run):
     segment = run.segment("/shared")
     same("stores", run.writes(segment), [(3 * PAGE + 5, b"z", 0)])
@@ -143,7 +149,7 @@ def makers(run):
           ("sysv", "first mapped by shmat in make_counter, " + parent, 2), ("sysv", "made by " + parent, 1)])
 
 
-CHECKS = {check.__name__: check for check in (paths, joins, waits, aio, untouched, removes, makers)}
+CHECKS = {check.__name__: check for check in (paths, joins, apart, waits, aio, untouched, removes, makers)}
 
 
 # ---- Kills ---------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 // Files by how they are used: reached by several paths, read by those who began before anybody
 // wrote, written by descriptor alone, moved by asynchronous requests, or never written at all.
-// usage: file_roles paths | joins | waits | aio | untouched | removes | makers | killed
+// usage: file_roles paths | joins | apart | waits | aio | untouched | removes | makers | killed
 // What the log must have of each is in e2e/files.py.
 #include <linux/aio_abi.h>
+#include <linux/rseq.h>
 #include <pthread.h>
 #include <sys/mount.h>
+#include <sys/rseq.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -112,6 +114,34 @@ static void joins(void) {
   }
   wait_ok(reader);
   say("%d rounds\n", kRounds);
+}
+
+// ---- A file that is read while another mapping is given up
+// ---------------------------------------
+
+static void write_word(void* unused) {
+  (void)unused;
+  const int word = 1234;
+  CHECK_EQ(pwrite(open("shared", O_RDWR), &word, sizeof word, 8), sizeof word);
+}
+
+// A thread's area for restartable sequences ends the tracing of the memory that it lies in.
+static void give_up_another_mapping(void) {
+  void* own = (char*)__builtin_thread_pointer() + __rseq_offset;
+  void* area = map_shared(kPage);
+  if (__rseq_size) CHECK(syscall(SYS_rseq, own, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) == 0);
+  CHECK(syscall(SYS_rseq, area, 32, 0, RSEQ_SIG) == 0);
+  CHECK(syscall(SYS_rseq, area, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) == 0);
+}
+
+static void apart(void) {
+  close(make_file("shared", kPage));
+  volatile int* words = map_fd(open("shared", O_RDONLY), kPage, PROT_READ);
+  CHECK_EQ(words[2], 0);
+  give_up_another_mapping();
+  wait_ok(child(write_word, NULL));
+  CHECK_EQ(words[2], 1234);
+  say("read what was written\n");
 }
 
 // ---- A call that is looking at memory when its file is written ----------------------------------
@@ -345,9 +375,10 @@ int main(int count, char** arguments) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } modes[] = {{"paths", paths},     {"joins", joins},         {"waits", waits},
-               {"aio", aio},         {"aio-lists", aio_lists}, {"untouched", untouched},
-               {"removes", removes}, {"makers", makers},       {"killed", killed}};
+  } modes[] = {{"paths", paths},         {"joins", joins},     {"apart", apart},
+               {"waits", waits},         {"aio", aio},         {"aio-lists", aio_lists},
+               {"untouched", untouched}, {"removes", removes}, {"makers", makers},
+               {"killed", killed}};
   CHECK(count == 2 && pipe(pipe_to) == 0 && pipe(pipe_back) == 0);
   for (size_t i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
     if (strcmp(arguments[1], modes[i].name) != 0) continue;
