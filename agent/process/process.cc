@@ -76,6 +76,13 @@ int64_t make_sharing(const CloneRequest& request, Thread* child) {
   return shmrec_clone3(request.args, request.args_bytes, child);
 }
 
+// What is sent to the child from its first moment on must not be taken for what waits for its
+// parent, which it does not inherit: the needed signals are let in when that has been forgotten.
+void block_needed(int how) {
+  const uint64_t needed = kNeeded;
+  sys(__NR_rt_sigprocmask, how, &needed, 0, kSetBytes);
+}
+
 // The child of a fork has this thread's copied stack, so it comes out of the same call.
 void become_forked_child(Thread* thread, const CloneRequest& request) {
   Process* process = thread->process;
@@ -84,12 +91,13 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   sites_after_fork();
   threads_after_fork(thread);
   processes_after_fork(process);
+  pending_after_fork(thread);
+  block_needed(kSigUnblock);
   process->lives_in_parent = 0;
   thread->lane = 0;
   thread->lane_entry = nullptr;
   thread->cursor = thread->chunk_end = nullptr;
   thread->robust_head = 0;  // the kernel forgets it too
-  pending_after_fork(thread);
   seccomp_after_fork();
   if (request.clears_handlers) signals_clear(process);
   if (request.flags & CLONE_CHILD_CLEARTID) thread->clear_tid = request.child_tid;
@@ -109,8 +117,10 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
 Answer fork_process(Thread* thread, const CloneRequest& request) {
   regions_lock.lock();
   sites_before_fork();
+  block_needed(kSigBlock);
   const int64_t result = make_fork(thread, request);
   if (result != 0) {
+    block_needed(kSigUnblock);
     sites_after_fork();
     regions_lock.unlock();
     return done(thread, result);
@@ -155,6 +165,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   frame->stack.flags = 0;
   frame->stack.size = child->altstack_top - frame->stack.sp;
   child->child_frame = frame;
+  child->outer = frame;  // what is sent to it waits until it begins
   child->regs = frame->regs;
   child->exit_ip = frame->regs.rip;
   void* seccomp = seccomp_save();
@@ -176,8 +187,7 @@ extern "C" void shmrec_clone_child(Thread* thread) {
   if (thread->process->clears_handlers) signals_clear(thread->process);
   if (leaving(thread->process))
     leave_when_called(thread, static_cast<Context*>(thread->child_frame));
-  gs_leave(thread);
-  shmrec_return_to(thread->child_frame);
+  shmrec_begin_at(thread->child_frame);
 }
 
 namespace {

@@ -135,6 +135,7 @@ struct Thread {
   uint32_t left;          // 360: 1: stands still to leave the recording (leave.h), 2: has left it
   uint32_t own_state;     // 364: of those that are not the last of their process to leave
   uint32_t* entry_state;  // 368: ProcessEntry::state, to be ended by who leaves last
+  uint32_t unsettled;     // 376: 1: a needed signal came while a handler ran (handler.cc)
   // ---- C++ only
   uint32_t claimed;  // 1: block in use
   int32_t tid;
@@ -199,6 +200,7 @@ static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) ==
 static_assert(offsetof(Thread, deferred) == 328);
 static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 352);
 static_assert(offsetof(Thread, left) == 360 && offsetof(Thread, entry_state) == 368);
+static_assert(offsetof(Thread, unsettled) == 376 && kThreadBlockBytes == 0x40000);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 64 * 1024);
 

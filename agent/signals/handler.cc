@@ -58,6 +58,35 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
   }
 }
 
+// Has the signal found a handler at work? At its first and last instructions, `outer` is not set:
+// only handlers run on the signal stack.
+bool in_handler(const Thread* thread, const Context* context) {
+  const uint64_t stack = thread_signal_stack(thread);
+  return thread->outer || context->regs.rsp - stack < thread->altstack_top - stack;
+}
+
+// The end of the outermost handler, or of a thread's start.
+void settle_and_leave(Thread* thread, Context* context, bool sent, uint64_t gs, bool from_agent) {
+  store(&thread->unsettled, 0u);
+  thread->outer = nullptr;
+  settle(thread, context, sent);
+  if (!in_agent(context) || load(&thread->left))
+    gs_leave(thread);
+  else if (from_agent)
+    write_gs_base(gs);
+}
+
+// What was sent is settled by the handler that was interrupted, before it returns.
+[[noreturn]] void return_to_handler(Thread* thread, Context* context, uint64_t gs) {
+  store(&thread->unsettled, 1u);
+  const uint64_t restorer = reinterpret_cast<uint64_t>(shmrec_restorer),
+                 end = reinterpret_cast<uint64_t>(shmrec_restorer_end);
+  if (context->regs.rip - restorer < end - restorer) context->regs.rip = restorer;
+  write_gs_base(gs);
+  shmrec_return_to(context);
+  __builtin_unreachable();
+}
+
 void on_signal(int, Siginfo* info, Context* context) {
   Thread* thread = current_thread();
   // The kernel leaves this flag as the program had it.
@@ -66,20 +95,24 @@ void on_signal(int, Siginfo* info, Context* context) {
                  : "cc", "memory");
   const uint64_t gs = gs_enter(thread);
   const bool from_agent = in_agent(context);
-  Context* outer = thread->outer;
-  if (!outer) thread->outer = context;
+  const bool nested = in_handler(thread, context);
+  if (!nested) thread->outer = context;
   const Kind kind = kind_of(*info);
   if (info->signo == kSigsys && kind != Kind::kSyscall) make_lost_call(thread, context);
   handle(thread, info, context, kind);
-  thread->outer = outer;
-  if (!outer) settle(thread, context, kind == Kind::kSent || kind == Kind::kLook);
-  if (!in_agent(context) || load(&thread->left))
-    gs_leave(thread);
-  else if (from_agent)
-    write_gs_base(gs);
+  if (nested && kind != Kind::kFault) return_to_handler(thread, context, gs);
+  if (nested) return write_gs_base(gs);
+  settle_and_leave(thread, context, kind == Kind::kSent || kind == Kind::kLook, gs, from_agent);
 }
 
 }  // namespace
+
+extern "C" void shmrec_settle_again(Context* context) {
+  Thread* thread = current_thread();
+  const uint64_t gs = gs_enter(thread);
+  thread->outer = context;
+  settle_and_leave(thread, context, true, gs, true);
+}
 
 int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
   KernelAction action = {};

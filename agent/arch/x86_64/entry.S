@@ -32,6 +32,8 @@
 #define PROGRAM_GS 352
 #define LEFT 360
 #define ENTRY_STATE 368
+#define UNSETTLED 376
+#define THREAD_BLOCK 0x40000
 #define ENTRY_ENDED 3
 
 #define R_R8 0
@@ -142,9 +144,31 @@ shmrec_agent_entry:
   ret
 
 // ---- Signal return -----------------------------------------------------------------------------
+// The end of each handler of the agent: rsp is at its ucontext, in the thread's block. The signals
+// that the agent needs are not blocked in a handler. One that comes while the handler works is seen
+// at its end (settle.cc); one that comes later sets UNSETTLED and, if it finds these instructions,
+// goes back to the first. So none is overlooked.
 function shmrec_restorer
+  mov %rsp, %rax
+  and $-THREAD_BLOCK, %rax
+  cmpl $0, UNSETTLED(%rax)
+  jne shmrec_settle_at
   mov $15, %eax
   syscall
+function shmrec_restorer_end
+  nop
+
+// void shmrec_begin_at(ucontext*): makes the given context the thread's own, which is outside of
+// handlers from then on.
+function shmrec_begin_at
+  mov %rdi, %rsp
+shmrec_settle_at:
+  mov %rsp, %rdi
+  mov %rsp, %rbx
+  and $-16, %rsp
+  call shmrec_settle_again
+  mov %rbx, %rsp
+  jmp shmrec_restorer
 
 // void shmrec_return_to(ucontext*): makes the given context the thread's own.
 function shmrec_return_to

@@ -6,6 +6,8 @@
 
 extern "C" {
 void shmrec_restorer();
+void shmrec_restorer_end();
+void shmrec_begin_at(void* ucontext);
 void shmrec_return_to(void* ucontext);
 int64_t shmrec_clone(uint64_t flags, uint64_t stack, uint64_t parent_tid, uint64_t child_tid,
                      uint64_t tls, shmrec::agent::Thread* child);
