@@ -448,6 +448,16 @@ bool decode_remote_atomic(const uint8_t* code, Decoded& decoded) {
   return false;
 }
 
+// Can another address be put into the instruction? Not into OUTS and INS, and not into one between
+// registers, as XCHG may be: that one has not faulted, it was written over what has.
+bool names_its_memory(const Decoded& decoded, Form form) {
+  const ZydisDecodedInstruction& instruction = decoded.instruction;
+  const bool in_modrm =
+      instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM && instruction.raw.modrm.mod != 3;
+  return in_modrm || is_moffs(instruction) || address_is_implied(decoded) ||
+         form == Form::kPopSegment;
+}
+
 bool decode(const uint8_t* code, Decoded& decoded, bool* atomic) {
   if (decode_as(code, decoded)) return true;
   *atomic = decode_compare_add(code, decoded) || decode_remote_atomic(code, decoded);
@@ -456,7 +466,12 @@ bool decode(const uint8_t* code, Decoded& decoded, bool* atomic) {
 
 }  // namespace
 
-// VMASKMOVPS/PD and VPMASKMOVD/Q: opcode of the store form for a load's, 0 if it is neither.
+bool is_moffs(const ZydisDecodedInstruction& instruction) {
+  return instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+         instruction.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && instruction.opcode >= 0xA0 &&
+         instruction.opcode <= 0xA3;
+}
+
 uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction) {
   if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX ||
       instruction.opcode_map != ZYDIS_OPCODE_MAP_0F38)
@@ -489,6 +504,7 @@ bool describe(Thread* thread, Site& site, Decoded& decoded) {
   site.bit_register = site.value_register = kNoRegister;
   site.address32 = instruction.address_width == 32;
   site.form = atomic ? Form::kAtomic : form_of(decoded, memory);
+  if (runs_core(site.form) && !names_its_memory(decoded, site.form)) site.form = Form::kUnknown;
   site.x87 = sets_x87_pointers(instruction);
   site.converts =
       site.form == Form::kMaskedStore && instruction.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;

@@ -22,6 +22,8 @@ enum Hardware : int { kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsi = 6, kRdi = 7
 // Does this register of the hardware hold the address by itself, with no ModRM that names it
 // (maskmov: rdi; clzero, monitorx: rax)? Then `core` is the instruction as it is.
 bool address_is_implied(const Decoded& decoded);
+// The forms A0..A3 of MOV, whose address stands in the instruction without a ModRM.
+bool is_moffs(const ZydisDecodedInstruction& instruction);
 // VMASKMOVPS/PD and VPMASKMOVD/Q: opcode of the store form for a load's, 0 if it is neither.
 uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction);
 

@@ -9,13 +9,21 @@ namespace {
 
 constexpr uint8_t kRexMask = 0xF0, kRex = 0x40;  // REX: 0100WRXB
 constexpr uint8_t kRexXB = 3;                    // extend index and base
+constexpr uint8_t kRexRXB = 7;                   // and the register operand
 constexpr uint8_t kVexXB = 0x60;                 // the same in VEX, XOP and EVEX, inverted
 constexpr uint8_t kModrmReg = 0x38;              // the register operand in ModRM
 constexpr uint8_t kModrmSib = 4;                 // r/m: a SIB byte follows
 constexpr uint8_t kOperandSize = 0x66;
 
-// Prefixes that have no part in an instruction on another address: fs, gs, 32-bit addresses.
-bool changes_address(uint8_t prefix) { return prefix == 0x64 || prefix == 0x65 || prefix == 0x67; }
+// Does the prefix at `at` have a part in the instruction on another address? fs, gs and 32-bit
+// addresses have none, nor has a REX with another prefix behind it: the processor ignores it there,
+// and would not any more if what is behind it were left out.
+bool stays(const ZydisDecodedInstruction& instruction, int at) {
+  const uint8_t prefix = instruction.raw.prefixes[at].value;
+  if ((prefix & kRexMask) == kRex)
+    return instruction.attributes & ZYDIS_ATTRIB_HAS_REX && at == instruction.raw.rex.offset;
+  return prefix != 0x64 && prefix != 0x65 && prefix != 0x67;
+}
 
 struct Emitter {
   uint8_t* at;
@@ -36,16 +44,16 @@ int hardware_of(int8_t index) {
   return hardware;
 }
 
-// The moffs forms A0..A3 have no ModRM: the same move with one.
+// The same move with a ModRM.
 bool emit_moffs(Emitter& out, const ZydisDecodedInstruction& instruction, int hardware) {
-  if (instruction.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
-      instruction.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT || instruction.opcode < 0xA0 ||
-      instruction.opcode > 0xA3)
-    return false;
+  if (!is_moffs(instruction)) return false;
   static constexpr uint8_t kWithModrm[4] = {0x8A, 0x8B, 0x88, 0x89};
   for (int i = 0; i < instruction.raw.prefix_count; ++i) {
+    if (!stays(instruction, i)) continue;
     const uint8_t prefix = instruction.raw.prefixes[i].value;
-    if (prefix == kOperandSize || (prefix & kRexMask) == kRex) out.byte(prefix);
+    // Of REX only W means something without a ModRM.
+    const bool rex = (prefix & kRexMask) == kRex;
+    if (prefix == kOperandSize || rex) out.byte(rex ? prefix & ~kRexRXB : prefix);
   }
   out.byte(kWithModrm[instruction.opcode - 0xA0]);
   out.byte(static_cast<uint8_t>(hardware));
@@ -78,7 +86,7 @@ void emit_head(Emitter& out, const Site& site, const ZydisDecodedInstruction& in
   const int modrm_at = instruction.raw.modrm.offset;
   for (int i = 0; i < modrm_at; ++i) {
     const uint8_t value = site.code[i];
-    if (i < instruction.raw.prefix_count && changes_address(value)) continue;
+    if (i < instruction.raw.prefix_count && !stays(instruction, i)) continue;
     out.byte(opcode && i == modrm_at - 1 ? opcode : low_registers(instruction, i, value));
   }
 }
@@ -106,7 +114,7 @@ void emit_tile(Emitter& out, const Site& site, const ZydisDecodedInstruction& in
 // The instruction as it is: it finds the address in an implied register.
 void emit_whole(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction) {
   for (int i = 0; i < site.length; ++i)
-    if (i >= instruction.raw.prefix_count || !changes_address(site.code[i])) out.byte(site.code[i]);
+    if (i >= instruction.raw.prefix_count || stays(instruction, i)) out.byte(site.code[i]);
 }
 
 // mov (%hardware), %fs or %gs, whatever `pop` of it is.

@@ -114,6 +114,28 @@ TEST(Sites, AnInstructionIsMovedToAnotherAddressWithAllElseAsItWas) {
   }
 }
 
+// What the processor ignores where it stands must not come to count where it is moved to.
+TEST(Sites, PrefixesThatMeanNothingAreNotMoved) {
+  const Made by_offset = make({0x4D, 0xA2, 1, 2, 3, 4, 5, 6, 7, 0});  // REX.WRB mov %al, 0x...
+  EXPECT_EQ(text(by_offset.core), "mov [rsi], al");
+  const Made narrow = make({0x48, 0x65, 0xFF, 0x00});  // REX.W before gs: incl %gs:(%rax)
+  EXPECT_EQ(narrow.site.bytes, 4u);
+  EXPECT_EQ(Bytes(narrow.core.begin(), narrow.core.begin() + 2), (Bytes{0xFF, 0x06}));
+}
+
+// They cannot have faulted: their code was written over while the fault was on its way.
+TEST(Sites, InstructionsWithoutAnAddressAreNotPerformed) {
+  const Bytes refused[] = {{0x97},                           // xchg %edi, %eax
+                           {0x87, 0xC1},                     // xchg %ecx, %eax
+                           {0x6F},                           // outsl
+                           {0xC4, 0xE2, 0x69, 0xE2, 0xC1}};  // cmpbexadd of registers
+  for (const Bytes& instruction : refused) {
+    const Made made = make(instruction);
+    EXPECT_TRUE(!made.known || made.site.form == Form::kUnknown) << text(instruction);
+    EXPECT_TRUE(made.core.empty()) << text(instruction);
+  }
+}
+
 TEST(Sites, WhatLoadsGsOrGoesToADeviceIsNotPerformed) {
   const Bytes refused[] = {{0x8E, 0x2E},                     // mov (%rsi), %gs
                            {0x0F, 0xA9},                     // pop %gs
