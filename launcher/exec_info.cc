@@ -15,7 +15,7 @@ constexpr size_t kMaxStackPages = 64;  // of argv, envp and their strings
 class StackReader {
  public:
   StackReader(std::span<const unsigned char> bytes, uint64_t address)
-      : bytes_(bytes), address_(address), next_(address) {}
+      : bytes_(bytes), address_(address), next_(address), text_left_(bytes.size()) {}
 
   // The next word upwards; false at the end of what was read.
   bool next(uint64_t& word) {
@@ -26,12 +26,18 @@ class StackReader {
     return true;
   }
 
-  bool string_at(uint64_t at, std::string& text) const {
+  // Strings do not overlap where the kernel has put them there: all together are no longer than the
+  // stack. Pointers that lead to one again and again would take the launcher's memory.
+  bool string_at(uint64_t at, std::string& text) {
     if (at < address_ || at - address_ >= bytes_.size()) return false;
     const auto rest = bytes_.subspan(at - address_);
     const void* end = std::memchr(rest.data(), 0, rest.size());
     if (!end) return false;
-    text.assign(reinterpret_cast<const char*>(rest.data()), static_cast<const char*>(end));
+    const char* begin = reinterpret_cast<const char*>(rest.data());
+    const size_t length = static_cast<size_t>(static_cast<const char*>(end) - begin);
+    if (length > text_left_) return false;
+    text_left_ -= length;
+    text.assign(begin, length);
     return true;
   }
 
@@ -53,6 +59,7 @@ class StackReader {
   std::span<const unsigned char> bytes_;
   uint64_t address_;
   uint64_t next_;
+  uint64_t text_left_;
 };
 
 // The result lives until the next call.

@@ -169,6 +169,10 @@ class Stack {
     strings_ += text + '\0';
     return word(0);
   }
+  Stack& same_string() {  // one more pointer to the last one
+    fixes_.push_back({words_.size(), fixes_.back().second});
+    return word(0);
+  }
   std::vector<unsigned char> bytes() {
     for (auto [word, offset] : fixes_) words_[word] = kStack + words_.size() * 8 + offset;
     std::vector<unsigned char> all(words_.size() * 8 + strings_.size());
@@ -223,6 +227,17 @@ TEST(InitialStack, PointersOutsideAreSkipped) {
   const ExecInfo info = parse_initial_stack(stack, Stack::kStack);
   EXPECT_TRUE(info.arguments.empty());
   EXPECT_EQ(info.environment, std::vector<std::string>{"A=1"});
+  EXPECT_FALSE(info.complete);
+}
+
+// Each string has its own bytes there, unless the program has changed its pointers.
+TEST(InitialStack, StringsThatPointersShareTakeNoMoreRoomThanTheStack) {
+  Stack stack;
+  stack.word(1000).string(std::string(1000, 'x'));
+  for (int i = 1; i < 1000; ++i) stack.same_string();
+  const auto bytes = stack.word(0).word(0).word(0).bytes();
+  const ExecInfo info = parse_initial_stack(bytes, Stack::kStack);
+  EXPECT_LE(info.arguments.size() * 1000, bytes.size());
   EXPECT_FALSE(info.complete);
 }
 
