@@ -15,7 +15,13 @@ namespace shmrec::agent {
 using namespace syscalls;
 namespace {
 
-Answer not_there(Thread* thread, void*) { return done(thread, -ENOSYS); }
+// The launcher, which refuses these too, is not asked for a recorded process, and so cannot say it.
+Answer not_there(Thread* thread, void*) {
+  coverage(thread->process, thread->call.number == __NR_userfaultfd
+                                ? "userfaultfd does not exist while recording (ENOSYS)"
+                                : "io_uring does not exist while recording (ENOSYS)");
+  return done(thread, -ENOSYS);
+}
 
 constexpr SyscallHandler kHandlers[] = {
 #define SHMREC_FUNCTION(name, kind, function) function,
