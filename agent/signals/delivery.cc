@@ -84,10 +84,12 @@ uint64_t blocked_now(const Thread* thread, const Context* context) {
   return thread->left_swapped ? thread->call.mask : program_mask(thread, context);
 }
 
-void deliver(Thread* thread, Context* context, const Siginfo& info) {
+namespace {
+
+// `forced`: an instruction cannot go on, so the signal can be neither blocked nor ignored.
+void deliver_as(Thread* thread, Context* context, const Siginfo& info, bool forced) {
   const int signal = info.signo;
   const SignalAction action = take_action(thread->process, signal);
-  const bool forced = info.code > 0 && (kNeeded & bit(signal));
   const bool blocked = thread->virtual_mask & bit(signal);
   // As the kernel does it: the handler starts with the mask that let the signal through, and
   // returns to the one before the call.
@@ -104,10 +106,17 @@ void deliver(Thread* thread, Context* context, const Siginfo& info) {
   act_by_default(thread, context, info);
 }
 
+}  // namespace
+
+void deliver(Thread* thread, Context* context, const Siginfo& info) {
+  deliver_as(thread, context, info, info.code > 0 && (kNeeded & bit(info.signo)));
+}
+
 // The first goes on the stack first, so that the last one's handler runs first, as natively.
 void deliver_pending(Thread* thread, Context* context) {
   Siginfo info;
-  while (pending_take(thread, ~blocked_now(thread, context), &info)) deliver(thread, context, info);
+  while (pending_take(thread, ~blocked_now(thread, context), &info))
+    deliver_as(thread, context, info, false);
 }
 
 }  // namespace shmrec::agent

@@ -29,15 +29,28 @@ enum class Kind {
   kOther,    // a signal that the agent does not need
 };
 
-Kind kind_of(const Siginfo& info) {
+// Has the kernel raised it because of the instruction that was interrupted? A positive code alone
+// does not say so: a child that was made to end with SIGSEGV sends one with CLD_EXITED, which is
+// SEGV_MAPERR, and a thread may queue what it likes to itself. A fault names the address that it
+// met, which the context holds too, or that of its instruction, or none.
+bool raised_here(const Siginfo& info, const Context* context) {
+  const uint64_t address = info.fault.addr;
+  return info.code > 0 && (info.code == kSiKernel || address == context->cr2 ||
+                           address == context->regs.rip || !address);
+}
+
+// Likewise of a system call, whose address is behind the instruction.
+Kind kind_of_sigsys(const Siginfo& info, const Context* context) {
+  if (info.code == kSiQueue && info.words[1] == kLookValue) return Kind::kLook;
+  if (info.code == kSiQueue && info.words[1] == kLeaveValue) return Kind::kLeave;
+  if (info.code <= 0 || info.sys.call_addr != context->regs.rip) return Kind::kSent;
+  return info.code == kSysUserDispatch ? Kind::kSyscall : Kind::kOther;
+}
+
+Kind kind_of(const Siginfo& info, const Context* context) {
   if (!(kNeeded & bit(info.signo))) return Kind::kOther;
-  if (info.signo == kSigsys) {
-    if (info.code == kSysUserDispatch) return Kind::kSyscall;
-    if (info.code == kSiQueue && info.words[1] == kLookValue) return Kind::kLook;
-    if (info.code == kSiQueue && info.words[1] == kLeaveValue) return Kind::kLeave;
-    return info.code > 0 ? Kind::kOther : Kind::kSent;
-  }
-  return info.code > 0 ? Kind::kFault : Kind::kSent;
+  if (info.signo == kSigsys) return kind_of_sigsys(info, context);
+  return raised_here(info, context) ? Kind::kFault : Kind::kSent;
 }
 
 void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
@@ -97,7 +110,7 @@ void on_signal(int, Siginfo* info, Context* context) {
   const bool from_agent = in_agent(context);
   const bool nested = in_handler(thread, context);
   if (!nested) thread->outer = context;
-  const Kind kind = kind_of(*info);
+  const Kind kind = kind_of(*info, context);
   if (info->signo == kSigsys && kind != Kind::kSyscall) make_lost_call(thread, context);
   handle(thread, info, context, kind);
   if (nested && kind != Kind::kFault) return_to_handler(thread, context, gs);

@@ -33,6 +33,7 @@ Answer do_sigaction(Thread* thread, void*) {
   int64_t result = 0;
   if (arg(thread, 1)) {
     wanted.mask &= ~kUnblockable;
+    wanted.flags &= kSaKnown;
     result = kOwned & bit(signal) ? own_action(signal, wanted)
                                   : kernel_action(signal, wanted.handler, wanted.flags);
     if (!result) process->actions[signal] = wanted;

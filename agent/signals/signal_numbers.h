@@ -20,7 +20,10 @@ constexpr int32_t kTrapTrace = 2, kSysUserDispatch = 2;
 constexpr uint64_t kDefault = 0, kIgnore = 1;  // SignalAction::handler
 constexpr uint64_t kSaNoCldStop = 1, kSaNoCldWait = 2, kSaSiginfo = 4, kSaOnStack = 0x08000000,
                    kSaRestart = 0x10000000, kSaNoDefer = 0x40000000, kSaResetHand = 0x80000000,
-                   kSaRestorer = 0x04000000;
+                   kSaRestorer = 0x04000000, kSaExposeTagbits = 0x800;
+// The kernel drops the others, so that a program can find out which there are.
+constexpr uint64_t kSaKnown = kSaNoCldStop | kSaNoCldWait | kSaSiginfo | kSaOnStack | kSaRestart |
+                              kSaNoDefer | kSaResetHand | kSaRestorer | kSaExposeTagbits;
 constexpr int32_t kSsOnStack = 1, kSsDisable = 2, kSsAutodisarm = 1u << 31;
 
 constexpr int kSigBlock = 0, kSigUnblock = 1, kSigSetmask = 2;  // rt_sigprocmask

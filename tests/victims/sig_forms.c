@@ -96,6 +96,11 @@ int main(void) {
   struct sigaction now;
   CHECK(sigaction(SIGUSR1, NULL, &now) == 0);
   CHECK(now.sa_handler == SIG_DFL);
+  // Of flags that there are not the kernel says so by not keeping them.
+  now.sa_flags = SA_RESTART | 0x400 | 0x100;
+  CHECK(sigaction(SIGUSR1, &now, NULL) == 0);
+  CHECK(sigaction(SIGUSR1, NULL, &now) == 0);
+  CHECK_EQ(now.sa_flags & ~0x04000000, SA_RESTART);
   // Out of handlers by a jump, with the mask restored.
   install(SIGALRM, jump_out, 0, 0);
   for (volatile int i = 0; i < 20; ++i) {

@@ -263,6 +263,38 @@ static void storm(void) {
   for (int i = 0; i < kCount; ++i) CHECK(timer_delete(timers[i]) == 0);
 }
 
+// A child may be made to end with any signal, and a thread queues to itself what it likes: codes
+// that otherwise only a fault or a system call has.
+static void with_codes_of_faults(void) {
+  for (int i = 0; i < kCount; ++i) {
+    const int before = words[kSignals[i]];
+    const pid_t child = (pid_t)syscall(SYS_clone, kSignals[i], NULL, NULL, NULL, NULL);
+    if (!child) {
+      if (i % 2) raise(SIGKILL);
+      _exit(3);
+    }
+    CHECK(child > 0);
+    await_value(words + kSignals[i], before + 1);
+    CHECK_EQ(waitpid(child, NULL, __WALL), child);
+    for (int code = 1; code <= 2; ++code) {
+      siginfo_t info = {.si_code = code};
+      info.si_pid = 0x1234;
+      CHECK(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), kSignals[i], &info) == 0);
+      words[402]++;
+      CHECK_EQ(words[kSignals[i]], before + 1 + code);
+    }
+    sigset_t six = all_six(), old;
+    CHECK(sigprocmask(SIG_BLOCK, &six, &old) == 0);
+    siginfo_t info = {.si_code = 1};
+    info.si_pid = 0x1234;
+    CHECK(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), kSignals[i], &info) == 0);
+    CHECK_EQ(words[kSignals[i]], before + 3);
+    CHECK(sigprocmask(SIG_SETMASK, &old, NULL) == 0);
+    CHECK_EQ(words[kSignals[i]], before + 4);
+  }
+  show("with codes of faults");
+}
+
 static void killed_pending(void* signal) {
   handlers((void*)SIG_DFL);
   sigset_t six = all_six();
@@ -285,6 +317,7 @@ int main(void) {
   restarts(SA_RESTART);
   all_by_one_thread();
   by_another_thread();
+  with_codes_of_faults();
   for (int i = 0; i < 20; ++i) storm();
   for (int i = 0; i < kCount; ++i) {
     int status = wait_status(child(killed_pending, (void*)(long)kSignals[i]));
