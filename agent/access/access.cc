@@ -4,16 +4,14 @@
 
 #include "agent/access/stripes.h"
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/exceptions.h"
+#include "agent/signals/signal_numbers.h"
 
 namespace shmrec::agent {
 
 using namespace shmlog;
 
 namespace {
-
-constexpr int kSigsegv = 11;
-constexpr int kAccessError = 2;      // SEGV_ACCERR
-constexpr uint64_t kWriteError = 2;  // page-fault error code: it was a write
 
 // ---- Pieces: an access cut where traced and private memory meet ---------------------------------
 
@@ -173,9 +171,9 @@ bool write_lines(Thread* thread, const Region& region, const uint8_t* from, uint
 
 bool permitted(const Region& region, uint64_t address, bool write, Fault* fault) {
   if (write ? region.protection & PROT_WRITE : region.protection != PROT_NONE) return true;
-  constexpr uint64_t kPresent = 1, kUser = 4;
-  *fault = {kSigsegv, kAccessError, address,
-            kUser | (write ? kWriteError : 0) | (region.protection != PROT_NONE ? kPresent : 0)};
+  *fault = {kSigsegv, kSegvAccerr, address,
+            kFaultUser | (write ? kFaultWrite : 0) |
+                (region.protection != PROT_NONE ? kFaultPresent : 0)};
   return false;
 }
 
@@ -190,7 +188,7 @@ bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* faul
       safe_copy(&probe, reinterpret_cast<void*>(second), 1, fault))
     return true;
   to_program(fault, region.alias, region.begin);
-  fault->error |= kWriteError;  // the probe has read, the program writes
+  fault->error |= kFaultWrite;  // the probe has read, the program writes
   return false;
 }
 

@@ -72,8 +72,8 @@ int end_store(Thread* thread, const Site& site) {
     return kTail;
   // The kernel stores as far as it can, calls what it cannot store to not mapped, and names the
   // first byte.
-  constexpr uint64_t kUser = 4;
-  if (thread->stored_by_kernel) fault = {kSigsegv, kSegvMaperr, thread->ea, kUser | kFaultWrite};
+  if (thread->stored_by_kernel)
+    fault = {kSigsegv, kSegvMaperr, thread->ea, kFaultUser | kFaultWrite};
   return raise(thread, site, fault);
 }
 

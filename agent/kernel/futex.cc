@@ -15,7 +15,6 @@
 namespace shmrec::agent {
 namespace {
 
-constexpr int64_t kTryAgain = -11, kTimedOut = -110;
 constexpr uint64_t kSliceNs = 50'000'000;
 constexpr uint64_t kNever = ~0ull;
 constexpr uint64_t kSecondNs = 1'000'000'000;
@@ -221,8 +220,8 @@ void post_wait(Thread* thread) {
   const Wait& wait = wait_of(thread);
   const int64_t result = static_cast<int64_t>(thread->regs.rax);
   kernel_access_post(thread);
-  if (wait.sliced && result == kTimedOut) return repeat(thread);
-  if (result != kTryAgain) return;
+  if (wait.sliced && result == -ETIMEDOUT) return repeat(thread);
+  if (result != -EAGAIN) return;
   // While it was not asleep the word was changed: whoever did that would have woken it.
   if (wait.repeated)
     thread->regs.rax = 0;

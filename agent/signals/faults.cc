@@ -119,7 +119,6 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
 // A fault at an address of a traced mapping that the program may access: perform the access. Other
 // reasons for a SIGSEGV, as a protection key, are the program's.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
-  constexpr int kSegvAccerr = 2;
   if (info->signo != kSigsegv || (info->code != kSegvMaperr && info->code != kSegvAccerr) ||
       regions_unused())
     return false;

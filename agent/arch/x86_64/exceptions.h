@@ -13,7 +13,7 @@ constexpr uint64_t kDebugException = 1, kGeneralProtection = 13, kPageFault = 14
                    kAlignmentCheck = 17;
 
 // Context::error of a page fault.
-constexpr uint64_t kFaultPresent = 1, kFaultWrite = 2, kFaultFetch = 16;
+constexpr uint64_t kFaultPresent = 1, kFaultWrite = 2, kFaultUser = 4, kFaultFetch = 16;
 
 // Bits of eflags.
 constexpr uint64_t kTrapFlag = 1 << 8, kDirectionFlag = 1 << 10, kResumeFlag = 1 << 16,
