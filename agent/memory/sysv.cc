@@ -111,19 +111,22 @@ Answer do_shmat(Thread* thread, void*) {
   return done(thread, result);
 }
 
+// As the kernel finds them: parts of the segment at their place, whatever of it was unmapped,
+// replaced or protected apart since it was attached.
 Answer do_shmdt(Thread* thread, void*) {
   MapsLock lock;
   const uint64_t begin = arg(thread, 0);
-  Region region;
-  const bool traced = region_find(begin, &region) && region.begin == begin && region.sysv;
   const int64_t result = pass(thread);
-  if (failed(result) || !traced) return done(thread, result);
-  // The segment may lie in several regions (mprotect); all of it is detached.
-  uint64_t end = region.end;
-  for (Region next; region_find(end, &next) && next.segment == region.segment &&
-                    next.segment_offset == region.segment_offset + (end - begin);)
-    end = next.end;
-  maps_forget(thread->process, begin, end);
+  if (failed(result)) return done(thread, result);
+  uint32_t segment = 0;
+  Region region;
+  for (uint64_t at = begin; region_next(at, &region); at = region.end) {
+    if (region.begin < begin || !region.sysv || region.segment_offset != region.begin - begin)
+      continue;
+    if (segment && region.segment != segment) continue;
+    segment = region.segment;
+    maps_forget(thread->process, region.begin, region.end);
+  }
   maps_settle(thread);
   return done(thread, result);
 }
