@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "recording/blame/expression.h"
 #include "recording/run/text.h"
@@ -33,8 +34,17 @@ bool is_name_or_its_end(const std::string& own, const std::string& name) {
   return !own.empty() && (own == name || own.substr(own.rfind('/') + 1) == name);
 }
 
+// POSIX shared memory by its path, as ls and /proc/PID/maps show it: /dev/shm/ring is /ring.
+std::string posix_name(const shmlog::SegmentEntry& segment, const std::string& name) {
+  constexpr std::string_view kDirectory = "/dev/shm";
+  const bool posix = static_cast<SegmentKind>(segment.kind) == SegmentKind::kPosixShm;
+  return posix && name.starts_with(std::string(kDirectory) + "/") ? name.substr(kDirectory.size())
+                                                                  : name;
+}
+
 bool segment_called(const Timeline& timeline, const Numbered<shmlog::SegmentEntry>& segment,
-                    const std::string& name) {
+                    const std::string& asked) {
+  const std::string name = posix_name(segment.entry, asked);
   if (std::to_string(segment.index) == name || segment_label(segment.index, &segment.entry) == name)
     return true;
   if (is_name_or_its_end(fixed_text(segment.entry.name), name)) return true;

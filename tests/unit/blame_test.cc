@@ -404,6 +404,19 @@ TEST(Blame, ThreadsAndPartialRangesAreTakenLineByLine) {
   EXPECT_TRUE(opened.answer({.where = "1+72", .length = 8}).rows.empty());
 }
 
+TEST(Blame, PosixSharedMemoryIsFoundByItsNameAndByItsPath) {
+  ShmlogBuilder log;
+  const uint32_t ring = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t file = log.add_segment(SegmentKind::kFile, "/data");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  log.write(a, ring, 0, le32(1));
+  log.write(a, file, 0, le32(2));
+  Opened opened(log);
+  for (const char* where : {"/ring+0", "ring+0", "/dev/shm/ring+0"})
+    EXPECT_EQ(summary(opened.answer({.where = where})), Lines{"* write 1 @1"}) << where;
+  EXPECT_FALSE(opened.ask({.where = "/dev/shm/data+0"}));
+}
+
 TEST(Blame, NamesTheSyscallThatMadeAnAccess) {
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
