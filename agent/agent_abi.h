@@ -80,7 +80,9 @@ struct BootInfo {
 // sends kCallHello to the launcher; the agent answers the others itself.
 inline constexpr uint32_t kCallCommand = 0x53484D52;
 enum Call : uint32_t {
-  kCallHello = 1,  // agent to launcher: returns a new descriptor of the shmlog (close-on-exec)
+  // Agent to launcher: returns a new descriptor of the shmlog (close-on-exec). With an argument
+  // other than 0, -errno: why the agent could not start, and its image goes on unrecorded.
+  kCallHello = 1,
   kCallIsRecording = 16,  // program to agent: 1
   kCallMark = 17,         // argument: name, length: its bytes; 0 or -errno
   kCallStop = 18,         // stop recording this process: 0

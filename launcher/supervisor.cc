@@ -210,6 +210,12 @@ void Supervisor::on_exec_request(const seccomp_notif& request) {
 }
 
 void Supervisor::on_hello(const seccomp_notif& request) {
+  if (const int reason = -static_cast<int>(request.data.args[3]); reason != 0) {
+    events_.coverage("exec by " + name_of(static_cast<pid_t>(request.pid)),
+                     std::string("the agent could not start in it: ") + strerror(reason));
+    answer_error(options_.listener.get(), request.id, reason);
+    return;
+  }
   const int error = answer_with_descriptor(options_.listener.get(), request.id, options_.log_fd);
   if (error == 0 || error == ENOENT) return;  // ENOENT: killed meanwhile
   answer_error(options_.listener.get(), request.id, error);

@@ -39,6 +39,15 @@ bool map_code() {
   return at == static_cast<int64_t>(code_base());
 }
 
+// What is missing is mostly room for mappings (RLIMIT_AS): the program gets back what was taken of
+// it, and the launcher notes that this image is not recorded.
+int64_t give_up(const BootInfo& boot, int64_t error) {
+  sys(__NR_munmap, agent_base() + kLogOffset, boot.log_bytes);
+  if (boot.mode == static_cast<uint32_t>(BootMode::kInjected))
+    sys(__NR_fcntl, -1, kCallCommand, kCallHello, error);
+  return error;
+}
+
 int64_t attach(const BootInfo& boot) {
   if (boot.mode == static_cast<uint32_t>(BootMode::kApi))
     return log_attach(boot.log_fd, boot.log_bytes, boot.launcher);
@@ -46,7 +55,7 @@ int64_t attach(const BootInfo& boot) {
   if (failed(fd)) return fd;
   const int64_t result = log_attach(static_cast<int>(fd), boot.log_bytes, boot.launcher);
   sys(__NR_close, fd);
-  return result;
+  return failed(result) ? give_up(boot, result) : result;
 }
 
 // The image that made this one by exec has the same pid and is the newest that says so.
@@ -92,10 +101,10 @@ extern "C" int64_t shmrec_agent_start() {
   if (const int64_t error = attach(boot); failed(error)) return error;
   protect_image();
   read_counter_first();
-  if (!map_code()) return -12;
+  if (!map_code()) return give_up(boot, -ENOMEM);
   Process* process = process_allocate();
   Thread* thread = thread_allocate();
-  if (!process || !thread) return -12;
+  if (!process || !thread) return give_up(boot, -ENOMEM);
   thread->process = process;
   processor_start();
   decode_start(thread);

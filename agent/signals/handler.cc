@@ -35,8 +35,7 @@ enum class Kind {
 // met, which the context holds too, or that of its instruction, or none.
 bool raised_here(const Siginfo& info, const Context* context) {
   const uint64_t address = info.fault.addr;
-  return info.code > 0 && (info.code == kSiKernel || address == context->cr2 ||
-                           address == context->regs.rip || !address);
+  return info.code > 0 && (address == context->cr2 || address == context->regs.rip || !address);
 }
 
 // Likewise of a system call, whose address is behind the instruction.

@@ -276,23 +276,24 @@ static void with_codes_of_faults(void) {
     CHECK(child > 0);
     await_value(words + kSignals[i], before + 1);
     CHECK_EQ(waitpid(child, NULL, __WALL), child);
-    for (int code = 1; code <= 2; ++code) {
-      siginfo_t info = {.si_code = code};
+    static const int kCodes[] = {1, 2, SI_KERNEL};
+    for (int k = 0; k < 3; ++k) {
+      siginfo_t info = {.si_code = kCodes[k]};
       info.si_pid = 0x1234;
       CHECK(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), kSignals[i], &info) == 0);
       words[402]++;
-      CHECK_EQ(words[kSignals[i]], before + 1 + code);
+      CHECK_EQ(words[kSignals[i]], before + 2 + k);
     }
     sigset_t six = all_six(), old;
     CHECK(sigprocmask(SIG_BLOCK, &six, &old) == 0);
     siginfo_t info = {.si_code = 1};
     info.si_pid = 0x1234;
     CHECK(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), kSignals[i], &info) == 0);
-    CHECK_EQ(words[kSignals[i]], before + 3);
-    CHECK(sigprocmask(SIG_SETMASK, &old, NULL) == 0);
     CHECK_EQ(words[kSignals[i]], before + 4);
+    CHECK(sigprocmask(SIG_SETMASK, &old, NULL) == 0);
+    CHECK_EQ(words[kSignals[i]], before + 5);
+    show("with codes of faults");
   }
-  show("with codes of faults");
 }
 
 static void killed_pending(void* signal) {
