@@ -153,6 +153,7 @@ class SpinLock {
     for (uint32_t tries = 0; __atomic_exchange_n(&held_, 1u, __ATOMIC_ACQUIRE); ++tries)
       spin(tries);
   }
+  bool try_lock() { return !__atomic_exchange_n(&held_, 1u, __ATOMIC_ACQUIRE); }
   void unlock() { __atomic_store_n(&held_, 0u, __ATOMIC_RELEASE); }
   void reset() { held_ = 0; }  // in a forked child, for locks another thread may have held
 
@@ -189,10 +190,11 @@ bool safe_writable(uint64_t address, Fault* fault);
 bool safe_string(char* to, uint64_t from, size_t bytes);
 
 // FNV-1a.
+constexpr uint64_t kHashPrime = 0x100000001B3ull;
 inline uint64_t hash_bytes(const void* from, size_t bytes) {
   uint64_t hash = 0xCBF29CE484222325ull;
   for (size_t i = 0; i < bytes; ++i)
-    hash = (hash ^ static_cast<const uint8_t*>(from)[i]) * 0x100000001B3ull;
+    hash = (hash ^ static_cast<const uint8_t*>(from)[i]) * kHashPrime;
   return hash;
 }
 

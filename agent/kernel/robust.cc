@@ -93,14 +93,15 @@ LaneEntry* noted_owner(uint32_t owner, uint32_t segment, uint64_t offset) {
 bool replaced_by_exec(const LaneEntry& lane) {
   using shmlog::ProcessEntry;
   const shmlog::Header& header = log_header();
-  const uint32_t count = min(load(&header.next_process), header.processes.count);
   const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
-  const uint32_t process = load(&lane.process);
-  if (!process || process >= count || load(&entries[process].exit_known) != 2) return false;
-  for (uint32_t i = process + 1; i < count; ++i)
-    if (load(&entries[i].pid) == load(&lane.pid) && load(&entries[i].parent) == process)
-      return true;
-  return rdtsc() - load(&entries[process].end_tsc) > header.tsc_hz;  // unrecorded, for a second
+  const uint32_t number = load(&lane.process);
+  const ProcessEntry* process = process_entry(number);
+  if (!process) return number != 0;  // its entry is used again: it has ended
+  if (load(&process->exit_known) != 2) return false;
+  const uint32_t count = min(load(&header.next_process), header.processes.count);
+  for (uint32_t i = 1; i < count; ++i)
+    if (load(&entries[i].parent) == number && load(&entries[i].pid) == load(&lane.pid)) return true;
+  return rdtsc() - load(&process->end_tsc) > header.tsc_hz;  // unrecorded, for a second
 }
 
 bool owner_gone(const LaneEntry& lane) { return lane_dead(lane) || replaced_by_exec(lane); }

@@ -5,6 +5,7 @@
 #include "agent/access/stripes.h"
 #include "agent/log/processes.h"
 #include "agent/log/records.h"
+#include "agent/memory/modules.h"
 
 namespace shmrec::agent {
 
@@ -69,7 +70,10 @@ uint32_t find_lane() {
 bool lane_take(Thread* thread) {
   // A vfork child becomes a recording only if it touches shared memory before its exec.
   Process* process = thread->process;
-  if (!process->index) process_enter(process, process->parent_index, StartKind::kVfork);
+  if (!process->index) {
+    process_enter(process, process->parent_index, StartKind::kVfork);
+    maps_list_if_still(process);
+  }
   // A search that found none asked the kernel about thousands of threads: the next one is worth it
   // when some of them may have ended.
   static uint64_t search_again_tsc = 0;

@@ -1,6 +1,9 @@
 #include "agent/log/processes.h"
 
 #include "agent/log/journal.h"
+#include "agent/log/lanes.h"
+#include "agent/log/records.h"
+#include "agent/log/tables.h"
 
 namespace shmrec::agent {
 
@@ -40,19 +43,59 @@ void process_renamed(Process* process) {
   read_comm(process->entry->name, sizeof process->entry->name);
 }
 
-void process_enter(Process* process, uint32_t parent, StartKind kind) {
+// ---- The table ----------------------------------------------------------------------------------
+
+namespace {
+
+ProcessEntry& entry_of_slot(uint32_t slot) {
+  return log_area<ProcessEntry>(log_header().processes)[slot];
+}
+
+uint32_t slot_of(uint32_t number) { return process_slot(number, log_header().processes.count); }
+
+// Whether the kernel has been asked about a process a moment ago: the tail of the journal meets
+// many entries of one.
+uint64_t found_living = 0;
+uint64_t moment(uint32_t number) { return uint64_t{number} << 32 | (rdtsc() >> 20 & 0xFFFFFFFF); }
+
+bool process_gone(const ProcessEntry& entry) {
+  LaneEntry probe = {};
+  probe.state = static_cast<uint32_t>(EntryState::kLive);
+  probe.pid = probe.tid = load(&entry.pid);
+  probe.pid_namespace = static_cast<uint32_t>(load(&entry.pid_namespace));
+  return lane_dead(probe);
+}
+
+bool is_used(const ProcessEntry& entry) {
+  const uint32_t state = load(&entry.state);
+  return state == static_cast<uint32_t>(EntryState::kLive) ||
+         state == static_cast<uint32_t>(EntryState::kEnded);
+}
+
+// The number of an entry that is free or not needed any more: the oldest, as numbers go round. One
+// that is claimed was left by a claimer that died. REQUIRES: the tables are locked.
+uint32_t claim_number() {
   Header& header = log_header();
-  process->pid = static_cast<int32_t>(sys(__NR_getpid));
-  if (kind != StartKind::kVfork) pid_namespace_refresh();  // its memory is its parent's
-  const uint32_t index = load(&header.next_process) < header.processes.count
-                             ? fetch_add(&header.next_process, 1u)
-                             : header.processes.count;
-  if (!index || index >= header.processes.count) {
-    count_loss(Loss::kProcessesDropped);
-    return;
+  for (uint32_t tries = 1; tries < header.processes.count; ++tries) {
+    const uint32_t number = load(&header.next_process);
+    if (!compare_exchange(&header.next_process, number, number + 1) || !number) continue;
+    ProcessEntry& entry = entry_of_slot(slot_of(number));
+    if (is_used(entry)) {
+      if (ticket_in_log(load(&entry.last_ticket)) || process_living(entry)) continue;
+      count_loss(Loss::kProcessesOverwritten);
+    }
+    store(&entry.state, static_cast<uint32_t>(EntryState::kClaimed));
+    return number;
   }
-  ProcessEntry& entry = log_area<ProcessEntry>(header.processes)[index];
-  entry.state = static_cast<uint32_t>(EntryState::kClaimed);
+  return 0;
+}
+
+void fill(ProcessEntry& entry, uint32_t number, const Process* process, uint32_t parent,
+          StartKind kind) {
+  const uint64_t events = process->entry->events;  // a vfork child's own so far
+  memset(reinterpret_cast<uint8_t*>(&entry) + sizeof entry.state, 0,
+         sizeof entry - sizeof entry.state);
+  entry.number = number;
   random_id(entry);
   entry.pid = process->pid;
   entry.parent_pid = static_cast<int32_t>(sys(__NR_getppid));
@@ -61,12 +104,57 @@ void process_enter(Process* process, uint32_t parent, StartKind kind) {
   entry.start_kind = static_cast<uint32_t>(kind);
   entry.start_tsc = rdtsc();
   entry.agent_base = agent_base();
-  entry.events = process->entry->events;  // a vfork child's own so far
-  entry.accesses = 0;
+  entry.events = events;
   read_comm(entry.name, sizeof entry.name);
-  process->index = index;
-  process->entry = &entry;
   store(&entry.state, static_cast<uint32_t>(EntryState::kLive));
+}
+
+}  // namespace
+
+ProcessEntry* process_entry(uint32_t number) {
+  if (!number) return nullptr;
+  ProcessEntry& entry = entry_of_slot(slot_of(number));
+  return is_used(entry) && load(&entry.number) == number ? &entry : nullptr;
+}
+
+bool process_living(ProcessEntry& entry) {
+  const uint32_t live = static_cast<uint32_t>(EntryState::kLive);
+  if (load(&entry.state) != live) return false;
+  const uint64_t now = moment(load(&entry.number));
+  if (load(&found_living) == now) return true;
+  if (process_gone(entry)) {
+    compare_exchange(&entry.state, live, static_cast<uint32_t>(EntryState::kEnded));
+    return false;
+  }
+  store(&found_living, now);
+  return true;
+}
+
+void process_has_chunk(const Process* process, uint64_t ticket) {
+  uint64_t* last = &process->entry->last_ticket;
+  uint64_t before = load(last);
+  while (before <= ticket && !compare_exchange(last, before, ticket + 1)) before = load(last);
+}
+
+void process_enter(Process* process, uint32_t parent, StartKind kind) {
+  process->pid = static_cast<int32_t>(sys(__NR_getpid));
+  if (kind != StartKind::kVfork) pid_namespace_refresh();  // its memory is its parent's
+  // After a search that found none the next is worth it when some may have ended.
+  static uint64_t search_again_tsc = 0;
+  const uint64_t now = rdtsc();
+  uint32_t number = 0;
+  if (now >= load(&search_again_tsc)) {
+    const TablesLock lock(process);
+    number = claim_number();
+    if (number) {
+      ProcessEntry& entry = entry_of_slot(slot_of(number));
+      fill(entry, number, process, parent, kind);
+      process->index = number;
+      process->entry = &entry;
+    }
+    if (!number) store(&search_again_tsc, now + log_header().tsc_hz / 10);
+  }
+  if (!number) return count_loss(Loss::kProcessesDropped);
   char path[512];
   process_executable(path, sizeof path);
   JournalValues values;
@@ -108,7 +196,8 @@ uint64_t process_agent_base(int32_t pid) {
   const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
   for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;)
     if (entries[i].pid == pid && entries[i].pid_namespace == pid_namespace() &&
-        load(&entries[i].state) == static_cast<uint32_t>(EntryState::kLive))
+        load(&entries[i].state) == static_cast<uint32_t>(EntryState::kLive) &&
+        load(&entries[i].exit_known) != 2)
       return entries[i].agent_base;
   return has_agent(pid, agent_base()) ? agent_base() : 0;
 }
@@ -118,11 +207,18 @@ void process_ends(Process* process, int wait_status, bool replaced_by_exec) {
   entry->end_tsc = rdtsc();
   entry->exit_status = wait_status;
   store(&entry->exit_known, replaced_by_exec ? 2u : 1u);
+  // One that is replaced ends when the new image says so: the exec may fail.
+  if (replaced_by_exec) return;
   store(&entry->state, static_cast<uint32_t>(EntryState::kEnded));
-  if (replaced_by_exec || !process->index) return;
+  if (!process->index) return;
   JournalValues values;
   values.a = static_cast<uint64_t>(wait_status);
   journal(process, JournalType::kProcessExit, values);
+}
+
+void process_replaced(uint32_t number) {
+  if (ProcessEntry* entry = process_entry(number))
+    store(&entry->state, static_cast<uint32_t>(EntryState::kEnded));
 }
 
 }  // namespace shmrec::agent

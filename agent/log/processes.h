@@ -4,8 +4,11 @@
 // and writes down how it ends. Threads: any of the process; counters are atomic.
 //
 // Invariants
-//  1. A recording's ID is written before its entry is live and never changes.
-//  2. Process::entry is never null: a process without an entry counts into a private one.
+//  1. A recording has a number of its own (Process::index), which names it in the whole log; its
+//     entry is at process_slot(number) as long as it holds that number.
+//  2. An entry is used again, the oldest first, when its process is gone and none of its chunks is
+//     in the log. Its ID and number are written before it is live and change only then.
+//  3. Process::entry is never null: a process without an entry counts into a private one.
 #pragma once
 
 #include "agent/log/attach.h"
@@ -13,8 +16,16 @@
 
 namespace shmrec::agent {
 
-// Takes a ProcessEntry for this process. `parent` is an entry index or 0.
+// Takes a ProcessEntry for this process. `parent` is a recording's number or 0.
 void process_enter(Process* process, uint32_t parent, shmlog::StartKind kind);
+// The entry of a recording; null if it has been used again.
+shmlog::ProcessEntry* process_entry(uint32_t number);
+// Might the process of this entry still run? One that is found dead is marked so.
+bool process_living(shmlog::ProcessEntry& entry);
+// A thread of the process has got the chunk of this ticket.
+void process_has_chunk(const Process* process, uint64_t ticket);
+// The image of that recording was replaced by this one.
+void process_replaced(uint32_t number);
 // The process has changed its name (comm): the entry follows.
 void process_renamed(Process* process);
 // What the process's end is known to be; the entry and the journal say so.

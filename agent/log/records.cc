@@ -1,6 +1,7 @@
 #include "agent/log/records.h"
 
 #include "agent/log/lanes.h"
+#include "agent/log/processes.h"
 
 namespace shmrec::agent {
 
@@ -87,6 +88,7 @@ void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket, ChunkState b
   chunk->pid = thread->process->pid;
   chunk->tid = thread->tid;
   chunk->start_tsc = rdtsc();
+  process_has_chunk(thread->process, ticket);
   store(&chunk->magic, kChunkMagic);
   store(&chunk->state, chunk_word(ChunkState::kBusy, thread->lane));
   thread->cursor = reinterpret_cast<uint8_t*>(chunk + 1);
@@ -159,6 +161,13 @@ void clock_if_due(Thread* thread) {
 }
 
 }  // namespace
+
+bool ticket_in_log(uint64_t ticket_and_1) {
+  const uint32_t count = log_header().chunks.count;
+  if (!ticket_and_1 || !count) return false;
+  const ChunkHeader* chunk = chunk_at(static_cast<uint32_t>((ticket_and_1 - 1) % count));
+  return load(&chunk->magic) == kChunkMagic && load(&chunk->ticket) == ticket_and_1 - 1;
+}
 
 uint8_t* record_reserve(Thread* thread, uint32_t bytes) {
   if (chunk_enter(thread)) {

@@ -48,4 +48,7 @@ void record_settle(Thread* thread, const RecordAhead& ahead, shmlog::RecordState
 // The thread's chunk is full, or the thread ends: others may take it when it is the oldest.
 void record_chunk_give_up(Thread* thread);
 
+// Is the chunk of ticket `ticket_and_1` - 1 still in the log? 0: there is none.
+bool ticket_in_log(uint64_t ticket_and_1);
+
 }  // namespace shmrec::agent

@@ -2,6 +2,7 @@
 
 #include "agent/log/journal.h"
 #include "agent/log/processes.h"
+#include "agent/log/records.h"
 #include "agent/log/tables.h"
 #include "policy/match.h"
 
@@ -91,18 +92,18 @@ void segment_again(const Process* process, uint32_t index, const SegmentIdentity
   if (memcmp(entry.name, identity.name, sizeof entry.name) == 0 || !identity.name[0]) return;
   const uint64_t hash = hash_bytes(identity.name, strlen(identity.name)) | 1;
   if (entry.said_name == hash) return;
-  entry.said_name = hash;
   JournalValues values;
   values.segment = index;
   values.text = identity.name;
-  journal(process, JournalType::kSegmentName, values);
+  store(&entry.said_place, journal_append(process, JournalType::kSegmentName, values));
+  entry.said_name = hash;
 }
 
 }  // namespace
 
 uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes) {
   Header& header = log_header();
-  tables_lock(process);
+  const TablesLock lock(process);
   uint32_t index = find_segment(identity);
   if (index) segment_again(process, index, identity);
   if (!index && header.next_segment < header.segments.count) {
@@ -124,7 +125,6 @@ uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64
   }
   if (index)
     segment_entry(index).extent_bytes = max(segment_entry(index).extent_bytes, extent_bytes);
-  tables_unlock();
   if (!index) count_loss(Loss::kSegmentsDropped);
   return index;
 }
@@ -166,25 +166,61 @@ void segment_promote(uint32_t segment) {
   fetch_add(&log_header().promotions, 1u);
 }
 
+bool segment_named_at(uint32_t segment, uint64_t place) {
+  if (!segment || segment >= log_header().segments.count) return false;
+  return load(&segment_entry(segment).said_place) == place;
+}
+
 SegmentEntry& segment_entry(uint32_t segment) {
   return log_area<SegmentEntry>(log_header().segments)[segment];
 }
 
+// ---- Usage --------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr uint32_t kProbes = 64;  // entries looked at for a pair, from the one it hashes to on
+
+// Counters of a process that is gone and has no records left say nothing about
+// the log any more.
+bool usage_needed(uint32_t number) {
+  ProcessEntry* process = process_entry(number);
+  return process && (process_living(*process) || ticket_in_log(load(&process->last_ticket)));
+}
+
+UsageEntry* usage_claim(UsageEntry* entry, const Process* process, uint32_t segment) {
+  if (entry->process) count_loss(Loss::kUsageOverwritten);
+  store(&entry->process, kUsageClaimed);
+  memset(&entry->segment, 0, sizeof *entry - offsetof(UsageEntry, segment));
+  entry->segment = segment;
+  store(&entry->process, process->index);
+  store(&log_header().next_usage, log_header().usage.count);  // they lie scattered
+  return entry;
+}
+
+}  // namespace
+
 UsageEntry* usage_enter(const Process* process, uint32_t segment) {
   static UsageEntry spare;
-  Header& header = log_header();
-  UsageEntry* entries = log_area<UsageEntry>(header.usage);
-  const uint32_t count = min(load(&header.next_usage), header.usage.count);
-  for (uint32_t i = count; i-- > 1;)
-    if (entries[i].process == process->index && entries[i].segment == segment) return &entries[i];
-  const uint32_t index = fetch_add(&header.next_usage, 1u);
-  if (!index || index >= header.usage.count || !process->index) {
-    count_loss(Loss::kUsageDropped);
-    return &spare;
+  const Area& area = log_header().usage;
+  UsageEntry* entries = log_area<UsageEntry>(area);
+  const uint32_t first = static_cast<uint32_t>(
+      (uint64_t{process->index} * kStripeSpread + uint64_t{segment} * 0x85EBCA6Bu) >> 7);
+  UsageEntry *vacant = nullptr, *found = nullptr;
+  const TablesLock lock(process);
+  for (uint32_t i = 0; process->index && i < kProbes && !found; ++i) {
+    UsageEntry* entry = &entries[1 + (first + i) % (area.count - 1)];
+    const uint32_t owner = load(&entry->process);
+    if (owner == process->index && entry->segment == segment) found = entry;
+    // One that is being filled under the lock that is ours was left by a
+    // claimer that died.
+    const bool left = !owner || owner == kUsageClaimed;
+    if (!vacant && (left || !usage_needed(owner))) vacant = entry;
   }
-  entries[index].segment = segment;
-  store(&entries[index].process, process->index);
-  return &entries[index];
+  if (!found && vacant) found = usage_claim(vacant, process, segment);
+  if (found) return found;
+  count_loss(Loss::kUsageDropped);
+  return &spare;
 }
 
 }  // namespace shmrec::agent

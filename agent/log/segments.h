@@ -32,6 +32,8 @@ bool segment_maybe(uint64_t device, uint64_t inode);
 void segment_promote(uint32_t segment);
 bool segment_native(uint32_t segment);
 shmlog::SegmentEntry& segment_entry(uint32_t segment);
+// Is the segment's newest other name told at that place of the journal?
+bool segment_named_at(uint32_t segment, uint64_t place);
 shmlog::UsageEntry* usage_enter(const Process* process, uint32_t segment);
 
 }  // namespace shmrec::agent

@@ -5,6 +5,7 @@
 #include "agent/agent_abi.h"
 #include "agent/memory/aliases.h"
 #include "agent/memory/identity.h"
+#include "agent/memory/modules.h"
 #include "agent/memory/native.h"
 #include "agent/sites/table.h"
 
@@ -13,43 +14,6 @@ namespace shmrec::agent {
 using namespace shmlog;
 
 namespace {
-
-constexpr uint32_t kMaxModules = 1024;
-
-// Executable file mappings, to know when one goes.
-struct Module {
-  uint64_t begin, end;
-} modules[kMaxModules];
-uint32_t module_count = 0;
-
-// ---- Modules ------------------------------------------------------------------------------------
-
-void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset,
-                uint64_t inode, const char* path) {
-  if (!path[0] || module_count == kMaxModules) return;
-  modules[module_count++] = {begin, begin + bytes};
-  JournalValues values;
-  values.a = begin;
-  values.b = bytes;
-  values.c = offset;
-  values.d = inode;
-  values.text = path;
-  journal(process, JournalType::kModule, values);
-}
-
-bool modules_forget(uint64_t begin, uint64_t end) {
-  sites_forget(begin, end);
-  bool any = false;
-  for (uint32_t i = 0; i < module_count;) {
-    if (modules[i].begin < end && modules[i].end > begin) {
-      modules[i] = modules[--module_count];
-      any = true;
-    } else {
-      ++i;
-    }
-  }
-  return any;
-}
 
 // ---- Regions ------------------------------------------------------------------------------------
 

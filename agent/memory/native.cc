@@ -88,6 +88,10 @@ bool push(const Region& mapping) {
 
 bool native_add(const Region& mapping) { return count + 3 <= kMaxNatives && push(mapping); }
 
+void native_for_each(void (*visit)(const Region& piece, void* context), void* context) {
+  for (uint32_t i = 0; i < count; ++i) visit(natives[i], context);
+}
+
 bool native_remove(uint64_t begin, uint64_t end) {
   bool any = false;
   for (uint32_t i = 0; i < count;) {

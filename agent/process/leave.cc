@@ -145,9 +145,8 @@ void follow(Thread* thread, Context* context) {
 
 // From here on no other process calls.
 void refuse_calls(const Process* process, shmlog::DegradedReason reason) {
-  tables_lock(process);
+  const TablesLock lock(process);
   store(&process->entry->degraded, static_cast<uint32_t>(reason));
-  tables_unlock();
 }
 
 void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedReason reason,

@@ -10,6 +10,7 @@
 #include "agent/kernel/robust.h"
 #include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/modules.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
@@ -108,6 +109,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   process_enter(process, parent, StartKind::kFork);
   thread->call.event = next_event(thread);
   maps_after_fork(process);
+  maps_list(process);
   usage_after_fork();
   thread_arm(thread);
   thread->regs.rax = 0;
@@ -350,14 +352,13 @@ Answer do_exec(Thread* thread, void* raw) {
   const int64_t dumpable = sys(__NR_prctl, PR_GET_DUMPABLE);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, 1);
   lane_release(thread);
-  tables_lock(thread->process);  // from here on no tracer's agent calls (tracer.h)
-  process_ends(thread->process, 0, true);
-  tables_unlock();
+  {
+    const TablesLock lock(thread->process);  // from here on no tracer's agent calls (tracer.h)
+    process_ends(thread->process, 0, true);
+  }
   Context* context = static_cast<Context*>(raw);
   const int64_t result = exec_with_program_mask(thread, context, a);
-  ProcessEntry* entry = thread->process->entry;
-  store(&entry->exit_known, 0u);
-  store(&entry->state, static_cast<uint32_t>(EntryState::kLive));
+  store(&thread->process->entry->exit_known, 0u);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
   copies.close();
   if (result != -EINTR) return done(thread, result);

@@ -58,17 +58,22 @@ int64_t attach(const BootInfo& boot) {
   return failed(result) ? give_up(boot, result) : result;
 }
 
+bool still_live(const shmlog::ProcessEntry& entry) {
+  return load(&entry.state) == static_cast<uint32_t>(shmlog::EntryState::kLive);
+}
+
 // The image that made this one by exec has the same pid and is the newest that says so.
 uint32_t predecessor() {
   const shmlog::Header& header = log_header();
-  const shmlog::ProcessEntry* entries = log_area<shmlog::ProcessEntry>(header.processes);
   const int32_t pid = static_cast<int32_t>(sys(__NR_getpid)),
                 parent = static_cast<int32_t>(sys(__NR_getppid));
+  const uint32_t newest = load(&header.next_process);
   uint32_t by_parent = 0;
-  for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;) {
-    if (entries[i].pid_namespace != pid_namespace()) continue;  // of another container
-    if (entries[i].pid == pid && entries[i].exit_known == 2) return i;
-    if (entries[i].pid == parent && !by_parent) by_parent = i;
+  for (uint32_t age = 1; age < header.processes.count && age < newest; ++age) {
+    const shmlog::ProcessEntry* entry = process_entry(newest - age);
+    if (!entry || entry->pid_namespace != pid_namespace()) continue;  // of another container
+    if (entry->pid == pid && entry->exit_known == 2 && still_live(*entry)) return newest - age;
+    if (entry->pid == parent && !by_parent) by_parent = newest - age;
   }
   return by_parent;
 }
@@ -109,7 +114,9 @@ extern "C" int64_t shmrec_agent_start() {
   processor_start();
   decode_start(thread);
   start_vector_state();
-  process_enter(process, predecessor(), static_cast<shmlog::StartKind>(boot.start_kind));
+  const uint32_t before = predecessor();
+  process_enter(process, before, static_cast<shmlog::StartKind>(boot.start_kind));
+  process_replaced(before);
   maps_start(thread, api);
   if (!api && is_traced()) {
     stop_tracing(process, shmlog::DegradedReason::kTraced, kTracedWhy);

@@ -118,14 +118,17 @@ const ProcessEntry* entry_of(const Task& task) {
   link.add("/proc/").add_decimal(static_cast<uint64_t>(task.pid)).add("/ns/pid");
   const uint64_t found = namespace_inode(link.data), space = found ? found : pid_namespace();
   const Header& header = log_header();
-  const ProcessEntry* entries = log_area<ProcessEntry>(header.processes);
-  for (uint32_t i = min(load(&header.next_process), header.processes.count); i-- > 1;)
-    if (entries[i].pid == task.own_pid && entries[i].pid_namespace == space) return &entries[i];
+  const uint32_t next = load(&header.next_process);
+  for (uint32_t age = 1; age < header.processes.count && age < next; ++age) {
+    const ProcessEntry* entry = process_entry(next - age);
+    if (entry && entry->pid == task.own_pid && entry->pid_namespace == space) return entry;
+  }
   return nullptr;
 }
 
 bool live(const ProcessEntry* entry) {
-  return entry && load(&entry->state) == static_cast<uint32_t>(EntryState::kLive);
+  return entry && load(&entry->state) == static_cast<uint32_t>(EntryState::kLive) &&
+         load(&entry->exit_known) != 2;  // about to be another image
 }
 
 // Has the launcher put an agent into it?
@@ -166,12 +169,9 @@ constexpr uint32_t kNapsPerCall = 200;
 
 // False: it may not be called. One that leaves already need not be.
 bool call(const Thread* thread, const ProcessEntry* entry, const Task& task) {
-  bool allowed = true;
-  tables_lock(thread->process);
-  if (live(entry) && !leaves_for(load(&entry->degraded)))
-    allowed = call_to_leave(task.pid, task.tid);
-  tables_unlock();
-  return allowed;
+  const TablesLock lock(thread->process);
+  if (!live(entry) || leaves_for(load(&entry->degraded))) return true;
+  return call_to_leave(task.pid, task.tid);
 }
 
 class Patience {

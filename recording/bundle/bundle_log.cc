@@ -96,7 +96,7 @@ bool any_process_live(int fd, const Header& header) {
   if (got < 0) return true;
   entries.resize(static_cast<size_t>(got) / sizeof(entries[0]));
   return std::any_of(entries.begin(), entries.end(), [](const shmlog::ProcessEntry& entry) {
-    return entry.state != 0 && entry.state != kEnded;
+    return entry.state != 0 && entry.state != kEnded && entry.exit_known == 0;
   });
 }
 

@@ -30,7 +30,10 @@ constexpr LossWords kLossWords[] = {
     {"records discarded with the oldest chunks", kLogFull, true},
     {"chunks of records discarded", kLogFull, true},
     {"accesses made but not logged", "no chunk of the log could be had", true},
-    {"journal entries left out", "the journal was full: modules or mappings may be unknown", true},
+    {"journal entries left out",
+     "living processes filled the journal: modules or mappings may be unknown; "
+     "raise limits.logSize",
+     true},
     {"processes that ran unrecorded", kTableFull, true},
     {"threads that ran unrecorded", kTableFull, true},
     {"segments left untraced", kTableFull, true},
@@ -39,6 +42,10 @@ constexpr LossWords kLossWords[] = {
      "order of accesses to these lines may be wrong at that point", true},
     {"lines of memory taken over from a thread that had died",
      "its last access is marked as inferred or in flight; nothing else is affected", false},
+    {"journal entries that nothing needed any more", "the oldest made room for newer ones", false},
+    {"recordings that had ended and of which no record is left",
+     "the oldest made room for newer ones", false},
+    {"usage counters of such recordings", "the oldest made room for newer ones", false},
 };
 static_assert(std::size(kLossWords) == static_cast<size_t>(Loss::kCount));
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "recording/log/journal_tail.h"
 #include "recording/log/shmlog_format.h"
 
 namespace shmrec::recording {
@@ -31,16 +32,21 @@ class ModuleFollower {
   // What is new. `last`: nothing is waited for any more, entries that are not whole are skipped.
   Result<std::vector<MappedModule>> poll(int log, bool last);
   bool behind() const { return behind_; }
+  // Units of the journal that were overwritten before they were looked at. What
+  // living processes have mapped is met again further on.
+  uint64_t missed() const { return missed_; }
 
  private:
   Result<> take_layout(int log);
-  uint32_t take_entry(int log, uint64_t unit, std::vector<MappedModule>& modules) const;
+  void take(int log, const TailEntry& found, std::vector<MappedModule>& modules) const;
   void find_process(int log, uint32_t process, MappedModule& module) const;
 
   shmlog::Area journal_{}, processes_{};
   bool has_layout_ = false;
-  uint64_t next_unit_ = 0;
-  int patience_ = 0;  // polls left for the entry at next_unit_ to become whole
+  uint32_t table_count_ = 0;  // of the process table, as its numbers are placed
+  uint64_t next_place_ = 0;
+  uint64_t missed_ = 0;
+  int patience_ = 0;  // polls that the entry at next_place_ was waited for
   bool behind_ = false;
 };
 

@@ -25,14 +25,14 @@ constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permiss
                                      "stopped",     "not x86-64",    "no syscall dispatch",
                                      "instruction", "many sites",    "own seccomp filter"};
 constexpr const char* kJournalTypes[] = {
-    "process start", "module", "segment map", "unmap",   "process exit", "mark",    "coverage",
-    "thread start",  "signal", "child exit",  "protect", "segment name", "promoted"};
+    "process start", "module", "segment map", "unmap",   "process exit", "mark",     "coverage",
+    "thread start",  "signal", "child exit",  "protect", "segment name", "promoted", "maps"};
 constexpr const char* kRecordKinds[] = {"read",  "write",        "read-write",   "read-then-write",
                                         "clock", "read-between", "write-between"};
 constexpr const char* kTracings[] = {"traced", "native"};
 constexpr const char* kRecordStates[] = {"none", "begun", "committed", "aborted", "inferred"};
 constexpr const char* kEntryStates[] = {"free", "claimed", "live", "ended"};
-constexpr const char* kChunkStates[] = {"free", "claimed", "ready", "full"};
+constexpr const char* kChunkStates[] = {"free", "claimed", "ready", "full", "busy"};
 
 struct LossText {
   const char* name;
@@ -42,13 +42,17 @@ constexpr LossText kLosses[] = {
     {"recordsOverwritten", "records were overwritten because the log was full"},
     {"chunksOverwritten", "chunks were overwritten because the log was full"},
     {"recordsDropped", "accesses happened but were not logged"},
-    {"journalDropped", "journal entries did not fit"},
-    {"processesDropped", "processes ran unrecorded: the process table was full"},
+    {"journalDropped",
+     "journal entries were given up though something living or a record needed them"},
+    {"processesDropped", "processes ran unrecorded: the process table was full of living ones"},
     {"lanesDropped", "threads ran unrecorded: the lane table was full"},
     {"segmentsDropped", "segments were not traced: the segment table was full"},
     {"usageDropped", "usage counters did not fit"},
     {"stripesStolen", "locks were taken from a thread that was alive but did not move"},
     {"stripesRecovered", "locks were taken over from a dead thread"},
+    {"journalOverwritten", "journal entries that nothing needed any more were overwritten"},
+    {"processesOverwritten", "recordings that had ended and left no records were forgotten"},
+    {"usageOverwritten", "usage counters of such recordings were forgotten"},
 };
 static_assert(std::size(kLosses) == static_cast<size_t>(shmlog::Loss::kCount));
 

@@ -30,8 +30,8 @@ constexpr uint64_t round_up(uint64_t value, uint64_t to) { return (value + to - 
 struct TableSizes {
   uint32_t processes, lanes, segments, usage;
 };
-constexpr TableSizes kLargeTables = {65536, 4096, 8192, 65536};
-constexpr TableSizes kSmallTables = {4096, 1024, 2048, 8192};
+constexpr TableSizes kLargeTables = {65536, 16384, 8192, 65536};
+constexpr TableSizes kSmallTables = {1024, 4096, 2048, 8192};
 
 // More stripes: fewer lines share one. 8 bytes each, so at most a few percent of the file.
 uint32_t stripe_count_for(uint64_t log_bytes) {

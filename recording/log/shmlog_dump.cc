@@ -49,7 +49,8 @@ Item header_item(const ShmlogReader& log) {
                {"launcherPid", header.launcher_pid},
                {"tickets", header.next_ticket},
                {"journalUnits", header.journal_units},
-               {"promotions", header.promotions}};
+               {"promotions", header.promotions},
+               {"journalTail", header.journal_tail}};
   for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
     if (header.losses[i] != 0) item[loss_name(i)] = header.losses[i];
   }
@@ -134,12 +135,9 @@ Item usage_item(const shmlog::UsageEntry& entry) {
 
 Item journal_item(const JournalItem& journal) {
   const shmlog::JournalEntry& entry = journal.entry;
-  Item item = {{"type", "journal"},
-               {"unit", journal.unit},
-               {"what", journal_type_name(entry.type)},
-               {"process", entry.process},
-               {"event", entry.event_low},
-               {"tsc", entry.tsc}};
+  Item item = {
+      {"type", "journal"},        {"place", journal.place}, {"what", journal_type_name(entry.type)},
+      {"process", entry.process}, {"event", entry.event},   {"tsc", entry.tsc}};
   if (entry.segment != 0) item["segment"] = entry.segment;
   const std::pair<const char*, uint64_t> values[] = {
       {"a", entry.a}, {"b", entry.b}, {"c", entry.c}, {"d", entry.d}};

@@ -21,12 +21,12 @@
 namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
-inline constexpr uint32_t kVersion = 2;
+inline constexpr uint32_t kVersion = 3;
 inline constexpr uint32_t kOldestVersion = 1;      // that readers of finished logs still open
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
 inline constexpr uint32_t kChunkBytes = 64 * 1024;  // header included
-inline constexpr uint32_t kJournalUnitBytes = 64;
+inline constexpr uint32_t kJournalUnitBytes = 16;
 
 // ---- File header: first 4096 bytes -------------------------------------------------------------
 
@@ -42,15 +42,20 @@ enum class Loss : uint32_t {
   kRecordsOverwritten = 0,  // records discarded with the oldest chunks
   kChunksOverwritten,       // chunks discarded because the log was full
   kRecordsDropped,          // accesses performed but not logged: no chunk could be had
-  kJournalDropped,          // journal entries that did not fit
-  kProcessesDropped,        // processes that ran unrecorded: process table full
-  kLanesDropped,            // threads that ran unrecorded: lane table full
-  kSegmentsDropped,         // segments left untraced: segment table full
-  kUsageDropped,            // usage counters that did not fit
-  kStripesStolen,           // stripes taken from an owner that was alive but did not move
-  kStripesRecovered,        // stripes taken over from a dead owner
+  kJournalDropped,        // journal entries given up though something living or a record needs them
+  kProcessesDropped,      // processes that ran unrecorded: process table full of such as are needed
+  kLanesDropped,          // threads that ran unrecorded: lane table full
+  kSegmentsDropped,       // segments left untraced: segment table full
+  kUsageDropped,          // usage counters that did not fit
+  kStripesStolen,         // stripes taken from an owner that was alive but did not move
+  kStripesRecovered,      // stripes taken over from a dead owner
+  kJournalOverwritten,    // journal entries that nothing needs any more, overwritten
+  kProcessesOverwritten,  // entries of ended processes without records, used again
+  kUsageOverwritten,      // counters of such processes, used again
   kCount
 };
+
+inline constexpr uint32_t kJournalSaid = 128;
 
 struct Header {
   char magic[8];          // kMagic, written last at creation
@@ -66,7 +71,7 @@ struct Header {
   uint64_t tsc_hz;
   Area rules;               // PolicyRule
   Area stripes;             // uint64_t, count is a power of two
-  Area processes;           // ProcessEntry; entry 0 is never used
+  Area processes;           // ProcessEntry, by process_slot(); entry 0 is never used
   Area lanes;               // LaneEntry; entry 0 is never used
   Area segments;            // SegmentEntry; entry 0 is never used
   Area usage;               // UsageEntry; entry 0 is never used
@@ -80,26 +85,36 @@ struct Header {
 
   // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
   alignas(64) uint64_t next_ticket;    // chunk tickets handed out
-  alignas(64) uint64_t journal_units;  // units handed out (may exceed journal.count: dropped)
-  alignas(64) uint32_t next_process;   // entries handed out + 1
+  alignas(64) uint64_t journal_units;  // head: units handed out; place `mod journal.count`
+  uint64_t journal_tail;               // what lies before is given up, or written again further on
+  uint64_t journal_lock;               // of who appends: lock_word_taken()
+  uint64_t table_lock;                 // of who enters something into a table
+  alignas(64) uint32_t next_process;   // numbers handed out + 1; also those passed over
   uint32_t next_lane;
   uint32_t next_segment;
   uint32_t next_usage;
-  uint32_t table_lock;   // 0, or the holder: table_lock_word()
+  uint32_t reserved1;
   uint32_t robust_held;  // number of robust futexes held in traced memory by all lanes
   uint32_t closed;       // 1: the launcher finished the run in order
   uint32_t launcher_pid;
   uint32_t promotions;  // how often a segment was promoted: processes compare it at each syscall
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
+  // Hashes of what kCoverage entries say that are kept of processes of which nothing else is left.
+  alignas(64) uint64_t journal_said[kJournalSaid];
 };
 static_assert(sizeof(Header) <= 4096);
 
-// pid in bits 0..21 (the kernel gives no larger ones), the low bits of its PID namespace above:
-// enough not to take the living of another container for the dead of one's own.
-inline constexpr uint32_t kTableLockPidBits = 22;
-inline constexpr uint32_t table_lock_word(uint64_t pid_namespace, uint32_t pid) {
-  return static_cast<uint32_t>(pid_namespace) << kTableLockPidBits |
-         (pid & ((1u << kTableLockPidBits) - 1));
+// A lock's word: bits 0..31 its holder, 0: free | bits 32..63 how often it was taken, modulo 2^32.
+// The holder: pid in bits 0..21 (the kernel gives no larger ones), the low bits of its PID
+// namespace above: enough not to take the living of another container for the dead of one's own.
+inline constexpr uint32_t kLockPidBits = 22;
+inline constexpr uint32_t lock_holder_word(uint64_t pid_namespace, uint32_t pid) {
+  return static_cast<uint32_t>(pid_namespace) << kLockPidBits | (pid & ((1u << kLockPidBits) - 1));
+}
+inline constexpr uint32_t lock_holder(uint64_t word) { return static_cast<uint32_t>(word); }
+inline constexpr uint64_t lock_word_free(uint64_t word) { return word >> 32 << 32; }
+inline constexpr uint64_t lock_word_taken(uint64_t word, uint32_t holder) {
+  return (lock_word_free(word) + (uint64_t{1} << 32)) | holder;
 }
 
 // ---- Policy, compiled by the launcher, evaluated by the agent when a segment is first mapped ----
@@ -133,7 +148,10 @@ enum class EntryState : uint32_t { kFree = 0, kClaimed, kLive, kEnded };
 
 enum class StartKind : uint32_t { kExec = 1, kFork, kApi, kVfork };
 
-// One recording: a process image's history. Its ID prints as %08x-%04x of (id_high, id_low).
+// One recording: a process image's history. Its ID prints as %08x-%04x of (id_high, id_low). It has
+// a number that no other recording of the run has: what names a process in this file names that. An
+// entry is used again when its process has ended and no record of it is in the log any more;
+// `number` tells whose it is.
 struct ProcessEntry {
   uint32_t state;  // EntryState
   uint32_t id_high;
@@ -143,7 +161,8 @@ struct ProcessEntry {
   uint32_t parent;      // process entry this one was forked or exec'd from, 0 if unknown
   uint32_t start_kind;  // StartKind
   int32_t exit_status;  // wait status as waitpid gives it; valid if exit_known
-  uint32_t exit_known;  // 1: the process said how it ends (exit, fatal signal); 2: execve succeeded
+  uint32_t exit_known;  // 1: the process said how it ends (exit, fatal signal); 2: by execve, which
+                        // has succeeded if the entry has ended
   uint32_t degraded;    // DegradedReason, 0 while recorded in full
   uint64_t start_tsc;
   uint64_t end_tsc;
@@ -154,8 +173,19 @@ struct ProcessEntry {
       agent_base;  // where the agent's zone begins in the process's address space, 0 if unknown
   uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown: what `pid` and `parent_pid`
                            // count in
+  uint32_t number;         // of the recording; 0 before version 3: the entry's place
+  uint32_t reserved0;
+  uint64_t last_ticket;        // ticket + 1 of its newest chunk, 0: none
+  uint64_t checkpoint;         // journal place from which all its maps are listed again, 0: none
+  uint64_t checkpoint_ticket;  // last_ticket when that was written
+  uint64_t maps_from;          // journal place: of its maps before, some were given up
 };
-static_assert(sizeof(ProcessEntry) == 120);
+static_assert(sizeof(ProcessEntry) == 160);
+
+// Where the entry of recording `number` is, in a table of `count` entries.
+inline constexpr uint32_t process_slot(uint32_t number, uint32_t count) {
+  return 1 + (number - 1) % (count - 1);
+}
 
 // Why a process went on unrecorded from some point; kept in ProcessEntry and journal (kCoverage).
 enum class DegradedReason : uint32_t {
@@ -199,8 +229,8 @@ struct LaneEntry {
   uint32_t reserved0;
   // The access in flight: file offset of its record (0: none) and what it needs for recovery.
   uint64_t record;
-  uint32_t held[2];       // stripe index + 1 that is or is about to be locked
-  uint32_t holds_tables;  // 1 while inside Header::table_lock
+  uint32_t held[2];  // stripe index + 1 that is or is about to be locked
+  uint32_t reserved1;
   uint32_t robust_count;  // slots in use
   struct RobustFutex {    // robust mutexes this thread holds in traced memory
     uint32_t segment;     // 0: empty slot
@@ -245,9 +275,10 @@ struct SegmentEntry {
   // above it that point behind a call: the callers, mostly, nearest first. Found by scanning, not
   // by unwinding; 0: none.
   uint64_t creator_pcs[kCreatorPcs];
-  uint64_t said_name;  // hash of the name in its latest kSegmentName
+  uint64_t said_name;   // hash of the name in its latest kSegmentName
+  uint64_t said_place;  // the place of that in the journal
 };
-static_assert(sizeof(SegmentEntry) == 352);
+static_assert(sizeof(SegmentEntry) == 360);
 
 // How often a recording read and wrote a segment; exact even where records were overwritten.
 struct UsageEntry {
@@ -258,6 +289,7 @@ struct UsageEntry {
   uint64_t kernel;  // of these, made by the kernel for a syscall
 };
 static_assert(sizeof(UsageEntry) == 32);
+inline constexpr uint32_t kUsageClaimed = UINT32_MAX;  // in `process`: being filled
 
 // ---- Stripes -----------------------------------------------------------------------------------
 // Stripe of a line: (segment * kStripeSpread + offset / kLineBytes) mod stripe count. Neighbouring
@@ -387,13 +419,25 @@ struct ClockRecord {
 };
 static_assert(sizeof(ClockRecord) == 16);
 
-// ---- Journal -----------------------------------------------------------------------------------
-// Append-only, never overwritten: what is needed to understand the records. Entries start on unit
-// boundaries; a unit without the magic (an entry torn by death) is skipped. Order is global.
+// ---- Journal ------------------------------------------------------------------------------------
+// What is needed to understand the records: a ring of entries. Who holds journal_lock writes the
+// next one at the head and then moves the head past it; an entry does not cross the end of the
+// area, and what is left there is filled by one of type kNothing if it is at least an entry's head
+// long.
+//
+// Before the head comes near the tail, who appends moves the tail on: an entry there that a living
+// process or a record in the log still needs is written again at the head, with its `place`
+// unchanged; the others are given up and counted. A process that keeps changing its maps lists them
+// all again from time to time (kMaps), so that what it has unmapped can go.
+//
+// An entry is sound if its magic, its size and its sum are right. So a reader takes all sound
+// entries of the area, in the order of `place`, one of each; what was written over in part is none.
 
 inline constexpr uint32_t kJournalMagic = 0x4C4E524A;  // "JRNL"
+inline constexpr uint32_t kMaxJournalText = 4000;
 
 enum class JournalType : uint16_t {
+  kNothing = 0,
   kProcessStart = 1,  // text: executable path
   kModule,            // executable mapping: a=base, b=length, c=file offset, d=inode; text: path
   kSegmentMap,        // a=address, b=length, c=offset in segment, d=protection (PROT_*), segment
@@ -407,10 +451,11 @@ enum class JournalType : uint16_t {
   kProtect,           // a=address, b=length, d=protection: mprotect of a traced segment
   kSegmentName,       // text: another path or name under which the segment was mapped
   kPromoted,          // the process began to log its accesses to a segment that was native
+  kMaps,              // a=place: the process's entries from there on list all its maps
 };
 
 struct JournalEntry {
-  uint32_t magic;  // kJournalMagic, written last
+  uint32_t magic;  // kJournalMagic
   uint16_t units;  // size in units of kJournalUnitBytes
   uint16_t type;   // JournalType
   uint32_t process;
@@ -418,9 +463,39 @@ struct JournalEntry {
   uint64_t tsc;
   uint64_t a, b, c, d;
   uint32_t text_bytes;
-  uint32_t event_low;  // low 32 bits of the process's event number at that time
+  uint32_t sum;    // journal_sum
+  uint64_t place;  // units handed out before it when it was first written
+  uint64_t event;  // the process's event number at that time
   // char text[text_bytes], zero-padded to the unit
 };
-static_assert(sizeof(JournalEntry) == 64);
+static_assert(sizeof(JournalEntry) == 80);
+inline constexpr uint32_t kJournalHeadUnits = sizeof(JournalEntry) / kJournalUnitBytes;
+inline constexpr uint32_t kMaxJournalUnits =
+    kJournalHeadUnits + (kMaxJournalText + kJournalUnitBytes - 1) / kJournalUnitBytes;
+
+inline constexpr uint32_t journal_units_for(uint32_t text_bytes) {
+  return kJournalHeadUnits + (text_bytes + kJournalUnitBytes - 1) / kJournalUnitBytes;
+}
+
+// Of all words of an entry of `bytes` bytes but `magic` and `sum`: FNV-1a by words of 32 bits,
+// folded.
+inline uint32_t journal_sum(const void* entry, uint32_t bytes) {
+  const auto* words = static_cast<const unsigned char*>(entry);
+  uint64_t hash = 0xCBF29CE484222325ull;
+  for (uint32_t at = 4; at + 4 <= bytes; at += 4) {
+    uint32_t word;
+    __builtin_memcpy(&word, words + at, 4);
+    if (at == 60) continue;  // `sum`
+    hash = (hash ^ word) * 0x100000001B3ull;
+  }
+  return static_cast<uint32_t>(hash ^ hash >> 32);
+}
+static_assert(__builtin_offsetof(JournalEntry, sum) == 60);
+
+// Are the sizes of an entry possible where `units` units are left of the area?
+inline constexpr bool journal_fits(const JournalEntry& entry, uint64_t units) {
+  return entry.magic == kJournalMagic && entry.text_bytes <= kMaxJournalText &&
+         entry.units >= journal_units_for(entry.text_bytes) && entry.units <= units;
+}
 
 }  // namespace shmrec::shmlog

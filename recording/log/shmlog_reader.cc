@@ -52,6 +52,7 @@ bool entry_state_known(uint32_t state) {
 
 // Usage entries have no state word: their process is written last.
 uint32_t state_of(const shmlog::UsageEntry& usage) {
+  if (usage.process == shmlog::kUsageClaimed) return static_cast<uint32_t>(EntryState::kClaimed);
   return static_cast<uint32_t>(usage.process != 0 ? EntryState::kLive : EntryState::kFree);
 }
 template <typename T>
@@ -59,15 +60,53 @@ uint32_t state_of(const T& entry) {
   return entry.state;
 }
 
-// The least that an entry must have. In version 1 those of segments were shorter; what they did not
-// have is zero.
+// Whose tables and journal fill up once.
+constexpr bool is_old(uint32_t version) { return version < 3; }
+constexpr size_t kOldHeaderBytes = 576;  // what follows is zero
+
+// What names the entry in the rest of the log: its place, but for processes, whose entries are used
+// again.
 template <typename T>
-constexpr size_t least_bytes(uint32_t) {
+uint32_t number_of(const T&, uint32_t place) {
+  return place;
+}
+uint32_t number_of(const shmlog::ProcessEntry& entry, uint32_t place) {
+  return entry.number != 0 ? entry.number : place;
+}
+
+// The least that an entry must have: in older versions some were shorter; what they lack is zero.
+template <typename T>
+constexpr uint32_t least_bytes(uint32_t) {
   return sizeof(T);
 }
 template <>
-constexpr size_t least_bytes<shmlog::SegmentEntry>(uint32_t version) {
-  return version == 1 ? 256 : sizeof(shmlog::SegmentEntry);
+constexpr uint32_t least_bytes<shmlog::ProcessEntry>(uint32_t version) {
+  return is_old(version) ? 120 : sizeof(shmlog::ProcessEntry);
+}
+template <>
+constexpr uint32_t least_bytes<shmlog::SegmentEntry>(uint32_t version) {
+  return version == 1 ? 256 : version == 2 ? 352 : sizeof(shmlog::SegmentEntry);
+}
+
+// A journal entry before version 3, in units of its size.
+struct OldJournalEntry {
+  uint32_t magic;
+  uint16_t units, type;
+  uint32_t process, segment;
+  uint64_t tsc, a, b, c, d;
+  uint32_t text_bytes, event_low;
+};
+static_assert(sizeof(OldJournalEntry) == 64);
+
+JournalEntry converted(const OldJournalEntry& old, uint32_t unit) {
+  JournalEntry entry{};
+  entry.magic = old.magic, entry.units = old.units, entry.type = old.type;
+  entry.process = old.process, entry.segment = old.segment, entry.tsc = old.tsc;
+  entry.a = old.a, entry.b = old.b, entry.c = old.c, entry.d = old.d;
+  entry.text_bytes = old.text_bytes;
+  entry.place = unit;
+  entry.event = old.event_low;
+  return entry;
 }
 
 template <typename T>
@@ -224,9 +263,10 @@ Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
                  "; this program reads versions " + std::to_string(shmlog::kOldestVersion) +
                  " to " + std::to_string(shmlog::kVersion)};
   }
-  if (header_.header_bytes < sizeof(shmlog::Header)) {
+  const size_t least = is_old(header_.version) ? kOldHeaderBytes : sizeof(shmlog::Header);
+  if (header_.header_bytes < least) {
     return Error{name + ": header of " + std::to_string(header_.header_bytes) +
-                 " bytes; expected at least " + std::to_string(sizeof(shmlog::Header))};
+                 " bytes; expected at least " + std::to_string(least)};
   }
   if (bytes_.size() < header_.file_bytes)
     add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
@@ -273,10 +313,16 @@ void ShmlogReader::load_table(const Area& area, uint32_t next, const char* what,
     copy_untrusted(&entry, &bytes_[area.offset + uint64_t{i} * area.entry_bytes],
                    std::min<size_t>(area.entry_bytes, sizeof(T)));
     const uint32_t state = state_of(entry);
-    if (entry_in_use(state)) into.push_back({i, entry});
+    if (entry_in_use(state)) into.push_back({number_of(entry, i), entry});
     if (!entry_state_known(state))
       add_damage(std::string(what) + " with an unknown state", 1, sizeof(T));
   }
+  // By number; of a hostile log's two with one number the first counts.
+  std::stable_sort(into.begin(), into.end(),
+                   [](const auto& a, const auto& b) { return a.index < b.index; });
+  into.erase(std::unique(into.begin(), into.end(),
+                         [](const auto& a, const auto& b) { return a.index == b.index; }),
+             into.end());
 }
 
 void ShmlogReader::load_tables() {
@@ -300,45 +346,111 @@ void ShmlogReader::load_tables() {
 }
 
 void ShmlogReader::load_journal(const ReadChoice& choice) {
-  const bool all =
-      choice.journal_types == UINT64_MAX;  // also those that this version does not know
-  const auto wanted = [&](uint16_t type) {
-    return all || (type < 64 && (choice.journal_types >> type & 1) != 0);
-  };
-  uint64_t kept = 0;
   const Area& area = header_.journal;
-  if (area.count != 0 && area.entry_bytes != shmlog::kJournalUnitBytes) {
+  const uint32_t unit_bytes =
+      is_old(header_.version) ? sizeof(OldJournalEntry) : shmlog::kJournalUnitBytes;
+  if (area.count != 0 && area.entry_bytes != unit_bytes) {
     return add_damage("journal of a wrong unit size", 1, 0);
   }
-  const auto handed_out =
-      static_cast<uint32_t>(std::min<uint64_t>(header_.journal_units, UINT32_MAX));
-  const uint32_t units = usable_entries<JournalEntry>(area, handed_out, "journal units");
+  // Once the head has come round, all of the area has been handed out.
+  const uint64_t handed_out = std::min<uint64_t>(header_.journal_units, area.count);
+  const uint64_t there =
+      area.offset > bytes_.size() ? 0 : (bytes_.size() - area.offset) / unit_bytes;
+  const auto units = static_cast<uint32_t>(std::min(handed_out, there));
+  if (units < handed_out)
+    add_damage("journal units cut off by the end of the file", handed_out - units, 0);
+  if (is_old(header_.version))
+    load_old_journal(units, choice);
+  else
+    load_journal_ring(units, choice);
+}
+
+// Keeps the entry if it is wanted. `kept`: bytes of those that are.
+void ShmlogReader::keep_journal(const JournalEntry& entry, const uint8_t* text,
+                                const ReadChoice& choice, uint64_t& kept) {
+  const bool all =
+      choice.journal_types == UINT64_MAX;  // also those that this version does not know
+  if (!all && (entry.type >= 64 || (choice.journal_types >> entry.type & 1) == 0)) return;
+  const uint64_t bytes = sizeof(entry) + entry.text_bytes;
+  if (bytes > choice.journal_bytes - kept) {
+    ++journal_left_out_;
+    return;
+  }
+  kept += bytes;
+  journal_.push_back({entry.place, entry, std::string(entry.text_bytes, '\0')});
+  copy_untrusted(journal_.back().text.data(), text, entry.text_bytes);
+}
+
+void ShmlogReader::load_old_journal(uint32_t units, const ReadChoice& choice) {
+  uint64_t kept = 0;
   for (uint32_t unit = 0; unit < units;) {
-    const uint8_t* at = &bytes_[area.offset + uint64_t{unit} * shmlog::kJournalUnitBytes];
-    const auto entry = recording::load<JournalEntry>(at);
-    const uint64_t room = uint64_t{entry.units} * shmlog::kJournalUnitBytes - sizeof(JournalEntry);
+    const uint8_t* at = &bytes_[header_.journal.offset + uint64_t{unit} * sizeof(OldJournalEntry)];
+    const auto entry = recording::load<OldJournalEntry>(at);
+    const uint64_t room = uint64_t{entry.units} * sizeof(OldJournalEntry) - sizeof(OldJournalEntry);
     const bool sound = entry.magic == shmlog::kJournalMagic && entry.units > 0 &&
                        entry.units <= units - unit && entry.text_bytes <= room;
     if (!sound) {
       add_damage(entry.magic == 0
                      ? "journal units not written (their process was killed or still running)"
                      : "journal units damaged",
-                 1, shmlog::kJournalUnitBytes);
+                 1, sizeof(OldJournalEntry));
       ++unit;
       continue;
     }
-    const uint64_t bytes = uint64_t{entry.units} * shmlog::kJournalUnitBytes;
-    const uint32_t from = std::exchange(unit, unit + entry.units);
-    if (!wanted(entry.type)) continue;
-    if (bytes > choice.journal_bytes - kept) {
-      ++journal_left_out_;
+    keep_journal(converted(entry, unit), at + sizeof(OldJournalEntry), choice, kept);
+    unit += entry.units;
+  }
+}
+
+// The entry at a unit with its text, nullptr if no sound one is there. The copy
+// is what is checked.
+const JournalEntry* ShmlogReader::ring_entry(uint32_t unit, uint32_t units,
+                                             std::vector<uint8_t>& copy) const {
+  const uint8_t* at = &bytes_[header_.journal.offset + uint64_t{unit} * shmlog::kJournalUnitBytes];
+  if (units - unit < shmlog::kJournalHeadUnits) return nullptr;
+  const auto head = recording::load<JournalEntry>(at);
+  if (!shmlog::journal_fits(head, units - unit)) return nullptr;
+  copy.resize(uint64_t{head.units} * shmlog::kJournalUnitBytes);
+  copy_untrusted(copy.data(), at, copy.size());
+  const auto* entry = reinterpret_cast<const JournalEntry*>(copy.data());
+  const bool sound =
+      entry->units == head.units && entry->text_bytes == head.text_bytes &&
+      entry->magic == head.magic &&
+      shmlog::journal_sum(copy.data(), static_cast<uint32_t>(copy.size())) == entry->sum;
+  return sound ? entry : nullptr;
+}
+
+// All sound entries, wherever they lie: in the order in which they were first
+// written, one of each. Behind the head lies what is left of an entry that was
+// written over in part; beyond that, units without an entry are damage.
+void ShmlogReader::load_journal_ring(uint32_t units, const ReadChoice& choice) {
+  uint64_t kept = 0;
+  const bool round = header_.journal_units > units;
+  const uint64_t head = units == 0 ? 0 : header_.journal_units % units;
+  uint64_t torn = 0;
+  std::vector<uint8_t> copy;
+  for (uint32_t unit = 0; unit < units;) {
+    if (const JournalEntry* entry = ring_entry(unit, units, copy)) {
+      unit += entry->units;
+      if (static_cast<shmlog::JournalType>(entry->type) != shmlog::JournalType::kNothing)
+        keep_journal(*entry, copy.data() + sizeof(*entry), choice, kept);
       continue;
     }
-    kept += bytes;
-    std::string text(entry.text_bytes, '\0');
-    copy_untrusted(text.data(), at + sizeof(JournalEntry), text.size());
-    journal_.push_back({from, entry, std::move(text)});
+    const bool end = units - unit < shmlog::kJournalHeadUnits && units == header_.journal.count;
+    const bool cut = round && unit >= head && unit - head < shmlog::kMaxJournalUnits;
+    if (!end && !cut) ++torn;
+    ++unit;
   }
+  if (torn > 0) {
+    add_damage("journal units without a sound entry (their writer was killed or is at it)", torn,
+               torn * shmlog::kJournalUnitBytes);
+  }
+  std::stable_sort(journal_.begin(), journal_.end(),
+                   [](const JournalItem& a, const JournalItem& b) { return a.place < b.place; });
+  journal_.erase(
+      std::unique(journal_.begin(), journal_.end(),
+                  [](const JournalItem& a, const JournalItem& b) { return a.place == b.place; }),
+      journal_.end());
 }
 
 void ShmlogReader::load_chunks(bool keep) {

@@ -38,7 +38,8 @@ struct ReadChoice {
   bool chunks = true;  // else they are only checked
 };
 
-// A table entry with its number in the file.
+// A table entry with the number by which the rest of the log names it: its
+// place in the table, but for processes (ProcessEntry::number).
 template <typename T>
 struct Numbered {
   uint32_t index = 0;
@@ -46,7 +47,7 @@ struct Numbered {
 };
 
 struct JournalItem {
-  uint32_t unit = 0;  // position: entries are ordered by it
+  uint64_t place = 0;  // JournalEntry::place: entries are ordered by it
   shmlog::JournalEntry entry;
   std::string text;
 };
@@ -157,6 +158,12 @@ class ShmlogReader {
   Result<> load(const std::string& name, const ReadChoice& choice);
   void load_tables();
   void load_journal(const ReadChoice& choice);
+  void load_old_journal(uint32_t units, const ReadChoice& choice);
+  void load_journal_ring(uint32_t units, const ReadChoice& choice);
+  const shmlog::JournalEntry* ring_entry(uint32_t unit, uint32_t units,
+                                         std::vector<uint8_t>& copy) const;
+  void keep_journal(const shmlog::JournalEntry& entry, const uint8_t* text,
+                    const ReadChoice& choice, uint64_t& kept);
   void load_chunks(bool keep);
   template <typename T>
   uint32_t usable_entries(const shmlog::Area& area, uint32_t limit, const char* what);

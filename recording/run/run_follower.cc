@@ -29,11 +29,11 @@ using shmlog::ProcessEntry;
 constexpr uint32_t kBlock = 256;                       // process entries read at once
 constexpr size_t kMaxText = 512;                       // of an executable or a mark
 constexpr uint64_t kSane = 4'000'000'000'000'000'000;  // nanoseconds: a sum of two fits in 63 bits
-constexpr size_t kMaxHoles = 1024;                     // units waited for
-constexpr int kPatience = 30;  // polls that a unit is waited for: its writer died in it
-constexpr uint32_t kUnit = shmlog::kJournalUnitBytes;
-constexpr size_t kEventsPart = 256 << 10;       // bytes of events.jsonl a poll reads
-constexpr size_t kMaxExitLine = 4096;           // longer lines are execs
+constexpr uint32_t kMetAgain = 64;         // numbers whose entries may not be filled yet
+constexpr size_t kMaxHoles = 1024;         // units waited for
+constexpr int kPatience = 30;              // polls that a unit is waited for: its writer died in it
+constexpr size_t kEventsPart = 256 << 10;  // bytes of events.jsonl a poll reads
+constexpr size_t kMaxExitLine = 4096;      // longer lines are execs
 constexpr uint32_t kExited = 1, kReplaced = 2;  // ProcessEntry::exit_known
 
 // An area of which only what lies in the file remains.
@@ -79,6 +79,8 @@ std::string process_state(const FollowedProcess& process, bool run_over) {
       return "killed";
     case FollowedProcess::End::kReplaced:
       return "replaced";
+    case FollowedProcess::End::kUnknown:
+      return "unknown";
     case FollowedProcess::End::kNone:
       break;
   }
@@ -109,9 +111,10 @@ Result<> LogFollower::take_layout(int log, const shmlog::Header& header) {
   struct stat status;
   if (fstat(log, &status) != 0) return system_error("run.shmlog");
   const auto bytes = static_cast<uint64_t>(status.st_size);
+  table_count_ = header.processes.count;
   process_table_ = clamped(header.processes, bytes, sizeof(ProcessEntry));
-  journal_ = clamped(header.journal, bytes, kUnit);
-  if (journal_.entry_bytes != kUnit) journal_.count = 0;
+  journal_ = clamped(header.journal, bytes, shmlog::kJournalUnitBytes);
+  if (journal_.entry_bytes != shmlog::kJournalUnitBytes) journal_.count = 0;
   start_tsc_ = header.start_tsc;
   start_realtime_ns_ = header.start_realtime_ns;
   start_monotonic_ns_ = header.start_monotonic_ns;
@@ -147,26 +150,27 @@ FollowedProcess* LogFollower::find(uint32_t process) {
 
 // ---- Processes
 
-// Blocks of entries that are all told are left out: a run that forks for days has a long table.
+// Blocks of entries that are all told and not used again are left out: a run
+// that forks for days has a long table.
 void LogFollower::read_processes(int log, uint32_t next, size_t most) {
-  const uint32_t handed_out = std::min(next, process_table_.count);
-  const uint32_t count = std::min(handed_out, kMaxProcesses);
-  not_followed_ = handed_out - count;
-  std::vector<bool> wanted(count / kBlock + 1);
-  for (uint32_t i = next_new_; i < count; ++i) wanted[i / kBlock] = true;
-  for (size_t place = 0; place < processes_.size(); ++place) {
-    const uint32_t block = processes_[place].process / kBlock;
-    if (!seen_[place].settled && block < wanted.size()) wanted[block] = true;
+  const uint32_t count = std::min(process_table_.count, kMaxProcesses);
+  const uint32_t used = std::min(next, count);
+  not_followed_ = std::min(next, process_table_.count) - used;
+  std::vector<bool> wanted(used / kBlock + 1);
+  // Numbers handed out since the last poll, by their places.
+  const uint32_t fresh = std::min(next - next_new_, process_table_.count);
+  for (uint32_t i = 0; i < fresh; ++i) {
+    const uint32_t slot = shmlog::process_slot(next - 1 - i, std::max(table_count_, 2u));
+    if (slot < used) wanted[slot / kBlock] = true;
   }
+  for (const auto& [slot, place] : at_slot_)
+    if (slot < used && !seen_[place].settled) wanted[slot / kBlock] = true;
   for (uint32_t block = 0; block < wanted.size(); ++block) {
-    if (wanted[block]) read_block(log, block * kBlock, std::min(count, (block + 1) * kBlock), most);
+    if (wanted[block]) read_block(log, block * kBlock, std::min(used, (block + 1) * kBlock), most);
   }
-  if (processes_.size() >= most) {
-    next_new_ = std::max(next_new_, count);
-    not_followed_ = handed_out - std::min<size_t>(handed_out, processes_.size() + 1);
-  }
+  if (processes_.size() >= most) not_followed_ = std::max<uint64_t>(not_followed_, passed_over_);
   // An entry that is claimed but not filled is met again.
-  while (next_new_ < count && by_entry_.contains(next_new_)) ++next_new_;
+  if (next - next_new_ > kMetAgain) next_new_ = next - kMetAgain;
 }
 
 void LogFollower::read_block(int log, uint32_t begin, uint32_t end, size_t most) {
@@ -187,10 +191,16 @@ void LogFollower::read_block(int log, uint32_t begin, uint32_t end, size_t most)
   }
 }
 
-void LogFollower::see(uint32_t index, const ProcessEntry& entry, size_t most) {
+void LogFollower::see(uint32_t slot, const ProcessEntry& entry, size_t most) {
   if (!in_use(entry.state)) return;
-  if (processes_.size() >= most && !by_entry_.contains(index)) return;
+  const uint32_t index = entry.number;
+  forget_former(slot, index);
+  if (processes_.size() >= most && !by_entry_.contains(index)) {
+    ++passed_over_;
+    return;
+  }
   const auto [known, added] = by_entry_.try_emplace(index, processes_.size());
+  at_slot_[slot] = known->second;
   if (added) {
     FollowedProcess process;
     process.process = index;
@@ -211,7 +221,18 @@ void LogFollower::see(uint32_t index, const ProcessEntry& entry, size_t most) {
   seen.wait_status = entry.exit_status;
 }
 
-// Starts whose journal entry did not come with the poll that met them: dropped, or torn by death.
+// The entry at `slot` is another recording's now: that of the one before it has
+// ended, unseen.
+void LogFollower::forget_former(uint32_t slot, uint32_t number) {
+  const auto former = at_slot_.find(slot);
+  if (former == at_slot_.end() || processes_[former->second].process == number) return;
+  Seen& seen = seen_[former->second];
+  if (!std::exchange(seen.settled, true))
+    processes_[former->second].end = FollowedProcess::End::kUnknown;
+}
+
+// Starts whose journal entry did not come with the poll that met them: dropped,
+// or torn by death.
 void LogFollower::announce_silent(std::vector<RunFact>& facts) {
   for (size_t place = 0; place < processes_.size(); ++place) {
     if (std::exchange(seen_[place].announced, true)) continue;
@@ -279,16 +300,19 @@ void LogFollower::note_exit(const PidSeen& seen, int wait_status, std::vector<Ru
 
 // ---- Journal
 
-void LogFollower::read_journal(int log, uint64_t units, std::vector<RunFact>& facts) {
-  const uint64_t handed_out = std::min<uint64_t>(units, journal_.count);
-  const uint64_t stop = std::min(handed_out, next_unit_ + kMaxUnitsPerPoll);
-  while (next_unit_ < stop) {
-    const uint32_t taken = take_entry(log, next_unit_, facts);
-    // A writer fills its units and marks them last: look at this one again later.
-    if (taken == 0 && holes_.size() < kMaxHoles) holes_[next_unit_] = kPatience;
-    next_unit_ += std::max(taken, 1u);
+void LogFollower::read_journal(int log, uint64_t head, std::vector<RunFact>& facts) {
+  if (journal_.count == 0) return;
+  next_place_ = journal_resume(journal_, next_place_, head, journal_missed_);
+  holes_.erase(holes_.begin(), holes_.lower_bound(head - std::min<uint64_t>(head, journal_.count)));
+  const uint64_t stop = std::min(head, next_place_ + kMaxUnitsPerPoll);
+  while (next_place_ < stop) {
+    const uint32_t taken = take_entry(log, next_place_, facts);
+    // A writer fills its units and marks them last: look at this one again
+    // later.
+    if (taken == 0 && holes_.size() < kMaxHoles) holes_[next_place_] = kPatience;
+    next_place_ += std::max(taken, 1u);
   }
-  behind_ = next_unit_ < handed_out;
+  behind_ = next_place_ < head;
 }
 
 void LogFollower::retry_holes(int log, bool last, std::vector<RunFact>& facts) {
@@ -305,24 +329,14 @@ void LogFollower::retry_holes(int log, bool last, std::vector<RunFact>& facts) {
   }
 }
 
-// Takes the entry at `unit`; returns its units, 0 if there is none (yet).
-uint32_t LogFollower::take_entry(int log, uint64_t unit, std::vector<RunFact>& facts) {
-  struct {
-    JournalEntry entry;
-    char text[kMaxText];
-  } read;
-  const uint64_t at = journal_.offset + unit * kUnit;
-  const ssize_t got = pread_all(log, &read, sizeof read, at);
-  if (got < static_cast<ssize_t>(sizeof read.entry)) return 0;
-  const JournalEntry& entry = read.entry;
-  const uint64_t room = uint64_t{entry.units} * kUnit - sizeof entry;
-  if (entry.magic != shmlog::kJournalMagic || entry.units == 0 ||
-      entry.units > journal_.count - unit || entry.text_bytes > room)
-    return 0;
-  const size_t text = std::min<size_t>(
-      {entry.text_bytes, sizeof read.text, static_cast<size_t>(got) - sizeof read.entry});
-  take(entry, std::string(read.text, text), facts);
-  return entry.units;
+// Takes the entry at `place`; returns its units, 0 if there is none (yet).
+uint32_t LogFollower::take_entry(int log, uint64_t place, std::vector<RunFact>& facts) {
+  const std::optional<TailEntry> found = read_journal_entry(log, journal_, place);
+  if (!found) return 0;
+  // What was written again further on has been told, unless it was missed.
+  const bool again = found->entry.place < place;
+  if (!again || journal_missed_ > 0) take(found->entry, found->text, facts);
+  return found->units;
 }
 
 void LogFollower::take(const JournalEntry& entry, std::string text, std::vector<RunFact>& facts) {

@@ -20,6 +20,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "recording/log/journal_tail.h"
 #include "recording/log/shmlog_format.h"
 #include "recording/run/pid_lookup.h"
 
@@ -48,9 +49,9 @@ struct RunFact {
 };
 
 struct FollowedProcess {
-  enum class End { kNone, kExited, kKilled, kReplaced };
-  uint32_t process = 0;
-  std::string id;  // "%08x-%04x"
+  enum class End { kNone, kExited, kKilled, kReplaced, kUnknown };
+  uint32_t process = 0;  // its number (ProcessEntry::number)
+  std::string id;        // "%08x-%04x"
   std::string name, executable;
   int32_t pid = 0;
   uint64_t pid_namespace = 0;  // that `pid` counts in, 0: unknown
@@ -81,6 +82,10 @@ class LogFollower {
   bool behind() const { return behind_; }  // more is there than a poll takes: poll again
   const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry
   uint64_t processes_not_followed() const { return not_followed_; }
+  // Units of the journal that were overwritten before a poll came to them:
+  // starts, ends and marks in them are not told. Processes that still run are
+  // told from the table.
+  uint64_t journal_missed() const { return journal_missed_; }
   uint64_t accesses() const;
 
  private:
@@ -98,10 +103,11 @@ class LogFollower {
   Result<> take_layout(int log, const shmlog::Header& header);
   void read_processes(int log, uint32_t next, size_t most);
   void read_block(int log, uint32_t begin, uint32_t end, size_t most);
-  void see(uint32_t index, const shmlog::ProcessEntry& entry, size_t most);
-  void read_journal(int log, uint64_t units, std::vector<RunFact>& facts);
+  void see(uint32_t slot, const shmlog::ProcessEntry& entry, size_t most);
+  void forget_former(uint32_t slot, uint32_t number);
+  void read_journal(int log, uint64_t head, std::vector<RunFact>& facts);
   void retry_holes(int log, bool last, std::vector<RunFact>& facts);
-  uint32_t take_entry(int log, uint64_t unit, std::vector<RunFact>& facts);
+  uint32_t take_entry(int log, uint64_t place, std::vector<RunFact>& facts);
   void take(const shmlog::JournalEntry& entry, std::string text, std::vector<RunFact>& facts);
   void announce_silent(std::vector<RunFact>& facts);
   void settle(bool last, std::vector<RunFact>& facts);
@@ -115,13 +121,17 @@ class LogFollower {
   bool behind_ = false;
   shmlog::Area process_table_{}, journal_{};
   uint64_t start_tsc_ = 0, start_realtime_ns_ = 0, start_monotonic_ns_ = 0, tsc_hz_ = 0;
-  uint64_t next_unit_ = 0;
-  std::map<uint64_t, int> holes_;  // units whose entry is not written yet: polls left to wait
+  uint32_t table_count_ = 0;  // of the process table, as its numbers are placed
+  uint64_t next_place_ = 0;
+  uint64_t journal_missed_ = 0;
+  std::map<uint64_t, int> holes_;  // places whose entry is not written yet: polls left to wait
   std::vector<FollowedProcess> processes_;
   std::vector<Seen> seen_;                                   // of the same places
-  std::unordered_map<uint32_t, size_t> by_entry_;            // place in both
+  std::unordered_map<uint32_t, size_t> by_entry_;            // by number: place in both
+  std::map<uint32_t, size_t> at_slot_;                       // by place in the table
   std::unordered_map<int32_t, std::vector<size_t>> by_pid_;  // newest last
-  uint32_t next_new_ = 1;                                    // entries below have been met
+  uint32_t next_new_ = 1;                                    // numbers below have been met
+  uint64_t passed_over_ = 0;
   uint64_t not_followed_ = 0;
 };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <set>
+#include <tuple>
 
 #include "recording/run/text.h"
 
@@ -64,6 +66,12 @@ namespace {
 // b is a length given by the workload; the sum saturates.
 uint64_t end_of(const shmlog::JournalEntry& entry) {
   return entry.a + std::min(entry.b, std::numeric_limits<uint64_t>::max() - entry.a);
+}
+
+bool is_map(const shmlog::JournalEntry& entry) {
+  const auto type = static_cast<JournalType>(entry.type);
+  return type == JournalType::kModule || type == JournalType::kSegmentMap ||
+         type == JournalType::kUnmap || type == JournalType::kProtect || type == JournalType::kMaps;
 }
 
 void set_wait_status(Recording& recording, int status) {
@@ -128,12 +136,14 @@ void Timeline::add_recording(const Numbered<shmlog::ProcessEntry>& numbered) {
   recording.events = entry.events;
   recording.accesses = entry.accesses;
   recording.journal_begin = reader_.journal().size();
+  recording.maps_from = entry.maps_from;
   set_end(recording, entry);
   recordings_.push_back(std::move(recording));
 }
 
-// Sorts the journal by process and restores full event numbers: they grow within a process, so a
-// low half smaller than the one before means a carry. Threads may be late by a few events.
+// Sorts the journal by process. Before version 3 restores full event numbers: they
+// grow within a process, so a low half smaller than the one before means a
+// carry. Threads may be late by a few events.
 void Timeline::add_steps() {
   constexpr uint64_t kLateness = uint64_t{1} << 31;
   const std::vector<JournalItem>& journal = reader_.journal();
@@ -143,10 +153,13 @@ void Timeline::add_steps() {
     if (known == by_process_.end()) continue;
     std::vector<Step>& steps = steps_[entry.process];
     const uint64_t before = steps.empty() ? 0 : steps.back().event;
-    uint64_t event = (before & ~uint64_t{UINT32_MAX}) | entry.event_low;
-    if (event + kLateness < before) event += uint64_t{1} << 32;
-    steps.push_back({i, event});
+    const bool before_ring = reader_.header().version < 3;
+    uint64_t event = entry.event;
+    if (before_ring) event |= before & ~uint64_t{UINT32_MAX};
+    if (before_ring && event + kLateness < before) event += uint64_t{1} << 32;
     Recording& recording = recordings_[known->second];
+    const bool given_up = is_map(entry) && entry.place < recording.maps_from;
+    if (!given_up) steps.push_back({i, event});
     recording.journal_begin = std::min(recording.journal_begin, i);
     const auto type = static_cast<JournalType>(entry.type);
     if (type == JournalType::kProcessStart && recording.executable.empty()) {
@@ -194,6 +207,23 @@ Result<const Recording*> Timeline::find(const std::string& id_or_name) const {
                "; expected one of these IDs:" + list};
 }
 
+// The first of the steps that make up the address space before `before_item` at
+// `event`: that of the newest whole list of maps, else the first of all.
+size_t Timeline::first_step(const std::vector<Step>& steps, size_t before_item, uint64_t event,
+                            bool* listed) const {
+  const std::vector<JournalItem>& journal = reader_.journal();
+  for (size_t i = steps.size(); i-- > 0;) {
+    const shmlog::JournalEntry& entry = journal[steps[i].item].entry;
+    if (static_cast<JournalType>(entry.type) != JournalType::kMaps) continue;
+    if (steps[i].item >= before_item || steps[i].event > event) continue;
+    *listed = true;
+    size_t first = i;
+    while (first > 0 && journal[steps[first - 1].item].place >= entry.a) --first;
+    return first;
+  }
+  return 0;
+}
+
 namespace {
 
 Mapping mapping_of(const JournalItem& item) {
@@ -238,16 +268,22 @@ void Timeline::build_space(AddressSpace& space, const Recording& recording, size
     const Recording& child = *line.back().recording;
     const bool inherits =
         child.start_kind == StartKind::kFork || child.start_kind == StartKind::kVfork;
-    const Recording* parent = inherits ? by_process(child.parent) : nullptr;
+    const Generation& last = line.back();
+    const auto own = steps_.find(child.process);
+    bool listed = false;
+    if (own != steps_.end()) first_step(own->second, last.before_item, last.event, &listed);
+    const Recording* parent = inherits && !listed ? by_process(child.parent) : nullptr;
     if (parent == nullptr || parent->journal_begin >= child.journal_begin) break;
     line.push_back({parent, child.journal_begin, UINT64_MAX});
   }
   for (auto generation = line.rbegin(); generation != line.rend(); ++generation) {
     const auto steps = steps_.find(generation->recording->process);
     if (steps == steps_.end()) continue;
-    for (const Step& step : steps->second) {
-      if (step.item >= generation->before_item) break;
-      if (step.event <= generation->event) apply(space, reader_.journal()[step.item]);
+    bool listed = false;
+    const std::vector<Step>& all = steps->second;
+    for (size_t i = first_step(all, generation->before_item, generation->event, &listed);
+         i < all.size() && all[i].item < generation->before_item; ++i) {
+      if (all[i].event <= generation->event) apply(space, reader_.journal()[all[i].item]);
     }
   }
 }
@@ -260,17 +296,23 @@ AddressSpace Timeline::address_space(const Recording& recording, uint64_t event)
 
 std::vector<Mapping> Timeline::segments_mapped(const Recording& recording) const {
   std::vector<Mapping> found;
+  // Lists of all maps name again what was mapped before.
+  std::set<std::tuple<uint64_t, uint64_t, uint64_t, uint32_t>> known;
+  const auto add = [&](Mapping mapping) {
+    if (known.insert({mapping.begin, mapping.end, mapping.offset, mapping.segment}).second)
+      found.push_back(std::move(mapping));
+  };
   AddressSpace inherited;
   build_space(inherited, recording, recording.journal_begin, UINT64_MAX);
   for (const auto& [begin, mapping] : inherited.mappings()) {
-    if (mapping.segment != 0) found.push_back(mapping);
+    if (mapping.segment != 0) add(mapping);
   }
   const auto steps = steps_.find(recording.process);
   if (steps == steps_.end()) return found;
   for (const Step& step : steps->second) {
     const JournalItem& item = reader_.journal()[step.item];
     const bool map = static_cast<JournalType>(item.entry.type) == JournalType::kSegmentMap;
-    if (map && item.entry.segment != 0) found.push_back(mapping_of(item));
+    if (map && item.entry.segment != 0) add(mapping_of(item));
   }
   return found;
 }

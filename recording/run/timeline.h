@@ -1,8 +1,10 @@
 // The run as recordings: who was started by whom, what was mapped where and when, how each ended.
 //
-// Built from the process table and the journal. A forked process inherits its parent's modules and
-// segments as they were at the fork's place in the journal; exec starts from nothing. The journal
-// keeps a map until it is unmapped or covered by a later one.
+// Built from the process table and the journal. A forked process inherits its
+// parent's modules and segments as they were at the fork's place in the
+// journal, until it lists its own; exec starts from nothing. The journal keeps
+// a map until it is unmapped, covered by a later one, or not in a later list of
+// all maps.
 //
 // Owner: borrows the reader. Threads: const after construction.
 #pragma once
@@ -62,6 +64,7 @@ struct Recording {
   uint64_t events = 0;
   uint64_t accesses = 0;
   size_t journal_begin = 0;  // index of its first journal item
+  uint64_t maps_from = 0;    // place in the journal: of its maps before, some were given up
 };
 
 std::string recording_id(uint32_t high, uint32_t low);
@@ -96,10 +99,12 @@ class Timeline {
  private:
   struct Step {      // a journal item of one process
     size_t item;     // index in reader().journal()
-    uint64_t event;  // full event number, from the low half kept in the journal
+    uint64_t event;  // full event number; before version 3 the journal keeps the low half
   };
   void add_recording(const Numbered<shmlog::ProcessEntry>& numbered);
   void add_steps();
+  size_t first_step(const std::vector<Step>& steps, size_t before_item, uint64_t event,
+                    bool* listed) const;
   void apply(AddressSpace& space, const JournalItem& item) const;
   void build_space(AddressSpace& space, const Recording& recording, size_t before_item,
                    uint64_t event) const;

@@ -11,7 +11,8 @@ READY, FULL, BUSY = 2, 3, 4
 SEGMENT_ANONYMOUS, SEGMENT_POSIX_SHM, SEGMENT_MEMFD, SEGMENT_SYSV, SEGMENT_FILE = range(1, 6)
 LOSSES = ["records overwritten", "chunks overwritten", "records dropped", "journal dropped",
           "processes dropped", "lanes dropped", "segments dropped", "usage dropped",
-          "stripes stolen", "stripes recovered"]
+          "stripes stolen", "stripes recovered", "journal overwritten", "processes overwritten",
+          "usage overwritten"]
 
 Area = collections.namedtuple("Area", "offset count entry_bytes")
 Segment = collections.namedtuple("Segment", "index kind device inode name mode order")
@@ -48,7 +49,7 @@ class Log:
         areas = [Area(*struct.unpack_from("<QII", data, 64 + 16 * i)) for i in range(8)]
         (_, self.stripes, self._processes, self._lanes, self._segments, self._usage, _,
          self._chunks) = areas
-        self.losses = dict(zip(LOSSES, struct.unpack_from("<10Q", data, 448)))
+        self.losses = dict(zip(LOSSES, struct.unpack_from("<%dQ" % len(LOSSES), data, 448)))
         self.segments = {s.index: s for s in self._read_segments()}
         self.processes = {p.index: p for p in self._read_processes()}
         self.usage = list(self._read_usage())
@@ -74,12 +75,13 @@ class Log:
                 degraded, = struct.unpack_from("<I", self.data, at + 36)
                 accesses, = struct.unpack_from("<Q", self.data, at + 64)
                 name = self.data[at + 72:at + 104].split(b"\0")[0].decode(errors="replace")
-                yield Process(index, pid, parent_pid, degraded, accesses, name)
+                number, = struct.unpack_from("<I", self.data, at + 120)
+                yield Process(number, pid, parent_pid, degraded, accesses, name)
 
     def _read_usage(self):
         for _, at in self._entries(self._usage):
             usage = Usage(*struct.unpack_from("<IIQQQ", self.data, at))
-            if usage.process:
+            if usage.process not in (0, 0xFFFFFFFF):
                 yield usage
 
     def _read_threads(self):

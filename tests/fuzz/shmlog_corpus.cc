@@ -55,7 +55,7 @@ ShmlogBuilder every_journal_entry() {
   ShmlogBuilder log(1);
   const uint32_t segment = log.add_segment(shmlog::SegmentKind::kSysV, "");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
-  for (uint16_t type = 1; type <= 13; ++type) {
+  for (uint16_t type = 1; type <= 15; ++type) {
     log.add_journal(static_cast<shmlog::JournalType>(type), a, segment,
                     {0x7f61b0794000, 0x1000, 0, 3}, "text");
   }

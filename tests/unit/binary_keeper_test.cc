@@ -22,6 +22,7 @@
 #include "recording/bundle/kept_binaries.h"
 #include "recording/bundle/sha256.h"
 #include "recording/log/shmlog_create.h"
+#include "tests/unit/journal_bytes.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -105,6 +106,7 @@ class BinaryKeeperTest : public testing::Test {
     const uint32_t index = header_.next_process++;
     shmlog::ProcessEntry entry{};
     entry.state = static_cast<uint32_t>(shmlog::EntryState::kLive);
+    entry.number = index;
     entry.pid = pid;
     entry.pid_namespace = pid_namespace;
     put(&entry, sizeof entry, header_.processes.offset + index * sizeof entry);
@@ -113,20 +115,14 @@ class BinaryKeeperTest : public testing::Test {
   }
 
   void add_journal(JournalType type, uint32_t process, const std::string& text, uint64_t inode) {
-    const auto units =
-        static_cast<uint32_t>((sizeof(shmlog::JournalEntry) + text.size() + 63) / 64);
-    std::string bytes(units * shmlog::kJournalUnitBytes, '\0');
     shmlog::JournalEntry entry{};
-    entry.magic = shmlog::kJournalMagic;
-    entry.units = static_cast<uint16_t>(units);
     entry.type = static_cast<uint16_t>(type);
     entry.process = process;
     entry.d = inode;
-    entry.text_bytes = static_cast<uint32_t>(text.size());
-    memcpy(bytes.data(), &entry, sizeof entry);
-    memcpy(&bytes[sizeof entry], text.data(), text.size());
-    put(bytes.data(), bytes.size(), header_.journal.offset + header_.journal_units * 64);
-    header_.journal_units += units;
+    const std::vector<uint8_t> bytes = journal_bytes(entry, header_.journal_units, text);
+    put(bytes.data(), bytes.size(),
+        header_.journal.offset + header_.journal_units * shmlog::kJournalUnitBytes);
+    header_.journal_units += bytes.size() / shmlog::kJournalUnitBytes;
     put(&header_, sizeof header_, 0);
   }
   void add_module(const fs::path& path, uint32_t process = 1) {
@@ -342,12 +338,12 @@ TEST_F(BinaryKeeperTest, StaysBelowItsLimitAndSaysWhatIsMissing) {
 }
 
 TEST_F(BinaryKeeperTest, SurvivesALogOfNoise) {
-  std::string noise(header_.journal.count * 64ull < 65536 ? header_.journal.count * 64ull : 65536,
-                    '\0');
+  std::string noise(65536, '\0');
+  ASSERT_LE(noise.size(), uint64_t{header_.journal.count} * shmlog::kJournalUnitBytes);
   uint32_t state = 1;
   for (char& c : noise) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
-  for (size_t unit = 0; unit + 64 <= noise.size();
-       unit += 128) {  // every other one looks like an entry
+  // Every other one looks like an entry.
+  for (size_t unit = 0; unit + sizeof(shmlog::JournalEntry) <= noise.size(); unit += 160) {
     shmlog::JournalEntry entry{};
     entry.magic = shmlog::kJournalMagic;
     entry.units = static_cast<uint16_t>(state = state * 1664525 + 1013904223);

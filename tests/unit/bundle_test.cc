@@ -30,6 +30,7 @@
 #include "recording/bundle/sha256.h"
 #include "recording/log/shmlog_create.h"
 #include "recording/log/shmlog_reader.h"
+#include "tests/unit/journal_bytes.h"
 
 namespace shmrec::recording {
 namespace {
@@ -92,6 +93,7 @@ class RunDirectory {
     const uint32_t index = header_.next_process++;
     shmlog::ProcessEntry entry{};
     entry.state = static_cast<uint32_t>(status < 0 ? EntryState::kLive : EntryState::kEnded);
+    entry.number = index;
     entry.id_high = 0x292b1630 + index;
     entry.id_low = 0xc83d;
     entry.pid = pid;
@@ -132,38 +134,34 @@ class RunDirectory {
   }
 
   // A journal of so many entries without text, behind all else.
-  void fill_journal(JournalType type, uint32_t process, uint32_t units) {
+  void fill_journal(JournalType type, uint32_t process, uint32_t count) {
     shmlog::JournalEntry entry{};
-    entry.magic = shmlog::kJournalMagic;
-    entry.units = 1;
     entry.type = static_cast<uint16_t>(type);
     entry.process = process;
     entry.tsc = kStartTsc + 5000;
-    const std::vector<shmlog::JournalEntry> all(units, entry);
+    std::vector<uint8_t> all;
+    for (uint32_t i = 0; i < count; ++i) {
+      const std::vector<uint8_t> one = journal_bytes(entry, i * shmlog::kJournalHeadUnits);
+      all.insert(all.end(), one.begin(), one.end());
+    }
     header_.journal.offset = fs::file_size(path() / "run.shmlog");
-    header_.journal.count = units;
-    header_.journal_units = units;
-    put(all.data(), all.size() * sizeof(entry), header_.journal.offset);
+    header_.journal_units = count * shmlog::kJournalHeadUnits;
+    header_.journal.count = static_cast<uint32_t>(header_.journal_units);
+    put(all.data(), all.size(), header_.journal.offset);
     write_header();
   }
 
   void add_journal(JournalType type, uint32_t process, const std::string& text, uint64_t a = 0,
                    uint64_t b = 0, uint64_t d = 0) {
-    const uint32_t units =
-        static_cast<uint32_t>((sizeof(shmlog::JournalEntry) + text.size() + 63) / 64);
-    std::vector<char> bytes(units * shmlog::kJournalUnitBytes);
     shmlog::JournalEntry entry{};
-    entry.magic = shmlog::kJournalMagic;
-    entry.units = static_cast<uint16_t>(units);
     entry.type = static_cast<uint16_t>(type);
     entry.process = process;
     entry.tsc = kStartTsc + 5000;
     entry.a = a, entry.b = b, entry.d = d;
-    entry.text_bytes = static_cast<uint32_t>(text.size());
-    std::memcpy(bytes.data(), &entry, sizeof(entry));
-    text.copy(&bytes[sizeof(entry)], text.size());
-    put(bytes.data(), bytes.size(), header_.journal.offset + header_.journal_units * 64);
-    header_.journal_units += units;
+    const std::vector<uint8_t> bytes = journal_bytes(entry, header_.journal_units, text);
+    put(bytes.data(), bytes.size(),
+        header_.journal.offset + header_.journal_units * shmlog::kJournalUnitBytes);
+    header_.journal_units += bytes.size() / shmlog::kJournalUnitBytes;
     write_header();
   }
 

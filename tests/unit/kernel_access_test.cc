@@ -166,6 +166,10 @@ void coverage_once(const Process*, uint64_t key, const char* why, shmlog::Degrad
 }
 shmlog::Header& log_header() { return shared_log().header; }
 uint64_t process_agent_base(int32_t) { return agent_base(); }
+shmlog::ProcessEntry* process_entry(uint32_t number) {
+  const bool known = number && number < log_header().processes.count;
+  return known ? log_area<shmlog::ProcessEntry>(log_header().processes) + number : nullptr;
+}
 bool lane_dead(const shmlog::LaneEntry& lane) { return lane.pid && kill(lane.pid, 0) != 0; }
 void set_arg(Thread* thread, int n, uint64_t value) {
   Regs& regs = thread->regs;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "recording/log/shmlog_format.h"
+#include "tests/unit/journal_bytes.h"
 
 namespace shmrec::testing {
 
@@ -35,7 +36,7 @@ class ShmlogBuilder {
  public:
   static constexpr uint32_t kEntries = 8;
   static constexpr uint32_t kStripes = 64;
-  static constexpr uint32_t kUnits = 64;
+  static constexpr uint32_t kUnits = 512;
 
   explicit ShmlogBuilder(uint32_t chunks = 4) : chunk_count_(chunks) {
     header_.version = shmlog::kVersion;
@@ -92,6 +93,7 @@ class ShmlogBuilder {
     header_.next_lane = std::max(header_.next_lane, i + 1);
     shmlog::ProcessEntry& entry = process(i);
     entry.state = static_cast<uint32_t>(shmlog::EntryState::kLive);
+    entry.number = i;
     entry.id_high = options.id_high;
     entry.id_low = options.id_low;
     entry.pid = options.pid;
@@ -123,19 +125,19 @@ class ShmlogBuilder {
                    std::vector<uint64_t> values, const std::string& text = "") {
     values.resize(4);
     shmlog::JournalEntry entry{};
-    entry.magic = shmlog::kJournalMagic;
-    entry.units = static_cast<uint16_t>(1 + (text.size() + 63) / 64);
     entry.type = static_cast<uint16_t>(type);
     entry.process = process_index;
     entry.segment = segment_index;
     entry.tsc = tick();
     entry.a = values[0], entry.b = values[1], entry.c = values[2], entry.d = values[3];
-    entry.text_bytes = static_cast<uint32_t>(text.size());
-    entry.event_low = process_index != 0 ? static_cast<uint32_t>(process(process_index).events) : 0;
-    uint8_t* to = &bytes_[header_.journal.offset + header_.journal_units * 64];
-    std::memcpy(to, &entry, sizeof(entry));
-    std::memcpy(to + sizeof(entry), text.data(), text.size());
-    header_.journal_units += entry.units;
+    entry.event = process_index != 0 ? process(process_index).events : 0;
+    const std::vector<uint8_t> bytes = journal_bytes(entry, header_.journal_units, text);
+    std::memcpy(&bytes_[journal_offset(header_.journal_units)], bytes.data(), bytes.size());
+    header_.journal_units += bytes.size() / shmlog::kJournalUnitBytes;
+  }
+  // In the file, of the entry at a place.
+  uint64_t journal_offset(uint64_t place) const {
+    return header_.journal.offset + place * shmlog::kJournalUnitBytes;
   }
 
   void map_segment(uint32_t process_index, uint32_t segment_index, uint64_t address,

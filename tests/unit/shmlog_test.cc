@@ -40,7 +40,7 @@ TEST(ShmlogChoice, KeepsWhatIsAskedForAndCountsWhatIsTooMuch) {
   const uint32_t process = log.add_process({.pid = 100});
   for (int i = 0; i < 5; ++i) {
     log.add_journal(shmlog::JournalType::kMark, process, 0, {1}, "mark");
-    log.add_journal(shmlog::JournalType::kCoverage, process, 0, {0}, "gap");  // of two units
+    log.add_journal(shmlog::JournalType::kCoverage, process, 0, {0}, "gap");
   }
   const std::vector<uint8_t> bytes = log.build();
   const auto read = [&](const ReadChoice& choice) {
@@ -53,10 +53,33 @@ TEST(ShmlogChoice, KeepsWhatIsAskedForAndCountsWhatIsTooMuch) {
   ASSERT_EQ(chosen->journal().size(), 5u);
   EXPECT_EQ(chosen->journal()[4].text, "gap");
   EXPECT_EQ(chosen->journal_left_out(), 0u);
-  const auto cut = read({.journal_types = gaps, .journal_bytes = 3 * 128});
+  const uint64_t of_gap = uint64_t{shmlog::journal_units_for(3)} * shmlog::kJournalUnitBytes;
+  const auto cut = read({.journal_types = gaps, .journal_bytes = 3 * of_gap});
   EXPECT_EQ(cut->journal().size(), 3u);
   EXPECT_EQ(cut->journal_left_out(), 2u);
   EXPECT_TRUE(cut->damage().empty());
+}
+
+// What the same program once wrote in older versions, and what it writes now.
+TEST(ShmlogReader, OlderVersionsSayTheSame) {
+  const auto now = open_bytes(ProducerConsumer().log.build());
+  ASSERT_NE(now, nullptr);
+  EXPECT_EQ(now->header().version, shmlog::kVersion);
+  for (uint32_t version = shmlog::kOldestVersion; version < shmlog::kVersion; ++version) {
+    const auto old =
+        ShmlogReader::open(std::string(SHMREC_SOURCE_DIR) + "/tests/fuzz/corpus/shmlog/version-" +
+                           std::to_string(version) + "-producer-consumer");
+    ASSERT_TRUE(old) << old.error().message;
+    EXPECT_EQ((*old)->header().version, version);
+    EXPECT_EQ((*old)->processes().size(), now->processes().size());
+    EXPECT_EQ((*old)->chunks().size(), now->chunks().size());
+    ASSERT_EQ((*old)->journal().size(), now->journal().size());
+    for (size_t i = 0; i < now->journal().size(); ++i) {
+      EXPECT_EQ((*old)->journal()[i].text, now->journal()[i].text);
+      EXPECT_EQ((*old)->journal()[i].entry.type, now->journal()[i].entry.type);
+      EXPECT_EQ((*old)->journal()[i].entry.a, now->journal()[i].entry.a);
+    }
+  }
 }
 
 std::string error_of(const std::vector<uint8_t>& bytes) {
@@ -317,18 +340,18 @@ TEST(ShmlogReader, TornJournalUnitsAreSkippedAndCounted) {
   run.log.add_journal(shmlog::JournalType::kMark, run.producer, 0, {5}, "after the hole");
   std::vector<uint8_t> bytes = run.log.build();
   auto log = open_bytes(bytes);
-  EXPECT_TRUE(damaged(log->damage(), "journal units not written"));
+  EXPECT_TRUE(damaged(log->damage(), "without a sound entry"));
   EXPECT_EQ(log->journal().back().text, "after the hole");
-  EXPECT_EQ(log->journal().back().unit, units + 2);
+  EXPECT_EQ(log->journal().back().place, units + 2);
   // A unit that claims to be longer than the journal, and a text longer than its units.
-  const uint64_t last = log->header().journal.offset + (units + 2) * 64;
+  const uint64_t last = run.log.journal_offset(units + 2);
   for (const auto& [field, value] : {std::pair<size_t, uint8_t>{4, 0xFF}, {56, 0xFF}, {4, 0}}) {
     std::vector<uint8_t> bad = bytes;
     bad[last + field] = value;
     if (field == 4) bad[last + 5] = value;
     const auto reader = open_bytes(bad);
     EXPECT_NE(reader->journal().back().text, "after the hole") << field;
-    EXPECT_TRUE(damaged(reader->damage(), "journal units damaged")) << field;
+    EXPECT_TRUE(damaged(reader->damage(), "without a sound entry")) << field;
     use_everything(*reader);
   }
 }

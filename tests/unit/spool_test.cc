@@ -662,7 +662,7 @@ TEST_F(FollowerTest, EntryThatWasBeingWrittenIsToldOnceItIs) {
   log_.add_journal(JournalType::kMark, a, 0, {1}, "after");
   std::vector<uint8_t> whole = log_.build();
   std::vector<uint8_t> torn = whole;
-  const uint64_t at = log_.header().journal.offset + unit * 64;
+  const uint64_t at = log_.journal_offset(unit);
   std::fill_n(torn.begin() + static_cast<ptrdiff_t>(at), 4, 0);  // its magic
   const auto put = [&](const std::vector<uint8_t>& bytes) {
     const shmrec::UniqueFd fd(open((run_ / "run.shmlog").c_str(), O_WRONLY));

@@ -1,0 +1,123 @@
+#include "agent/memory/modules.h"
+
+#include "agent/log/log.h"
+#include "agent/memory/native.h"
+#include "agent/sites/table.h"
+
+namespace shmrec::agent {
+
+using namespace shmlog;
+
+namespace {
+
+constexpr uint32_t kMaxModules = 1024;
+constexpr uint32_t kLeastChanges = 128;  // until all is listed again
+
+struct Module {
+  uint64_t begin, end, offset, inode;
+  char path[256];
+};
+Module modules[kMaxModules];
+uint32_t module_count = 0;
+uint32_t changes = 0;  // journalled since all was listed
+uint32_t listed = 0;   // maps there were then
+
+void copy_path(char* to, const char* from, size_t bytes) {
+  const size_t size = min(strlen(from), bytes - 1);
+  memcpy(to, from, size);
+  to[size] = 0;
+}
+
+JournalValues values_of(const Module& module) {
+  JournalValues values;
+  values.a = module.begin;
+  values.b = module.end - module.begin;
+  values.c = module.offset;
+  values.d = module.inode;
+  values.text = module.path;
+  return values;
+}
+
+JournalValues values_of(const Region& region) {
+  JournalValues values;
+  values.segment = region.segment;
+  values.a = region.begin;
+  values.b = region.end - region.begin;
+  values.c = region.segment_offset;
+  values.d = region.protection;
+  return values;
+}
+
+struct List {
+  const Process* process;
+  uint64_t first;  // place of its first entry
+  uint32_t count;
+  void add(JournalType type, const JournalValues& values) {
+    first = min(first, journal_append(process, type, values));
+    ++count;
+  }
+};
+
+}  // namespace
+
+void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset,
+                uint64_t inode, const char* path) {
+  if (!path[0]) return;
+  Module unlisted;
+  Module& module = module_count < kMaxModules ? modules[module_count++] : unlisted;
+  module.begin = begin;
+  module.end = begin + bytes;
+  module.offset = offset;
+  module.inode = inode;
+  copy_path(module.path, path, sizeof module.path);
+  if (&module == &unlisted) coverage(process, "more modules are mapped than are kept by name");
+  journal(process, JournalType::kModule, values_of(module));
+}
+
+bool modules_forget(uint64_t begin, uint64_t end) {
+  sites_forget(begin, end);
+  bool any = false;
+  for (uint32_t i = 0; i < module_count;) {
+    if (modules[i].begin < end && modules[i].end > begin) {
+      if (i != --module_count) memcpy(&modules[i], &modules[module_count], sizeof modules[i]);
+      any = true;
+    } else {
+      ++i;
+    }
+  }
+  return any;
+}
+
+void maps_list(const Process* process) {
+  if (!process->index) return;
+  const uint64_t ticket = load(&process->entry->last_ticket);
+  List list = {process, UINT64_MAX, 0};
+  for (uint32_t i = 0; i < module_count; ++i) list.add(JournalType::kModule, values_of(modules[i]));
+  Region region;
+  for (uint64_t at = 0; region_next(at, &region); at = region.end)
+    list.add(JournalType::kSegmentMap, values_of(region));
+  native_for_each(
+      [](const Region& piece, void* raw) {
+        static_cast<List*>(raw)->add(JournalType::kSegmentMap, values_of(piece));
+      },
+      &list);
+  listed = list.count;
+  changes = 0;
+  JournalValues values;
+  values.a = list.first;
+  list.add(JournalType::kMaps, values);
+  store(&process->entry->checkpoint_ticket, ticket);
+  store(&process->entry->checkpoint, list.first);
+}
+
+void maps_list_if_still(const Process* process) {
+  if (!regions_lock.try_lock()) return;
+  maps_list(process);
+  regions_lock.unlock();
+}
+
+void maps_journalled(const Process* process) {
+  if (++changes >= max(kLeastChanges, 2 * listed)) maps_list(process);
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,32 @@
+// The executable file mappings of this address space, and the listing of all its maps (modules and
+// traced regions) in the journal.
+//
+// The journal gives up old entries (log/journal.h), so each recording lists its maps as its own: a
+// forked process at its start, and any process after it has journalled several times as many
+// changes as it has maps.
+//
+// Owner: this address space. Threads: under regions_lock, but for module_add at the start, when
+// there is one thread.
+//
+// Invariants
+//  1. Between the entries of a list there is no change of its process's maps, for regions_lock is
+//     held. The list counts once its last entry, kMaps, is there.
+#pragma once
+
+#include "agent/process/thread.h"
+
+namespace shmrec::agent {
+
+void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset,
+                uint64_t inode, const char* path);
+// [begin, end) is something else now, also for the sites in it. True if a module was there.
+bool modules_forget(uint64_t begin, uint64_t end);
+
+// REQUIRES for both: regions_lock held, or one thread.
+void maps_list(const Process* process);
+void maps_journalled(const Process* process);  // a change of the maps has been journalled
+// For a vfork child that makes an access, while its parent's other threads may change the maps: if
+// they do, its maps are told by what its parent has journalled.
+void maps_list_if_still(const Process* process);
+
+}  // namespace shmrec::agent
