@@ -42,13 +42,7 @@ void note_executable(const Process* process, const Region& region, uint64_t begi
 }
 
 void note_mapped(const Process* process, const Region& region) {
-  JournalValues values;
-  values.segment = region.segment;
-  values.a = region.begin;
-  values.b = region.end - region.begin;
-  values.c = region.segment_offset;
-  values.d = region.protection;
-  journal(process, JournalType::kSegmentMap, values);
+  journal(process, JournalType::kSegmentMap, values_of(region));
 }
 
 bool outdated = false;  // accesses may be using what regions said before

@@ -38,16 +38,6 @@ JournalValues values_of(const Module& module) {
   return values;
 }
 
-JournalValues values_of(const Region& region) {
-  JournalValues values;
-  values.segment = region.segment;
-  values.a = region.begin;
-  values.b = region.end - region.begin;
-  values.c = region.segment_offset;
-  values.d = region.protection;
-  return values;
-}
-
 struct List {
   const Process* process;
   uint64_t first;  // place of its first entry
@@ -59,6 +49,16 @@ struct List {
 };
 
 }  // namespace
+
+JournalValues values_of(const Region& region) {
+  JournalValues values;
+  values.segment = region.segment;
+  values.a = region.begin;
+  values.b = region.end - region.begin;
+  values.c = region.segment_offset;
+  values.d = region.protection;
+  return values;
+}
 
 void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t offset,
                 uint64_t inode, const char* path) {

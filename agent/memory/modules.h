@@ -13,7 +13,8 @@
 //     held. The list counts once its last entry, kMaps, is there.
 #pragma once
 
-#include "agent/process/thread.h"
+#include "agent/log/journal.h"
+#include "agent/memory/regions.h"
 
 namespace shmrec::agent {
 
@@ -21,6 +22,9 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
                 uint64_t inode, const char* path);
 // [begin, end) is something else now, also for the sites in it. True if a module was there.
 bool modules_forget(uint64_t begin, uint64_t end);
+
+// What a `segment mapped` entry says of a region.
+JournalValues values_of(const Region& region);
 
 // REQUIRES for both: regions_lock held, or one thread.
 void maps_list(const Process* process);

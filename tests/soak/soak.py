@@ -8,7 +8,7 @@ Looked at while it runs: memory (Pss) of the launcher and of the server's first 
   - memory in the last quarter is not above that of the second by more than 5 % and 1 MiB
     (4 MiB in a run of less than 300 s)
   - accesses: what the log holds and says to have overwritten is what the server counted
-  - the log's losses: none but overwritten records and chunks
+  - the log's losses: none but what was overwritten
   - the last process that was started is in the log with its executable
 A short run belongs to every test run; the long one is `soak.py --seconds 2700`.
 Exit status: 0 all of it holds, 1 something does not.
