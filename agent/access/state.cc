@@ -50,32 +50,56 @@ int begin_save_state(Thread* thread, const Site& site) {
   return begin_written(thread, site);
 }
 
+namespace {
+
+// What XRSTOR and its kind read, as the header has it.
+struct Loaded {
+  bool laid_out;    // the layout can be told; else the core raises a general protection fault
+  bool valid;       // else it does so, too
+  bool legacy;      // also the legacy part
+  uint32_t extent;  // of all that is asked for, also what the area does not hold; 0: unknown
+};
+
+Loaded loaded_by(const uint8_t* header, const Regs& regs) {
+  constexpr uint64_t kCompacted = uint64_t{1} << 63, kLegacy = 3;
+  uint64_t held, layout;
+  memcpy(&held, header, sizeof held);
+  memcpy(&layout, header + sizeof held, sizeof layout);
+  const uint64_t asked = requested(regs), enabled = enabled_components();
+  const bool compacted = layout & kCompacted;
+  const uint64_t components = compacted ? layout & ~kCompacted : asked;
+  const bool laid_out = !(components & ~enabled);
+  const bool valid =
+      laid_out && (compacted ? !(held & ~components) : !(held & ~enabled) && !layout);
+  const uint32_t extent = laid_out ? xsave_extent(components, asked & components, compacted) : 0;
+  return {laid_out, valid, !compacted || (asked & kLegacy), extent};
+}
+
+}  // namespace
+
 // Loads from the second buffer only: XSAVEOPT leaves out what has not changed since an XRSTOR from
 // the same address, and what lies at this address changes with each access.
+//
+// What faults first differs. AMD's processors read the fixed part, and the rest only if the header
+// is valid. Intel's begin with the header; whatever has a layout must be there, and only then it is
+// looked at whether the header is valid.
 int begin_load_state(Thread* thread, const Site& site) {
+  constexpr uint32_t kFixed = kLegacyBytes + kHeaderBytes;
   Fault fault;
   uint8_t* bounce = bounce_for(thread->bounce2, thread->ea);
-  const Origin origin = origin_of(thread, site);
-  constexpr uint32_t kFixed = kLegacyBytes + kHeaderBytes;
-  if (!traced_read(thread, origin, bounce, thread->ea, kFixed, &fault))
-    return raise(thread, site, fault);
-  constexpr uint64_t kCompacted = uint64_t{1} << 63;
-  uint64_t held, layout;
-  memcpy(&held, bounce + kLegacyBytes, sizeof held);
-  memcpy(&layout, bounce + kLegacyBytes + sizeof held, sizeof layout);
-  // AMD's processors want all that is asked for to be there, also what the area does not hold.
-  const uint64_t asked = requested(thread->regs), wanted = made_by_amd() ? asked : held & asked;
-  const bool compacted = layout & kCompacted;
-  const uint64_t laid_out = compacted ? layout & ~kCompacted : wanted;
-  // A header that names what is not there is a general protection fault, which the core raises.
-  const uint64_t enabled = enabled_components();
-  const bool valid =
-      compacted ? !(laid_out & ~enabled) && !(held & ~laid_out) : !(held & ~enabled) && !layout;
-  const uint32_t extent = valid ? xsave_extent(laid_out, wanted & laid_out, compacted) : kFixed;
-  if (extent > kMaxBounced) return give_up(thread, site, kTooLong);
-  if (extent > kFixed &&
-      !traced_read(thread, origin, bounce + kFixed, thread->ea + kFixed, extent - kFixed, &fault))
-    return raise(thread, site, fault);
+  const auto reads = [&](uint32_t first, uint32_t end) {
+    return first >= end || traced_read(thread, origin_of(thread, site), bounce + first,
+                                       thread->ea + first, end - first, &fault);
+  };
+  const bool amd = made_by_amd();
+  if (!reads(amd ? 0 : kLegacyBytes, kFixed)) return raise(thread, site, fault);
+  const Loaded loaded = loaded_by(bounce + kLegacyBytes, thread->regs);
+  if (amd ? loaded.valid : loaded.laid_out) {
+    if (!loaded.extent || loaded.extent > kMaxBounced) return give_up(thread, site, kTooLong);
+    const bool legacy = !amd && loaded.legacy;
+    if (!reads(kFixed, loaded.extent) || (legacy && !reads(0, kLegacyBytes)))
+      return raise(thread, site, fault);
+  }
   return run_core(thread, site, reinterpret_cast<uint64_t>(bounce), site.core);
 }
 

@@ -1,6 +1,7 @@
 // String instructions, with their repeat.
 #include "agent/access/emulate.h"
 #include "agent/arch/x86_64/exceptions.h"
+#include "agent/arch/x86_64/processor.h"
 
 namespace shmrec::agent {
 namespace {
@@ -128,9 +129,11 @@ uint64_t compare_flags(uint64_t a, uint64_t b, uint32_t bytes) {
 
 }  // namespace
 
-// One element per round: LODS, SCAS, CMPS.
+// One element per round: LODS, SCAS, CMPS. The flags that a fault between two elements shows are
+// those of the last one on AMD's processors, and those from before the instruction on others.
 int emulate_compare(Thread* thread, const Site& site) {
   Regs& regs = thread->regs;
+  uint64_t flags = regs.eflags;
   const bool uses_rsi = site.form != Form::kScas, uses_rdi = site.form != Form::kLods;
   const uint64_t rounds = stepping(thread) ? 1 : 4096;
   for (uint64_t round = 0; round < rounds && left(site, regs); ++round) {
@@ -148,11 +151,12 @@ int emulate_compare(Thread* thread, const Site& site) {
     if (site.form == Form::kLods)
       set_low(&regs.rax, source, site.bytes);
     else
-      regs.eflags = (regs.eflags & ~0x8D5ull) |
-                    compare_flags(uses_rsi ? source : regs.rax, target, site.bytes);
-    const bool equal = regs.eflags & 0x40;
-    if (site.repeat == Repeat::kNone) return kTail;
-    if (site.form != Form::kLods && equal != (site.repeat == Repeat::kWhileEqual)) return kTail;
+      flags = (flags & ~0x8D5ull) | compare_flags(uses_rsi ? source : regs.rax, target, site.bytes);
+    const bool equal = flags & 0x40;
+    const bool last = site.repeat == Repeat::kNone || !left(site, regs) ||
+                      (site.form != Form::kLods && equal != (site.repeat == Repeat::kWhileEqual));
+    if (last || made_by_amd()) regs.eflags = flags;
+    if (last) return kTail;
   }
   return string_done(thread, site);
 }
