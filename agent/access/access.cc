@@ -36,23 +36,24 @@ Piece first_piece(uint64_t address, uint64_t bytes) {
   return piece;
 }
 
-// Which entry counts a segment's uses by this process.
-constexpr uint32_t kKnownUsages = 16 * 1024;
+// Which entry counted the uses of a segment by this process. It may be another's by now, or belong
+// to a segment with the same place here.
+constexpr uint32_t kKnownUsages = 8 * 1024;
 UsageEntry* usages[kKnownUsages];
 
 UsageEntry& usage_of(Thread* thread, uint32_t segment) {
-  if (segment >= kKnownUsages) return *usage_enter(thread->process, segment);
-  if (!load(&usages[segment])) store(&usages[segment], usage_enter(thread->process, segment));
-  return *usages[segment];
+  UsageEntry*& known = usages[segment % kKnownUsages];
+  UsageEntry* usage = load(&known);
+  const bool spare = usage && !load(&usage->process);
+  if (spare ||
+      (usage && usage->segment == segment && load(&usage->process) == thread->process->index))
+    return *usage;
+  usage = usage_enter(thread->process, segment);
+  store(&known, usage);
+  return *usage;
 }
 
 }  // namespace
-
-// No more is written than was used: the pages of the rest stay untouched.
-void usage_after_fork() {
-  const uint32_t known = min(load(&log_header().next_segment), kKnownUsages);
-  memset(usages, 0, known * sizeof usages[0]);
-}
 
 void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
                  bool writes) {

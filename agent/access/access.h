@@ -62,9 +62,6 @@ void count_usage(Thread* thread, const Region& region, const Origin& origin, boo
 // The region has been written: what is executed of it must be fetched anew.
 void code_written(const Region& region);
 
-// In a forked child: nothing has been counted for it yet.
-void usage_after_fork();
-
 // The alias of a program address if `bytes` bytes of it lie in one traced region; else 0.
 uint64_t alias_of(uint64_t address, uint64_t bytes);
 

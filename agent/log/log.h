@@ -9,3 +9,4 @@
 #include "agent/log/records.h"
 #include "agent/log/segments.h"
 #include "agent/log/tables.h"
+#include "agent/log/usage.h"

@@ -51,7 +51,7 @@ ProcessEntry& entry_of_slot(uint32_t slot) {
   return log_area<ProcessEntry>(log_header().processes)[slot];
 }
 
-uint32_t slot_of(uint32_t number) { return process_slot(number, log_header().processes.count); }
+uint32_t slot_of(uint32_t number) { return table_slot(number, log_header().processes.count); }
 
 // Whether the kernel has been asked about a process a moment ago: the tail of the journal meets
 // many entries of one.
@@ -187,7 +187,7 @@ uint32_t process_of(int32_t pid) {
         load(&entries[i].state) >= static_cast<uint32_t>(EntryState::kLive) &&
         (!found || entries[i].start_tsc > entries[found].start_tsc))
       found = i;
-  return found;
+  return found ? load(&entries[found].number) : 0;
 }
 
 // A child that has just been forked has the agent, where its parent has it, before it has an entry.

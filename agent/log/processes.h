@@ -5,7 +5,7 @@
 //
 // Invariants
 //  1. A recording has a number of its own (Process::index), which names it in the whole log; its
-//     entry is at process_slot(number) as long as it holds that number.
+//     entry is at table_slot(number) as long as it holds that number.
 //  2. An entry is used again, the oldest first, when its process is gone and none of its chunks is
 //     in the log. Its ID and number are written before it is live and change only then.
 //  3. Process::entry is never null: a process without an entry counts into a private one.
@@ -30,7 +30,7 @@ void process_replaced(uint32_t number);
 void process_renamed(Process* process);
 // What the process's end is known to be; the entry and the journal say so.
 void process_ends(Process* process, int wait_status, bool replaced_by_exec);
-// The newest entry of a process `pid` of our PID namespace, which may have ended; 0: none.
+// The newest recording of a process `pid` of our PID namespace, which may have ended; 0: none.
 uint32_t process_of(int32_t pid);
 // Where the agent lies in process `pid` of our PID namespace: one that is recorded, or that was
 // forked here and has no entry yet. 0: it has none.

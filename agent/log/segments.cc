@@ -4,6 +4,7 @@
 #include "agent/log/processes.h"
 #include "agent/log/records.h"
 #include "agent/log/tables.h"
+#include "agent/log/usage.h"
 #include "policy/match.h"
 
 namespace shmrec::agent {
@@ -12,24 +13,206 @@ using namespace shmlog;
 
 namespace {
 
+// ---- The table ----------------------------------------------------------------------------------
+
+uint32_t entry_count() { return log_header().segments.count; }
+uint32_t slot_of(uint32_t number) { return table_slot(number, entry_count()); }
+SegmentEntry& entry_of_slot(uint32_t slot) {
+  return log_area<SegmentEntry>(log_header().segments)[slot];
+}
+// Entries from this place on have never been used.
+uint32_t used_slots() { return min(load(&log_header().next_segment), entry_count()); }
+
+constexpr uint32_t kLive = static_cast<uint32_t>(EntryState::kLive);
+constexpr uint32_t kEnded = static_cast<uint32_t>(EntryState::kEnded);
+
+bool is_used(const SegmentEntry& entry) {
+  const uint32_t state = load(&entry.state);
+  return state == kLive || state == kEnded;
+}
+
+// Null if it has been used again.
+SegmentEntry* known_entry(uint32_t segment) {
+  if (!segment) return nullptr;
+  SegmentEntry& entry = entry_of_slot(slot_of(segment));
+  return is_used(entry) && load(&entry.number) == segment ? &entry : nullptr;
+}
+
+// ---- Looking one up -----------------------------------------------------------------------------
+
+uint64_t hash_of(uint64_t device, uint64_t inode) {
+  constexpr uint64_t kSpread = 0x9E3779B97F4A7C15;
+  return (device * kSpread + inode) * kSpread;
+}
+
+// A bit for each segment, by hash. Bits of those that are forgotten stay, until as many have come
+// as the table has entries: then they are made anew beside the old ones.
+constexpr uint32_t kBits = 1 << 16;
+struct KnownSegments {
+  uint64_t bits[kBits / 64];
+  uint32_t next;  // segments before this number have their bit
+  uint32_t made;  // what it was when they were made
+  void add(const SegmentEntry& entry) {
+    const uint64_t at = hash_of(entry.device, entry.inode) >> 48;
+    __atomic_fetch_or(&bits[at / 64], uint64_t{1} << at % 64, __ATOMIC_RELAXED);
+  }
+  bool has(uint64_t device, uint64_t inode) const {
+    const uint64_t at = hash_of(device, inode) >> 48;
+    return load(&bits[at / 64]) >> at % 64 & 1;
+  }
+};
+KnownSegments known_segments[2];
+uint32_t known_now = 0;    // which of them is asked
+uint32_t known_maker = 0;  // 1: somebody makes it anew
+
+void know_again(uint32_t next) {
+  if (!compare_exchange(&known_maker, 0u, 1u)) return;
+  KnownSegments& other = known_segments[1 - load(&known_now)];
+  memset(other.bits, 0, sizeof other.bits);
+  for (uint32_t slot = used_slots(); slot-- > 1;) other.add(entry_of_slot(slot));
+  other.next = other.made = next;
+  store(&known_now, 1 - load(&known_now));
+  store(&known_maker, 0u);
+}
+
+}  // namespace
+
+// A number is handed out when its entry is filled. Threads that add one at once set the same bits.
+bool segment_maybe(uint64_t device, uint64_t inode) {
+  const uint32_t next = load(&log_header().next_segment);
+  if (next - known_segments[load(&known_now)].made > entry_count()) know_again(next);
+  KnownSegments& known = known_segments[load(&known_now)];
+  const uint32_t oldest = next > entry_count() ? next - entry_count() : 0;
+  for (uint32_t number = max(load(&known.next), oldest); number < next; ++number)
+    known.add(entry_of_slot(slot_of(number)));
+  if (load(&known.next) < next) store(&known.next, next);
+  return known.has(device, inode);
+}
+
+namespace {
+
 bool equal_or_unknown(uint64_t a, uint64_t b) { return a == b || !a || !b; }
 
 // One object may be of two kinds, by two paths that lead to it.
 bool same_segment(const SegmentEntry& entry, const SegmentIdentity& identity) {
-  return load(&entry.state) == static_cast<uint32_t>(EntryState::kLive) &&
-         entry.device == identity.device && entry.inode == identity.inode &&
+  return is_used(entry) && entry.device == identity.device && entry.inode == identity.inode &&
          equal_or_unknown(entry.generation, identity.generation) &&
          equal_or_unknown(entry.handle, identity.handle);
 }
 
+// Where objects were found. A hint is looked at again each time.
+constexpr uint32_t kHints = 4096;
+uint16_t hints[kHints];
+
 uint32_t find_segment(const SegmentIdentity& identity) {
-  const Header& header = log_header();
-  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
-  const uint32_t count = min(load(&header.next_segment), header.segments.count);
-  for (uint32_t i = count; i-- > 1;)  // newest first
-    if (same_segment(entries[i], identity)) return i;
-  return 0;
+  uint16_t& hint = hints[hash_of(identity.device, identity.inode) >> 52];
+  const SegmentEntry& hinted = entry_of_slot(load(&hint));
+  if (identity.generation && hinted.generation == identity.generation &&
+      same_segment(hinted, identity))
+    return load(&hinted.number);
+  if (!segment_maybe(identity.device, identity.inode)) return 0;
+  uint32_t found = 0;  // the newest, if what is known does not tell them apart
+  for (uint32_t slot = used_slots(); slot-- > 1;) {
+    const SegmentEntry& entry = entry_of_slot(slot);
+    if (!same_segment(entry, identity) || entry.number < found) continue;
+    found = entry.number;
+    store(&hint, static_cast<uint16_t>(slot));
+  }
+  return found;
 }
+
+// ---- Using entries again ------------------------------------------------------------------------
+
+// A bit for each entry.
+class Slots {
+ public:
+  void add(uint32_t slot) { bits_[slot / 64 % kWords] |= uint64_t{1} << slot % 64; }
+  bool has(uint32_t slot) const { return bits_[slot / 64 % kWords] >> slot % 64 & 1; }
+
+ private:
+  static constexpr uint32_t kWords = 8192 / 64;
+  uint64_t bits_[kWords] = {};
+};
+
+bool process_lives(uint32_t number) {
+  ProcessEntry* process = process_entry(number);
+  return process && process_living(*process);
+}
+
+// Ends the entries that nobody living maps. What a process mapped when it died its children may
+// have, who say so within a second. REQUIRES: the tables are locked.
+void end_unmapped() {
+  Slots mapped, left;
+  const uint64_t now = rdtsc(), newest = load(&log_header().next_ticket);
+  const Area& area = log_header().usage;
+  const UsageEntry* usages = log_area<UsageEntry>(area);
+  for (uint32_t i = 1; i < area.count; ++i) {
+    const uint64_t word = load(&usages[i].mapped);
+    const bool maps = word & kMapped;
+    if ((!maps && word < now) || !segment_known(usages[i].segment)) continue;
+    const bool held = !maps || process_lives(load(&usages[i].process));
+    (held ? mapped : left).add(slot_of(usages[i].segment));
+  }
+  for (uint32_t slot = used_slots(); slot-- > 1;) {
+    SegmentEntry& entry = entry_of_slot(slot);
+    if (load(&entry.state) != kLive || load(&entry.pinned) || mapped.has(slot)) continue;
+    entry.vacant_tsc = left.has(slot) ? now + log_header().tsc_hz : now;
+    entry.last_ticket = newest;
+    compare_exchange(&entry.state, kLive, kEnded);
+  }
+  store(&log_header().swept_segment, load(&log_header().next_segment));
+}
+
+// May the entry be used for another segment?
+bool is_vacant(const SegmentEntry& entry) {
+  if (!is_used(entry)) return true;  // never used, or left by a claimer that died
+  return load(&entry.state) == kEnded && rdtsc() >= entry.vacant_tsc;
+}
+
+constexpr uint32_t kChoice = 64;
+
+// Of the next kChoice numbers one whose entry is vacant: rather one of which no record is left.
+// 0: none is.
+uint32_t vacant_from(uint32_t number) {
+  uint32_t with_records = 0;
+  for (uint32_t i = 0; i < kChoice; ++i) {
+    const SegmentEntry& entry = entry_of_slot(slot_of(number + i));
+    if (!(number + i) || !is_vacant(entry)) continue;
+    if (!is_used(entry) || !ticket_in_log(entry.last_ticket)) return number + i;
+    if (!with_records) with_records = number + i;
+  }
+  return with_records;
+}
+
+// As numbers go round from `next` on.
+uint32_t find_vacant(uint32_t next) {
+  uint32_t number = 0;
+  for (uint32_t passed = 0; !number && passed < entry_count(); passed += kChoice)
+    number = vacant_from(next + passed);
+  return number;
+}
+
+// The number of an entry that is vacant; it is claimed. 0: all are mapped. REQUIRES: the tables are
+// locked.
+uint32_t claim_number() {
+  Header& header = log_header();
+  const uint32_t next = load(&header.next_segment);
+  const bool due =
+      next > entry_count() / 2 && next - load(&header.swept_segment) > entry_count() / 16;
+  if (due) end_unmapped();
+  uint32_t number = find_vacant(next);
+  if (!number && !due) {
+    end_unmapped();
+    number = find_vacant(next);
+  }
+  if (!number) return 0;
+  SegmentEntry& entry = entry_of_slot(slot_of(number));
+  if (is_used(entry) && ticket_in_log(entry.last_ticket)) count_loss(Loss::kSegmentsOverwritten);
+  store(&entry.state, static_cast<uint32_t>(EntryState::kClaimed));
+  return number;
+}
+
+// ---- Filling one --------------------------------------------------------------------------------
 
 void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   const Header& header = log_header();
@@ -63,15 +246,16 @@ bool behind_call(uint64_t address) {
 // Who made the object, if that is another recorded process; or who maps it first, and where in its
 // code: the callers are looked for on the stack, since nothing here can unwind it. A word that is
 // left over from an earlier call may be among them.
-void note_creator(SegmentEntry& entry, const SegmentIdentity& identity, const Process* process,
-                  const Thread* thread) {
+void note_creator(SegmentEntry& entry, const SegmentIdentity& identity, const Thread* thread) {
+  const Process* process = thread->process;
   constexpr uint64_t kWordsSeen = 256;
   const bool other = identity.maker && identity.maker != process->pid;
   const uint32_t maker = other ? process_of(identity.maker) : 0;
   entry.creator = maker ? maker : process->index;
-  const ProcessEntry& creator = log_area<ProcessEntry>(log_header().processes)[entry.creator];
-  entry.creator_id_high = creator.id_high;
-  entry.creator_id_low = creator.id_low;
+  if (const ProcessEntry* creator = process_entry(entry.creator)) {
+    entry.creator_id_high = creator->id_high;
+    entry.creator_id_low = creator->id_low;
+  }
   // What was mapped before recording began was made by no call that is seen here, and there are no
   // handlers yet for a look at the stack.
   if (maker || !thread->call.pc) return;
@@ -82,6 +266,35 @@ void note_creator(SegmentEntry& entry, const SegmentIdentity& identity, const Pr
     if (!safe_copy(&word, reinterpret_cast<void*>(thread->regs.rsp + i * 8), 8)) return;
     if (behind_call(word)) entry.creator_pcs[found++] = word;
   }
+}
+
+// Fills a claimed entry; its number is handed out.
+void fill(uint32_t number, const SegmentIdentity& identity, const Thread* thread) {
+  SegmentEntry& entry = entry_of_slot(slot_of(number));
+  memset(reinterpret_cast<uint8_t*>(&entry) + sizeof entry.state, 0,
+         sizeof entry - sizeof entry.state);
+  entry.number = number;
+  entry.kind = static_cast<uint32_t>(identity.kind);
+  entry.device = identity.device;
+  entry.inode = identity.inode;
+  entry.generation = identity.generation;
+  entry.handle = identity.handle;
+  entry.entered_tsc = rdtsc();
+  entry.sysv_key = identity.sysv_key;
+  memcpy(entry.name, identity.name, sizeof entry.name);
+  apply_policy(entry, identity);
+  note_creator(entry, identity, thread);
+  store(&entry.state, kLive);
+  store(&log_header().next_segment, number + 1);
+}
+
+void note_mapped(SegmentEntry& entry, const Process* process, UsageEntry* usage) {
+  // What a vfork child maps stays in its parent.
+  if (usage->segment == entry.number && !process->lives_in_parent)
+    compare_exchange(&usage->mapped, load(&usage->mapped) & ~kMapped, rdtsc() | kMapped);
+  else
+    store(&entry.pinned, 1u);
+  compare_exchange(&entry.state, kEnded, kLive);
 }
 
 // An object that is mapped again, perhaps under another name, or by somebody who knows more of it.
@@ -101,56 +314,43 @@ void segment_again(const Process* process, uint32_t index, const SegmentIdentity
 
 }  // namespace
 
-uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes) {
-  Header& header = log_header();
+uint32_t segment_enter(const Thread* thread, const SegmentIdentity& identity,
+                       uint64_t extent_bytes) {
+  const Process* process = thread->process;
+  // After a search that found none the next is worth it when some may have ended.
+  static uint64_t search_again_tsc = 0;
   const TablesLock lock(process);
-  uint32_t index = find_segment(identity);
-  if (index) segment_again(process, index, identity);
-  if (!index && header.next_segment < header.segments.count) {
-    index = header.next_segment;
-    SegmentEntry& entry = segment_entry(index);
-    memset(&entry, 0, sizeof entry);
-    entry.kind = static_cast<uint32_t>(identity.kind);
-    entry.device = identity.device;
-    entry.inode = identity.inode;
-    entry.generation = identity.generation;
-    entry.handle = identity.handle;
-    entry.entered_tsc = rdtsc();
-    entry.sysv_key = identity.sysv_key;
-    memcpy(entry.name, identity.name, sizeof entry.name);
-    apply_policy(entry, identity);
-    note_creator(entry, identity, process, current_thread());
-    store(&entry.state, static_cast<uint32_t>(EntryState::kLive));
-    store(&header.next_segment, index + 1);
+  uint32_t number = find_segment(identity);
+  if (number) segment_again(process, number, identity);
+  if (!number && rdtsc() >= load(&search_again_tsc)) {
+    number = claim_number();
+    if (number) fill(number, identity, thread);
+    if (!number) store(&search_again_tsc, rdtsc() + log_header().tsc_hz / 10);
   }
-  if (index)
-    segment_entry(index).extent_bytes = max(segment_entry(index).extent_bytes, extent_bytes);
-  if (!index) count_loss(Loss::kSegmentsDropped);
-  return index;
+  if (!number) {
+    count_loss(Loss::kSegmentsDropped);
+    return 0;
+  }
+  SegmentEntry& entry = entry_of_slot(slot_of(number));
+  entry.extent_bytes = max(entry.extent_bytes, extent_bytes);
+  if (entry.mode == static_cast<uint32_t>(SegmentMode::kTrace))
+    note_mapped(entry, process, usage_entered(process, number));
+  return number;
 }
 
 uint32_t segment_find(const SegmentIdentity& identity) { return find_segment(identity); }
 
-// A bit for each segment, by hash. Entries never change what they stand for, so that only new ones
-// are looked at. Threads that do so at once set the same bits.
-bool segment_maybe(uint64_t device, uint64_t inode) {
-  constexpr uint32_t kBits = 1 << 16;
-  static uint64_t known[kBits / 64];
-  static uint32_t seen = 1;  // entries before this one have their bit
-  const auto bit_of = [](uint64_t of_device, uint64_t of_inode) {
-    constexpr uint64_t kSpread = 0x9E3779B97F4A7C15;
-    return static_cast<uint32_t>((of_device * kSpread + of_inode) * kSpread >> 48) % kBits;
-  };
-  const Header& header = log_header();
-  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
-  const uint32_t count = min(load(&header.next_segment), header.segments.count);
-  for (uint32_t i = load(&seen); i < count; ++i) {
-    const uint32_t at = bit_of(entries[i].device, entries[i].inode);
-    __atomic_fetch_or(&known[at / 64], uint64_t{1} << at % 64, __ATOMIC_RELAXED);
-  }
-  if (load(&seen) < count) store(&seen, count);
-  const uint32_t at = bit_of(device, inode);
-  return load(&known[at / 64]) >> at % 64 & 1;
+void segment_inherited(const Process* process, uint32_t segment) {
+  SegmentEntry* entry = known_entry(segment);
+  if (entry) note_mapped(*entry, process, usage_enter(process, segment));
+}
+
+void segment_unmapped(const Process* process, uint32_t segment) {
+  UsageEntry* usage = usage_find(process, segment);
+  if (!usage) return;
+  const bool inherited = load(&usage->mapped) < process->forked_tsc;
+  const uint64_t until = inherited ? process->forked_tsc + log_header().tsc_hz : 0;
+  store(&usage->mapped, until & ~kMapped);
 }
 
 bool segment_native(uint32_t segment) {
@@ -167,60 +367,28 @@ void segment_promote(uint32_t segment) {
 }
 
 bool segment_named_at(uint32_t segment, uint64_t place) {
-  if (!segment || segment >= log_header().segments.count) return false;
-  return load(&segment_entry(segment).said_place) == place;
+  const SegmentEntry* entry = known_entry(segment);
+  return entry && load(&entry->said_place) == place;
 }
+
+bool segment_known(uint32_t segment) { return known_entry(segment); }
 
 SegmentEntry& segment_entry(uint32_t segment) {
-  return log_area<SegmentEntry>(log_header().segments)[segment];
+  static SegmentEntry forgotten;
+  if (SegmentEntry* entry = known_entry(segment)) return *entry;
+  forgotten.mode = static_cast<uint32_t>(SegmentMode::kTrace);
+  forgotten.order = static_cast<uint32_t>(Order::kExact);
+  return forgotten;
 }
 
-// ---- Usage --------------------------------------------------------------------------------------
-
-namespace {
-
-constexpr uint32_t kProbes = 64;  // entries looked at for a pair, from the one it hashes to on
-
-// Counters of a process that is gone and has no records left say nothing about
-// the log any more.
-bool usage_needed(uint32_t number) {
-  ProcessEntry* process = process_entry(number);
-  return process && (process_living(*process) || ticket_in_log(load(&process->last_ticket)));
-}
-
-UsageEntry* usage_claim(UsageEntry* entry, const Process* process, uint32_t segment) {
-  if (entry->process) count_loss(Loss::kUsageOverwritten);
-  store(&entry->process, kUsageClaimed);
-  memset(&entry->segment, 0, sizeof *entry - offsetof(UsageEntry, segment));
-  entry->segment = segment;
-  store(&entry->process, process->index);
-  store(&log_header().next_usage, log_header().usage.count);  // they lie scattered
-  return entry;
-}
-
-}  // namespace
-
-UsageEntry* usage_enter(const Process* process, uint32_t segment) {
-  static UsageEntry spare;
-  const Area& area = log_header().usage;
-  UsageEntry* entries = log_area<UsageEntry>(area);
-  const uint32_t first = static_cast<uint32_t>(
-      (uint64_t{process->index} * kStripeSpread + uint64_t{segment} * 0x85EBCA6Bu) >> 7);
-  UsageEntry *vacant = nullptr, *found = nullptr;
-  const TablesLock lock(process);
-  for (uint32_t i = 0; process->index && i < kProbes && !found; ++i) {
-    UsageEntry* entry = &entries[1 + (first + i) % (area.count - 1)];
-    const uint32_t owner = load(&entry->process);
-    if (owner == process->index && entry->segment == segment) found = entry;
-    // One that is being filled under the lock that is ours was left by a
-    // claimer that died.
-    const bool left = !owner || owner == kUsageClaimed;
-    if (!vacant && (left || !usage_needed(owner))) vacant = entry;
+bool segment_traced_sysv(uint64_t id, uint64_t ipc_namespace) {
+  for (uint32_t slot = used_slots(); slot-- > 1;) {
+    const SegmentEntry& entry = entry_of_slot(slot);
+    if (is_used(entry) && entry.kind == static_cast<uint32_t>(SegmentKind::kSysV) &&
+        entry.inode == id && entry.generation == ipc_namespace)
+      return entry.mode == static_cast<uint32_t>(SegmentMode::kTrace);
   }
-  if (!found && vacant) found = usage_claim(vacant, process, segment);
-  if (found) return found;
-  count_loss(Loss::kUsageDropped);
-  return &spare;
+  return false;
 }
 
 }  // namespace shmrec::agent

@@ -1,12 +1,23 @@
-// Entries of the segment and usage tables: which shared memory objects the run has met, what the
-// policy says of each, and how often each recording has accessed which.
+// Entries of the segment table: which shared memory objects the run has met, and what the policy
+// says of each.
 //
-// Owner: a segment's entry belongs to nobody; it is entered once, under the lock of the tables, by
-// whoever maps the object first. A usage entry belongs to the process named in it. Threads: any.
+// Owner: an entry belongs to nobody; it is entered once, under the lock of the tables, by whoever
+// maps the object first. Threads: any.
+//
+// Example: a server maps a ring, forks a worker for each of a million connections, and each worker
+// makes a buffer of its own. The ring is segment 1 for ever. The buffers are segments 2 to
+// 1,000,001, and share 8,190 entries: when the table is nearly full, those whose workers are gone
+// are found and used for new ones, the oldest first and rather such as no record in the log is of.
 //
 // Invariants
 //  1. One object has one entry: (device, inode, generation, handle) is looked up under the lock.
-//  2. The policy is evaluated once per segment, by the process that enters it.
+//  2. The policy is evaluated once per entry, by the process that fills it.
+//  3. A segment's number names it in the whole log; its entry is at table_slot(number) as long as
+//     it holds that number.
+//  4. Who maps a segment says so in its usage entry before it uses it, and a forked child before it
+//     runs on; the word stays when its writer is killed, and counts for as long as the process
+//     lives. An entry that nobody living maps is ended, and may be used again; a second later where
+//     a child may just have been forked that has not yet said what it has inherited.
 #pragma once
 
 #include "agent/log/attach.h"
@@ -22,8 +33,14 @@ struct SegmentIdentity {
   int32_t maker;  // pid of who made it, where that is known; else 0
   char name[200];
 };
-// The table's entry of this segment, entered by the policy if it is new. 0 if the table is full.
-uint32_t segment_enter(Process* process, const SegmentIdentity& identity, uint64_t extent_bytes);
+// The number of this segment, entered by the policy if it is new, for a process that maps it. 0 if
+// the table is full of such as are mapped.
+uint32_t segment_enter(const Thread* thread, const SegmentIdentity& identity,
+                       uint64_t extent_bytes);
+// A forked child maps it as its parent did.
+void segment_inherited(const Process* process, uint32_t segment);
+// No mapping of the process is left.
+void segment_unmapped(const Process* process, uint32_t segment);
 // The segment of this identity if the run knows it, else 0.
 uint32_t segment_find(const SegmentIdentity& identity);
 // Might it be known? Cheap, and asked without a lock.
@@ -31,9 +48,13 @@ bool segment_maybe(uint64_t device, uint64_t inode);
 // Its accesses are logged from now on, by all who notice (native.h).
 void segment_promote(uint32_t segment);
 bool segment_native(uint32_t segment);
+// False: it is forgotten, its entry used again.
+bool segment_known(uint32_t segment);
+// The entry of a segment, or one of nothing if it has been used again.
 shmlog::SegmentEntry& segment_entry(uint32_t segment);
+// Does the policy have this memory of System V traced?
+bool segment_traced_sysv(uint64_t id, uint64_t ipc_namespace);
 // Is the segment's newest other name told at that place of the journal?
 bool segment_named_at(uint32_t segment, uint64_t place);
-shmlog::UsageEntry* usage_enter(const Process* process, uint32_t segment);
 
 }  // namespace shmrec::agent

@@ -3,6 +3,8 @@
 #include <linux/mman.h>
 
 #include "agent/agent_abi.h"
+#include "agent/log/segments.h"
+#include "agent/memory/native.h"
 
 namespace shmrec::agent {
 namespace {
@@ -268,10 +270,19 @@ void aliases_collect() {
       continue;
     }
     sys(__NR_munmap, alias.at, alias.bytes);
+    const uint32_t segment = alias.segment;
     alias_remove(&alias);
     --unused;
+    if (!alias_of(segment) && !native_maps(segment))
+      segment_unmapped(current_thread()->process, segment);
   }
   trimmable = false;
+}
+
+bool alias_of(uint32_t segment) {
+  for (uint32_t link = *chain_of(segment); link; link = aliases[link - 1].next)
+    if (aliases[link - 1].segment == segment) return true;
+  return false;
 }
 
 int64_t could_be(uint64_t view, uint64_t bytes, uint32_t protection) {

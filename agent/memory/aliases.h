@@ -30,6 +30,8 @@ bool alias_use(Region* region, uint64_t view);
 void alias_unuse(const Region& piece);
 // Unmaps what is not used by any region. REQUIRES: no access uses it (regions_settle).
 void aliases_collect();
+// Is any byte of the segment traced here?
+bool alias_of(uint32_t segment);
 // Could the mapping of shared memory at `view` be given this protection? 0 or -errno.
 int64_t could_be(uint64_t view, uint64_t bytes, uint32_t protection);
 

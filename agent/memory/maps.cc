@@ -116,9 +116,10 @@ void say_untraced(const Process* process, const char* why, const SegmentIdentity
 }
 
 // Enters the segment. What the policy says of it; says so if it is not to be traced.
-SegmentMode judge(Process* process, const SegmentIdentity& identity, uint64_t extent,
+SegmentMode judge(const Thread* thread, const SegmentIdentity& identity, uint64_t extent,
                   uint32_t* segment) {
-  *segment = segment_enter(process, identity, extent);
+  const Process* process = thread->process;
+  *segment = segment_enter(thread, identity, extent);
   const SegmentMode mode =
       *segment ? static_cast<SegmentMode>(segment_entry(*segment).mode) : SegmentMode::kIgnore;
   if (mode == SegmentMode::kDeny)
@@ -169,7 +170,7 @@ bool stays_native(Thread* thread, const Region& mapping, const SegmentIdentity& 
 int64_t maps_admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
                    uint32_t protection, const SegmentIdentity& identity, bool sysv) {
   uint32_t segment;
-  const SegmentMode mode = judge(thread->process, identity, offset + bytes, &segment);
+  const SegmentMode mode = judge(thread, identity, offset + bytes, &segment);
   if (mode == SegmentMode::kDeny) return -EACCES;
   if (mode != SegmentMode::kTrace) return static_cast<int64_t>(address);
   const Region region = region_of(address, bytes, offset, protection, segment, sysv, address);
@@ -183,7 +184,7 @@ int64_t maps_place(Thread* thread, uint64_t address, uint64_t staged, uint64_t b
                    bool sysv) {
   Process* process = thread->process;
   uint32_t segment;
-  const SegmentMode mode = judge(process, identity, offset + bytes, &segment);
+  const SegmentMode mode = judge(thread, identity, offset + bytes, &segment);
   bool placed = false;
   if (mode == SegmentMode::kTrace && !may_stay_native(segment, protection, identity)) {
     promote(thread, segment);
@@ -575,6 +576,22 @@ void maps_start(Thread* thread, bool adopt) {
   }
 }
 
+namespace {
+
+// What a forked child has of its parent's it maps itself.
+void note_inherited(const Process* process) {
+  native_for_each(
+      [](const Region& piece, void* raw) {
+        segment_inherited(static_cast<const Process*>(raw), piece.segment);
+      },
+      const_cast<Process*>(process));
+  Region region;
+  for (uint64_t at = 0; region_next(at, &region); at = region.end)
+    segment_inherited(process, region.segment);
+}
+
+}  // namespace
+
 void maps_after_fork(const Process* process) {
   native_after_fork();
   Region region;
@@ -590,6 +607,7 @@ void maps_after_fork(const Process* process) {
   }
   outdated = false;
   aliases_collect();
+  note_inherited(process);
   locking_after_fork();
 }
 

@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/log/log.h"
+#include "agent/memory/aliases.h"
 #include "agent/memory/maps.h"
 
 namespace shmrec::agent {
@@ -92,6 +93,12 @@ void native_for_each(void (*visit)(const Region& piece, void* context), void* co
   for (uint32_t i = 0; i < count; ++i) visit(natives[i], context);
 }
 
+bool native_maps(uint32_t segment) {
+  for (uint32_t i = 0; i < count; ++i)
+    if (natives[i].segment == segment) return true;
+  return false;
+}
+
 bool native_remove(uint64_t begin, uint64_t end) {
   bool any = false;
   for (uint32_t i = 0; i < count;) {
@@ -107,6 +114,8 @@ bool native_remove(uint64_t begin, uint64_t end) {
     if (old.begin < begin) cut(&rest, old.begin, begin), push(rest);
     rest = old;
     if (old.end > end) cut(&rest, end, old.end), push(rest);
+    if (!native_maps(old.segment) && !alias_of(old.segment))
+      segment_unmapped(current_thread()->process, old.segment);
   }
   return any;
 }

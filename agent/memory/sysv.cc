@@ -22,17 +22,6 @@ struct SysvStatus {  // struct shmid_ds
 };
 static_assert(sizeof(SysvStatus) == 112);
 
-bool traced_sysv(uint64_t id) {
-  const Header& header = log_header();
-  const SegmentEntry* entries = log_area<SegmentEntry>(header.segments);
-  const uint64_t ipc_namespace = namespace_inode("/proc/self/ns/ipc");
-  for (uint32_t i = min(load(&header.next_segment), header.segments.count); i-- > 1;)
-    if (entries[i].kind == static_cast<uint32_t>(SegmentKind::kSysV) && entries[i].inode == id &&
-        entries[i].generation == ipc_namespace)
-      return entries[i].mode == static_cast<uint32_t>(SegmentMode::kTrace);
-  return false;
-}
-
 }  // namespace
 
 // An alias counts as an attachment. Every recorded process has one for each of its own, so half of
@@ -45,7 +34,8 @@ Answer do_shmctl(Thread* thread, void* context) {
   SysvStatus status;
   const int64_t result = sys(__NR_shmctl, arg(thread, 0), arg(thread, 1), &status);
   if (failed(result)) return done(thread, result);
-  if (traced_sysv(command == kIpcStat ? arg(thread, 0) : static_cast<uint64_t>(result)))
+  const uint64_t id = command == kIpcStat ? arg(thread, 0) : static_cast<uint64_t>(result);
+  if (segment_traced_sysv(id, namespace_inode("/proc/self/ns/ipc")))
     status.attached = (status.attached + 1) / 2;
   const Origin origin = call_origin(thread);
   Fault fault;

@@ -110,7 +110,6 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   thread->call.event = next_event(thread);
   maps_after_fork(process);
   maps_list(process);
-  usage_after_fork();
   thread_arm(thread);
   thread->regs.rax = 0;
   if (request.stack) thread->regs.rsp = request.stack;
@@ -122,6 +121,7 @@ Answer fork_process(Thread* thread, const CloneRequest& request) {
   block_needed(kSigBlock);
   const int64_t result = make_fork(thread, request);
   if (result != 0) {
+    thread->process->forked_tsc = rdtsc();
     block_needed(kSigUnblock);
     sites_after_fork();
     regions_lock.unlock();

@@ -90,6 +90,7 @@ struct Process {
   shmlog::ProcessEntry dummy;
   uint32_t leaving;          // leave.h
   uint32_t clears_handlers;  // 1: begins without its parent's handlers
+  uint64_t forked_tsc;       // when it last forked; 0: never
   SpinLock signal_lock;
   SignalAction actions[65];
   PendingSignals pending;

@@ -45,7 +45,10 @@ constexpr LossWords kLossWords[] = {
     {"journal entries that nothing needed any more", "the oldest made room for newer ones", false},
     {"recordings that had ended and of which no record is left",
      "the oldest made room for newer ones", false},
-    {"usage counters of such recordings", "the oldest made room for newer ones", false},
+    {"usage counters of such recordings, or of segments that are forgotten",
+     "the oldest made room for newer ones", false},
+    {"segments that nobody mapped any more, with records of them left",
+     "the oldest made room for newer ones; raise limits.logSize", true},
 };
 static_assert(std::size(kLossWords) == static_cast<size_t>(Loss::kCount));
 

@@ -86,7 +86,7 @@ void ModuleFollower::take(int log, const TailEntry& found,
 void ModuleFollower::find_process(int log, uint32_t process, MappedModule& module) const {
   if (process == 0 || processes_.count < 2) return;
   shmlog::ProcessEntry entry;
-  const uint64_t slot = shmlog::process_slot(process, table_count_);
+  const uint64_t slot = shmlog::table_slot(process, table_count_);
   if (slot >= processes_.count) return;
   const uint64_t at = processes_.offset + slot * processes_.entry_bytes;
   if (pread_all(log, &entry, sizeof entry, at) != sizeof entry || entry.number != process) return;

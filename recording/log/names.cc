@@ -46,13 +46,16 @@ constexpr LossText kLosses[] = {
      "journal entries were given up though something living or a record needed them"},
     {"processesDropped", "processes ran unrecorded: the process table was full of living ones"},
     {"lanesDropped", "threads ran unrecorded: the lane table was full"},
-    {"segmentsDropped", "segments were not traced: the segment table was full"},
+    {"segmentsDropped", "segments were not traced: the segment table was full of mapped ones"},
     {"usageDropped", "usage counters did not fit"},
     {"stripesStolen", "locks were taken from a thread that was alive but did not move"},
     {"stripesRecovered", "locks were taken over from a dead thread"},
     {"journalOverwritten", "journal entries that nothing needed any more were overwritten"},
     {"processesOverwritten", "recordings that had ended and left no records were forgotten"},
-    {"usageOverwritten", "usage counters of such recordings were forgotten"},
+    {"usageOverwritten",
+     "usage counters of such recordings, or of forgotten segments, were forgotten"},
+    {"segmentsOverwritten",
+     "segments that nobody mapped any more were forgotten, with records of them left"},
 };
 static_assert(std::size(kLosses) == static_cast<size_t>(shmlog::Loss::kCount));
 

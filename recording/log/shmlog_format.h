@@ -21,7 +21,7 @@
 namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
-inline constexpr uint32_t kVersion = 3;
+inline constexpr uint32_t kVersion = 4;
 inline constexpr uint32_t kOldestVersion = 1;      // that readers of finished logs still open
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
@@ -51,7 +51,9 @@ enum class Loss : uint32_t {
   kStripesRecovered,      // stripes taken over from a dead owner
   kJournalOverwritten,    // journal entries that nothing needs any more, overwritten
   kProcessesOverwritten,  // entries of ended processes without records, used again
-  kUsageOverwritten,      // counters of such processes, used again
+  kUsageOverwritten,      // counters of such processes, or of forgotten segments, used again
+  kSegmentsOverwritten,   // entries of segments that nobody maps, used again: records of them may
+                          // be left, whose segment has no name any more
   kCount
 };
 
@@ -71,9 +73,9 @@ struct Header {
   uint64_t tsc_hz;
   Area rules;               // PolicyRule
   Area stripes;             // uint64_t, count is a power of two
-  Area processes;           // ProcessEntry, by process_slot(); entry 0 is never used
+  Area processes;           // ProcessEntry, by table_slot(); entry 0 is never used
   Area lanes;               // LaneEntry; entry 0 is never used
-  Area segments;            // SegmentEntry; entry 0 is never used
+  Area segments;            // SegmentEntry, by table_slot(); entry 0 is never used
   Area usage;               // UsageEntry; entry 0 is never used
   Area journal;             // units of kJournalUnitBytes
   Area chunks;              // kChunkBytes each
@@ -91,11 +93,11 @@ struct Header {
   uint64_t table_lock;                 // of who enters something into a table
   alignas(64) uint32_t next_process;   // numbers handed out + 1; also those passed over
   uint32_t next_lane;
-  uint32_t next_segment;
+  uint32_t next_segment;  // as next_process
   uint32_t next_usage;
-  uint32_t reserved1;
-  uint32_t robust_held;  // number of robust futexes held in traced memory by all lanes
-  uint32_t closed;       // 1: the launcher finished the run in order
+  uint32_t swept_segment;  // next_segment when it was last looked which segments nobody maps
+  uint32_t robust_held;    // number of robust futexes held in traced memory by all lanes
+  uint32_t closed;         // 1: the launcher finished the run in order
   uint32_t launcher_pid;
   uint32_t promotions;  // how often a segment was promoted: processes compare it at each syscall
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
@@ -182,8 +184,8 @@ struct ProcessEntry {
 };
 static_assert(sizeof(ProcessEntry) == 160);
 
-// Where the entry of recording `number` is, in a table of `count` entries.
-inline constexpr uint32_t process_slot(uint32_t number, uint32_t count) {
+// Where the entry of `number` is, in a table of `count` entries that are used again.
+inline constexpr uint32_t table_slot(uint32_t number, uint32_t count) {
   return 1 + (number - 1) % (count - 1);
 }
 
@@ -249,7 +251,9 @@ enum class Tracing : uint32_t { kTraced = 0, kNative };
 inline constexpr uint32_t kCreatorPcs = 6;
 
 // One shared memory object. (device, inode, generation, handle) is its identity, however it was
-// reached; offsets count from its start. `kind` and `name` are those of the first mapping.
+// reached; offsets count from its start. `kind` and `name` are those of the first mapping. `number`
+// names it in this file. An entry whose segment no living process maps is kEnded, live again when
+// the segment is mapped again, and used for another segment when the table is full.
 struct SegmentEntry {
   uint32_t state;  // EntryState
   uint32_t kind;   // SegmentKind
@@ -275,20 +279,28 @@ struct SegmentEntry {
   // above it that point behind a call: the callers, mostly, nearest first. Found by scanning, not
   // by unwinding; 0: none.
   uint64_t creator_pcs[kCreatorPcs];
-  uint64_t said_name;   // hash of the name in its latest kSegmentName
-  uint64_t said_place;  // the place of that in the journal
+  uint64_t said_name;    // hash of the name in its latest kSegmentName
+  uint64_t said_place;   // the place of that in the journal
+  uint32_t number;       // of the segment; 0 before version 4: the entry's place
+  uint32_t pinned;       // 1: who maps it could not be noted; it stays live
+  uint64_t vacant_tsc;   // of an ended one: from when on the entry may be another segment's
+  uint64_t last_ticket;  // Header::next_ticket then: no newer chunk has records of it
 };
-static_assert(sizeof(SegmentEntry) == 360);
+static_assert(sizeof(SegmentEntry) == 384);
 
-// How often a recording read and wrote a segment; exact even where records were overwritten.
+// How often a recording read and wrote a segment, exact even where records were overwritten; and
+// whether it maps it.
 struct UsageEntry {
   uint32_t process;  // written last; 0: free
   uint32_t segment;
   uint64_t reads;
   uint64_t writes;  // read/write operations count in both
   uint64_t kernel;  // of these, made by the kernel for a syscall
+  uint64_t mapped;  // TSC reading; bit 0 set: since when the process, if it lives, maps the segment
+                    // | clear: until when children may have inherited it that have not said so yet
 };
-static_assert(sizeof(UsageEntry) == 32);
+static_assert(sizeof(UsageEntry) == 40);
+inline constexpr uint64_t kMapped = 1;                 // in `mapped`
 inline constexpr uint32_t kUsageClaimed = UINT32_MAX;  // in `process`: being filled
 
 // ---- Stripes -----------------------------------------------------------------------------------

@@ -64,13 +64,16 @@ uint32_t state_of(const T& entry) {
 constexpr bool is_old(uint32_t version) { return version < 3; }
 constexpr size_t kOldHeaderBytes = 576;  // what follows is zero
 
-// What names the entry in the rest of the log: its place, but for processes, whose entries are used
-// again.
+// What names the entry in the rest of the log: its place, but for processes and segments, whose
+// entries are used again.
 template <typename T>
 uint32_t number_of(const T&, uint32_t place) {
   return place;
 }
 uint32_t number_of(const shmlog::ProcessEntry& entry, uint32_t place) {
+  return entry.number != 0 ? entry.number : place;
+}
+uint32_t number_of(const shmlog::SegmentEntry& entry, uint32_t place) {
   return entry.number != 0 ? entry.number : place;
 }
 
@@ -85,7 +88,12 @@ constexpr uint32_t least_bytes<shmlog::ProcessEntry>(uint32_t version) {
 }
 template <>
 constexpr uint32_t least_bytes<shmlog::SegmentEntry>(uint32_t version) {
-  return version == 1 ? 256 : version == 2 ? 352 : sizeof(shmlog::SegmentEntry);
+  constexpr uint32_t kLeast[] = {256, 352, 360};
+  return version <= 3 ? kLeast[version - 1] : sizeof(shmlog::SegmentEntry);
+}
+template <>
+constexpr uint32_t least_bytes<shmlog::UsageEntry>(uint32_t version) {
+  return version <= 3 ? 32 : sizeof(shmlog::UsageEntry);
 }
 
 // A journal entry before version 3, in units of its size.

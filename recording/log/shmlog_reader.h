@@ -38,8 +38,8 @@ struct ReadChoice {
   bool chunks = true;  // else they are only checked
 };
 
-// A table entry with the number by which the rest of the log names it: its
-// place in the table, but for processes (ProcessEntry::number).
+// A table entry with the number by which the rest of the log names it: its place in the table, but
+// for processes and segments (ProcessEntry::number, SegmentEntry::number).
 template <typename T>
 struct Numbered {
   uint32_t index = 0;

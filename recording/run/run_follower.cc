@@ -160,7 +160,7 @@ void LogFollower::read_processes(int log, uint32_t next, size_t most) {
   // Numbers handed out since the last poll, by their places.
   const uint32_t fresh = std::min(next - next_new_, process_table_.count);
   for (uint32_t i = 0; i < fresh; ++i) {
-    const uint32_t slot = shmlog::process_slot(next - 1 - i, std::max(table_count_, 2u));
+    const uint32_t slot = shmlog::table_slot(next - 1 - i, std::max(table_count_, 2u));
     if (slot < used) wanted[slot / kBlock] = true;
   }
   for (const auto& [slot, place] : at_slot_)

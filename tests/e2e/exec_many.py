@@ -4,9 +4,10 @@ times, and looks whether what is current is still known.
 
 usage: exec_many.py --shmrec PATH EXEC_MANY COMMANDS SEGMENTS PROGRAM
 
-In the log: its tables have come round at least three times and the journal once, nothing was lost but
-what was overwritten. Blame names function and line of the program's last store; `ls` names the program
-with its executable. Exit status: 0 all of it holds, 1 something does not.
+In the log: the table of processes (or that of segments) and the journal have come round, nothing was
+lost but what was overwritten, and the newest records are of segments that are known. Blame names
+function and line of the program's last store; `ls` names the program with its executable. Exit status:
+0 all of it holds, 1 something does not.
 """
 
 import argparse
@@ -19,7 +20,9 @@ import tempfile
 
 import shmlog
 
-ROUNDS = {"processes": 3, "journal": 1.2, "segments": 3}
+OF_COMMANDS = {"processes": 3, "journal": 1.2}
+OF_SEGMENTS = {"segments": 3}
+NEWEST = 200  # threads' last records that are looked at
 
 
 def rounds(data):
@@ -51,8 +54,12 @@ def main():
         log = shmlog.Log(os.path.join(run, "run.shmlog"))
         came = rounds(log.data)
         print("rounds: %s\nlosses: %s" % (came, {k: v for k, v in log.losses.items() if v}))
-        wrong += ["%s: %.1f rounds" % (what, times) for what, times in came.items()
-                  if times < ROUNDS[what] and (what != "segments" or options.segments)]
+        wanted = {**(OF_COMMANDS if options.commands else {}), **(OF_SEGMENTS if options.segments else {})}
+        wrong += ["%s: %.1f rounds" % (what, came[what]) for what, times in wanted.items()
+                  if came[what] < times]
+        newest = sorted(log.threads.items(), key=lambda item: item[0][0])[-NEWEST:]
+        wrong += ["segment %d is forgotten: %r of %s" % (records[-1].segment, records[-1], thread)
+                  for thread, records in newest if records and records[-1].segment not in log.segments]
         wrong += ["%s: %d" % (loss, number) for loss, number in log.losses.items()
                   if number and "overwritten" not in loss]
         answer = subprocess.run([options.shmrec, "blame", "--json", run, "1+64"],

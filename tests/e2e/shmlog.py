@@ -12,7 +12,7 @@ SEGMENT_ANONYMOUS, SEGMENT_POSIX_SHM, SEGMENT_MEMFD, SEGMENT_SYSV, SEGMENT_FILE 
 LOSSES = ["records overwritten", "chunks overwritten", "records dropped", "journal dropped",
           "processes dropped", "lanes dropped", "segments dropped", "usage dropped",
           "stripes stolen", "stripes recovered", "journal overwritten", "processes overwritten",
-          "usage overwritten"]
+          "usage overwritten", "segments overwritten"]
 
 Area = collections.namedtuple("Area", "offset count entry_bytes")
 Segment = collections.namedtuple("Segment", "index kind device inode name mode order")
@@ -66,7 +66,8 @@ class Log:
             if state in (2, 3):
                 mode, order = struct.unpack_from("<II", self.data, at + 40)
                 name = self.data[at + 56:at + 256].split(b"\0")[0].decode(errors="replace")
-                yield Segment(index, kind, device, inode, name, mode, order)
+                number, = struct.unpack_from("<I", self.data, at + 360)
+                yield Segment(number, kind, device, inode, name, mode, order)
 
     def _read_processes(self):
         for index, at in self._entries(self._processes):

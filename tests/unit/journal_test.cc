@@ -1,4 +1,4 @@
-// The journal as a ring, and the process table used again: the agent's own code
+// The journal as a ring, and the tables of processes and segments used again: the agent's own code
 // on a small log, read by the host's reader. Writers are threads of this
 // process and forked children, some of them killed wherever they are.
 #include <gtest/gtest.h>
@@ -298,6 +298,121 @@ TEST_F(Journal, ATableFullOfLivingProcessesSaysSo) {
   }
   EXPECT_EQ(lost(Loss::kProcessesDropped), 2u);
   EXPECT_EQ(lost(Loss::kProcessesOverwritten), 0u);
+}
+
+// ---- Segments -----------------------------------------------------------------------------------
+
+constexpr uint32_t kSegments = 64;  // entries of the table
+
+class Segments : public Journal {
+ protected:
+  void SetUp() override {
+    Journal::SetUp();
+    usleep(150'000);  // after a search that found nothing there is none for 0.1 s
+    log_header().segments.count = kSegments;
+    thread_->process = &process_;
+  }
+  uint32_t map(uint64_t inode) {
+    SegmentIdentity identity = {};
+    identity.kind = shmlog::SegmentKind::kMemfd;
+    identity.device = 7, identity.inode = inode, identity.generation = inode;
+    identity.in_memory = true;
+    snprintf(identity.name, sizeof identity.name, "s%llu", static_cast<unsigned long long>(inode));
+    return segment_enter(thread_.get(), identity, 4096);
+  }
+  std::unique_ptr<Thread> thread_ = std::make_unique<Thread>();
+};
+
+TEST_F(Segments, OneObjectHasOneNumberAlsoAfterItWasUnmapped) {
+  const uint32_t segment = map(1);
+  EXPECT_EQ(map(1), segment);
+  segment_unmapped(&process_, segment);
+  for (uint64_t i = 2; i < kSegments - 2; ++i) segment_unmapped(&process_, map(i));
+  EXPECT_EQ(map(1), segment);
+}
+
+TEST_F(Segments, WhatIsMappedKeepsItsEntryAndNumbersAreNotUsedAgain) {
+  const uint32_t lasting = map(1);
+  std::set<uint32_t> numbers{lasting};
+  for (uint64_t i = 2; i < 20 * kSegments; ++i) {
+    const uint32_t segment = map(i);
+    ASSERT_NE(segment, 0u) << i;
+    EXPECT_TRUE(numbers.insert(segment).second);
+    EXPECT_TRUE(segment_maybe(7, i));
+    EXPECT_TRUE(segment_maybe(7, 1));
+    segment_unmapped(&process_, segment);
+  }
+  EXPECT_EQ(map(1), lasting);
+  EXPECT_EQ(lost(Loss::kSegmentsDropped), 0u);
+  EXPECT_EQ(lost(Loss::kSegmentsOverwritten), 0u);  // no record is of any
+  const auto log = read();
+  ASSERT_NE(log->segment(lasting), nullptr);
+  EXPECT_STREQ(log->segment(lasting)->name, "s1");
+  ASSERT_NE(log->segment(*numbers.rbegin()), nullptr);
+  EXPECT_EQ(log->segment(2), nullptr);
+  EXPECT_STREQ(segment_entry(2).name, "");
+}
+
+TEST_F(Segments, ATableFullOfMappedOnesSaysSo) {
+  for (uint64_t i = 1; i <= kSegments - 1; ++i) EXPECT_NE(map(i), 0u);
+  EXPECT_EQ(map(1000), 0u);
+  EXPECT_EQ(lost(Loss::kSegmentsDropped), 1u);
+}
+
+TEST_F(Segments, TheMappedOfAKilledProcessAreUsedAgainAfterASecond) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Process own = {};
+    own.entry = &own.dummy;
+    process_enter(&own, process_.index, shmlog::StartKind::kFork);
+    thread_->process = &own;
+    for (uint64_t i = 1; i <= kSegments - 1; ++i) map(i);
+    kill(getpid(), SIGKILL);
+  }
+  waitpid(child, nullptr, 0);
+  EXPECT_EQ(map(1000), 0u);
+  sleep(1);
+  usleep(200'000);
+  EXPECT_NE(map(1000), 0u);
+}
+
+TEST_F(Segments, WhatAForkedChildMayHaveIsNotUsedAgainAtOnce) {
+  for (uint64_t i = 1; i <= kSegments - 1; ++i) map(i);
+  process_.forked_tsc = rdtsc();
+  for (uint32_t segment = 1; segment < kSegments; ++segment) segment_unmapped(&process_, segment);
+  EXPECT_EQ(map(1000), 0u);
+  sleep(1);
+  usleep(200'000);
+  EXPECT_NE(map(1000), 0u);
+}
+
+TEST_F(Segments, ProcessesKilledAnywhereLeaveATableThatCanBeUsed) {
+  const uint32_t lasting = map(1);
+  srand(11);
+  for (int round = 0; round < 100; ++round) {
+    const pid_t child = fork();
+    if (child == 0) {
+      Process own = {};
+      own.entry = &own.dummy;
+      process_enter(&own, process_.index, shmlog::StartKind::kFork);
+      thread_->process = &own;
+      for (uint64_t i = 0;; ++i) {
+        const uint32_t segment = map(1'000'000 + i % 500);
+        if (segment) segment_unmapped(&own, segment);
+      }
+    }
+    usleep(static_cast<useconds_t>(500 + rand() % 3000));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const uint64_t inode = 100 + static_cast<uint64_t>(round);
+    const uint32_t segment = map(inode);
+    ASSERT_NE(segment, 0u) << "round " << round;
+    ASSERT_EQ(map(inode), segment);
+    segment_unmapped(&process_, segment);
+    const auto log = read();
+    ASSERT_NE(log->segment(lasting), nullptr);
+    ASSERT_STREQ(log->segment(lasting)->name, "s1");
+  }
 }
 
 }  // namespace
