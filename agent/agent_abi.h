@@ -9,7 +9,7 @@
 
 namespace shmrec::agent {
 
-inline constexpr uint32_t kAbiVersion = 2;
+inline constexpr uint32_t kAbiVersion = 3;
 
 // ---- The agent's zone of the address space ------------------------------------------------------
 // Everything of the agent lies in one zone, at one of a few bases that the injector chooses from
@@ -73,6 +73,9 @@ struct BootInfo {
   uint32_t launcher;           // its number in the log: shmlog::LaneEntry::launcher; 0: none
   uint32_t seccomp_alone;      // 1: the program would be under a seccomp filter without shmrec too
   uint32_t seccomp_inherited;  // 1: an image before this one has installed filters of its own
+  int32_t launcher_pid;  // it adopts orphans, in whose stead the program is shown init; 0: none
+  int32_t command_pid;   // the launcher's own child
+  uint64_t launcher_namespace;  // of process IDs, its inode: where these two count; 0: unknown
 };
 
 // ---- Calls --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@
 #include <thread>
 #include <utility>
 
+#include "launcher/identity.h"
 #include "launcher/kept_folder.h"
 #include "recording/bundle/elf_id.h"
 #include "recording/bundle/module_follower.h"
@@ -38,12 +39,6 @@ constexpr int kLeastUrgent = 19;
 constexpr std::chrono::milliseconds kStopLimit{2000};
 
 // ---- Opening what a process mapped --------------------------------------------------------------
-
-// 0 if it cannot be seen.
-uint64_t own_pid_namespace() {
-  struct stat status;
-  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
-}
 
 std::string in_proc(pid_t pid, const char* name) {
   return "/proc/" + std::to_string(pid) + "/" + name;

@@ -7,6 +7,11 @@
 
 namespace shmrec::launcher {
 
+uint64_t own_pid_namespace() {
+  struct stat status;
+  return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+}
+
 ActAs::ActAs(pid_t pid) : own_user_(getuid()), own_group_(getgid()) {
   // The owner of /proc/PID is the process's effective user and group while it may be traced at all.
   char path[32];

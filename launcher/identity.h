@@ -1,4 +1,5 @@
-// Acting with the identity of a process whose user differs from the launcher's.
+// The launcher's identity: its PID namespace, and acting with that of a process whose user differs
+// from the launcher's.
 //
 // The kernel lets a tracer attach if its *real* user and group are those of all three of the
 // target. A launcher that runs as root with CAP_SETUID but without CAP_SYS_PTRACE (a container's
@@ -8,7 +9,12 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
+
 namespace shmrec::launcher {
+
+// The inode of the launcher's PID namespace, 0 if it cannot be seen.
+uint64_t own_pid_namespace();
 
 // While alive, the real user and group are those of `pid`, if they differed and it was permitted.
 class ActAs {

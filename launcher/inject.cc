@@ -218,6 +218,9 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   boot.launcher = settings_.launcher;
   boot.seccomp_alone = settings_.seccomp_alone;
   boot.seccomp_inherited = tracee.filtered;
+  boot.launcher_pid = getpid();
+  boot.command_pid = settings_.command;
+  boot.launcher_namespace = own_pid_namespace();
   iovec local[kMaxSegments + 1];
   iovec remote[std::size(local)];
   size_t count = 0;

@@ -73,6 +73,7 @@ class Injector {
     bool kill_unrecorded = false;  // failurePolicy: closed
     uint32_t launcher = 0;         // recording::MemberLock::number()
     bool seccomp_alone = false;    // the launcher itself runs behind a seccomp filter
+    pid_t command = 0;             // the launcher's child; what it adopts beside are orphans
   };
   explicit Injector(Settings settings);
 

@@ -264,6 +264,7 @@ class Run {
     child_.emplace(std::move(*child));
     if (recording_ && child_->listener.fd < 0 && !tolerate_no_listener()) return false;
     log("command is pid {}", child_->pid());
+    if (recording_ && recording_->injection) recording_->injection->command = child_->pid();
     const Result<std::string> kept = drop_capabilities();
     log("{}", kept ? *kept : kept.error().message);
     start_keeper();

@@ -218,7 +218,7 @@ constexpr SyscallRule kRows[] = {
     none(107, "geteuid"),
     none(108, "getegid"),
     none(109, "setpgid"),
-    none(110, "getppid"),
+    by(Handler::kGetppid, none(110, "getppid")),
     none(111, "getpgrp"),
     none(112, "setsid"),
     none(113, "setreuid"),

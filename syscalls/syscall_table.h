@@ -126,6 +126,7 @@ enum class SyscallClass : uint8_t {
   X(kExit, kLife, do_exit)                       \
   X(kWait4, kLife, do_wait4)                     \
   X(kWaitid, kLife, do_waitid)                   \
+  X(kGetppid, kLife, do_getppid)                 \
   X(kFcntl, kLife, do_fcntl)                     \
   X(kArchPrctl, kLife, do_arch_prctl)            \
   X(kPtrace, kLife, do_ptrace)                   \

@@ -515,6 +515,17 @@ Answer do_set_robust_list(Thread* thread, void*) {
   return done(thread, result);
 }
 
+// Orphans are adopted by the launcher; alone init does that.
+Answer do_getppid(Thread* thread, void*) {
+  constexpr int64_t kInit = 1;
+  const BootInfo& boot = shmrec_boot_info;
+  const int64_t parent = pass(thread);
+  const bool adopted = parent && parent == boot.launcher_pid &&
+                       thread->process->pid != boot.command_pid &&
+                       pid_namespace() == boot.launcher_namespace;
+  return done(thread, adopted ? kInit : parent);
+}
+
 Answer do_set_tid_address(Thread* thread, void*) {
   thread->clear_tid = arg(thread, 0);
   return done(thread, sys(__NR_set_tid_address, reachable(arg(thread, 0), 4)));

@@ -14,6 +14,7 @@ Answer do_exec(Thread* thread, void* context);   // execve, execveat
 Answer do_exit(Thread* thread, void* context);   // exit, exit_group
 Answer do_wait4(Thread* thread, void* context);  // wait.cc
 Answer do_waitid(Thread* thread, void* context);
+Answer do_getppid(Thread* thread, void* context);
 Answer do_fcntl(Thread* thread, void* context);  // calls of libshmrec; else passed on
 Answer do_arch_prctl(Thread* thread, void* context);
 Answer do_prctl(Thread* thread, void* context);

@@ -1,10 +1,14 @@
-// A daemon: double fork, setsid, changed directory, closed descriptors, reparented; the first
-// process waits for its answer in shared memory. Then a process group and its signals.
+// A daemon: double fork, setsid, changed directory, closed descriptors, reparented, to init or to a
+// process of the workload that reaps; the first process waits for its answer in shared memory. Then
+// a process group and its signals. Where a subreaper outside of the workload adopts (systemd
+// --user), recorded programs are shown init all the same, and this differs.
+#include <sys/prctl.h>
+
 #include "victim.h"
 
 struct Shared {
   volatile int state;
-  volatile pid_t daemon, session, parent;
+  volatile pid_t daemon, session, parent, adopter;
   volatile int answers[16];
 };
 
@@ -16,6 +20,7 @@ static void daemon_body(void) {
   s->daemon = getpid();
   s->session = getsid(0);
   while (getppid() == s->parent) sched_yield();
+  s->adopter = getppid();
   s->state = 1;
   for (int i = 0; i < 16; ++i) s->answers[i] = i * i;
   alarm(20);
@@ -43,6 +48,25 @@ static void in_group(void* unused) {
     for (;;) pause();
   s->state = 4;
   for (;;) s->answers[0] = s->answers[0] + 1;
+}
+
+static void become_orphan(void* unused) {
+  (void)unused;
+  s->parent = getpid();
+  if (fork() != 0) return;
+  while (getppid() == s->parent) sched_yield();
+  s->adopter = getppid();
+  s->state = 5;
+  _exit(0);
+}
+
+static void adopt(void) {
+  s->state = 0;
+  CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  wait_ok(child(become_orphan, NULL));
+  await_value(&s->state, 5);
+  CHECK_EQ(s->adopter, getpid());
+  CHECK(wait(NULL) > 0);
 }
 
 int main(void) {
@@ -73,5 +97,7 @@ int main(void) {
   while (s->answers[0] == before) sched_yield();
   CHECK(kill(-stopped, SIGKILL) == 0);
   CHECK_EQ(WTERMSIG(wait_status(stopped)), SIGKILL);
-  say("daemonize\n");
+  const pid_t adopter = s->adopter;
+  adopt();
+  say("daemonize: adopted by %s\n", adopter == 1 ? "init" : "another");
 }
