@@ -506,7 +506,9 @@ Answer do_mremap(Thread* thread, void*) {
   return done(thread, at);
 }
 
-// The kernel maps the pages anew, with the protection that it sees, and forgets MADV_DONTFORK.
+// The kernel maps the pages anew, with the protection that it sees, and forgets MADV_DONTFORK. It
+// unmaps them first: a removed segment that nobody else has attached is gone then, and there is
+// nothing to map. The alias would keep it.
 Answer do_remap_file_pages(Thread* thread, void*) {
   const uint64_t begin = page_down(arg(thread, 0)), bytes = page_down(arg(thread, 1));
   if (in_agents_part(begin, max(bytes, kPage))) return done(thread, -EINVAL);
@@ -516,8 +518,14 @@ Answer do_remap_file_pages(Thread* thread, void*) {
   const bool traced = bytes && region_find(begin, &region);
   if (traced && begin + bytes > begin && !is_alike(begin, begin + bytes))
     return done(thread, -EINVAL);
+  const bool ends = traced && sysv_would_end(region, begin, begin + bytes);
   const int64_t result = pass(thread);
   if (failed(result) || !traced) return done(thread, result);
+  if (ends) {
+    unmap(thread, begin, begin + bytes);
+    maps_settle(thread);
+    return done(thread, -EINVAL);
+  }
   region.begin = begin;
   region.end = begin + bytes;
   region.segment_offset = arg(thread, 3) * kPage;

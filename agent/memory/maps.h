@@ -50,6 +50,10 @@ int64_t maps_place(Thread* thread, uint64_t address, uint64_t staged, uint64_t b
                    uint64_t offset, uint32_t protection, const SegmentIdentity& identity,
                    bool sysv);
 
+// Is [begin, end) all that is attached anywhere of a removed segment of System V, but for its
+// alias? Then the segment is gone with it (sysv.cc).
+bool sysv_would_end(const Region& region, uint64_t begin, uint64_t end);
+
 // Turns a native mapping into a traced one. REQUIRES: a MapsLock.
 void maps_trace_native(Thread* thread, const Region& mapping);
 // Journals the executable mappings that are there already; with `adopt`, traces the shared ones.

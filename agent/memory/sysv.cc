@@ -13,7 +13,9 @@ namespace {
 
 struct SysvStatus {  // struct shmid_ds
   int32_t key;
-  uint8_t permission[44];
+  uint32_t owners[4];
+  uint32_t mode;
+  uint8_t rest_of_permission[24];
   uint64_t bytes;
   int64_t times[3];
   int32_t creator, last;
@@ -41,6 +43,20 @@ Answer do_shmctl(Thread* thread, void* context) {
   Fault fault;
   const bool ok = traced_write(thread, origin, arg(thread, 2), &status, sizeof status, &fault);
   return done(thread, ok ? result : -EFAULT);
+}
+
+bool sysv_would_end(const Region& region, uint64_t begin, uint64_t end) {
+  constexpr uint32_t kRemoved = 01000;  // SHM_DEST
+  const SegmentEntry& entry = segment_entry(region.segment);
+  SysvStatus status;
+  if (!region.sysv || entry.generation != namespace_inode("/proc/self/ns/ipc")) return false;
+  if (failed(sys(__NR_shmctl, entry.inode, 2 /* IPC_STAT */, &status))) return false;
+  if (!(status.mode & kRemoved) || status.attached != 2) return false;
+  // What is protected apart is one mapping for the kernel while it is hidden.
+  Region other;
+  for (uint64_t at = 0; region_next(at, &other); at = other.end)
+    if (other.segment == region.segment && (other.begin < begin || other.end > end)) return false;
+  return true;
 }
 
 namespace {
