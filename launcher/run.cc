@@ -363,7 +363,7 @@ class Run {
   void on_exec(const ExecReport& report) {
     const bool recorded = report.outcome == ExecReport::Outcome::kInjected;
     log("exec by pid {}: {} {}", report.pid, report.exec.executable,
-        recorded ? "recorded" : report.why);
+        recorded ? "gets the agent" : report.why);
     recording_->directory.write_exec(report.pid, report.exec, recorded);
   }
 

@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/memory/native.h"
+#include "syscalls/syscall_table.h"
 
 namespace shmrec::agent {
 namespace {
@@ -158,11 +159,16 @@ uint8_t* take_filled(Thread* thread, uint64_t address, uint64_t bytes, uint64_t*
   return guarded;
 }
 
-// The kernel gets the real memory: nothing it does there is logged.
+// The kernel gets the real memory: nothing it does there is logged. Said once for each call.
 uint64_t pass_alias(Thread* thread, uint64_t address, uint64_t bytes) {
+  constexpr uint64_t kOfCall = uint64_t{1} << 62;  // apart from the keys of literal texts
   const uint64_t alias = alias_of(address, bytes);
-  coverage(thread->process,
-           "the kernel was given traced memory itself: its accesses are not recorded");
+  const uint64_t number = thread->call.number;
+  const auto* rule = syscalls::syscall_rule(static_cast<uint32_t>(number));
+  TextBuffer<96> text;
+  text.add(rule ? rule->name : "a system call");
+  text.add(" was given traced memory itself: what it does there is not recorded");
+  coverage_once(thread->process, kOfCall | number, text.data);
   return alias ? alias : address;
 }
 
