@@ -95,7 +95,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   pending_after_fork(thread);
   block_needed(kSigUnblock);
   process->lives_in_parent = 0;
-  thread->lane = 0;
+  thread->lane = thread->lane_missed = 0;
   thread->lane_entry = nullptr;
   thread->cursor = thread->chunk_end = nullptr;
   thread->robust_head = 0;  // the kernel forgets it too

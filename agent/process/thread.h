@@ -173,7 +173,8 @@ struct Thread {
   alignas(8) uint8_t old_value[64];
   uint64_t region_use;  // 0: none; else what it uses of the regions is no older (regions.h)
   // The lane of the log.
-  uint32_t lane;  // 0: none yet
+  uint32_t lane;         // 0: none yet
+  uint32_t lane_missed;  // 1: there was none for it, which is counted
   shmlog::LaneEntry* lane_entry;
   uint8_t* cursor;  // next record in the current chunk
   uint8_t* chunk_end;
