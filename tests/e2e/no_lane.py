@@ -2,7 +2,8 @@
 """Records more threads than a small log has lanes: what they do is not logged, and all are counted, each once.
 
 usage: no_lane.py --shmrec PATH
-Exit status: 0 if the threads and accesses that were lost are the right number; 1 if not.
+Exit status: 0 if the threads and accesses that were lost are the right number; 1 if not; 77 if so many
+threads cannot be had here.
 """
 
 import argparse
@@ -46,10 +47,14 @@ def main():
     if options.work:
         work()
         return 0
+    alone = [sys.executable, os.path.abspath(__file__), "--work"]
+    if subprocess.run(alone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+        print("no %d threads can be had here" % THREADS)
+        return 77
     with tempfile.TemporaryDirectory(prefix="shmrec-no-lane-") as top:
         bundle = os.path.join(top, "bundle")
         ran = subprocess.run([options.shmrec, "run", "-q", "-o", bundle, "--spool", os.path.join(top, "spool"), "--",
-                              sys.executable, os.path.abspath(__file__), "--work"],
+                              *alone],
                              env={**os.environ, "SHMREC_LOG_SIZE": "16MiB"}, stdout=subprocess.PIPE, text=True)
         listed = json.loads(subprocess.run([options.shmrec, "ls", "--json", bundle], check=True,
                                            stdout=subprocess.PIPE).stdout)
