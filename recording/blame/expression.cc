@@ -71,21 +71,20 @@ class Evaluator {
     if (name.empty()) return fail("expected the name of a global variable, '&', '*' or '('");
     const Result<Variable> variable = context_.find_variable(name);
     if (!variable) return variable.error();
-    return Place{variable->address, variable->size, false, variable->type};
+    return Place{variable->address, variable->size, false, variable->type, variable->lacking};
   }
 
   // What `place` points to, or the first element of an array.
   Result<Place> dereference(const Place& place, size_t begin) {
-    if (place.is_address) return Place{place.address, place.size, false, place.type};
+    if (place.is_address) return Place{place.address, place.size, false, place.type, place.lacking};
     if (place.type.is_array()) return element(place, 0);
-    if (!place.type.known())
-      return fail("its type is not known: the program has no debug information (-g)");
+    if (!place.type.known()) return unknown_type(place);
     if (!place.type.is_pointer()) return fail("this is not a pointer");
     const Result<uint64_t> value =
         context_.read_pointer(place.address, text_.substr(begin, at_ - begin));
     if (!value) return value.error();
     const std::optional<Type> target = place.type.target();
-    return Place{*value, target ? target->size() : 0, false, target.value_or(Type())};
+    return Place{*value, target ? target->size() : 0, false, target.value_or(Type()), ""};
   }
 
   Result<Place> index(const Place& place, size_t begin) {
@@ -108,7 +107,7 @@ class Evaluator {
 
   Result<Place> element(const Place& array, int64_t number) {
     const Type item = array.type.element().value_or(Type());
-    return step(Place{array.address, item.size(), false, item}, number);
+    return step(Place{array.address, item.size(), false, item, ""}, number);
   }
 
   Result<Place> step(Place place, int64_t number) {
@@ -123,11 +122,12 @@ class Evaluator {
   Result<Place> member(const Place& place) {
     const std::string name = simple_name();
     if (name.empty()) return fail("expected the name of a member");
+    if (!place.is_address && !place.lacking.empty()) return unknown_type(place);
     if (place.is_address || !place.type.is_aggregate())
       return fail("what precedes is not a struct or union");
     const auto found = place.type.member(name);
     if (!found) return fail("no member '" + name + "'");
-    return Place{place.address + found->offset, found->type.size(), false, found->type};
+    return Place{place.address + found->offset, found->size, false, found->type, ""};
   }
 
   std::string simple_name() {
@@ -162,6 +162,9 @@ class Evaluator {
     if (text_.compare(at_, std::strlen(token), token) != 0) return false;
     at_ += std::strlen(token);
     return true;
+  }
+  Error unknown_type(const Place& place) const {
+    return fail("its type is not known" + (place.lacking.empty() ? "" : ": " + place.lacking));
   }
   Error fail(const std::string& what) const {
     return Error{text_ + ": column " + std::to_string(at_ + 1) + ": " + what};

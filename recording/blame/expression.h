@@ -4,8 +4,8 @@
 //   expression := '&' expression | '*' expression | postfix
 //   postfix    := primary { '[' number ']' | '.' name | '->' name }
 //   primary    := name | '(' expression ')'
-// A name may carry namespaces (a::b). Pointers are followed through the caller, who may not know
-// what they hold.
+// A name may carry namespaces and classes (a::b). Pointers are followed through the caller, who may
+// not know what they hold.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,7 @@ struct EvaluatedPlace {
   // The expression's value is an address ("&x"), so it is asked about what lies there.
   bool is_address = false;
   Type type;
+  std::string lacking;  // why the type is not known; "" if no variable says
 };
 
 struct ExpressionContext {

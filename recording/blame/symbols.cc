@@ -33,6 +33,38 @@ std::optional<uint64_t> number_attribute(Dwarf_Die* die, unsigned name) {
   return value;
 }
 
+// Bits of a structure from its start.
+struct Bits {
+  uint64_t begin = 0;
+  uint64_t count = 0;
+};
+
+// Where a bit field lies. DWARF 4 and 5 count from the structure's start; DWARF 2 and 3, which
+// compilers still write when asked for DWARF 4, count down from the most significant bit of a
+// storage unit.
+std::optional<Bits> bit_field(Dwarf_Die* member, const Type& type) {
+  const auto count = number_attribute(member, DW_AT_bit_size);
+  if (!count || *count == 0) return std::nullopt;
+  if (const auto begin = number_attribute(member, DW_AT_data_bit_offset))
+    return Bits{*begin, *count};
+  Dwarf_Attribute attribute;
+  Dwarf_Sword from_top = 0;
+  if (dwarf_attr_integrate(member, DW_AT_bit_offset, &attribute) == nullptr) return std::nullopt;
+  if (dwarf_formsdata(&attribute, &from_top) != 0) return std::nullopt;
+  const uint64_t unit = number_attribute(member, DW_AT_byte_size).value_or(type.size());
+  const uint64_t location = number_attribute(member, DW_AT_data_member_location).value_or(0);
+  return Bits{(location + unit) * 8 - static_cast<uint64_t>(from_top) - *count, *count};
+}
+
+// A named or unnamed member or a base class, without its own members.
+Type::Member member_place(Dwarf_Die* member, const Type& type) {
+  if (const auto bits = bit_field(member, type)) {
+    const uint64_t first = bits->begin / 8;
+    return {first, (bits->begin + bits->count + 7) / 8 - first, type};
+  }
+  return {number_attribute(member, DW_AT_data_member_location).value_or(0), type.size(), type};
+}
+
 // Element counts of an array's dimensions; 0 for one that is open ("int a[]").
 std::vector<uint64_t> array_dimensions(Dwarf_Die* array) {
   std::vector<uint64_t> counts;
@@ -117,12 +149,12 @@ std::optional<Type::Member> Type::member_at_depth(const std::string& name, int d
     if (child_tag != DW_TAG_member && child_tag != DW_TAG_inheritance) continue;
     const std::optional<Type> type = type_of(&child);
     if (!type) continue;
-    const uint64_t offset = number_attribute(&child, DW_AT_data_member_location).value_or(0);
     const std::string child_name = text(dwarf_diename(&child));
-    if (child_name == name && child_tag == DW_TAG_member) return Member{offset, *type};
+    const Member place = member_place(&child, *type);
+    if (child_name == name && child_tag == DW_TAG_member) return place;
     if (!child_name.empty()) continue;
     if (auto inner = type->member_at_depth(name, depth + 1))
-      return Member{offset + inner->offset, inner->type};
+      return Member{place.offset + inner->offset, inner->size, inner->type};
   } while (dwarf_siblingof(&child, &child) == 0);
   return std::nullopt;
 }
@@ -172,30 +204,98 @@ std::optional<uint64_t> static_address(Dwarf_Die* variable) {
   size_t count = 0;
   if (dwarf_attr_integrate(variable, DW_AT_location, &attribute) == nullptr) return std::nullopt;
   if (dwarf_getlocation(&attribute, &operations, &count) != 0 || count != 1) return std::nullopt;
-  if (operations[0].atom != DW_OP_addr) return std::nullopt;
-  return operations[0].number;
+  if (operations[0].atom == DW_OP_addr) return operations[0].number;
+  // An index into .debug_addr, as clang writes for DWARF 5 and gcc for split DWARF.
+  if (operations[0].atom != DW_OP_addrx && operations[0].atom != DW_OP_GNU_addr_index)
+    return std::nullopt;
+  Dwarf_Attribute indexed;
+  Dwarf_Addr address = 0;
+  if (dwarf_getlocation_attr(&attribute, operations, &indexed) != 0) return std::nullopt;
+  return dwarf_formaddr(&indexed, &address) == 0 ? std::optional(address) : std::nullopt;
 }
 
-// The variable called `wanted`, by its last name or with all its namespaces (`path` holds those of
-// `parent`). Searches namespaces but not functions.
-std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& wanted,
-                                      const std::string& path, int depth) {
+// The entry that says where a variable belongs: a definition outside of its namespace or class
+// names the declaration inside, one that link-time optimization moved names the original.
+Dwarf_Die declaration_of(Dwarf_Die die) {
+  constexpr int kMaxSteps = 8;
+  for (int i = 0; i < kMaxSteps; ++i) {
+    Dwarf_Attribute attribute;
+    Dwarf_Die next;
+    if (dwarf_attr(&die, DW_AT_specification, &attribute) == nullptr &&
+        dwarf_attr(&die, DW_AT_abstract_origin, &attribute) == nullptr)
+      break;
+    if (dwarf_formref_die(&attribute, &next) == nullptr) break;
+    die = next;
+  }
+  return die;
+}
+
+// "ns::Class::name"; unnamed namespaces do not count.
+std::string qualified_name(Dwarf_Die die) {
+  die = declaration_of(die);
+  Dwarf_Die* scopes = nullptr;
+  std::string name = text(dwarf_diename(&die));
+  const int count = dwarf_getscopes_die(&die, &scopes);
+  for (int i = 1; i < count; ++i) {
+    const int tag = dwarf_tag(&scopes[i]);
+    const std::string scope = text(dwarf_diename(&scopes[i]));
+    const bool counts = tag == DW_TAG_namespace || tag == DW_TAG_structure_type ||
+                        tag == DW_TAG_class_type || tag == DW_TAG_union_type;
+    if (counts && !scope.empty()) name = scope + "::" + name;
+  }
+  std::free(scopes);
+  return name;
+}
+
+// The variable called `wanted`: with all its namespaces and classes if `whole`, else with some of
+// the last or none. Searches namespaces but not functions; static members are defined outside of
+// classes.
+std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& wanted, bool whole,
+                                      int depth) {
   constexpr int kMaxNamespaces = 16;
+  const size_t last_colon = wanted.rfind(':');
+  const std::string last = wanted.substr(last_colon == std::string::npos ? 0 : last_colon + 1);
   Dwarf_Die child;
   if (depth > kMaxNamespaces || dwarf_child(parent, &child) != 0) return std::nullopt;
   do {
     const int tag = dwarf_tag(&child);
-    const std::string name = text(dwarf_diename(&child));
     if (tag == DW_TAG_namespace) {
-      const std::string inner = name.empty() ? path : path + name + "::";
-      if (auto found = find_variable(&child, wanted, inner, depth + 1)) return found;
+      if (auto found = find_variable(&child, wanted, whole, depth + 1)) return found;
     }
-    if (tag != DW_TAG_variable || (path + name != wanted && name != wanted)) continue;
+    if (tag != DW_TAG_variable || text(dwarf_diename(&child)) != last) continue;
+    const std::string name = qualified_name(child);
+    if (name != wanted && (whole || !name.ends_with("::" + wanted))) continue;
     const std::optional<uint64_t> address = static_address(&child);
     const std::optional<Type> type = type_of(&child);
-    if (address && type) return Variable{*address, type->size(), *type};
+    if (address && type) return Variable{*address, type->size(), *type, ""};
   } while (dwarf_siblingof(&child, &child) == 0);
   return std::nullopt;
+}
+
+// The file of a unit whose content is elsewhere, "" if it is here.
+std::string split_file(Dwarf_Die* unit) {
+  Dwarf_Attribute attribute;
+  if (dwarf_attr(unit, DW_AT_dwo_name, &attribute) == nullptr &&
+      dwarf_attr(unit, DW_AT_GNU_dwo_name, &attribute) == nullptr)
+    return "";
+  return text(dwarf_formstring(&attribute));
+}
+
+// Why the debug information does not know a variable that the symbol table does. `split` is the
+// first file for split DWARF that is not there, "" if all are.
+std::string lacking(const std::string& file, bool debug_information, const std::string& split) {
+  if (!debug_information) {
+    return file +
+           " has no debug information (-g), and no separate file with its build-id is below "
+           "/usr/lib/debug";
+  }
+  if (!split.empty()) {
+    return file + " has its debug information in separate files (-gsplit-dwarf), of which " +
+           split + " could not be read";
+  }
+  return file +
+         " has debug information, but none for this variable: the source that defines it was "
+         "compiled without -g";
 }
 
 }  // namespace
@@ -203,6 +303,7 @@ std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& want
 struct ModuleFile::Dwfl_ {
   ::Dwfl* session = nullptr;
   Dwfl_Module* module = nullptr;
+  std::string file;
   // Answers given; a search reads all units.
   std::map<std::string, std::optional<Variable>> variables;
   ~Dwfl_() { dwfl_end(session); }
@@ -214,6 +315,7 @@ struct ModuleFile::Dwfl_ {
 
 std::unique_ptr<ModuleFile> ModuleFile::open(const std::string& file) {
   auto state = std::make_unique<Dwfl_>();
+  state->file = file;
   state->session = dwfl_begin(&kCallbacks);
   if (state->session == nullptr) return nullptr;
   dwfl_report_begin(state->session);
@@ -278,11 +380,17 @@ std::optional<Variable> ModuleFile::Dwfl_::search(const std::string& name) const
   Dwarf_Addr dwarf_bias = 0;
   GElf_Addr elf_bias = 0;
   elf(&elf_bias);
-  if (Dwarf* dwarf = this->dwarf(&dwarf_bias)) {
+  Dwarf* dwarf = this->dwarf(&dwarf_bias);
+  std::string split;  // file that is not there
+  for (const bool whole : {true, false}) {
     Dwarf_CU* cu = nullptr;
     Dwarf_Die unit;
-    while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, nullptr) == 0) {
-      if (auto found = find_variable(&unit, name, "", 0)) {
+    Dwarf_Die content;  // of a unit that is elsewhere and was found
+    while (dwarf != nullptr &&
+           dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, &content) == 0) {
+      if (content.addr == nullptr && split.empty()) split = split_file(&unit);
+      if (content.addr == nullptr) content = unit;
+      if (auto found = find_variable(&content, name, whole, 0)) {
         found->address += dwarf_bias - elf_bias;
         return found;
       }
@@ -297,7 +405,8 @@ std::optional<Variable> ModuleFile::Dwfl_::search(const std::string& name) const
     if (symbol_name == nullptr || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT) continue;
     if (symbol.st_shndx == SHN_UNDEF || (name != symbol_name && name != demangled(symbol_name)))
       continue;
-    return Variable{address - elf_bias, symbol.st_size, Type()};
+    return Variable{address - elf_bias, symbol.st_size, Type(),
+                    lacking(file, dwarf != nullptr, split)};
   }
   return std::nullopt;
 }

@@ -40,7 +40,7 @@ class Type {
   bool is_aggregate() const;            // struct, class or union
   std::optional<Type> target() const;   // of a pointer; none for void*
   std::optional<Type> element() const;  // of an array, outermost dimension first
-  // A member, also one inside unnamed members, and its offset.
+  // A member, also one inside unnamed members, and the bytes it lies in.
   struct Member;
   std::optional<Member> member(const std::string& name) const;
 
@@ -53,8 +53,10 @@ class Type {
   unsigned dimensions_used_ = 0;
 };
 
+// Of a bit field: the bytes that hold a bit of it, which can be fewer than its type has.
 struct Type::Member {
   uint64_t offset = 0;
+  uint64_t size = 0;  // 0 if unknown
   Type type;
 };
 
@@ -62,6 +64,7 @@ struct Variable {
   uint64_t address = 0;  // as in the ELF file
   uint64_t size = 0;     // 0 if unknown
   Type type;             // not known() without debug information
+  std::string lacking;   // which file lacks what, if the type is not known; else ""
 };
 
 // One ELF file.
@@ -73,7 +76,8 @@ class ModuleFile {
 
   std::optional<uint64_t> address_of_offset(uint64_t file_offset) const;
   SourcePlace place(uint64_t address) const;
-  // A global or file-static variable; `name` may be qualified with namespaces (a::b).
+  // A global or file-static variable or a static member; `name` may be qualified with namespaces
+  // and classes (a::b), all of them or the last.
   std::optional<Variable> variable(const std::string& name) const;
 
  private:

@@ -193,6 +193,190 @@ TEST_F(SymbolsTest, ExpressionsAreEvaluatedByType) {
   EXPECT_FALSE(evaluate_expression(std::string(100000, '*') + "ring", context));
 }
 
+// Compiles `source` in C++ with each compiler that is installed, for both versions of DWARF that
+// they write, and hands the programs out. clang is one of the packages for tests; without it only
+// gcc's programs are looked at.
+struct Compiled {
+  std::string title;
+  std::string file;
+};
+std::vector<Compiled> compile_everywhere(const std::string& directory, const std::string& name,
+                                         const std::string& source, const std::string& flags) {
+  const std::string text = directory + "/" + name;
+  std::ofstream(text) << source;
+  std::vector<Compiled> programs;
+  // clang needs a package for link-time optimization that is not among those for tests.
+  const bool link_time = flags.find("-flto") != std::string::npos;
+  for (const char* compiler : {"g++", "clang++-14"}) {
+    if (link_time && compiler != std::string("g++")) continue;
+    const std::string present = "command -v " + std::string(compiler) + " >/dev/null";
+    if (std::system(present.c_str()) != 0) {
+      std::printf("not installed, so not tested: %s\n", compiler);
+      continue;
+    }
+    for (const char* dwarf : {"-gdwarf-4", "-gdwarf-5"}) {
+      const std::string title = std::string(compiler) + " " + dwarf + " " + flags;
+      const std::string file = text + "." + std::to_string(programs.size());
+      const std::string command =
+          std::string(compiler) + " -g " + dwarf + " " + flags + " -o " + file + " " + text;
+      EXPECT_EQ(std::system(command.c_str()), 0) << command;
+      programs.push_back({title, file});
+    }
+  }
+  return programs;
+}
+
+// Of a global variable, relative to it: where the rest of an expression leads.
+struct Place {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  bool operator==(const Place&) const = default;
+};
+void PrintTo(const Place& place, std::ostream* out) {
+  *out << place.size << " bytes at " << place.offset;
+}
+Place place_in(const ModuleFile& module, const std::string& variable, const std::string& rest) {
+  uint64_t start = 0;
+  const ExpressionContext context = {
+      [&](const std::string& name) -> Result<Variable> {
+        const auto found = module.variable(name);
+        if (!found) return Error{name + ": no such variable"};
+        start = found->address;
+        return *found;
+      },
+      [](uint64_t, const std::string& text) -> Result<uint64_t> { return Error{text}; }};
+  const auto place = evaluate_expression(variable + rest, context);
+  if (!place) {
+    ADD_FAILURE() << place.error().message;
+    return {};
+  }
+  return {place->address - start, place->size};
+}
+
+TEST_F(SymbolsTest, ABitFieldIsTheBytesThatItLiesIn) {
+  const std::string source = R"(
+struct Conn { unsigned long id; int fd; unsigned open : 1, dirty : 1, retries : 6, wide : 12; };
+struct Packed { char tag; unsigned long low : 3, cross : 30; } __attribute__((packed));
+struct Outer { short head; struct { unsigned first : 9, second : 7; }; };
+Conn conn[4];
+Packed packed;
+Outer outer;
+int main() { return conn[0].fd + packed.tag + outer.head; }
+)";
+  for (const Compiled& program : compile_everywhere(directory_, "bits.cpp", source, "-O0")) {
+    SCOPED_TRACE(program.title);
+    const auto module = ModuleFile::open(program.file);
+    ASSERT_NE(module, nullptr);
+    EXPECT_EQ(place_in(*module, "conn", "[2].open"), (Place{32 + 12, 1}));
+    EXPECT_EQ(place_in(*module, "conn", "[2].retries"), (Place{32 + 12, 1}));
+    EXPECT_EQ(place_in(*module, "conn", "[2].wide"), (Place{32 + 13, 2}));
+    EXPECT_EQ(place_in(*module, "conn", "[2].fd"), (Place{32 + 8, 4}));
+    EXPECT_EQ(place_in(*module, "packed", ".low"), (Place{1, 1}));
+    EXPECT_EQ(place_in(*module, "packed", ".cross"), (Place{1, 5}));
+    EXPECT_EQ(place_in(*module, "outer", ".first"), (Place{4, 2}));
+    EXPECT_EQ(place_in(*module, "outer", ".second"), (Place{5, 1}));
+  }
+}
+
+// Where the symbol table has it, by its readable name.
+uint64_t linked_at(const std::string& program, const std::string& name) {
+  const std::string list = program + ".nm";
+  const std::string command = "nm -C " + program + " | awk '{a=$1; $1=$2=\"\"; if ($0 == \"  " +
+                              name + "\") print a}' > " + list;
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  std::string word = "0";
+  std::ifstream(list) >> word;
+  return std::stoull(word, nullptr, 16);
+}
+
+// A static member is defined outside of its class; clang's DWARF 5 gives addresses as indexes into
+// .debug_addr.
+TEST_F(SymbolsTest, NamesCarryNamespacesAndClasses) {
+  const std::string source = R"(
+struct Cell { int id, state; double rate; };
+namespace ns { Cell outer[2]; namespace deep { Cell inner; Cell twice; } static Cell local; }
+namespace { Cell unnamed; }
+struct Holder { static Cell inst; };
+Cell Holder::inst;
+namespace ns { struct Nested { static Cell inst; }; Cell Nested::inst; }
+Cell twice;
+int main() { return ns::local.id + unnamed.id; }
+)";
+  const struct {
+    const char* asked;
+    const char* linked;
+  } cases[] = {
+      {"ns::outer", "ns::outer"},
+      {"outer", "ns::outer"},
+      {"ns::deep::inner", "ns::deep::inner"},
+      {"deep::inner", "ns::deep::inner"},
+      {"ns::local", "ns::local"},
+      {"unnamed", "(anonymous namespace)::unnamed"},
+      {"Holder::inst", "Holder::inst"},
+      {"ns::Nested::inst", "ns::Nested::inst"},
+      {"Nested::inst", "ns::Nested::inst"},
+      {"twice", "twice"},
+      {"deep::twice", "ns::deep::twice"},
+  };
+  for (const char* flags : {"-O0", "-O0 -flto"}) {
+    for (const Compiled& program : compile_everywhere(directory_, "names.cpp", source, flags)) {
+      const auto module = ModuleFile::open(program.file);
+      ASSERT_NE(module, nullptr);
+      for (const auto& [asked, linked] : cases) {
+        SCOPED_TRACE(program.title + ": " + asked);
+        const auto variable = module->variable(asked);
+        ASSERT_TRUE(variable);
+        EXPECT_EQ(variable->address, linked_at(program.file, linked));
+        EXPECT_NE(variable->address, 0u);
+        EXPECT_TRUE(variable->type.known());
+        EXPECT_EQ(variable->lacking, "");
+      }
+      EXPECT_EQ(place_in(*module, "ns::outer", "[1].rate"), (Place{24, 8}));
+      EXPECT_FALSE(module->variable("deep::outer"));
+      EXPECT_FALSE(module->variable("uter"));
+    }
+  }
+}
+
+// Messages of an expression that needs the type of `cell`.
+std::string error_of(const ModuleFile& module) {
+  const ExpressionContext context = {
+      [&](const std::string& name) -> Result<Variable> {
+        const auto found = module.variable(name);
+        if (!found) return Error{name + ": no such variable"};
+        return *found;
+      },
+      [](uint64_t, const std::string&) -> Result<uint64_t> { return uint64_t{4096}; }};
+  const auto place = evaluate_expression("cell->id", context);
+  return place ? "" : place.error().message;
+}
+
+TEST_F(SymbolsTest, WhatIsLackingIsSaidWithTheFile) {
+  std::ofstream(path("cell.c")) << "struct cell { int id; }; struct cell *cell;\n";
+  std::ofstream(path("main.c")) << "int main(void) { return 0; }\n";
+  const auto build = [](const std::string& flags, const std::string& output) {
+    const std::string command = "cd " + directory_ + " && cc " + flags +
+                                " -c cell.c -o cell.o && cc -g -c main.c -o main.o && cc -o " +
+                                output + " cell.o main.o";
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  };
+  build("-g", "whole");
+  EXPECT_EQ(error_of(*open("whole")), "");
+  build("-g0", "half");
+  EXPECT_NE(error_of(*open("half")).find(path("half") + " has debug information, but none for"),
+            std::string::npos)
+      << error_of(*open("half"));
+  build("-g -gsplit-dwarf", "split");
+  EXPECT_EQ(error_of(*open("split")), "");
+  std::filesystem::remove(path("cell.dwo"));
+  EXPECT_NE(error_of(*open("split")).find("cell.dwo could not be read"), std::string::npos)
+      << error_of(*open("split"));
+  EXPECT_EQ(std::system(("strip -g " + path("half")).c_str()), 0);
+  EXPECT_NE(error_of(*open("half")).find(path("half") + " has no debug information"),
+            std::string::npos)
+      << error_of(*open("half"));
+}
+
 // A run of `program` with its code mapped at a load address, and one shared array.
 struct RecordedRun {
   ShmlogBuilder log;
