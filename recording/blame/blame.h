@@ -77,8 +77,8 @@ class Blame {
   Blame(const AccessIndex& index, const Timeline& timeline, Symbols& symbols)
       : context_{index, timeline, symbols} {}
 
-  // Without query.recording: of the recordings in which WHERE exists and which accessed it, one
-  // that was ended by a signal, else the one that accessed it last.
+  // Without query.recording: of the recordings that map WHERE and accessed it, the one that failed
+  // first, else the one that accessed it last (subject.h).
   Result<BlameAnswer> ask(const BlameQuery& query) const;
 
  private:

@@ -1,19 +1,45 @@
 #include "recording/blame/subject.h"
 
 #include <algorithm>
+#include <csignal>
+#include <iterator>
 
 namespace shmrec::recording {
 
 namespace {
 
-// Those ended by a signal first, newest first; then the others, newest first.
+// How a recording ended; the first is asked about first.
+enum class Ending { kFault, kSignal, kError, kOrderly };
+
+Ending ending_of(const Recording& recording) {
+  constexpr int kFaults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
+  if (recording.signal) {
+    const bool fault = std::count(std::begin(kFaults), std::end(kFaults), *recording.signal) != 0;
+    return fault ? Ending::kFault : Ending::kSignal;
+  }
+  return recording.exit_code.value_or(0) != 0 ? Ending::kError : Ending::kOrderly;
+}
+
+bool goes_before(const Recording* a, const Recording* b) {
+  const Ending ending = ending_of(*a);
+  if (ending != ending_of(*b)) return ending < ending_of(*b);
+  if (ending == Ending::kOrderly) return a->start_tsc > b->start_tsc;
+  // 0 is unknown: the maximum after the subtraction.
+  return a->end_tsc - 1 < b->end_tsc - 1;
+}
+
+// By how they ended; of those that failed the same way the first to end, of the others the newest.
 std::vector<const Recording*> candidates(const Timeline& timeline) {
   std::vector<const Recording*> all;
   for (const Recording& recording : timeline.recordings()) all.push_back(&recording);
-  std::reverse(all.begin(), all.end());
-  std::stable_partition(all.begin(), all.end(),
-                        [](const Recording* r) { return r->signal.has_value(); });
+  std::stable_sort(all.begin(), all.end(), goes_before);
   return all;
+}
+
+bool maps_segment(const Timeline& timeline, const Recording& recording, uint32_t segment) {
+  const std::vector<Mapping> mapped = timeline.segments_mapped(recording);
+  return std::any_of(mapped.begin(), mapped.end(),
+                     [&](const Mapping& mapping) { return mapping.segment == segment; });
 }
 
 std::optional<Access> newest_access(const AccessIndex& index, const Location& location,
@@ -32,11 +58,12 @@ Result<Location> locate(const LocateContext& context, const std::string& where,
   return locate_in_recording(context, where, *recording, event);
 }
 
-// The first candidate in which WHERE exists and which accessed it; without one that crashed, the
-// one that accessed the bytes last.
+// The first candidate that failed and in which WHERE exists, mapped and accessed; without one, that
+// which accessed the bytes last.
 Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& query) {
   std::optional<Error> first_error;
   std::optional<Location> place;
+  std::optional<Subject> user;  // of the bytes, who did not fail
   for (const Recording* recording : candidates(context.timeline)) {
     const Result<Location> located = locate(context, query.where, recording, query.time.event);
     if (!located) {
@@ -44,15 +71,18 @@ Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& q
       if (!first_error) first_error = located.error();
       continue;
     }
-    const std::optional<Access> own =
-        newest_access(context.index, *located, recording->process, query.time.event);
-    if (own && recording->signal) return Subject{*located, recording};
-    if (own) {
-      const std::optional<Access> last = newest_access(context.index, *located, 0, UINT64_MAX);
-      const Recording* newest = last ? context.timeline.by_process(last->process) : nullptr;
-      return Subject{*located, newest != nullptr ? newest : recording};
-    }
     if (!place) place = *located;
+    if (!newest_access(context.index, *located, recording->process, query.time.event)) continue;
+    if (ending_of(*recording) != Ending::kOrderly &&
+        maps_segment(context.timeline, *recording, located->segment))
+      return Subject{*located, recording};
+    if (!user) user = Subject{*located, recording};
+  }
+  if (user) {
+    const std::optional<Access> last = newest_access(context.index, user->location, 0, UINT64_MAX);
+    const Recording* newest = last ? context.timeline.by_process(last->process) : nullptr;
+    if (newest != nullptr) user->recording = newest;
+    return *user;
   }
   if (place) return Subject{*place, nullptr};
   if (first_error) return *first_error;
@@ -68,9 +98,30 @@ uint64_t settle_length(const LocateContext& context, const Subject& subject, uin
   return access ? std::min(kWord, access->end() - subject.location.offset) : 1;
 }
 
+// The one recording of a pid or name that has WHERE mapped and, if several have, that accessed it;
+// nullptr if it is not one. A fork and the program that it executed share their pid.
+const Recording* only_user(const LocateContext& context, const BlameQuery& query) {
+  std::vector<const Recording*> mapping, accessing;
+  for (const Recording& recording : context.timeline.recordings()) {
+    if (recording.name != query.recording && std::to_string(recording.pid) != query.recording)
+      continue;
+    const Result<Location> located = locate(context, query.where, &recording, query.time.event);
+    if (!located || !maps_segment(context.timeline, recording, located->segment)) continue;
+    mapping.push_back(&recording);
+    if (newest_access(context.index, *located, recording.process, query.time.event))
+      accessing.push_back(&recording);
+  }
+  if (mapping.size() == 1) return mapping[0];
+  return accessing.size() == 1 ? accessing[0] : nullptr;
+}
+
 Result<Subject> named_subject(const LocateContext& context, const BlameQuery& query) {
-  const Result<const Recording*> named = context.timeline.find(query.recording);
-  if (!named) return named.error();
+  Result<const Recording*> named = context.timeline.find(query.recording);
+  if (!named) {
+    const Recording* only = only_user(context, query);
+    if (only == nullptr) return named.error();
+    named = only;
+  }
   Result<Location> located = locate(context, query.where, *named, query.time.event);
   if (!located) return located.error();
   return Subject{std::move(*located), *named};

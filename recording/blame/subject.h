@@ -1,8 +1,11 @@
 // What a question is about: the recording that is asked, and the bytes that WHERE means in it.
 //
-// If the question names no recording, one is chosen: of those in which WHERE exists and which
-// accessed it, the newest that was ended by a signal, else the one that accessed it last. So after
-// a crash nobody has to find out first who crashed.
+// If the question names no recording, one is chosen: of those that have WHERE mapped and accessed
+// it, the one that failed first. A fault (SEGV, ABRT, BUS, FPE, ILL) goes before other signals,
+// which a supervisor sends to the rest, these before an exit status that is not 0; of the same kind
+// the one that ended earlier. Without any, the one that accessed it last. So after a crash nobody
+// has to find out first who crashed. A pid or name of several recordings means the one that maps
+// WHERE.
 #pragma once
 
 #include "recording/blame/blame.h"

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "recording/blame/blame_print.h"
@@ -152,6 +154,73 @@ TEST(Blame, ChoosesTheCrashedRecordingElseTheLastToAccess) {
   run.log.process(run.consumer).exit_status = 0;
   Opened orderly(run.log);
   EXPECT_EQ(orderly.answer({.where = "1+0x118"}).recording->name, "producer");
+}
+
+// Four processes that read the same bytes, in the order of their numbers.
+struct Family {
+  ShmlogBuilder log;
+  uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/cell");
+  std::array<uint32_t, 4> members{};
+
+  explicit Family(const std::array<int, 4>& statuses, const std::array<uint64_t, 4>& ends,
+                  uint32_t unmapped = 4) {
+    for (uint32_t i = 0; i < 4; ++i) {
+      members[i] = log.add_process({.id_high = i + 1, .pid = 10 + static_cast<int32_t>(i)});
+      if (i != unmapped) log.map_segment(members[i], segment, 0x7f0000000000);
+      log.read(members[i], segment, 0, 4);
+      log.process(members[i]).exit_known = 1;
+      log.process(members[i]).exit_status = statuses[i];
+      log.process(members[i]).end_tsc = ends[i];
+    }
+  }
+  int32_t chosen() {
+    Opened opened(log);
+    const BlameAnswer answer = opened.answer({.where = "/cell+0"});
+    return answer.recording != nullptr ? answer.recording->pid : 0;
+  }
+};
+
+TEST(Blame, AsksTheRecordingThatFailedFirst) {
+  constexpr int kExit1 = 1 << 8;
+  const struct {
+    const char* title;
+    std::array<int, 4> statuses;
+    std::array<uint64_t, 4> ends;
+    int32_t chosen;
+  } cases[] = {
+      {"a fault, however late", {kExit1, SIGTERM, SIGABRT, SIGKILL}, {1, 2, 9, 3}, 12},
+      {"the first of several faults", {SIGBUS, SIGFPE, SIGSEGV, SIGILL}, {7, 6, 8, 9}, 11},
+      {"the first of other signals", {0, SIGTERM, SIGKILL, kExit1}, {1, 5, 4, 2}, 12},
+      {"known ends go before unknown ones", {0, SIGKILL, SIGTERM, 0}, {1, 0, 5, 2}, 12},
+      {"the first that exited with an error", {0, kExit1, 0, kExit1}, {1, 8, 2, 7}, 13},
+      {"the last access if none failed", {0, 0, 0, 0}, {4, 3, 2, 1}, 13},
+  };
+  for (const auto& c : cases) EXPECT_EQ(Family(c.statuses, c.ends).chosen(), c.chosen) << c.title;
+  // The one that did not map it wrote by descriptor.
+  EXPECT_EQ(Family({SIGSEGV, SIGTERM, 0, 0}, {1, 2, 3, 4}, 0).chosen(), 11);
+}
+
+TEST(Blame, APidOfAForkAndItsExecMeansTheOneThatMapsTheSegment) {
+  ShmlogBuilder log;
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/cell");
+  const uint32_t forked = log.add_process({.id_high = 1, .pid = 7, .name = "shell"});
+  const uint32_t executed = log.add_process({.id_high = 2, .pid = 7, .name = "worker"});
+  log.map_segment(executed, segment, 0x7f0000000000);
+  log.write(executed, segment, 0, le32(5));
+  Opened one(log);
+  EXPECT_EQ(one.answer({.where = "/cell+0", .recording = "7"}).recording->name, "worker");
+  EXPECT_EQ(one.answer({.where = "/cell+8", .recording = "7"}).recording->name, "worker")
+      << "also if it did not access it";
+  log.map_segment(forked, segment, 0x7f0000000000);
+  Opened both(log);
+  EXPECT_EQ(both.answer({.where = "/cell+0", .recording = "7"}).recording->name, "worker")
+      << "the one that accessed it";
+  EXPECT_FALSE(both.ask({.where = "/cell+8", .recording = "7"})) << "nothing tells them apart";
+  log.write(forked, segment, 0, le32(6));
+  Opened ambiguous(log);
+  const auto answer = ambiguous.ask({.where = "/cell+0", .recording = "7"});
+  ASSERT_FALSE(answer);
+  EXPECT_NE(answer.error().message.find("more than one recording"), std::string::npos);
 }
 
 TEST(Blame, ComposesAValueFromSplitWrites) {
