@@ -19,6 +19,7 @@ struct Arguments {
   std::string at = "end";
   std::string history;
   bool json = false;
+  bool verbose = false;
   bool show_command_line = false;
   recording::BlameQuery query;
 };
@@ -48,6 +49,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--forward", arguments.query.forward,
                "Who read the value, instead of where it came from");
   app.add_flag("--json", arguments.json, "Print a JSON document");
+  app.add_flag("--verbose", arguments.verbose,
+               "Also print for each access the chain of inlined functions");
   app.add_flag("--show-command-line", arguments.show_command_line,
                "Also print for each access the command that asks from there");
 }
@@ -76,7 +79,8 @@ void print_answer(const Arguments& arguments, const recording::BlameAnswer& answ
         recording::blame_json(answer).dump(2, ' ', false, error_handler_t::replace).c_str());
     return;
   }
-  std::fputs(recording::blame_table(answer, isatty(STDOUT_FILENO) != 0).c_str(), stdout);
+  std::fputs(recording::blame_table(answer, isatty(STDOUT_FILENO) != 0, arguments.verbose).c_str(),
+             stdout);
   if (arguments.show_command_line) {
     std::printf("\n%s", recording::blame_command_lines(answer, arguments.bundle).c_str());
   }

@@ -424,6 +424,7 @@ class RowMaker {
     row.function = std::move(place.function);
     row.file = std::move(place.file);
     row.line = place.line;
+    row.chain = std::move(place.chain);
   }
 
   // The module that held pc at the event; journal and event numbers of other threads may be a

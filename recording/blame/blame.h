@@ -57,6 +57,7 @@ struct BlameRow {
   std::string function;
   std::string file;
   int line = 0;
+  std::vector<SourceFrame> chain;  // if functions were inlined: all frames, innermost first
   std::string module;              // file that holds pc, "" if unknown
   uint64_t value_offset = 0;       // segment offset of the first byte below
   std::vector<uint8_t> value;      // asked bytes as written, or as read by a read

@@ -50,8 +50,18 @@ std::string function_cell(const BlameRow& row) {
   return place.empty() ? call : call + " from " + place;
 }
 
-std::string source_cell(const BlameRow& row) {
-  return row.file.empty() ? "" : base_name(row.file) + ":" + std::to_string(row.line);
+std::string source_text(const std::string& file, int line) {
+  return file.empty() ? "" : base_name(file) + ":" + std::to_string(line);
+}
+
+// "    inlined: store atomic_base.h:464 < set gauge.cpp:17 < fail_over gauge.cpp:21\n"
+std::string chain_line(const BlameRow& row) {
+  std::string line;
+  for (const SourceFrame& frame : row.chain) {
+    line += (line.empty() ? "    inlined: " : " < ") + frame.function + " " +
+            source_text(frame.file, frame.line);
+  }
+  return line.empty() ? "" : printable(line) + "\n";
 }
 
 Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
@@ -79,7 +89,7 @@ Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
           std::to_string(header.length),
           value_cell(row),
           function_cell(row),
-          source_cell(row),
+          source_text(row.file, row.line),
           answer.segment + "+" + hex(header.offset)};
 }
 
@@ -133,6 +143,10 @@ json row_json(const BlameRow& row) {
   if (!row.function.empty()) out["function"] = row.function;
   if (!row.file.empty()) out["file"] = row.file;
   if (!row.file.empty()) out["line"] = row.line;
+  for (const SourceFrame& frame : row.chain) {
+    out["inlined"].push_back(
+        {{"function", frame.function}, {"file", frame.file}, {"line", frame.line}});
+  }
   if (!row.module.empty()) out["module"] = row.module;
   if (row.recording != nullptr) {
     out["pid"] = row.recording->pid;
@@ -170,7 +184,7 @@ std::string format_value(const std::vector<uint8_t>& bytes) {
   return size > kShown ? text + " ..." : text;
 }
 
-std::string blame_table(const BlameAnswer& answer, bool colour) {
+std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose) {
   if (answer.rows.empty()) return "";
   Cells titles;
   Cells dashes;
@@ -189,6 +203,7 @@ std::string blame_table(const BlameAnswer& answer, bool colour) {
     const std::string line = join(lines[i], widths, row.current ? "* " : "  ");
     const char* tone = row.unrecorded_writer ? kYellow : row.current ? kBold : nullptr;
     table += (colour && tone ? tone + line + kReset : line) + "\n";
+    if (verbose) table += chain_line(row);
   }
   return table;
 }

@@ -9,8 +9,9 @@
 namespace shmrec::recording {
 
 // The table with its two heading lines; empty if there are no rows. Columns up to Len have the
-// widths of the format this tool follows; `colour` highlights the current recording.
-std::string blame_table(const BlameAnswer& answer, bool colour);
+// widths of the format this tool follows; `colour` highlights the current recording. `verbose` adds
+// below a row the chain of inlined functions.
+std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose = false);
 
 nlohmann::json blame_json(const BlameAnswer& answer);
 

@@ -5,8 +5,10 @@
 #include <elfutils/libdwfl.h>
 #include <gelf.h>
 
+#include <algorithm>
 #include <cstdlib>
-#include <vector>
+#include <filesystem>
+#include <iterator>
 
 namespace shmrec::recording {
 
@@ -184,18 +186,58 @@ bool find_unit(Dwarf* dwarf, uint64_t address, Dwarf_Die& unit) {
   return false;
 }
 
-// Name of the innermost function, inlined ones included.
-std::string function_in(Dwarf_Die& unit, uint64_t address) {
+// The entry of the innermost block or function at `address`, and all around it as they were
+// compiled: dwarf_getscopes alone goes on at an inlined function with what is around its source.
+std::vector<Dwarf_Die> scopes_around(Dwarf_Die& unit, uint64_t address) {
+  std::vector<Dwarf_Die> around;
+  Dwarf_Die* innermost = nullptr;
   Dwarf_Die* scopes = nullptr;
-  const int count = dwarf_getscopes(&unit, address, &scopes);
-  std::string name;
-  for (int i = 0; i < count && name.empty(); ++i) {
-    const int tag = dwarf_tag(&scopes[i]);
-    if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine)
-      name = text(dwarf_diename(&scopes[i]));
+  if (dwarf_getscopes(&unit, address, &innermost) > 0) {
+    const int count = dwarf_getscopes_die(&innermost[0], &scopes);
+    around.assign(scopes, scopes + std::max(count, 0));
   }
   std::free(scopes);
-  return name;
+  std::free(innermost);
+  return around;
+}
+
+std::string call_file(Dwarf_Die& unit, Dwarf_Die* inlined) {
+  Dwarf_Files* files = nullptr;
+  size_t count = 0;
+  const auto index = number_attribute(inlined, DW_AT_call_file);
+  if (!index || dwarf_getsrcfiles(&unit, &files, &count) != 0 || *index >= count) return "";
+  return text(dwarf_filesrc(files, *index, nullptr, nullptr));
+}
+
+// Innermost first: each frame with the place in it that was executing, `file` and `line` at first.
+std::vector<SourceFrame> frames_at(Dwarf_Die& unit, uint64_t address, std::string file, int line) {
+  std::vector<SourceFrame> frames;
+  for (Dwarf_Die& scope : scopes_around(unit, address)) {
+    const bool inlined = dwarf_tag(&scope) == DW_TAG_inlined_subroutine;
+    if (!inlined && dwarf_tag(&scope) != DW_TAG_subprogram) continue;
+    frames.push_back({text(dwarf_diename(&scope)), file, line});
+    if (!inlined) break;
+    file = call_file(unit, &scope);
+    line = static_cast<int>(number_attribute(&scope, DW_AT_call_line).value_or(0));
+  }
+  return frames;
+}
+
+bool in_system_header(const SourceFrame& frame) {
+  constexpr const char* kDirectories[] = {"/usr/include/", "/usr/local/include/", "/usr/lib/gcc/",
+                                          "/usr/lib/llvm"};
+  // clang names the headers of gcc from its own directory: /usr/bin/../lib/gcc/...
+  const std::string file = std::filesystem::path(frame.file).lexically_normal();
+  return std::any_of(std::begin(kDirectories), std::end(kDirectories),
+                     [&](const char* directory) { return file.starts_with(directory); });
+}
+
+// The innermost if all are in system headers.
+const SourceFrame& shown_frame(const std::vector<SourceFrame>& frames) {
+  for (size_t i = frames.size(); i-- > 0;) {
+    if (!frames[i].file.empty() && !in_system_header(frames[i])) return frames[i];
+  }
+  return frames.front();
 }
 
 std::optional<uint64_t> static_address(Dwarf_Die* variable) {
@@ -357,11 +399,13 @@ SourcePlace ModuleFile::place(uint64_t address) const {
   Dwarf* dwarf = dwfl_->dwarf(&dwarf_bias);
   const uint64_t dwarf_address = address + elf_bias - dwarf_bias;
   if (dwarf != nullptr && find_unit(dwarf, dwarf_address, unit)) {
-    place.function = function_in(unit, dwarf_address);
     if (Dwarf_Line* line = dwarf_getsrc_die(&unit, dwarf_address)) {
       place.file = text(dwarf_linesrc(line, nullptr, nullptr));
       dwarf_lineno(line, &place.line);
     }
+    std::vector<SourceFrame> frames = frames_at(unit, dwarf_address, place.file, place.line);
+    if (!frames.empty()) static_cast<SourceFrame&>(place) = shown_frame(frames);
+    if (frames.size() > 1) place.chain = std::move(frames);
   }
   if (place.function.empty()) {
     const char* symbol = dwfl_module_addrname(dwfl_->module, address + elf_bias);

@@ -18,13 +18,20 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace shmrec::recording {
 
-struct SourcePlace {
+struct SourceFrame {
   std::string function;  // "" if unknown
   std::string file;      // as the compiler was given it; "" if unknown
   int line = 0;
+};
+
+// Of an instruction. Where functions were inlined: the outermost frame that is not in a system
+// header, so that a call of std::atomic::store is where the program stores.
+struct SourcePlace : SourceFrame {
+  std::vector<SourceFrame> chain;  // all frames if functions were inlined, innermost first
 };
 
 // A DWARF type seen through typedefs and qualifiers.

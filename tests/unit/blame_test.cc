@@ -95,6 +95,27 @@ TEST(Blame, PrintsTheTableOfTheCrashedConsumer) {
             "*   137  97dd29dd-2c8f   3,040:0x5618d2d15bbf  read    0x7f61b0794118      4\n");
 }
 
+TEST(Blame, PrintsTheChainOfInlinedFunctionsWhereAsked) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  BlameAnswer answer = opened.answer({.where = "0x7f61b0794118", .length = 4});
+  answer.rows[0].chain = {{"store", "/usr/include/c++/12/bits/atomic_base.h", 464},
+                          {"set", "/src/gauge.cpp", 17},
+                          {"fail_over", "/src/gauge.cpp", 21}};
+  const std::string chain =
+      "    inlined: store atomic_base.h:464 < set gauge.cpp:17 < fail_over "
+      "gauge.cpp:21\n*   137";
+  EXPECT_NE(blame_table(answer, false, true).find(chain), std::string::npos)
+      << blame_table(answer, false, true);
+  EXPECT_EQ(blame_table(answer, false).find("inlined"), std::string::npos);
+  const nlohmann::json rows = blame_json(answer)["rows"];
+  ASSERT_EQ(rows[0]["inlined"].size(), 3u);
+  EXPECT_EQ(rows[0]["inlined"][0]["file"], "/usr/include/c++/12/bits/atomic_base.h");
+  EXPECT_EQ(rows[0]["inlined"][2]["function"], "fail_over");
+  EXPECT_EQ(rows[0]["inlined"][2]["line"], 21);
+  EXPECT_FALSE(rows[1].contains("inlined"));
+}
+
 TEST(Blame, PrintsTheTableOfAWriteThatReplacedAnother) {
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kAnonymous, "");

@@ -377,6 +377,46 @@ TEST_F(SymbolsTest, WhatIsLackingIsSaidWithTheFile) {
       << error_of(*open("half"));
 }
 
+// The store of an accessor in a header of the standard library is shown where the program makes it.
+TEST_F(SymbolsTest, AnInlinedAccessIsShownInTheOutermostFrameOfTheProgram) {
+  const std::string source = R"(#include <atomic>
+struct Gauge { std::atomic<long> v; };
+Gauge gauge;
+__attribute__((always_inline)) inline void set(Gauge& g, long v) {
+  g.v.store(v, std::memory_order_relaxed);
+}
+extern "C" __attribute__((noinline)) void fail_over() {
+  set(gauge, -1);
+}
+int main() { fail_over(); }
+)";
+  for (const Compiled& program : compile_everywhere(directory_, "gauge.cpp", source, "-O2")) {
+    SCOPED_TRACE(program.title);
+    const auto module = ModuleFile::open(program.file);
+    ASSERT_NE(module, nullptr);
+    const uint64_t begin = linked_at(program.file, "fail_over");
+    // The instruction with the longest chain stores.
+    SourcePlace store;
+    for (uint64_t address = begin; address < begin + 16; ++address) {
+      SourcePlace place = module->place(address);
+      if (place.function == "fail_over" && place.chain.size() > store.chain.size())
+        store = std::move(place);
+    }
+    EXPECT_EQ(store.function, "fail_over");
+    EXPECT_EQ(store.file, path("gauge.cpp"));
+    EXPECT_EQ(store.line, 8);
+    ASSERT_EQ(store.chain.size(), 3u);
+    EXPECT_EQ(store.chain[0].function, "store");
+    EXPECT_TRUE(store.chain[0].file.ends_with("/atomic_base.h")) << store.chain[0].file;
+    EXPECT_EQ(store.chain[1].function, "set");
+    EXPECT_EQ(store.chain[1].line, 5);
+    EXPECT_EQ(store.chain[2].function, "fail_over");
+    EXPECT_EQ(store.chain[2].line, 8);
+    const SourcePlace main = module->place(linked_at(program.file, "main"));
+    EXPECT_TRUE(main.chain.empty()) << main.chain.size();
+  }
+}
+
 // A run of `program` with its code mapped at a load address, and one shared array.
 struct RecordedRun {
   ShmlogBuilder log;
