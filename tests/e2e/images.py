@@ -26,7 +26,10 @@ def main():
         run = subprocess.run([options.shmrec, "run", "-q", "-o", bundle, "--spool", os.path.join(top, "spool"),
                               "--", os.path.abspath(options.victim)],
                              check=True, stdout=subprocess.PIPE, text=True, cwd=top)
-        blame = subprocess.run([options.shmrec, "blame", bundle, "memfd:board+0", "--json"],
+        # The images end with statuses of their own, so none but the first can be asked for all of them.
+        listed = subprocess.run([options.shmrec, "ls", "--json", bundle], check=True, stdout=subprocess.PIPE)
+        first = json.loads(listed.stdout)["recordings"][0]["id"]
+        blame = subprocess.run([options.shmrec, "blame", bundle, "memfd:board+0", "--json", "--recording", first],
                                check=True, stdout=subprocess.PIPE, text=True)
     images = int(re.findall(r": (\d+)$", run.stdout, re.MULTILINE)[-1])
     rows = [row for row in json.loads(blame.stdout)["rows"] if row["type"] == "read/write"]
