@@ -14,6 +14,7 @@
 #include <fstream>
 
 #include "launcher/clock.h"
+#include "launcher/identity.h"
 #include "launcher/notifier.h"
 #include "launcher/seccomp_status.h"
 #include "launcher/sidecar_client.h"
@@ -262,15 +263,38 @@ void Supervisor::forward(const signalfd_siginfo& signal) {
   syscall(SYS_rt_sigqueueinfo, options_.command, number, &info);
 }
 
+// Is it among the newest recordings? Of one that forks, sends a signal and ends nothing else is
+// left when the signal is looked at.
+bool Supervisor::was_recorded(pid_t pid) const {
+  constexpr uint32_t kNewest = 1024;
+  shmlog::Header header;
+  if (pread(options_.log_fd, &header, sizeof header, 0) != ssize_t{sizeof header}) return false;
+  const shmlog::Area& table = header.processes;
+  const uint64_t pid_namespace = own_pid_namespace();
+  if (table.count < 2 || table.entry_bytes != sizeof(shmlog::ProcessEntry)) return false;
+  const uint32_t most = std::min({kNewest, table.count - 1, header.next_process - 1});
+  for (uint32_t age = 1; age <= most; ++age) {
+    const uint32_t slot = shmlog::table_slot(header.next_process - age, table.count);
+    const uint64_t at = table.offset + uint64_t{slot} * sizeof(shmlog::ProcessEntry);
+    shmlog::ProcessEntry entry;
+    if (pread(options_.log_fd, &entry, sizeof entry, static_cast<off_t>(at)) !=
+        ssize_t{sizeof entry})
+      return false;
+    if (entry.pid == pid && entry.pid_namespace == pid_namespace) return true;
+  }
+  return false;
+}
+
 // A descendant, for which the launcher is the reaper of orphans. 0 is a sender of another PID
 // namespace. What sent a signal to its own process group may have died of it: then it is known if
-// it exec'ed a short while ago.
+// it exec'ed a short while ago, or was recorded.
 bool Supervisor::is_of_workload(pid_t pid) const {
   constexpr int kMaxDepth = 1000;
   if (pid <= 0 || pid == getpid()) return false;
   if (pid == options_.command) return true;
   pid_t ancestor = parent_of(pid);
-  if (ancestor == 0) return std::find(execs_.begin(), execs_.end(), pid) != execs_.end();
+  if (ancestor == 0)
+    return std::find(execs_.begin(), execs_.end(), pid) != execs_.end() || was_recorded(pid);
   for (int depth = 0; ancestor > 1 && ancestor != getpid() && depth < kMaxDepth; ++depth)
     ancestor = parent_of(ancestor);
   return ancestor == getpid();

@@ -81,6 +81,7 @@ class Supervisor {
   void on_signals();
   void forward(const signalfd_siginfo& signal);
   bool is_of_workload(pid_t pid) const;
+  bool was_recorded(pid_t pid) const;
   void reap();
   void on_report(const ExecReport& report);
   void on_command_stopped(int signal);

@@ -55,7 +55,8 @@ for signal in HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM S
   check "SIG$signal to the group: the command's death" $((128 + $(number $signal))) $status
   check "SIG$signal to the group: a bundle" 1 "$(ls ./*.zst 2>/dev/null | wc -l)"
 done
-# Once each, whoever of the group sends it, alive or dead when it is looked for.
+# Once each, whoever of the group sends it, alive or dead when it is looked for: one that has forked
+# and ended is known by its recording.
 cat > counted <<'END'
 $n = 0; $SIG{$ARGV[0]} = sub { ++$n };
 system("perl", "-e", "kill \$ARGV[0], 0", $ARGV[0]);
@@ -67,7 +68,7 @@ print "$n\n";
 END
 for signal in TERM USR1 ABRT; do
   alone=$(group perl counted $signal)
-  check "SIG$signal to the group arrives as often as alone" "$alone" "$(group "$driver" perl counted $signal 2>err)"
+  check "SIG$signal to the group arrives as often as alone" "$alone" "$(group "$bin/shmrec" run -q -- perl counted $signal 2>err)"
 done
 for signal in SEGV ABRT TRAP; do
   rm -f ready
