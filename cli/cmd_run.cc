@@ -18,8 +18,9 @@ signals. Signals sent to shmrec go on to the command. At its end shmrec writes o
 (NAME-TIME.shmrec.tar.zst), and a short report on stderr.
 
 Exit code: the command's; 128+N if signal N killed it; 127 if it was not found; 126 if it could not
-be executed; 125 if shmrec failed and the policy says failurePolicy: closed; 2 for a bad option or
-policy.
+be executed; 2 for a bad option. With --strict or failurePolicy: closed, if the command is not
+started: 2 for a mistake in the policy, 125 if shmrec failed. Without, the command runs: a policy
+file or variable with a mistake is reported, and the defaults hold in its place.
 
 What cannot be recorded as it is: see Limits in the README. On AMD's processors each access to
 shared memory clears the x87 instruction and data pointers, as any interrupt does there.
@@ -75,6 +76,9 @@ int cmd_run(int argc, char** argv) {
       ->type_name("DIR");
   app.add_flag("--keep-spool", options.keep_spool, "Keep the run's directory in the spool too");
   app.add_flag("--on-failure", options.on_failure, "Leave a bundle only if the exit code is not 0");
+  app.add_flag("--strict", options.strict,
+               "Start nothing that cannot be recorded, or whose policy has mistakes "
+               "(failurePolicy: closed)");
   app.add_flag("--wait-all", options.wait_all,
                "Wait for all processes that the command left, not for the command alone");
   app.add_flag("-q,--quiet", options.quiet, "No report at the end");

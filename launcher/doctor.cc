@@ -14,7 +14,7 @@
 #include "base/signal_name.h"
 #include "launcher/privileges.h"
 #include "launcher/probes.h"
-#include "policy/policy.h"
+#include "policy/loaded_policy.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -48,8 +48,7 @@ Attempt in_child(Slot* slot, const std::function<Attempt()>& attempt) {
 }
 
 std::string default_spool() {
-  const Result<Policy> policy = load_policy(std::nullopt, environ);
-  return policy ? policy->spool_directory : Policy{}.spool_directory;
+  return load_policy_anyway(std::nullopt, environ).policy.spool_directory;
 }
 
 std::string padded(std::string text, size_t width) {

@@ -26,6 +26,7 @@ std::span<const Probe> probes();
 Attempt try_spool(const std::string& directory);
 inline constexpr const char* kSpoolRemedy =
     "choose a directory with space by --spool or SHMREC_SPOOL; in a container mount a volume there "
-    "(emptyDir, -v), also if the root file system is read-only; or lower limits.log in the policy";
+    "(emptyDir, -v), also if the root file system is read-only; or lower limits.logSize in the "
+    "policy";
 
 }  // namespace shmrec::launcher

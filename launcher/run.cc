@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <sstream>
+
 #include "base/signal_name.h"
 #include "launcher/binary_keeper.h"
 #include "launcher/filter.h"
@@ -22,6 +24,7 @@
 #include "launcher/sidecar_client.h"
 #include "launcher/spawn.h"
 #include "launcher/supervisor.h"
+#include "policy/loaded_policy.h"
 #include "policy/policy.h"
 #include "policy/words.h"
 #include "recording/bundle/bundle.h"
@@ -137,13 +140,32 @@ Result<Recording> prepare_joined(const Policy& policy, const RunOptions& options
   return complete(std::move(recording), log->layout.run_id, options);
 }
 
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+// An edit of the policy must not stop the program, unless that was asked for. True: go on.
+bool tolerate_mistakes(const LoadedPolicy& loaded) {
+  if (loaded.mistakes.empty()) return true;
+  for (const std::string& mistake : lines_of(loaded.mistakes)) say(mistake);
+  const bool closed = loaded.policy.failure_policy == FailurePolicy::kClosed;
+  say(closed ? "not started, because the policy has mistakes and failurePolicy is closed"
+             : "THE POLICY HAS MISTAKES: what has one is not used, and the command is recorded by "
+               "the defaults in its place; --strict or failurePolicy: closed would refuse");
+  return !closed;
+}
+
 // One run, from a policy to an exit code.
 class Run {
  public:
-  Run(const RunOptions& options, const Policy& policy)
+  Run(const RunOptions& options, const LoadedPolicy& loaded)
       : options_(options),
-        policy_(policy),
-        spool_(options.spool.empty() ? policy.spool_directory : options.spool) {}
+        policy_(loaded.policy),
+        mistakes_(lines_of(loaded.mistakes)),
+        spool_(options.spool.empty() ? loaded.policy.spool_directory : options.spool) {}
 
   int execute() {
     if (!start_recording()) return kExitLauncherFailed;
@@ -179,6 +201,7 @@ class Run {
     }
     recording_.emplace(std::move(*recording));
     start_log();
+    tell_mistakes();
     tell_sidecar();
     return true;
   }
@@ -208,6 +231,13 @@ class Run {
     else
       say("recording without the sidecar: ", sidecar_trouble_);
     return !policy_.sidecar.required;
+  }
+
+  void tell_mistakes() {
+    for (const std::string& mistake : mistakes_) {
+      log("policy mistake: {}", mistake);
+      recording_->directory.write_gap("as the policy was meant, but by the defaults", mistake);
+    }
   }
 
   void tell_sidecar() {
@@ -447,6 +477,7 @@ class Run {
 
   const RunOptions& options_;
   const Policy& policy_;
+  const std::vector<std::string> mistakes_;  // in what should have been the policy
   const std::string spool_;
   std::optional<SidecarClient> sidecar_;  // has answered, and collects the run
   std::string join_trouble_;              // why the run that it named was not joined
@@ -467,14 +498,10 @@ class Run {
 
 int run(const RunOptions& options) {
   occupy_standard_descriptors();
-  Result<Policy> policy = load_policy(options.policy_file, environ);
-  Result<> supported = policy ? refuse_unsupported(*policy) : Result<>(policy.error());
-  if (!supported) {
-    // One mistake a line.
-    say(supported.error().message);
-    return supported.error().bad_input ? 2 : kExitLauncherFailed;
-  }
-  return Run(options, *policy).execute();
+  LoadedPolicy loaded = load_policy_anyway(options.policy_file, environ);
+  if (options.strict) loaded.policy.failure_policy = FailurePolicy::kClosed;
+  if (!tolerate_mistakes(loaded)) return 2;
+  return Run(options, loaded).execute();
 }
 
 }  // namespace shmrec::launcher

@@ -19,11 +19,12 @@ struct RunOptions {
   bool on_failure = false;  // a bundle only if the command failed
   bool keep_spool = false;  // keep the run directory beside the bundle
   bool wait_all = false;    // wait for all processes of the workload, not for the command alone
+  bool strict = false;      // as failurePolicy: closed, whatever the policy says
   bool quiet = false;       // no report at the end; errors are still said
 };
 
 // Returns the exit code: the command's, 128+n if signal n killed it, 126 or 127 if it could not be
-// started, 2 for a bad policy, 125 if shmrec itself failed and the policy says to refuse then.
+// started. If the policy says to refuse then: 2 for a mistake in it, 125 if shmrec itself failed.
 int run(const RunOptions& options);
 
 }  // namespace shmrec::launcher

@@ -2,11 +2,12 @@
 //
 // Kubernetes puts SHMREC_SERVICE_HOST, SHMREC_PORT_80_TCP and the like into every pod of a
 // namespace that has a service named shmrec...; these are not ours and are let be. Any other
-// unknown SHMREC_* name is an error, because a misspelled one would silently change nothing.
+// unknown SHMREC_* name is a mistake, because a misspelled one would silently change nothing.
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "policy/loaded_policy.h"
 #include "policy/policy.h"
 #include "policy/settings.h"
 #include "policy/suggest.h"
@@ -16,6 +17,7 @@ namespace shmrec {
 namespace {
 
 constexpr std::string_view kPrefix = "SHMREC_";
+constexpr std::string_view kFailureVariable = "SHMREC_FAILURE_POLICY";
 
 struct Variable {
   std::string_view name;
@@ -81,7 +83,7 @@ constexpr Variable kVariables[] = {
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kOrderWords, value, policy.default_order);
      }},
-    {"SHMREC_FAILURE_POLICY",
+    {kFailureVariable,
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kFailurePolicyWords, value, policy.failure_policy);
      }},
@@ -98,62 +100,153 @@ bool is_service_link(std::string_view name) {
          name.find("_UDP") != name.npos || name.find("_SCTP") != name.npos;
 }
 
-Error unknown_variable(const std::string& name) {
+std::string unknown_variable(const std::string& name) {
   const std::vector<std::string> known = policy_variables();
   const std::string nearest = nearest_name(name, known);
-  return Error{"environment variable " + name + " is not known" + did_you_mean(name, known) +
-               "; expected " + one_of(known) + "; " +
-               (nearest.empty() ? "unset it" : "set " + nearest + " or unset it")};
+  return "environment variable " + name + " is not known" + did_you_mean(name, known) +
+         "; expected " + one_of(known) + "; " +
+         (nearest.empty() ? "unset it" : "set " + nearest + " or unset it");
 }
 
-Result<> apply_variable(const std::string& name, const std::string& value, Policy& policy) {
+// ---- What a mistake leaves readable: whether failurePolicy: closed was meant.
+
+bool means_closed(std::string_view value) {
+  return nearest_name(value, texts_of(kFailurePolicyWords)) ==
+         word_of(kFailurePolicyWords, FailurePolicy::kClosed);
+}
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kAround = " \t\r\"'{}";
+  const size_t begin = text.find_first_not_of(kAround);
+  if (begin == text.npos) return "";
+  return text.substr(begin, text.find_last_not_of(kAround) - begin + 1);
+}
+
+// "failurePolicy: closed" as YAML, as JSON or misspelled.
+bool asks_for_closed_in(std::string_view pair) {
+  const size_t colon = pair.find(':');
+  if (colon == pair.npos || !means_closed(trimmed(pair.substr(colon + 1)))) return false;
+  const std::string key[] = {"failurePolicy"};
+  return !nearest_name(trimmed(pair.substr(0, colon)), key).empty();
+}
+
+// Of a text that is no policy, and need not even be YAML: by its lines. Who writes the words means
+// them, wherever they stand.
+bool asks_for_closed(std::string_view text) {
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    line = line.substr(0, line.find('#'));
+    while (!line.empty()) {
+      const std::string_view pair = line.substr(0, line.find(','));
+      line.remove_prefix(std::min(pair.size() + 1, line.size()));
+      if (asks_for_closed_in(pair)) return true;
+    }
+  }
+  return false;
+}
+
+// ---- The layers
+
+void add_line(std::string& lines, const std::string& line) {
+  lines += (lines.empty() ? "" : "\n") + line;
+}
+
+// What is wrong with a variable, or "".
+std::string apply_variable(const std::string& name, const std::string& value, Policy& policy) {
   const auto variable = std::find_if(std::begin(kVariables), std::end(kVariables),
                                      [&](const Variable& v) { return v.name == name; });
-  if (variable == std::end(kVariables)) {
-    if (is_service_link(name)) return Unit{};
-    return unknown_variable(name);
-  }
-  if (value.empty()) return Unit{};  // counts as unset
-  const std::string problem = variable->apply(name, value, policy);
-  if (problem.empty()) return Unit{};
-  return Error{"environment variable " + name + ": " + problem};
+  if (variable == std::end(kVariables)) return is_service_link(name) ? "" : unknown_variable(name);
+  if (value.empty()) return "";  // counts as unset
+  Policy changed = policy;
+  const std::string problem = variable->apply(name, value, changed);
+  if (!problem.empty()) return "environment variable " + name + ": " + problem;
+  policy = std::move(changed);
+  return "";
 }
 
-Result<> apply_environment(const char* const* environment, Policy& policy) {
-  for (; environment != nullptr && *environment != nullptr; ++environment) {
-    const std::string_view entry = *environment;
-    if (!entry.starts_with(kPrefix)) continue;
-    const size_t name_bytes = std::min(entry.find('='), entry.size());
-    const std::string value(entry.substr(std::min(name_bytes + 1, entry.size())));
-    const Result<> applied =
-        apply_variable(std::string(entry.substr(0, name_bytes)), value, policy);
-    if (!applied) return applied;
-  }
+void mean_closed(const std::string& name, const std::string& value, Policy& policy) {
+  const bool meant =
+      name == kFailureVariable || nearest_name(name, policy_variables()) == kFailureVariable;
+  if (meant && means_closed(value)) policy.failure_policy = FailurePolicy::kClosed;
+}
+
+// Limits of the environment that contradict each other, or what is below, change nothing.
+std::string limits_problem(const char* const* environment, const Limits& before, Policy& policy) {
   const LimitWord* conflict = conflicting_limit(policy.limits);
-  if (conflict == nullptr) return Unit{};
-  return Error{"environment variables " + std::string(conflict->variable) +
-               " and SHMREC_SPOOL_SIZE, "
-               "over the policy: " +
-               conflict_message(*conflict, policy.limits)};
+  if (conflict == nullptr) return "";
+  std::vector<std::string> given;
+  for (const std::string_view name : {conflict->variable, kLimitWords[1].variable})
+    if (!variable_value(environment, name).empty()) given.emplace_back(name);
+  const std::string message = conflict_message(*conflict, policy.limits);
+  policy.limits = before;
+  if (given.size() == 1)
+    return "environment variable " + given[0] + ", over the policy: " + message;
+  return "environment variables " + given[0] + " and " + given[1] + ", over the policy: " + message;
 }
 
-Result<Policy> load_file(const std::string& path) {
-  const Result<std::string> text = read_settings_file(path);
-  if (!text) return Error{"policy file " + text.error().message};
-  return parse_policy(*text, path);
-}
-
-Result<Policy> load_base(const std::optional<std::string>& path, const char* const* environment,
-                         const std::string& system_file) {
-  if (path) return load_file(*path);
-  const std::string named = variable_value(environment, "SHMREC_POLICY");
-  if (!named.empty()) {
-    Result<Policy> policy = load_file(named);
-    if (policy) return policy;
-    return Error{policy.error().message + " (file named by SHMREC_POLICY)"};
+// Returns all mistakes, one a line. A variable with one changes nothing.
+std::string apply_environment(const char* const* environment, Policy& policy) {
+  std::string mistakes;
+  const Limits before = policy.limits;
+  for (auto entry = environment; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (!text.starts_with(kPrefix)) continue;
+    const size_t name_bytes = std::min(text.find('='), text.size());
+    const std::string name(text.substr(0, name_bytes));
+    const std::string value(text.substr(std::min(name_bytes + 1, text.size())));
+    const std::string problem = apply_variable(name, value, policy);
+    if (problem.empty()) continue;
+    add_line(mistakes, problem);
+    mean_closed(name, value, policy);
   }
-  if (access(system_file.c_str(), F_OK) == 0) return load_file(system_file);
-  return Policy{};
+  const std::string problem = limits_problem(environment, before, policy);
+  if (!problem.empty()) add_line(mistakes, problem);
+  return mistakes;
+}
+
+struct PolicyFile {
+  std::string path;    // empty: none
+  const char* origin;  // for messages
+};
+
+PolicyFile choose_file(const std::optional<std::string>& path, const char* const* environment,
+                       const std::string& system_file) {
+  if (path) return {*path, ""};
+  const std::string named = variable_value(environment, "SHMREC_POLICY");
+  if (!named.empty()) return {named, " (file named by SHMREC_POLICY)"};
+  if (access(system_file.c_str(), F_OK) == 0) return {system_file, ""};
+  return {"", ""};
+}
+
+// What runs: a policy that this release can follow. What is only checked may ask for more.
+enum class Use { kCheck, kRun };
+
+Result<Policy> parse_file(const Result<std::string>& text, const std::string& path, Use use) {
+  if (!text) return Error{"policy file " + text.error().message};
+  Result<Policy> policy = parse_policy(*text, path);
+  if (!policy || use == Use::kCheck) return policy;
+  if (const Result<> supported = refuse_unsupported(*policy); !supported) return supported.error();
+  return policy;
+}
+
+LoadedPolicy load(const std::optional<std::string>& path, const char* const* environment,
+                  const std::string& system_file, Use use) {
+  LoadedPolicy loaded;
+  const PolicyFile file = choose_file(path, environment, system_file);
+  if (!file.path.empty()) {
+    const Result<std::string> text = read_settings_file(file.path);
+    Result<Policy> policy = parse_file(text, file.path, use);
+    if (policy) {
+      loaded.policy = std::move(*policy);
+    } else {
+      loaded.mistakes = policy.error().message + file.origin;
+      if (text && asks_for_closed(*text)) loaded.policy.failure_policy = FailurePolicy::kClosed;
+    }
+  }
+  const std::string mistakes = apply_environment(environment, loaded.policy);
+  if (!mistakes.empty()) add_line(loaded.mistakes, mistakes);
+  return loaded;
 }
 
 std::string default_spool(const char* const* environment) {
@@ -163,14 +256,21 @@ std::string default_spool(const char* const* environment) {
 
 }  // namespace
 
+LoadedPolicy load_policy_anyway(const std::optional<std::string>& path,
+                                const char* const* environment, const std::string& system_file) {
+  LoadedPolicy loaded = load(path, environment, system_file, Use::kRun);
+  if (loaded.policy.spool_directory.empty())
+    loaded.policy.spool_directory = default_spool(environment);
+  return loaded;
+}
+
 Result<Policy> load_policy(const std::optional<std::string>& path, const char* const* environment,
                            const std::string& system_file) {
-  Result<Policy> policy = load_base(path, environment, system_file);
-  if (!policy) return policy;
-  const Result<> applied = apply_environment(environment, *policy);
-  if (!applied) return applied.error();
-  if (policy->spool_directory.empty()) policy->spool_directory = default_spool(environment);
-  return policy;
+  LoadedPolicy loaded = load(path, environment, system_file, Use::kCheck);
+  if (!loaded.mistakes.empty()) return Error{loaded.mistakes};
+  if (loaded.policy.spool_directory.empty())
+    loaded.policy.spool_directory = default_spool(environment);
+  return std::move(loaded.policy);
 }
 
 std::vector<std::string> policy_variables() {

@@ -29,6 +29,20 @@ size_t distance(std::string_view a, std::string_view b) {
   return table.back();
 }
 
+// The one entry that begins with `name`, or "": "log" for "logSize".
+std::string only_longer(std::string_view name, std::span<const std::string> known) {
+  constexpr size_t kShortestName = 3;
+  std::string found;
+  for (const std::string& candidate : known) {
+    if (name.size() < kShortestName || candidate.size() < name.size() ||
+        distance(name, std::string_view(candidate).substr(0, name.size())) != 0)
+      continue;
+    if (!found.empty()) return "";
+    found = candidate;
+  }
+  return found;
+}
+
 }  // namespace
 
 std::string nearest_name(std::string_view name, std::span<const std::string> known) {
@@ -43,7 +57,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
       best = candidate;
     }
   }
-  return best;
+  return best.empty() ? only_longer(name, known) : best;
 }
 
 std::string did_you_mean(std::string_view name, std::span<const std::string> known) {

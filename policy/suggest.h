@@ -8,7 +8,7 @@
 
 namespace shmrec {
 
-// The entry of `known` within a small edit distance of `name` (letter case counts nothing), or "".
+// The entry of `known` nearest to `name`, else the only one that begins so, or "". Case is ignored.
 std::string nearest_name(std::string_view name, std::span<const std::string> known);
 
 // " (did you mean 'NEAREST'?)" or "".

@@ -13,6 +13,7 @@
 #include <set>
 
 #include "policy/glob.h"
+#include "policy/loaded_policy.h"
 #include "policy/match.h"
 #include "policy/redact.h"
 #include "policy/suggest.h"
@@ -538,6 +539,13 @@ class PolicyLoad : public testing::Test {
     return load_policy(path, pointers.data(), system_file);
   }
 
+  LoadedPolicy load_anyway(std::optional<std::string> path, std::vector<std::string> environment) {
+    std::vector<const char*> pointers;
+    for (const std::string& entry : environment) pointers.push_back(entry.c_str());
+    pointers.push_back(nullptr);
+    return load_policy_anyway(path, pointers.data(), "/nonexistent/policy.yaml");
+  }
+
   std::string failure(std::vector<std::string> environment) {
     const Result<Policy> policy = load(std::nullopt, std::move(environment));
     return policy ? "" : policy.error().message;
@@ -603,7 +611,7 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
       failure({"SHMREC_SIDECAR_REQUIRED=yes"}),
       "environment variable SHMREC_SIDECAR_REQUIRED: 'yes'; expected true or false; set true");
   EXPECT_EQ(failure({"SHMREC_SPOOL=here"}).find("environment variable SHMREC_SPOOL: 'here'"), 0u);
-  EXPECT_EQ(failure({"SHMREC_LOG_SIZE=5Gi"}),
+  EXPECT_EQ(failure({"SHMREC_LOG_SIZE=5Gi", "SHMREC_SPOOL_SIZE=4Gi"}),
             "environment variables SHMREC_LOG_SIZE and SHMREC_SPOOL_SIZE, over the policy: logSize "
             "(5GiB) is larger than spoolSize (4GiB), which has to hold it; expected at most "
             "spoolSize; raise spoolSize or lower logSize");
@@ -619,6 +627,72 @@ TEST_F(PolicyLoad, UnknownVariablesAreErrorsButServiceLinksAreNot) {
                      "SHMREC_SIDECAR_SERVICE_PORT_HTTP=80", "SHMREC_PORT=tcp://10.0.0.1:80",
                      "SHMREC_PORT_80_TCP=tcp://10.0.0.1:80", "SHMREC_PORT_80_TCP_ADDR=10.0.0.1"}),
             "");
+}
+
+TEST_F(PolicyLoad, OnlyVariablesThatAreSetAreBlamed) {
+  EXPECT_EQ(failure({"SHMREC_SPOOL_SIZE=64MiB"})
+                .find("environment variable SHMREC_SPOOL_SIZE, over the policy: logSize (256MiB)"),
+            0u);
+  const std::string file = write("a", kHead + "limits: {spoolSize: 1Gi}");
+  EXPECT_EQ(load(file, {"SHMREC_LOG_SIZE=2Gi"})
+                .error()
+                .message.find("environment variable SHMREC_LOG_SIZE, over the policy: logSize"),
+            0u);
+}
+
+TEST_F(PolicyLoad, AllMistakesOfTheEnvironmentAreReportedAtOnce) {
+  const std::string message = failure({"SHMREC_ORDER=exakt", "SHMREC_LOGSIZE=1Gi"});
+  EXPECT_EQ(message.find("environment variable SHMREC_ORDER: 'exakt'"), 0u);
+  EXPECT_NE(message.find("\nenvironment variable SHMREC_LOGSIZE is not known"), message.npos);
+}
+
+TEST_F(PolicyLoad, WithMistakesTheDefaultsHoldAndWhatIsRightOfTheEnvironment) {
+  const std::string file =
+      write("a", kHead + "limits: {log: 10MiB}\nonLauncherDeath: kill\nspoolDirectory: /a\n");
+  const LoadedPolicy loaded =
+      load_anyway(file, {"SHMREC_RECORDING_SIZE=2Mi", "SHMREC_ORDER=exakt", "SHMREC_SPOOL=/b"});
+  Policy expected;
+  expected.limits.recording_bytes = 2u << 20;
+  expected.spool_directory = "/b";
+  EXPECT_EQ(loaded.policy, expected);
+  EXPECT_EQ(
+      loaded.mistakes.find(file + ":3:10: unknown key 'log' in limits (did you mean 'logSize'?)"),
+      0u);
+  EXPECT_NE(loaded.mistakes.find("\nenvironment variable SHMREC_ORDER: 'exakt'"),
+            std::string::npos);
+  EXPECT_EQ(load_anyway({}, {"SHMREC_SPOOL_SIZE=64MiB"}).policy.limits, Limits{});
+}
+
+TEST_F(PolicyLoad, WithoutMistakesItIsThePolicy) {
+  const std::string file = write("a", kHead + "limits: {logSize: 10MiB}\nfailurePolicy: closed\n");
+  const LoadedPolicy loaded = load_anyway(file, {"SHMREC_SPOOL=/b"});
+  EXPECT_EQ(loaded.mistakes, "");
+  EXPECT_EQ(loaded.policy, *load(file, {"SHMREC_SPOOL=/b"}));
+}
+
+TEST_F(PolicyLoad, ClosedIsReadWhereTheRestIsWrong) {
+  const auto closed = [&](const std::string& text, std::vector<std::string> environment = {}) {
+    const LoadedPolicy loaded = load_anyway(write("a", text), std::move(environment));
+    EXPECT_NE(loaded.mistakes, "") << text;
+    return loaded.policy.failure_policy == FailurePolicy::kClosed;
+  };
+  for (const char* text :
+       {"failurePolicy: closed\nx: 1\n", "x: [\nfailurePolicy: \"closed\" # as agreed\n",
+        "{\"failurePolicy\": \"closed\", \"x\": }", "  failurePolicy : 'closed'\r\n\tx\n",
+        "failurePolcy: closed\n", "failurePolicy: Closed\n", "\x01\nfailurePolicy: closed"}) {
+    EXPECT_TRUE(closed(kHead + text)) << text;
+    EXPECT_FALSE(closed(kHead + text, {"SHMREC_FAILURE_POLICY=open"})) << text;
+  }
+  for (const char* text :
+       {"x: 1\n", "failurePolicy: open\nx: 1\n", "# failurePolicy: closed\nx: 1\n",
+        "# x, failurePolicy: closed\nx: 1\n", "onLauncherDeath: closed\n", "x: closed\n",
+        "failurePolicy:\n", "failurePolicy closed\n", ":::,,:\n,"}) {
+    EXPECT_FALSE(closed(kHead + text)) << text;
+    EXPECT_TRUE(closed(kHead + text, {"SHMREC_FAILURE_POLICY=closed"})) << text;
+    EXPECT_TRUE(closed(kHead + text, {"SHMREC_FAILURE_POLICY=close"})) << text;
+    EXPECT_TRUE(closed(kHead + text, {"SHMREC_FAILUREPOLICY=closed"})) << text;
+    EXPECT_FALSE(closed(kHead + text, {"SHMREC_FAILUREPOLICY=open"})) << text;
+  }
 }
 
 TEST_F(PolicyLoad, UnreadableFilesAreNamed) {
@@ -738,6 +812,9 @@ TEST(Suggest, NearNamesOnly) {
   EXPECT_EQ(nearest_name("Trase", known), "trace");
   EXPECT_EQ(nearest_name("ignroe", known), "ignore");
   EXPECT_EQ(nearest_name("record", known), "");
+  const std::vector<std::string> sizes = {"logSize", "spoolSize", "logAge"};
+  EXPECT_EQ(nearest_name("SPOOL", sizes), "spoolSize");  // only that begins so
+  EXPECT_EQ(nearest_name("log", sizes), "");
   EXPECT_EQ(nearest_name(std::string(1000, 'a'), known), "");
 }
 

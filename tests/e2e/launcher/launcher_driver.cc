@@ -1,5 +1,6 @@
 // `shmrec run` with the stand-in agent of blob.S: launcher_driver [OPTION...] COMMAND...
-//   --policy FILE  --wait-all  --keep-spool  --on-failure  --no-agent (a broken image)
+//   --policy FILE  --wait-all  --keep-spool  --on-failure  --strict
+//   --no-agent (a broken image)
 #include <cstdio>
 #include <cstring>
 #include <vector>
@@ -49,6 +50,8 @@ int main(int argc, char** argv) {
       options.keep_spool = true;
     else if (!strcmp(argv[i], "--on-failure"))
       options.on_failure = true;
+    else if (!strcmp(argv[i], "--strict"))
+      options.strict = true;
     else if (!strcmp(argv[i], "--no-agent"))
       image[0] = 0;
     else

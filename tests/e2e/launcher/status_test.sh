@@ -12,9 +12,9 @@ check "not executable" 126 "$(code /etc/passwd)"
 check "a directory" 126 "$(code /tmp)"
 check "nothing is left of a command that did not start" "" "$(ls spool 2>/dev/null; ls ./*.zst 2>/dev/null)"
 echo 'kind: nonsense' > bad.yaml
-check "bad policy" 2 "$(code --policy bad.yaml true)"
-printf 'apiVersion: shmrec/v1\nkind: Policy\nsegments:\n- match: {kind: file, path: /tmp/**}\n  mode: shadow\n  direction: in\n' > shadow.yaml
-check "policy that asks for a later release" 2 "$(code --policy shadow.yaml true)"
+check "bad policy" 2 "$(code --strict --policy bad.yaml true)"
+printf 'apiVersion: shmrec/v1\nkind: Policy\nsegments:\n- match: {path: /tmp/**}\n  mode: shadow\n  direction: in\n' > shadow.yaml
+check "policy that asks for a later release" 2 "$(code --strict --policy shadow.yaml true)"
 
 # One shell sets both up: ignored signals, a descriptor, limits. $_ names the first program.
 state() {
