@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "base/signal_name.h"
@@ -70,7 +71,7 @@ class Sidecar {
   void run(const sigset_t& set) {
     std::thread waiter([&] {
       int number = 0;
-      sigwait(&set, &number);
+      while ((number = sigtimedwait(&set, nullptr, &kRetry)) < 0) (void)open_ports().ok();
       spdlog::info("{}: making what is due, then the end", signal_name(number));
       collector_->stop();
     });
@@ -88,23 +89,50 @@ class Sidecar {
     if (!control) return control.error();
     control_ = std::move(*control);
     collector_->set_control(*control_);
-    if (!config_.artefact_listen.empty()) {
-      auto server = ArtefactServer::start(
-          *collector_, {config_.artefact_listen, config_.token_file, config_.no_auth, {}});
-      if (!server) return server.error();
-      artefacts_ = std::move(*server);
-      spdlog::info("bundles at {}", artefacts_->address());
-    }
-    if (!config_.health_listen.empty()) {
-      HealthOptions options;
-      options.listen = config_.health_listen;
-      if (artefacts_) options.more_metrics = [this] { return artefacts_->metrics(); };
-      auto server = HealthServer::start(*collector_, options);
-      if (!server) return server.error();
-      health_ = std::move(*server);
+    return open_ports();
+  }
+
+  // What has an address that somebody else has taken is left out for now: the pod's programs wait
+  // for the sidecar, and runs are collected without it. Fails on what waiting does not mend.
+  Result<> open_ports() {
+    for (const auto& open : {&Sidecar::open_artefacts, &Sidecar::open_health}) {
+      const Result<> opened = (this->*open)();
+      if (opened) continue;
+      if (opened.error().bad_input) return opened;
+      say_port_trouble(opened.error().message);
     }
     return Unit{};
   }
+
+  void say_port_trouble(const std::string& trouble) {
+    if (!port_troubles_.insert(trouble).second) return;
+    spdlog::error("{}; runs are collected without this server; trying again every {} s", trouble,
+                  kRetry.tv_sec);
+  }
+
+  Result<> open_artefacts() {
+    if (config_.artefact_listen.empty() || artefacts_) return Unit{};
+    auto server = ArtefactServer::start(
+        *collector_, {config_.artefact_listen, config_.token_file, config_.no_auth, {}});
+    if (!server) return server.error();
+    artefacts_ = std::move(*server);
+    spdlog::info("bundles at {}", artefacts_->address());
+    return Unit{};
+  }
+
+  Result<> open_health() {
+    if (config_.health_listen.empty() || health_) return Unit{};
+    HealthOptions options;
+    options.listen = config_.health_listen;
+    if (artefacts_) options.more_metrics = [this] { return artefacts_->metrics(); };
+    auto server = HealthServer::start(*collector_, options);
+    if (!server) return server.error();
+    health_ = std::move(*server);
+    if (!port_troubles_.empty()) spdlog::info("health at {}", health_->address());
+    return Unit{};
+  }
+
+  static constexpr timespec kRetry{5, 0};
 
   const Config config_;
   const std::string instance_;
@@ -116,6 +144,7 @@ class Sidecar {
   std::unique_ptr<ControlServer> control_;
   std::unique_ptr<ArtefactServer> artefacts_;
   std::unique_ptr<HealthServer> health_;
+  std::set<std::string> port_troubles_;  // that were said
 };
 
 struct Arguments {

@@ -39,7 +39,7 @@ Result<> require_free(const std::string& path) {
   const bool refused =
       connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 &&
       (errno == ECONNREFUSED || errno == ENOENT);
-  if (!refused) return Error{path + ": another program listens there"};
+  if (!refused) return Error{path + ": another program listens there", false};
   return Unit{};
 }
 

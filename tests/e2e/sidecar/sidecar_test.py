@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,8 +68,8 @@ health: {listen: 'unix:%s'}
         self.processes = []
         self.sidecar = None
 
-    def start_sidecar(self, ready=True):
-        self.sidecar = subprocess.Popen([BIN + "/shmrec-sidecar", "-c", self.config],
+    def start_sidecar(self, ready=True, *options):
+        self.sidecar = subprocess.Popen([BIN + "/shmrec-sidecar", "-c", self.config, *options],
                                         stdout=self.log, stderr=self.log)
         self.processes.append(self.sidecar)
         if ready:
@@ -514,6 +515,23 @@ def test_bad_configuration(setting):
     text = result.stdout.decode()
     if result.returncode != 2 or "sidecar.yaml:8:32:" not in text or "write retention" not in text:
         raise Failed("%d\n%s" % (result.returncode, text))
+
+
+def test_taken_ports(setting):
+    """The pod's programs wait for the sidecar: it collects, and has the ports when they are free."""
+    with socket.create_server(("127.0.0.1", 0)) as health, socket.create_server(("127.0.0.1", 0)) as http:
+        taken = ["127.0.0.1:%d" % server.getsockname()[1] for server in (health, http)]
+        setting.start_sidecar(False, "--health-listen", taken[0], "--listen", taken[1])
+        for address in taken:
+            text = (address + ": Address already in use; runs are collected without this server").encode()
+            wait_for(address, lambda: text in open(setting.top + "/sidecar.log", "rb").read())
+        setting.run("sh", "-c", "exit 4")
+        wait_for("bundle", setting.bundles)
+    wait_for("health", lambda: subprocess.run([BIN + "/shmrec-sidecar", "health", taken[0]]).returncode == 0)
+    setting.run("sh", "-c", "exit 5")
+    wait_for("second bundle", lambda: len(setting.bundles()) == 2)
+    if setting.kill_sidecar(signal.SIGTERM) != 0:
+        raise Failed("ended with %d" % setting.sidecar.returncode)
 
 
 def run_test(name, function):
