@@ -230,6 +230,11 @@ Result<Policy> parse_file(const Result<std::string>& text, const std::string& pa
   return policy;
 }
 
+std::string default_spool(const char* const* environment) {
+  const std::string chosen = variable_value(environment, "TMPDIR");
+  return (chosen.starts_with('/') ? chosen : "/tmp") + "/shmrec-" + std::to_string(getuid());
+}
+
 LoadedPolicy load(const std::optional<std::string>& path, const char* const* environment,
                   const std::string& system_file, Use use) {
   LoadedPolicy loaded;
@@ -246,30 +251,22 @@ LoadedPolicy load(const std::optional<std::string>& path, const char* const* env
   }
   const std::string mistakes = apply_environment(environment, loaded.policy);
   if (!mistakes.empty()) add_line(loaded.mistakes, mistakes);
+  if (loaded.policy.spool_directory.empty())
+    loaded.policy.spool_directory = default_spool(environment);
   return loaded;
-}
-
-std::string default_spool(const char* const* environment) {
-  const std::string chosen = variable_value(environment, "TMPDIR");
-  return (chosen.starts_with('/') ? chosen : "/tmp") + "/shmrec-" + std::to_string(getuid());
 }
 
 }  // namespace
 
 LoadedPolicy load_policy_anyway(const std::optional<std::string>& path,
                                 const char* const* environment, const std::string& system_file) {
-  LoadedPolicy loaded = load(path, environment, system_file, Use::kRun);
-  if (loaded.policy.spool_directory.empty())
-    loaded.policy.spool_directory = default_spool(environment);
-  return loaded;
+  return load(path, environment, system_file, Use::kRun);
 }
 
 Result<Policy> load_policy(const std::optional<std::string>& path, const char* const* environment,
                            const std::string& system_file) {
   LoadedPolicy loaded = load(path, environment, system_file, Use::kCheck);
   if (!loaded.mistakes.empty()) return Error{loaded.mistakes};
-  if (loaded.policy.spool_directory.empty())
-    loaded.policy.spool_directory = default_spool(environment);
   return std::move(loaded.policy);
 }
 

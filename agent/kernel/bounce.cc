@@ -161,14 +161,12 @@ uint8_t* take_filled(Thread* thread, uint64_t address, uint64_t bytes, uint64_t*
 
 // The kernel gets the real memory: nothing it does there is logged. Said once for each call.
 uint64_t pass_alias(Thread* thread, uint64_t address, uint64_t bytes) {
-  constexpr uint64_t kOfCall = uint64_t{1} << 62;  // apart from the keys of literal texts
   const uint64_t alias = alias_of(address, bytes);
-  const uint64_t number = thread->call.number;
-  const auto* rule = syscalls::syscall_rule(static_cast<uint32_t>(number));
+  const auto* rule = syscalls::syscall_rule(static_cast<uint32_t>(thread->call.number));
   TextBuffer<96> text;
   text.add(rule ? rule->name : "a system call");
   text.add(" was given traced memory itself: what it does there is not recorded");
-  coverage_once(thread->process, kOfCall | number, text.data);
+  coverage_text(thread->process, text.data);
   return alias ? alias : address;
 }
 

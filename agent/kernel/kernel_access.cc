@@ -380,9 +380,7 @@ void note_unknown(const Thread* thread, const SyscallRule* rule) {
     text.add("syscall ").add_decimal(number);
   if (command) text.add(" ").add_hex(command);
   text.add(" on traced memory: not recorded");
-  constexpr uint64_t kNoAddress = uint64_t{1} << 63;  // apart from the keys of literal texts
-  coverage_once(thread->process, kNoAddress | number << 32 | static_cast<uint32_t>(command),
-                text.data);
+  coverage_text(thread->process, text.data);
 }
 
 uint64_t pass_unknown(Thread* thread, const SyscallRule* rule, uint64_t address) {

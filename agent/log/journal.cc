@@ -283,8 +283,6 @@ bool first_time(const Process* process, uint64_t key) {
   return true;
 }
 
-}  // namespace
-
 void coverage_once(const Process* process, uint64_t key, const char* why, DegradedReason reason) {
   if (!first_time(process, key)) return;
   JournalValues values;
@@ -293,8 +291,15 @@ void coverage_once(const Process* process, uint64_t key, const char* why, Degrad
   journal(process, JournalType::kCoverage, values);
 }
 
+}  // namespace
+
 void coverage(const Process* process, const char* why, DegradedReason reason) {
   coverage_once(process, reinterpret_cast<uint64_t>(why), why, reason);
+}
+
+void coverage_text(const Process* process, const char* why) {
+  constexpr uint64_t kNoAddress = uint64_t{1} << 63;
+  coverage_once(process, kNoAddress | hash_bytes(why, strlen(why)), why, {});
 }
 
 }  // namespace shmrec::agent

@@ -39,10 +39,9 @@ void journal(const Process* process, shmlog::JournalType type, const JournalValu
 // The same, for lists of all maps. Returns the entry's place.
 uint64_t journal_append(const Process* process, shmlog::JournalType type,
                         const JournalValues& values);
-// Says once per process that something is not recorded. The key tells what; of a literal text its
-// address does. Each forked child says it for itself.
-void coverage_once(const Process* process, uint64_t key, const char* why,
-                   shmlog::DegradedReason reason = {});
+// Says once per process that something is not recorded: a literal text, told apart by its address,
+// or one that is made up, by its content. Each forked child says it for itself.
 void coverage(const Process* process, const char* why, shmlog::DegradedReason reason = {});
+void coverage_text(const Process* process, const char* why);
 
 }  // namespace shmrec::agent

@@ -74,13 +74,11 @@ bool lane_take(Thread* thread) {
     process_enter(process, process->parent_index, StartKind::kVfork);
     maps_list_if_still(process);
   }
-  // A search that found none asked the kernel about thousands of threads: the next one is worth it
-  // when some of them may have ended.
-  static uint64_t search_again_tsc = 0;
-  const uint64_t now = rdtsc();
-  const uint32_t index = now < load(&search_again_tsc) ? 0 : find_lane();
+  static SearchPause pause;
+  const bool search = pause.over();
+  const uint32_t index = search ? find_lane() : 0;
   if (!index) {
-    if (now >= load(&search_again_tsc)) store(&search_again_tsc, now + log_header().tsc_hz / 10);
+    if (search) pause.begin();
     // Once for each thread, however many of its accesses come here and whether it searched or not.
     if (!thread->lane_missed) count_loss(Loss::kLanesDropped);
     thread->lane_missed = 1;

@@ -47,11 +47,9 @@ void process_renamed(Process* process) {
 
 namespace {
 
-ProcessEntry& entry_of_slot(uint32_t slot) {
-  return log_area<ProcessEntry>(log_header().processes)[slot];
+ProcessEntry& place_of(uint32_t number) {
+  return entry_at<ProcessEntry>(log_header().processes, number);
 }
-
-uint32_t slot_of(uint32_t number) { return table_slot(number, log_header().processes.count); }
 
 // Whether the kernel has been asked about a process a moment ago: the tail of the journal meets
 // many entries of one.
@@ -66,12 +64,6 @@ bool process_gone(const ProcessEntry& entry) {
   return lane_dead(probe);
 }
 
-bool is_used(const ProcessEntry& entry) {
-  const uint32_t state = load(&entry.state);
-  return state == static_cast<uint32_t>(EntryState::kLive) ||
-         state == static_cast<uint32_t>(EntryState::kEnded);
-}
-
 // The number of an entry that is free or not needed any more: the oldest, as numbers go round. One
 // that is claimed was left by a claimer that died. REQUIRES: the tables are locked.
 uint32_t claim_number() {
@@ -79,7 +71,7 @@ uint32_t claim_number() {
   for (uint32_t tries = 1; tries < header.processes.count; ++tries) {
     const uint32_t number = load(&header.next_process);
     if (!compare_exchange(&header.next_process, number, number + 1) || !number) continue;
-    ProcessEntry& entry = entry_of_slot(slot_of(number));
+    ProcessEntry& entry = place_of(number);
     if (is_used(entry)) {
       if (ticket_in_log(load(&entry.last_ticket)) || process_living(entry)) continue;
       count_loss(Loss::kProcessesOverwritten);
@@ -112,9 +104,7 @@ void fill(ProcessEntry& entry, uint32_t number, const Process* process, uint32_t
 }  // namespace
 
 ProcessEntry* process_entry(uint32_t number) {
-  if (!number) return nullptr;
-  ProcessEntry& entry = entry_of_slot(slot_of(number));
-  return is_used(entry) && load(&entry.number) == number ? &entry : nullptr;
+  return entry_of<ProcessEntry>(log_header().processes, number);
 }
 
 bool process_living(ProcessEntry& entry) {
@@ -139,20 +129,18 @@ void process_has_chunk(const Process* process, uint64_t ticket) {
 void process_enter(Process* process, uint32_t parent, StartKind kind) {
   process->pid = static_cast<int32_t>(sys(__NR_getpid));
   if (kind != StartKind::kVfork) pid_namespace_refresh();  // its memory is its parent's
-  // After a search that found none the next is worth it when some may have ended.
-  static uint64_t search_again_tsc = 0;
-  const uint64_t now = rdtsc();
+  static SearchPause pause;
   uint32_t number = 0;
-  if (now >= load(&search_again_tsc)) {
+  if (pause.over()) {
     const TablesLock lock(process);
     number = claim_number();
     if (number) {
-      ProcessEntry& entry = entry_of_slot(slot_of(number));
+      ProcessEntry& entry = place_of(number);
       fill(entry, number, process, parent, kind);
       process->index = number;
       process->entry = &entry;
     }
-    if (!number) store(&search_again_tsc, now + log_header().tsc_hz / 10);
+    if (!number) pause.begin();
   }
   if (!number) return count_loss(Loss::kProcessesDropped);
   char path[512];

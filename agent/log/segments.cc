@@ -20,22 +20,17 @@ uint32_t slot_of(uint32_t number) { return table_slot(number, entry_count()); }
 SegmentEntry& entry_of_slot(uint32_t slot) {
   return log_area<SegmentEntry>(log_header().segments)[slot];
 }
+SegmentEntry& place_of(uint32_t number) {
+  return entry_at<SegmentEntry>(log_header().segments, number);
+}
 // Entries from this place on have never been used.
 uint32_t used_slots() { return min(load(&log_header().next_segment), entry_count()); }
 
 constexpr uint32_t kLive = static_cast<uint32_t>(EntryState::kLive);
 constexpr uint32_t kEnded = static_cast<uint32_t>(EntryState::kEnded);
 
-bool is_used(const SegmentEntry& entry) {
-  const uint32_t state = load(&entry.state);
-  return state == kLive || state == kEnded;
-}
-
-// Null if it has been used again.
 SegmentEntry* known_entry(uint32_t segment) {
-  if (!segment) return nullptr;
-  SegmentEntry& entry = entry_of_slot(slot_of(segment));
-  return is_used(entry) && load(&entry.number) == segment ? &entry : nullptr;
+  return entry_of<SegmentEntry>(log_header().segments, segment);
 }
 
 // ---- Looking one up -----------------------------------------------------------------------------
@@ -84,7 +79,7 @@ bool segment_maybe(uint64_t device, uint64_t inode) {
   KnownSegments& known = known_segments[load(&known_now)];
   const uint32_t oldest = next > entry_count() ? next - entry_count() : 0;
   for (uint32_t number = max(load(&known.next), oldest); number < next; ++number)
-    known.add(entry_of_slot(slot_of(number)));
+    known.add(place_of(number));
   if (load(&known.next) < next) store(&known.next, next);
   return known.has(device, inode);
 }
@@ -176,7 +171,7 @@ constexpr uint32_t kChoice = 64;
 uint32_t vacant_from(uint32_t number) {
   uint32_t with_records = 0;
   for (uint32_t i = 0; i < kChoice; ++i) {
-    const SegmentEntry& entry = entry_of_slot(slot_of(number + i));
+    const SegmentEntry& entry = place_of(number + i);
     if (!(number + i) || !is_vacant(entry)) continue;
     if (!is_used(entry) || !ticket_in_log(entry.last_ticket)) return number + i;
     if (!with_records) with_records = number + i;
@@ -206,7 +201,7 @@ uint32_t claim_number() {
     number = find_vacant(next);
   }
   if (!number) return 0;
-  SegmentEntry& entry = entry_of_slot(slot_of(number));
+  SegmentEntry& entry = place_of(number);
   if (is_used(entry) && ticket_in_log(entry.last_ticket)) count_loss(Loss::kSegmentsOverwritten);
   store(&entry.state, static_cast<uint32_t>(EntryState::kClaimed));
   return number;
@@ -270,7 +265,7 @@ void note_creator(SegmentEntry& entry, const SegmentIdentity& identity, const Th
 
 // Fills a claimed entry; its number is handed out.
 void fill(uint32_t number, const SegmentIdentity& identity, const Thread* thread) {
-  SegmentEntry& entry = entry_of_slot(slot_of(number));
+  SegmentEntry& entry = place_of(number);
   memset(reinterpret_cast<uint8_t*>(&entry) + sizeof entry.state, 0,
          sizeof entry - sizeof entry.state);
   entry.number = number;
@@ -317,21 +312,20 @@ void segment_again(const Process* process, uint32_t index, const SegmentIdentity
 uint32_t segment_enter(const Thread* thread, const SegmentIdentity& identity,
                        uint64_t extent_bytes) {
   const Process* process = thread->process;
-  // After a search that found none the next is worth it when some may have ended.
-  static uint64_t search_again_tsc = 0;
+  static SearchPause pause;
   const TablesLock lock(process);
   uint32_t number = find_segment(identity);
   if (number) segment_again(process, number, identity);
-  if (!number && rdtsc() >= load(&search_again_tsc)) {
+  if (!number && pause.over()) {
     number = claim_number();
     if (number) fill(number, identity, thread);
-    if (!number) store(&search_again_tsc, rdtsc() + log_header().tsc_hz / 10);
+    if (!number) pause.begin();
   }
   if (!number) {
     count_loss(Loss::kSegmentsDropped);
     return 0;
   }
-  SegmentEntry& entry = entry_of_slot(slot_of(number));
+  SegmentEntry& entry = place_of(number);
   entry.extent_bytes = max(entry.extent_bytes, extent_bytes);
   if (entry.mode == static_cast<uint32_t>(SegmentMode::kTrace))
     note_mapped(entry, process, usage_entered(process, number));

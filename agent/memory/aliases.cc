@@ -3,7 +3,6 @@
 #include <linux/mman.h>
 
 #include "agent/agent_abi.h"
-#include "agent/log/segments.h"
 #include "agent/memory/native.h"
 
 namespace shmrec::agent {
@@ -273,8 +272,7 @@ void aliases_collect() {
     const uint32_t segment = alias.segment;
     alias_remove(&alias);
     --unused;
-    if (!alias_of(segment) && !native_maps(segment))
-      segment_unmapped(current_thread()->process, segment);
+    native_or_alias_gone(segment);
   }
   trimmable = false;
 }

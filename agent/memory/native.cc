@@ -93,10 +93,11 @@ void native_for_each(void (*visit)(const Region& piece, void* context), void* co
   for (uint32_t i = 0; i < count; ++i) visit(natives[i], context);
 }
 
-bool native_maps(uint32_t segment) {
+void native_or_alias_gone(uint32_t segment) {
+  if (alias_of(segment)) return;
   for (uint32_t i = 0; i < count; ++i)
-    if (natives[i].segment == segment) return true;
-  return false;
+    if (natives[i].segment == segment) return;
+  segment_unmapped(current_thread()->process, segment);
 }
 
 bool native_remove(uint64_t begin, uint64_t end) {
@@ -114,8 +115,7 @@ bool native_remove(uint64_t begin, uint64_t end) {
     if (old.begin < begin) cut(&rest, old.begin, begin), push(rest);
     rest = old;
     if (old.end > end) cut(&rest, end, old.end), push(rest);
-    if (!native_maps(old.segment) && !alias_of(old.segment))
-      segment_unmapped(current_thread()->process, old.segment);
+    native_or_alias_gone(old.segment);
   }
   return any;
 }

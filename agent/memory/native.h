@@ -24,7 +24,8 @@ bool native_add(const Region& mapping);            // false: the table is full
 bool native_remove(uint64_t begin, uint64_t end);  // true: there was something
 void native_update(uint64_t begin, uint64_t end, void (*change)(Region& piece, void* context),
                    void* context);
-bool native_maps(uint32_t segment);
+// If it was the last mapping of the segment here, native or traced, the log is told.
+void native_or_alias_gone(uint32_t segment);
 void native_for_each(void (*visit)(const Region& piece, void* context), void* context);
 void native_after_fork();
 // Turns the mappings of promoted segments into regions.

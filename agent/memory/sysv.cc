@@ -11,6 +11,8 @@ using namespace shmlog;
 
 namespace {
 
+constexpr uint64_t kIpcStat = 2;
+
 struct SysvStatus {  // struct shmid_ds
   int32_t key;
   uint32_t owners[4];
@@ -29,7 +31,7 @@ static_assert(sizeof(SysvStatus) == 112);
 // An alias counts as an attachment. Every recorded process has one for each of its own, so half of
 // what the kernel counts are the program's.
 Answer do_shmctl(Thread* thread, void* context) {
-  constexpr uint64_t kIpcStat = 2, kShmStat = 13, kShmStatAny = 15;
+  constexpr uint64_t kShmStat = 13, kShmStatAny = 15;
   const uint64_t command = arg(thread, 1) & ~0x100ull;
   if (command != kIpcStat && command != kShmStat && command != kShmStatAny)
     return kernel_access(thread, context);
@@ -50,7 +52,7 @@ bool sysv_would_end(const Region& region, uint64_t begin, uint64_t end) {
   const SegmentEntry& entry = segment_entry(region.segment);
   SysvStatus status;
   if (!region.sysv || entry.generation != namespace_inode("/proc/self/ns/ipc")) return false;
-  if (failed(sys(__NR_shmctl, entry.inode, 2 /* IPC_STAT */, &status))) return false;
+  if (failed(sys(__NR_shmctl, entry.inode, kIpcStat, &status))) return false;
   if (!(status.mode & kRemoved) || status.attached != 2) return false;
   // What is protected apart is one mapping for the kernel while it is hidden.
   Region other;

@@ -109,13 +109,17 @@ class Journal : public testing::Test {
     for (const auto& [begin, mapping] : space.mappings()) paths.insert(mapping.path);
     return paths;
   }
+  // As one that was forked by the recording `parent`, 0: nobody knows by whom.
+  static void enter(Process* process, uint32_t parent) {
+    process->entry = &process->dummy;
+    process_enter(process, parent, shmlog::StartKind::kFork);
+  }
   // A child that writes into the journal until it is killed.
   pid_t start_writer(int seed) {
     const pid_t child = fork();
     if (child != 0) return child;
     Process own = {};
-    own.entry = &own.dummy;
-    process_enter(&own, process_.index, shmlog::StartKind::kFork);
+    enter(&own, process_.index);
     const std::string text(static_cast<size_t>(seed * 37 % 300), 'x');
     for (uint64_t i = 0;; ++i) {
       JournalValues values;
@@ -223,8 +227,7 @@ TEST_F(Journal, OneThatStopsWithTheLockIsPassedAndWritesOverNobody) {
   const pid_t stopped = fork();
   if (stopped == 0) {
     Process own = {};
-    own.entry = &own.dummy;
-    process_enter(&own, process_.index, shmlog::StartKind::kFork);
+    enter(&own, process_.index);
     {
       const LogLock lock(&log_header().journal_lock, &own);
       const uint64_t head = log_header().journal_units % kUnits;
@@ -273,8 +276,7 @@ TEST_F(Journal, EntriesOfEndedProcessesAreUsedAgainAndNumbersAreNot) {
   std::set<std::string> ids;
   for (uint32_t i = 0; i < 10 * kProcesses; ++i) {
     Process other = {};
-    other.entry = &other.dummy;
-    process_enter(&other, process_.index, shmlog::StartKind::kFork);
+    enter(&other, process_.index);
     ASSERT_NE(other.index, 0u);
     EXPECT_TRUE(numbers.insert(other.index).second);
     ids.insert(recording::recording_id(other.entry->id_high, other.entry->id_low));
@@ -293,8 +295,7 @@ TEST_F(Journal, EntriesOfEndedProcessesAreUsedAgainAndNumbersAreNot) {
 TEST_F(Journal, ATableFullOfLivingProcessesSaysSo) {
   for (uint32_t i = 0; i < kProcesses; ++i) {
     Process other = {};
-    other.entry = &other.dummy;
-    process_enter(&other, 0, shmlog::StartKind::kFork);
+    enter(&other, 0);
   }
   EXPECT_EQ(lost(Loss::kProcessesDropped), 2u);
   EXPECT_EQ(lost(Loss::kProcessesOverwritten), 0u);
@@ -363,8 +364,7 @@ TEST_F(Segments, TheMappedOfAKilledProcessAreUsedAgainAfterASecond) {
   const pid_t child = fork();
   if (child == 0) {
     Process own = {};
-    own.entry = &own.dummy;
-    process_enter(&own, process_.index, shmlog::StartKind::kFork);
+    enter(&own, process_.index);
     thread_->process = &own;
     for (uint64_t i = 1; i <= kSegments - 1; ++i) map(i);
     kill(getpid(), SIGKILL);
@@ -393,8 +393,7 @@ TEST_F(Segments, ProcessesKilledAnywhereLeaveATableThatCanBeUsed) {
     const pid_t child = fork();
     if (child == 0) {
       Process own = {};
-      own.entry = &own.dummy;
-      process_enter(&own, process_.index, shmlog::StartKind::kFork);
+      enter(&own, process_.index);
       thread_->process = &own;
       for (uint64_t i = 0;; ++i) {
         const uint32_t segment = map(1'000'000 + i % 500);

@@ -160,9 +160,9 @@ void descriptors_end(Thread*) {}
 void descriptors_cancel(Thread*) {}
 void aio_fetched(Thread*) {}
 void coverage(const Process*, const char* why, shmlog::DegradedReason) { covered.push_back(why); }
-void coverage_once(const Process*, uint64_t key, const char* why, shmlog::DegradedReason) {
-  static std::set<uint64_t> said;
-  if (said.insert(key).second) covered.push_back(why);
+void coverage_text(const Process*, const char* why) {
+  static std::set<std::string> said;
+  if (said.insert(why).second) covered.push_back(why);
 }
 shmlog::Header& log_header() { return shared_log().header; }
 uint64_t process_agent_base(int32_t) { return agent_base(); }
