@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "policy/policy.h"
 
@@ -27,7 +28,7 @@ int exit_code(const Error& error) { return error.bad_input ? 2 : 1; }
 // A policy may have several mistakes, one a line.
 int report(const Error& error) {
   for (const std::string& line : lines_of(error.message)) {
-    std::fprintf(stderr, "shmrec: %s\n", line.c_str());
+    std::fprintf(stderr, "shmrec: %s\n", printable(line).c_str());
   }
   return exit_code(error);
 }

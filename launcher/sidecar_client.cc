@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "launcher/clock.h"
 
 namespace shmrec::launcher {
@@ -26,13 +27,8 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
-std::string printable(std::string text) {
-  constexpr size_t kMost = 200;
-  text.resize(std::min(text.size(), kMost));
-  for (char& c : text)
-    if (c < 0x20 || c > 0x7E) c = '?';
-  return text;
-}
+// What the socket's other end says.
+std::string shown(const std::string& text) { return printable(text.substr(0, 200)); }
 
 json parse(const std::string& line) { return json::parse(line, nullptr, false); }
 
@@ -49,8 +45,8 @@ bool says_ok(const json& answer) {
 std::string refusal(const json& answer, const std::string& line) {
   const std::string error = answer.is_object() ? text_of(answer, "error") : "";
   return error.empty()
-             ? "it answered '" + printable(line.substr(0, 80)) + "', which is none of this protocol"
-             : "it refused: " + printable(error);
+             ? "it answered '" + shown(line.substr(0, 80)) + "', which is none of this protocol"
+             : "it refused: " + shown(error);
 }
 
 std::string to_line(const json& request) {
@@ -134,7 +130,7 @@ void SidecarClient::on_hello_answer(const std::string& line) {
   if (!says_ok(answer)) return hang_up(refusal(answer, line));
   if (answer.value("version", json()) != json(kVersion))
     return hang_up("it speaks another version of the protocol");
-  instance_ = printable(text_of(answer, "instance"));
+  instance_ = shown(text_of(answer, "instance"));
   // Later ones come too late: the run has its log.
   if (!answered_) join_ = text_of(answer, "join");
   answered_ = true;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/printable.h"
+
 namespace shmrec {
 namespace {
 
@@ -67,11 +69,11 @@ std::string did_you_mean(std::string_view name, std::span<const std::string> kno
 
 std::string quoted(std::string_view text) {
   constexpr size_t kLongest = 80;
-  std::string out(text.substr(0, kLongest));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
-  }
-  return "'" + out + (text.size() > kLongest ? "...'" : "'");
+  size_t end = std::min(text.size(), kLongest);
+  const auto continues = [&](size_t i) { return (text[i] & 0xC0) == 0x80; };
+  // Not within a character.
+  while (end < text.size() && end > kLongest - 4 && continues(end)) --end;
+  return "'" + printable(text.substr(0, end)) + (end < text.size() ? "...'" : "'");
 }
 
 std::string one_of(std::span<const std::string> names) {

@@ -14,7 +14,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
 // " (did you mean 'NEAREST'?)" or "".
 std::string did_you_mean(std::string_view name, std::span<const std::string> known);
 
-// 'TEXT' as it may be shown to a person: cut if long, without control characters.
+// 'TEXT' as it may be shown to a person: cut if long, printable (base/printable.h).
 std::string quoted(std::string_view text);
 
 // "a, b or c".

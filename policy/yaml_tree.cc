@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/printable.h"
+
 namespace shmrec {
 namespace {
 
@@ -226,34 +228,15 @@ class TreeBuilder : public YAML::EventHandler {
   std::vector<YamlNode*> anchors_;  // by anchor number
 };
 
-// Length of the UTF-8 character that starts with `c` >= 0x80, or 0.
-size_t character_bytes(unsigned char c) {
-  if (c >= 0xF0 && c < 0xF5) return 4;
-  if (c >= 0xE0 && c < 0xF0) return 3;
-  return c >= 0xC2 && c < 0xE0 ? 2 : 0;
-}
-
 // The first byte of `text` that starts no valid UTF-8 character or is a control character other
 // than tab and line ends; text.size() if there is none. (yaml-cpp takes 0x04 for the end of the
 // input.)
 size_t first_bad_byte(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   for (size_t i = 0; i < text.size();) {
-    const unsigned char c = byte(i);
-    if (c < 0x80) {
-      if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7F) return i;
-      ++i;
-      continue;
-    }
-    const size_t bytes = character_bytes(c);
-    if (bytes == 0 || i + bytes > text.size()) return i;
-    uint32_t code = c & (0xFF >> (bytes + 1));
-    for (size_t j = 1; j < bytes; ++j) {
-      if ((byte(i + j) & 0xC0) != 0x80) return i;
-      code = code << 6 | (byte(i + j) & 0x3F);
-    }
-    constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (code < kSmallest[bytes] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return i;
+    const auto [bytes, code] = first_character(text.substr(i));
+    const bool control =
+        (code < 0x20 && code != '\t' && code != '\n' && code != '\r') || code == 0x7F;
+    if (bytes == 0 || control) return i;
     i += bytes;
   }
   return text.size();
@@ -287,8 +270,8 @@ std::optional<Position> find_non_text(std::string_view text) {
 }
 
 std::string at_position(std::string_view file, Position where, const std::string& text) {
-  return std::string(file) + ":" + std::to_string(where.line) + ":" + std::to_string(where.column) +
-         ": " + text;
+  return printable(file) + ":" + std::to_string(where.line) + ":" + std::to_string(where.column) +
+         ": " + printable(text);
 }
 
 Result<YamlStream> read_yaml(std::string_view text, std::string_view file,

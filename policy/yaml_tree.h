@@ -64,7 +64,7 @@ Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
 // The first place in `text` that is not UTF-8, or a control character other than tab and line ends.
 std::optional<Position> find_non_text(std::string_view text);
 
-// "FILE:LINE:COL: TEXT".
+// "FILE:LINE:COL: TEXT", printable: both may be foreign. One line.
 std::string at_position(std::string_view file, Position where, const std::string& text);
 
 }  // namespace shmrec

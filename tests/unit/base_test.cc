@@ -1,4 +1,5 @@
-// Outputs go where a person pointed, and never replace what is no file. Names of signals.
+// Outputs go where a person pointed, and never replace what is no file. Names of signals. Foreign
+// text is shown without what steers a terminal.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -13,6 +14,7 @@
 #include <thread>
 
 #include "base/output_file.h"
+#include "base/printable.h"
 #include "base/signal_name.h"
 
 namespace shmrec {
@@ -191,6 +193,46 @@ TEST(SignalName, EverySignalHasOne) {
   EXPECT_EQ(signal_with_number(SIGABRT), "signal 6 (SIGABRT)");
   EXPECT_EQ(signal_with_number(36), "signal 36 (SIGRTMIN+2)");
   EXPECT_EQ(signal_with_number(33), "signal 33");
+}
+
+TEST(Printable, EscapesWhatSteersATerminalOrHides) {
+  const std::pair<std::string_view, const char*> cases[] = {
+      {"\x1b[2J\r\n\t", "\\x1b[2J\\x0d\\x0a\\x09"},
+      {{"a\0b", 3}, "a\\x00b"},
+      {"\x7f", "\\x7f"},
+      {"\xc2\x9b"
+       "2J",
+       "\\u009b2J"},  // C1, as UTF-8
+      {"\x9b"
+       "2J",
+       "\\x9b2J"},  // C1, as a byte
+      {"\xe2\x80\xae"
+       "cod",
+       "\\u202ecod"},  // right-to-left override
+      {"\xe2\x81\xa6"
+       "a\xe2\x81\xa9",
+       "\\u2066a\\u2069"},  // isolates
+      {"a\xe2\x80\x8b"
+       "b\xef\xbb\xbf",
+       "a\\u200bb\\ufeff"},                                   // no width
+      {"\xf3\xa0\x81\x81", "\\U000e0041"},                    // a tag
+      {"\xc0\xaf\xed\xa0\x80", "\\xc0\\xaf\\xed\\xa0\\x80"},  // overlong, surrogate
+      {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},           // beyond Unicode
+      {"\xe2\x82", "\\xe2\\x82"},                             // cut
+  };
+  for (const auto& [text, shown] : cases) {
+    EXPECT_EQ(printable(text), shown);
+    EXPECT_EQ(printable(printable(text)), shown);
+  }
+}
+
+TEST(Printable, LeavesWordsOfAllScripts) {
+  for (const char* text : {"", "a/b 'c' \\n",
+                           "gr\xc3\xb6\xc3\x9f"
+                           "e",
+                           "\xe5\x85\xb1\xe6\x9c\x89", "\xd7\xa9\xd7\xaa", "\xf0\x9f\x9a\x80"}) {
+    EXPECT_EQ(printable(text), text);
+  }
 }
 
 }  // namespace

@@ -1135,5 +1135,27 @@ TEST(PolicyExamples, TheDefaultExampleSaysTheDefaults) {
   EXPECT_EQ(to_yaml(*policy), to_yaml(*defaults));
 }
 
+TEST(Messages, ShowForeignTextEscaped) {
+  // Keys, values, anchors and file names, with C1, a bidi override and a character without width.
+  for (const char* text : {"a\xc2\x9b\xe2\x80\xae\xe2\x80\x8b: 1\n", "apiVersion: '\xe2\x80\xae'\n",
+                           "kind: *\xe2\x80\xae\n",
+                           "limits: {logSize: \xc2\x9b"
+                           "1}\n",
+                           "segments: [{match: {name: 7\xe2\x80\xae}}]\n"}) {
+    const Result<Policy> policy = parse_policy(text, "f\x1b\xe2\x80\xae");
+    ASSERT_FALSE(policy.ok()) << text;
+    const std::string& message = policy.error().message;
+    EXPECT_EQ(message.find("\xe2\x80\xae"), message.npos) << message;
+    EXPECT_EQ(message.find("\xe2\x80\x8b"), message.npos) << message;
+    EXPECT_EQ(message.find("\xc2\x9b"), message.npos) << message;
+    EXPECT_EQ(message.find('\x1b'), message.npos) << message;
+    EXPECT_NE(message.find("f\\x1b\\u202e:"), message.npos) << message;
+  }
+  const std::string cut = shmrec::quoted(std::string(79, 'a') +
+                                         "\xe2\x82\xac"
+                                         "b");
+  EXPECT_EQ(cut, "'" + std::string(79, 'a') + "...'");
+}
+
 }  // namespace
 }  // namespace shmrec
