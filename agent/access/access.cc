@@ -5,6 +5,7 @@
 #include "agent/access/stripes.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
+#include "agent/memory/callers.h"
 #include "agent/signals/signal_numbers.h"
 
 namespace shmrec::agent {
@@ -82,7 +83,9 @@ struct Draft {
 Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region& region,
             uint64_t address, uint32_t length) {
   const uint64_t offset = region.segment_offset + (address - region.begin);
-  Draft result = {nullptr, record_bytes(kind, offset, length), lines_touched(offset, length)};
+  const Callers callers = callers_of(origin.pc, origin.stack);
+  Draft result = {nullptr, record_bytes(kind, offset, length, callers.count),
+                  lines_touched(offset, length)};
   result.at = record_reserve(thread, result.bytes);
   RecordHeader& header = result.header();
   header.segment = region.segment;
@@ -93,6 +96,7 @@ Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region&
   header.length = length;
   header.syscall = origin.syscall;
   header.flags = origin.flags | (region.relaxed ? kFlagRelaxed : 0);
+  put_callers(callers, header, result.at + result.bytes);
   return result;
 }
 

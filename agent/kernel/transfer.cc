@@ -2,6 +2,7 @@
 
 #include "agent/access/stripes.h"
 #include "agent/kernel/bounce.h"
+#include "agent/memory/callers.h"
 
 namespace shmrec::agent {
 
@@ -82,9 +83,10 @@ struct Draft {
 Draft draft(Thread* thread, const TransferRange& range, uint64_t offset, uint64_t bytes) {
   const uint32_t length = static_cast<uint32_t>(bytes);
   const RecordKind kind = range.write ? RecordKind::kWriteBetween : RecordKind::kReadBetween;
-  Draft record = {nullptr, record_bytes(kind, offset, length), kind};
-  record.at = record_reserve(thread, record.bytes);
   const Origin origin = call_origin(thread);
+  const Callers callers = callers_of(origin.pc, origin.stack);
+  Draft record = {nullptr, record_bytes(kind, offset, length, callers.count), kind};
+  record.at = record_reserve(thread, record.bytes);
   RecordHeader& header = record.header();
   header.segment = range.segment;
   header.offset = offset;
@@ -94,6 +96,7 @@ Draft draft(Thread* thread, const TransferRange& range, uint64_t offset, uint64_
   header.length = length;
   header.syscall = origin.syscall;
   header.flags = relaxed(range.segment) ? kFlagRelaxed : 0;
+  put_callers(callers, header, record.at + record.bytes);
   return record;
 }
 

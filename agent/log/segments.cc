@@ -5,6 +5,7 @@
 #include "agent/log/records.h"
 #include "agent/log/tables.h"
 #include "agent/log/usage.h"
+#include "agent/memory/callers.h"
 #include "policy/match.h"
 
 namespace shmrec::agent {
@@ -225,17 +226,6 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   if (!entry.rule) return;
   entry.mode = rules[entry.rule - 1].mode;
   entry.order = rules[entry.rule - 1].order;
-}
-
-// Does `address` lie behind a call instruction?
-bool behind_call(uint64_t address) {
-  uint8_t code[7];
-  if (address < kPage || !safe_copy(code, reinterpret_cast<void*>(address - 7), sizeof code))
-    return false;
-  const auto indirect = [&](int bytes) {  // FF /2, with that many bytes
-    return code[7 - bytes] == 0xFF && (code[8 - bytes] >> 3 & 7) == 2;
-  };
-  return code[2] == 0xE8 || indirect(2) || indirect(3) || indirect(6) || indirect(7);
 }
 
 // Who made the object, if that is another recorded process; or who maps it first, and where in its

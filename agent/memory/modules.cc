@@ -3,6 +3,7 @@
 #include "agent/log/log.h"
 #include "agent/memory/native.h"
 #include "agent/sites/table.h"
+#include "recording/log/runtime_libraries.h"
 
 namespace shmrec::agent {
 
@@ -15,12 +16,30 @@ constexpr uint32_t kLeastChanges = 128;  // until all is listed again
 
 struct Module {
   uint64_t begin, end, offset, inode;
+  CodeOwner owner;
   char path[256];
 };
 Module modules[kMaxModules];
 uint32_t module_count = 0;
 uint32_t changes = 0;  // journalled since all was listed
 uint32_t listed = 0;   // maps there were then
+
+// ---- Whose code it is ---------------------------------------------------------------------------
+
+// What was found of pages lately: page number << 2 | CodeOwner. Page 0 has no code.
+constexpr uint32_t kPagesKnown = 1024;
+uint64_t pages_known[kPagesKnown];
+
+void forget_pages() {
+  for (uint64_t& page : pages_known) store(&page, uint64_t{0});
+}
+
+CodeOwner find_owner(uint64_t address) {
+  for (uint32_t i = 0, count = min(load(&module_count), kMaxModules); i < count; ++i)
+    if (load(&modules[i].begin) <= address && address < load(&modules[i].end))
+      return modules[i].owner;
+  return CodeOwner::kNobody;
+}
 
 void copy_path(char* to, const char* from, size_t bytes) {
   const size_t size = min(strlen(from), bytes - 1);
@@ -50,6 +69,17 @@ struct List {
 
 }  // namespace
 
+CodeOwner code_owner(uint64_t address) {
+  if (address >> 47) return CodeOwner::kNobody;
+  const uint64_t page = address / kPage;
+  uint64_t& known = pages_known[page % kPagesKnown];
+  const uint64_t word = load(&known);
+  if (page && word >> 2 == page) return static_cast<CodeOwner>(word & 3);
+  const CodeOwner owner = find_owner(address);
+  store(&known, page << 2 | static_cast<uint64_t>(owner));
+  return owner;
+}
+
 JournalValues values_of(const Region& region) {
   JournalValues values;
   values.segment = region.segment;
@@ -70,6 +100,8 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
   module.offset = offset;
   module.inode = inode;
   copy_path(module.path, path, sizeof module.path);
+  module.owner = recording::is_runtime_library(path) ? CodeOwner::kRuntime : CodeOwner::kProgram;
+  forget_pages();
   if (&module == &unlisted) coverage(process, "more modules are mapped than are kept by name");
   journal(process, JournalType::kModule, values_of(module));
 }
@@ -85,6 +117,7 @@ bool modules_forget(uint64_t begin, uint64_t end) {
       ++i;
     }
   }
+  if (any) forget_pages();
   return any;
 }
 

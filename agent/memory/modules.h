@@ -23,6 +23,12 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
 // [begin, end) is something else now, also for the sites in it. True if a module was there.
 bool modules_forget(uint64_t begin, uint64_t end);
 
+// Whose code lies at an address. The C library and what else is under every program is called for
+// what it does: who called it is what a reader wants to know.
+enum class CodeOwner : uint8_t { kNobody, kProgram, kRuntime };
+// Without a lock: right but while the modules change, and for a while after that.
+CodeOwner code_owner(uint64_t address);
+
 // What a `segment mapped` entry says of a region.
 JournalValues values_of(const Region& region);
 

@@ -300,6 +300,7 @@ std::optional<Access> AccessIndex::load(RecordId id) const {
   access.finished = !record.between() || access.outcome == Outcome::kDone;
   access.input.assign(record.input().begin(), record.input().end());
   access.output.assign(record.output().begin(), record.output().end());
+  access.callers = record.callers();
   while (access.tsc_high == 0 && copy->next(at, record)) {
     if (record.is_clock()) access.tsc_high = record.clock_tsc;
   }

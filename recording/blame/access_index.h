@@ -57,11 +57,12 @@ struct Access {
   // Per line, of an access whose place is only known to lie between two: the first it can have; the
   // versions above are the last. Empty for all others.
   std::vector<uint64_t> first_versions;
-  bool finished = true;         // false: it may have happened later than its versions say
-  std::vector<uint8_t> input;   // bytes read
-  std::vector<uint8_t> output;  // bytes written
-  uint64_t tsc_low = 0;         // it happened after this reading
-  uint64_t tsc_high = 0;        // and before this one; 0: unknown
+  bool finished = true;           // false: it may have happened later than its versions say
+  std::vector<uint8_t> input;     // bytes read
+  std::vector<uint8_t> output;    // bytes written
+  std::vector<uint64_t> callers;  // shmlog::caller_word
+  uint64_t tsc_low = 0;           // it happened after this reading
+  uint64_t tsc_high = 0;          // and before this one; 0: unknown
 
   bool reads() const { return !read_versions.empty(); }
   bool writes() const { return !write_versions.empty(); }

@@ -411,20 +411,31 @@ class RowMaker {
   }
 
   void add_source(BlameRow& row) {
-    const Mapping* mapping =
-        module_at(*row.recording, row.access.header.event, row.access.header.pc);
-    if (mapping == nullptr) return;
-    row.module = mapping->path;
-    const ModuleFile* file = context_.symbols.module(mapping->path);
-    if (file == nullptr) return;
-    const auto address =
-        file->address_of_offset(mapping->offset + (row.access.header.pc - mapping->begin));
-    if (!address) return;
-    SourcePlace place = file->place(*address);
-    row.function = std::move(place.function);
-    row.file = std::move(place.file);
-    row.line = place.line;
-    row.chain = std::move(place.chain);
+    const shmlog::RecordHeader& header = row.access.header;
+    row.frames = frames_of(header.pc, row.access.callers,
+                           [&](uint64_t pc) { return code_at(*row.recording, header.event, pc); });
+    const CodeFrame& shown = shown_frame(row.frames);
+    row.function = shown.function;
+    row.file = shown.file;
+    row.line = shown.line;
+    row.chain = shown.chain;
+    row.module = shown.module;
+    if (&shown == &row.frames.front()) return;
+    const CodeFrame& called = *(&shown - 1);
+    row.called = called.function.empty() ? base_name(called.module) : called.function;
+  }
+
+  std::optional<CodeAddress> code_at(const Recording& recording, uint64_t event, uint64_t pc) {
+    const Mapping* mapping = module_at(recording, event, pc);
+    if (mapping == nullptr) return std::nullopt;
+    CodeAddress code{mapping->path, context_.symbols.module(mapping->path), 0};
+    if (code.file == nullptr) return code;
+    const auto address = code.file->address_of_offset(mapping->offset + (pc - mapping->begin));
+    if (address)
+      code.address = *address;
+    else
+      code.file = nullptr;
+    return code;
   }
 
   // The module that held pc at the event; journal and event numbers of other threads may be a

@@ -45,8 +45,9 @@ std::string value_cell(const BlameRow& row) {
 
 std::string function_cell(const BlameRow& row) {
   std::string place = !row.function.empty() ? row.function : base_name(row.module);
-  if (row.access.header.syscall == 0) return place;
-  const std::string call = syscall_name(row.access.header.syscall - 1u) + "(2)";
+  const uint16_t syscall = row.access.header.syscall;
+  const std::string call = syscall != 0 ? syscall_name(syscall - 1u) + "(2)" : row.called;
+  if (call.empty()) return place;
   return place.empty() ? call : call + " from " + place;
 }
 
@@ -62,6 +63,17 @@ std::string chain_line(const BlameRow& row) {
             source_text(frame.file, frame.line);
   }
   return line.empty() ? "" : printable(line) + "\n";
+}
+
+// "    called: memset libc.so.6 < reset_table table.c:41\n"
+std::string callers_line(const BlameRow& row) {
+  if (row.frames.size() < 2) return "";
+  std::string line;
+  for (const CodeFrame& frame : row.frames) {
+    line += (line.empty() ? "    called: " : " < ") + frame.function + " " +
+            (frame.file.empty() ? base_name(frame.module) : source_text(frame.file, frame.line));
+  }
+  return printable(line) + "\n";
 }
 
 Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
@@ -148,6 +160,15 @@ json row_json(const BlameRow& row) {
         {{"function", frame.function}, {"file", frame.file}, {"line", frame.line}});
   }
   if (!row.module.empty()) out["module"] = row.module;
+  if (!row.called.empty()) out["called"] = row.called;
+  for (size_t i = 1; i < row.frames.size(); ++i) {
+    const CodeFrame& caller = row.frames[i];
+    out["callers"].push_back({{"pc", hex(caller.pc)},
+                              {"function", caller.function},
+                              {"file", caller.file},
+                              {"line", caller.line},
+                              {"module", caller.module}});
+  }
   if (row.recording != nullptr) {
     out["pid"] = row.recording->pid;
     out["recording"] = row.recording->id;
@@ -203,7 +224,7 @@ std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose) {
     const std::string line = join(lines[i], widths, row.current ? "* " : "  ");
     const char* tone = row.unrecorded_writer ? kYellow : row.current ? kBold : nullptr;
     table += (colour && tone ? tone + line + kReset : line) + "\n";
-    if (verbose) table += chain_line(row);
+    if (verbose) table += chain_line(row) + callers_line(row);
   }
   return table;
 }

@@ -351,6 +351,9 @@ struct ModuleFile::Dwfl_ {
   ~Dwfl_() { dwfl_end(session); }
 
   std::optional<Variable> search(const std::string& name) const;
+  std::string symbol_at(uint64_t address) const;
+  std::string imported_in_slot(uint64_t slot) const;
+  std::vector<uint8_t> bytes_at(uint64_t address, size_t count) const;
   Elf* elf(GElf_Addr* bias) const { return dwfl_module_getelf(module, bias); }
   Dwarf* dwarf(Dwarf_Addr* bias) const { return dwfl_module_getdwarf(module, bias); }
 };
@@ -407,11 +410,135 @@ SourcePlace ModuleFile::place(uint64_t address) const {
     if (!frames.empty()) static_cast<SourceFrame&>(place) = shown_frame(frames);
     if (frames.size() > 1) place.chain = std::move(frames);
   }
-  if (place.function.empty()) {
-    const char* symbol = dwfl_module_addrname(dwfl_->module, address + elf_bias);
-    if (symbol != nullptr) place.function = demangled(symbol);
-  }
+  if (place.function.empty()) place.function = dwfl_->symbol_at(address);
   return place;
+}
+
+// The symbol that holds the address. In a stripped file the nearest one before it is often that of
+// another function.
+std::string ModuleFile::Dwfl_::symbol_at(uint64_t address) const {
+  GElf_Addr bias = 0;
+  GElf_Off inside = 0;
+  GElf_Sym symbol;
+  elf(&bias);
+  const char* name =
+      dwfl_module_addrinfo(module, address + bias, &inside, &symbol, nullptr, nullptr, nullptr);
+  if (name == nullptr || (symbol.st_size != 0 && inside >= symbol.st_size)) return "";
+  return demangled(name);
+}
+
+// ---- Calls --------------------------------------------------------------------------------------
+
+StackRule ModuleFile::stack_rule(uint64_t address) const {
+  constexpr unsigned kRsp = 7;  // as DWARF numbers it
+  using GetCfi = Dwarf_CFI* (*)(Dwfl_Module*, Dwarf_Addr*);
+  for (const GetCfi get : {GetCfi{dwfl_module_eh_cfi}, GetCfi{dwfl_module_dwarf_cfi}}) {
+    Dwarf_Addr bias = 0;
+    Dwarf_Frame* frame = nullptr;
+    GElf_Addr elf_bias = 0;
+    dwfl_->elf(&elf_bias);
+    Dwarf_CFI* cfi = get(dwfl_->module, &bias);
+    if (cfi == nullptr || dwarf_cfi_addrframe(cfi, address + elf_bias - bias, &frame) != 0)
+      continue;
+    StackRule rule{true, std::nullopt};
+    Dwarf_Op* operations = nullptr;
+    size_t count = 0;
+    const bool known = dwarf_frame_cfa(frame, &operations, &count) == 0 && count == 1;
+    if (known && (operations[0].atom == DW_OP_breg0 + kRsp ||
+                  (operations[0].atom == DW_OP_bregx && operations[0].number == kRsp))) {
+      rule.frame_bytes =
+          operations[0].atom == DW_OP_bregx ? operations[0].number2 : operations[0].number;
+    }
+    std::free(frame);
+    return rule;
+  }
+  return {};
+}
+
+// Up to `count` bytes of the file's content at an address.
+std::vector<uint8_t> ModuleFile::Dwfl_::bytes_at(uint64_t address, size_t count) const {
+  GElf_Addr bias;
+  Elf* elf = this->elf(&bias);
+  size_t headers = 0;
+  if (elf == nullptr || elf_getphdrnum(elf, &headers) != 0) return {};
+  for (size_t i = 0; i < headers; ++i) {
+    GElf_Phdr header;
+    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_LOAD)
+      continue;
+    if (address < header.p_vaddr || address - header.p_vaddr >= header.p_filesz) continue;
+    const uint64_t inside = address - header.p_vaddr;
+    const size_t there = std::min<uint64_t>(count, header.p_filesz - inside);
+    const Elf_Data* data = elf_getdata_rawchunk(elf, static_cast<int64_t>(header.p_offset + inside),
+                                                there, ELF_T_BYTE);
+    if (data == nullptr || data->d_buf == nullptr || data->d_size != there) return {};
+    const auto* bytes = static_cast<const uint8_t*>(data->d_buf);
+    return {bytes, bytes + there};
+  }
+  return {};
+}
+
+// The function whose address the loader puts into the word at `slot`.
+std::string ModuleFile::Dwfl_::imported_in_slot(uint64_t slot) const {
+  GElf_Addr bias;
+  Elf* elf = this->elf(&bias);
+  Elf_Scn* section = nullptr;
+  while (elf != nullptr && (section = elf_nextscn(elf, section)) != nullptr) {
+    GElf_Shdr header;
+    if (gelf_getshdr(section, &header) == nullptr || header.sh_type != SHT_RELA) continue;
+    Elf_Data* relocations = elf_getdata(section, nullptr);
+    Elf_Scn* symbols = elf_getscn(elf, header.sh_link);
+    GElf_Shdr symbols_header;
+    if (relocations == nullptr || header.sh_entsize == 0 || symbols == nullptr ||
+        gelf_getshdr(symbols, &symbols_header) == nullptr)
+      continue;
+    const size_t count = relocations->d_size / header.sh_entsize;
+    for (size_t i = 0; i < count; ++i) {
+      GElf_Rela relocation;
+      GElf_Sym symbol;
+      if (gelf_getrela(relocations, static_cast<int>(i), &relocation) == nullptr) break;
+      if (relocation.r_offset != slot) continue;
+      const auto index = static_cast<int>(GELF_R_SYM(relocation.r_info));
+      if (gelf_getsym(elf_getdata(symbols, nullptr), index, &symbol) == nullptr) return "";
+      return demangled(text(elf_strptr(elf, symbols_header.sh_link, symbol.st_name)).c_str());
+    }
+  }
+  return "";
+}
+
+namespace {
+
+// Where an operand of four bytes that ends at `next` leads.
+uint64_t relative_target(const std::vector<uint8_t>& code, size_t at, uint64_t next) {
+  int32_t distance = 0;
+  std::copy_n(&code[at], sizeof distance, reinterpret_cast<uint8_t*>(&distance));
+  return next + static_cast<uint64_t>(static_cast<int64_t>(distance));
+}
+
+// The slot through which an entry of the procedure linkage table at `address` jumps, 0 if the code
+// is something else.
+uint64_t slot_of_linkage(const std::vector<uint8_t>& code, uint64_t address) {
+  static constexpr uint8_t kEndbr[] = {0xF3, 0x0F, 0x1E, 0xFA};
+  size_t at = 0;
+  if (code.size() >= sizeof kEndbr && std::equal(std::begin(kEndbr), std::end(kEndbr), &code[0]))
+    at = sizeof kEndbr;
+  if (at < code.size() && code[at] == 0xF2) ++at;  // bnd
+  if (code.size() < at + 6 || code[at] != 0xFF || code[at + 1] != 0x25) return 0;
+  return relative_target(code, at + 2, address + at + 6);
+}
+
+}  // namespace
+
+std::string ModuleFile::callee(uint64_t address) const {
+  constexpr size_t kLongest = 6;  // call through a slot; a direct one has 5
+  constexpr size_t kLinkageEntry = 16;
+  const std::vector<uint8_t> code = dwfl_->bytes_at(address - kLongest, kLongest);
+  if (code.size() != kLongest) return "";
+  if (code[0] == 0xFF && code[1] == 0x15)
+    return dwfl_->imported_in_slot(relative_target(code, 2, address));
+  if (code[1] != 0xE8) return "";
+  const uint64_t target = relative_target(code, 2, address);
+  const uint64_t slot = slot_of_linkage(dwfl_->bytes_at(target, kLinkageEntry), target);
+  return slot != 0 ? dwfl_->imported_in_slot(slot) : dwfl_->symbol_at(target);
 }
 
 std::optional<Variable> ModuleFile::variable(const std::string& name) const {

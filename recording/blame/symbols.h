@@ -74,6 +74,13 @@ struct Variable {
   std::string lacking;   // which file lacks what, if the type is not known; else ""
 };
 
+// What the unwind information says of an address.
+struct StackRule {
+  bool described = false;               // there is some
+  std::optional<uint64_t> frame_bytes;  // from the stack pointer to behind the return address; none
+                                        // if it is not told by the stack pointer
+};
+
 // One ELF file.
 class ModuleFile {
  public:
@@ -83,6 +90,10 @@ class ModuleFile {
 
   std::optional<uint64_t> address_of_offset(uint64_t file_offset) const;
   SourcePlace place(uint64_t address) const;
+  StackRule stack_rule(uint64_t address) const;
+  // The name by which the call that returns to `address` names what it calls: an imported function
+  // or one of this file. "" if it is not known (a call by a pointer).
+  std::string callee(uint64_t address) const;
   // A global or file-static variable or a static member; `name` may be qualified with namespaces
   // and classes (a::b), all of them or the last.
   std::optional<Variable> variable(const std::string& name) const;

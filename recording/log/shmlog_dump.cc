@@ -176,7 +176,12 @@ Item record_item(const ShmlogReader& log, const ChunkInfo& chunk, const RecordVi
                {"pc", hex(header.pc)},
                {"event", header.event}};
   if (header.syscall != 0) item["syscall"] = syscall_name(header.syscall - 1u);
-  if (header.flags != 0) item["flags"] = hex(header.flags);
+  const uint16_t flags = header.flags & ((1u << shmlog::kCallersShift) - 1);
+  if (flags != 0) item["flags"] = hex(flags);
+  for (const uint64_t word : record.callers()) {
+    item["callers"].push_back(hex(shmlog::caller_address(word)) + "@" +
+                              std::to_string(shmlog::caller_place(word)));
+  }
   for (uint32_t i = 0; i < record.lines(); ++i) item["versions"].push_back(record.read_version(i));
   for (uint32_t i = 0; record.between() && i < record.lines(); ++i)
     item["firstVersions"].push_back(record.first_version(i));

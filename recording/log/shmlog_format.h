@@ -391,6 +391,24 @@ enum RecordFlags : uint16_t {
   kFlagUntracedCode = 8,  // made by the agent on the kernel's behalf (robust list owner death)
 };
 
+// Bits 8..10 of the flags: how many callers the record ends with, one word each. Such is a word of
+// the stack that points behind a call instruction: its place above the stack pointer, in words of 8
+// bytes, in bits 48..63 | the address in bits 0..47. Of the C library and its like the first few
+// are logged, of other code the one at the stack pointer itself, which is the caller if the
+// function has pushed nothing. Which of them is a return address, and not left from an earlier
+// call, only the code's unwind information tells.
+inline constexpr uint32_t kMaxCallers = 4;
+inline constexpr uint32_t kCallersShift = 8;
+inline constexpr uint32_t callers_of_flags(uint16_t flags) {
+  const uint32_t count = flags >> kCallersShift & 7;
+  return count < kMaxCallers ? count : kMaxCallers;
+}
+inline constexpr uint64_t caller_word(uint64_t place, uint64_t address) {
+  return place << 48 | (address & 0xFFFFFFFFFFFFull);
+}
+inline constexpr uint64_t caller_address(uint64_t word) { return word & 0xFFFFFFFFFFFFull; }
+inline constexpr uint64_t caller_place(uint64_t word) { return word >> 48; }
+
 struct RecordHeader {
   uint32_t commit;
   uint32_t segment;
@@ -401,7 +419,8 @@ struct RecordHeader {
   uint32_t length;   // bytes accessed, 1..kMaxAccessBytes
   uint16_t syscall;  // 0: an instruction; else syscall number + 1
   uint16_t flags;    // RecordFlags
-  // uint64_t versions[n or 2n], n = lines touched; then the values, zero-padded to 8 bytes.
+  // uint64_t versions[n or 2n], n = lines touched; then the values, zero-padded to 8 bytes; then
+  // uint64_t callers[callers_of_flags(flags)].
 };
 static_assert(sizeof(RecordHeader) == 48);
 
@@ -417,11 +436,12 @@ static_assert(sizeof(RecordHeader) == 48);
 inline constexpr uint32_t lines_touched(uint64_t offset, uint32_t length) {
   return static_cast<uint32_t>((offset + length - 1) / kLineBytes - offset / kLineBytes + 1);
 }
-inline constexpr uint32_t record_bytes(RecordKind kind, uint64_t offset, uint32_t length) {
+inline constexpr uint32_t record_bytes(RecordKind kind, uint64_t offset, uint32_t length,
+                                       uint32_t callers = 0) {
   const bool both = kind == RecordKind::kReadWrite || kind == RecordKind::kReadThenWrite;
   const uint32_t versions = lines_touched(offset, length) * (kind_has_two_versions(kind) ? 2 : 1);
   return static_cast<uint32_t>(sizeof(RecordHeader)) + versions * 8 +
-         (length * (both ? 2u : 1u) + 7) / 8 * 8;
+         (length * (both ? 2u : 1u) + 7) / 8 * 8 + callers * 8;
 }
 
 struct ClockRecord {

@@ -168,6 +168,14 @@ std::span<const uint8_t> RecordView::output() const {
   return std::span(values() + (has_two_values() ? header.length : 0), header.length);
 }
 
+std::vector<uint64_t> RecordView::callers() const {
+  const uint32_t count = shmlog::callers_of_flags(header.flags);
+  const uint8_t* end = body + bytes - sizeof(RecordHeader);
+  std::vector<uint64_t> words(count);
+  for (uint32_t i = 0; i < count; ++i) words[i] = load_u64(end - uint64_t{count - i} * 8);
+  return words;
+}
+
 // Returns what is wrong with the record at `at`, nullptr if nothing. REQUIRES: its word is not
 // zero.
 const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
@@ -195,9 +203,9 @@ const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
   if (header.length == 0 || header.length > shmlog::kMaxAccessBytes)
     return "access of an impossible length";
   if (header.offset > kMaxOffset) return "access at an impossible offset";
-  if (shmlog::record_bytes(record.kind, header.offset, header.length) > record.bytes) {
+  const uint32_t callers = shmlog::callers_of_flags(header.flags);
+  if (shmlog::record_bytes(record.kind, header.offset, header.length, callers) > record.bytes)
     return "record too short for its values";
-  }
   record.body = &bytes_[at + sizeof(RecordHeader)];
   return nullptr;
 }

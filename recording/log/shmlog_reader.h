@@ -80,6 +80,7 @@ struct RecordView {
   uint64_t first_version(uint32_t line) const;
   std::span<const uint8_t> input() const;   // bytes read; empty for a write
   std::span<const uint8_t> output() const;  // bytes written; empty for a read
+  std::vector<uint64_t> callers() const;    // shmlog::caller_word
 
  private:
   const uint8_t* values() const;

@@ -7,6 +7,7 @@
 #include "base/signal_name.h"
 #include "recording/blame/locate.h"
 #include "recording/log/names.h"
+#include "recording/log/runtime_libraries.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
@@ -242,12 +243,6 @@ std::string end_of_recording(const Recording& recording) {
 
 namespace {
 
-bool is_libc(const std::string& module) {
-  const std::string name = base_name(module);
-  return name.starts_with("libc.so") || name.starts_with("libc-") || name.starts_with("ld-linux") ||
-         name.starts_with("ld-musl") || name.starts_with("libpthread");
-}
-
 // The nearest caller that is not libc's own: the wrapper of the syscall is nothing to know. In a
 // static program the wrapper has the syscall's name.
 std::string creating_function(const Recording& recording, const shmlog::SegmentEntry& entry,
@@ -259,7 +254,8 @@ std::string creating_function(const Recording& recording, const shmlog::SegmentE
     const CodePlace place = place_of(recording, pc);
     const bool wrapper = std::any_of(std::begin(kWrappers), std::end(kWrappers),
                                      [&](const char* name) { return place.function == name; });
-    if (!place.function.empty() && !wrapper && !is_libc(place.module)) return place.function;
+    if (!place.function.empty() && !wrapper && !is_runtime_library(place.module.c_str()))
+      return place.function;
   }
   return "";
 }

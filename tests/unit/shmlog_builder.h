@@ -21,6 +21,7 @@ struct AccessOptions {
   uint16_t flags = 0;
   shmlog::RecordState state = shmlog::RecordState::kCommitted;
   uint64_t event = 0;  // 0: the process's next
+  std::vector<uint64_t> callers = {};
 };
 
 struct ProcessOptions {
@@ -261,7 +262,8 @@ class ShmlogBuilder {
             const std::vector<uint8_t>& value, const AccessOptions& o) {
     using shmlog::RecordKind;
     const auto length = static_cast<uint32_t>(value.size());
-    const uint32_t size = shmlog::record_bytes(kind, offset, length);
+    const auto callers = static_cast<uint32_t>(o.callers.size());
+    const uint32_t size = shmlog::record_bytes(kind, offset, length, callers);
     const uint32_t process_index = lane(lane_index).process;
     std::vector<uint8_t> record(size);
     shmlog::RecordHeader header{};
@@ -275,7 +277,8 @@ class ShmlogBuilder {
     ++process(process_index).accesses;
     header.length = length;
     header.syscall = o.syscall;
-    header.flags = o.flags;
+    header.flags = static_cast<uint16_t>(o.flags | callers << shmlog::kCallersShift);
+    std::memcpy(&record[size - callers * 8], o.callers.data(), callers * 8);
     std::memcpy(record.data(), &header, sizeof(header));
 
     const uint32_t lines = shmlog::lines_touched(offset, length);

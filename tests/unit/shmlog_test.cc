@@ -383,6 +383,8 @@ TEST(ShmlogReader, ADamagedRecordEndsItsChunkOnlyAndIsSaid) {
       {"impossible length", [](auto& r) { r.length = UINT32_MAX; }},
       {"impossible offset", [](auto& r) { r.offset = UINT64_MAX; }},
       {"too short for its values", [](auto& r) { r.length = 4096; }},
+      {"too short for its values", [](auto& r) { r.flags = 1 << shmlog::kCallersShift; }},
+      {"too short for its values", [](auto& r) { r.flags = 0xFFFF; }},
       {"too short for its values",
        [](auto& r) {
          r.commit = shmlog::commit_word(56, RecordKind::kReadThenWrite, RecordState::kCommitted);
@@ -403,6 +405,25 @@ TEST(ShmlogReader, ADamagedRecordEndsItsChunkOnlyAndIsSaid) {
     EXPECT_EQ(index->records(), 7u) << c.reason << ": six and the one before the damage";
     use_everything(*log);
   }
+}
+
+TEST(ShmlogReader, ARecordEndsWithItsCallers) {
+  ProducerConsumer run;
+  const std::vector<uint64_t> callers = {shmlog::caller_word(0, 0x401234),
+                                         shmlog::caller_word(7, 0x7FFFFFFFFFFF)};
+  testing::AccessOptions options;
+  options.callers = callers;
+  run.log.write(run.producer, run.segment, 60, {1, 2, 3, 4, 5, 6, 7}, options);  // of two lines
+  const std::vector<uint8_t> bytes = run.log.build();
+  const auto log = open_bytes(bytes);
+  const auto index = AccessIndex::build(*log);
+  const auto newest = index->newest({.segment = run.segment, .begin = 60, .end = 61});
+  const auto access = index->load(newest[0].value());
+  ASSERT_TRUE(access);
+  EXPECT_EQ(access->callers, callers);
+  EXPECT_EQ(access->output, (std::vector<uint8_t>{1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(shmlog::caller_place(access->callers[1]), 7u);
+  EXPECT_EQ(shmlog::caller_address(access->callers[1]), 0x7FFFFFFFFFFFu);
 }
 
 TEST(ShmlogReader, UsesReadyAndFullChunksOldestFirst) {

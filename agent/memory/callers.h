@@ -1,0 +1,33 @@
+// Who called the code that makes an access, as far as the stack shows it.
+//
+// A store in memset says nothing of where the value came from; who called memset does. Nothing here
+// can unwind a stack: it collects words that point behind a call instruction, and readers of the
+// log, who have the code's unwind information, tell which is a return address.
+//
+// Units: words of 8 bytes above the program's stack pointer. Threads: any, without a lock; while
+// modules are being mapped what is found may lack some.
+#pragma once
+
+#include "agent/runtime.h"
+#include "recording/log/shmlog_format.h"
+
+namespace shmrec::agent {
+
+struct Callers {
+  uint32_t count;
+  uint64_t words[shmlog::kMaxCallers];  // shmlog::caller_word
+};
+
+// The callers of the instruction at `pc`, whose stack pointer is `stack` (0: there is none).
+Callers callers_of(uint64_t pc, uint64_t stack);
+
+// Puts them at the end of a record.
+inline void put_callers(const Callers& callers, shmlog::RecordHeader& header, uint8_t* end) {
+  header.flags = static_cast<uint16_t>(header.flags | callers.count << shmlog::kCallersShift);
+  memcpy(end - callers.count * 8, callers.words, callers.count * 8);
+}
+
+// Does `address` lie behind a call instruction?
+bool behind_call(uint64_t address);
+
+}  // namespace shmrec::agent
