@@ -894,6 +894,38 @@ constexpr FileRule kFileRows[] = {
     {.number = 437, .use = FileUse::kOpen},
 };
 
+// ---- Names of files -----------------------------------------------------------------------------
+
+constexpr NameRule kNameRows[] = {
+    {.number = 76, .use = NameUse::kSize, .from = 0},
+    {.number = 77, .use = NameUse::kSize, .from_directory = 0},
+    {.number = 82, .use = NameUse::kRename, .from = 0, .to = 1},
+    {.number = 86, .use = NameUse::kLink, .from = 0, .to = 1},
+    {.number = 87, .use = NameUse::kUnlink, .from = 0},
+    {.number = 263, .use = NameUse::kUnlink, .from = 1, .from_directory = 0},
+    {.number = 264,
+     .use = NameUse::kRename,
+     .from = 1,
+     .to = 3,
+     .from_directory = 0,
+     .to_directory = 2},
+    {.number = 265,
+     .use = NameUse::kLink,
+     .from = 1,
+     .to = 3,
+     .from_directory = 0,
+     .to_directory = 2,
+     .flags = 4},
+    {.number = 285, .use = NameUse::kSize, .from_directory = 0},
+    {.number = 316,
+     .use = NameUse::kRename,
+     .from = 1,
+     .to = 3,
+     .from_directory = 0,
+     .to_directory = 2,
+     .flags = 4},
+};
+
 // ---- Finding a row ------------------------------------------------------------------------------
 
 constexpr uint32_t kRowCount = sizeof kRows / sizeof kRows[0];
@@ -999,6 +1031,12 @@ bool ioctl_rule(uint32_t command, PointerRule* rule) {
 const FileRule* file_rule(uint32_t number) {
   if (number >= kNumbers || !kFileIndex.row[number]) return nullptr;
   return &kFileRows[kFileIndex.row[number] - 1];
+}
+
+const NameRule* name_rule(uint32_t number) {
+  for (const NameRule& rule : kNameRows)
+    if (rule.number == number) return &rule;
+  return nullptr;
 }
 
 const char* syscall_name(uint32_t number) {

@@ -182,6 +182,26 @@ struct FileRule {
   uint8_t count_argument = 0;
 };
 
+// What the syscall does to the names and the size of a file.
+enum class NameUse : uint8_t {
+  kUnlink,  // takes the name `from`
+  kLink,    // gives the file `from` the name `to`
+  kRename,  // both
+  kSize,    // changes the size of `from`
+};
+
+// Arguments by position: paths, and the directories that they begin in.
+struct NameRule {
+  static constexpr uint8_t kNone = 255;
+  uint16_t number;
+  NameUse use;
+  uint8_t from = kNone;  // kNone: from_directory is the file itself
+  uint8_t to = kNone;
+  uint8_t from_directory = kNone;  // kNone: the current one
+  uint8_t to_directory = kNone;
+  uint8_t flags = kNone;
+};
+
 constexpr uint32_t kMaxPointers = 5;
 constexpr uint8_t kNoArgument = 255;
 
@@ -221,6 +241,9 @@ bool ioctl_rule(uint32_t command, PointerRule* rule);
 
 // What the syscall does to files; null: nothing to their content.
 const FileRule* file_rule(uint32_t number);
+
+// What it does to their names and sizes; null: nothing.
+const NameRule* name_rule(uint32_t number);
 
 // "read"; null if there is no such syscall.
 const char* syscall_name(uint32_t number);

@@ -355,6 +355,7 @@ void end_open(Thread* thread) {
   Status status = {};
   const uint32_t segment = segment_of(thread, static_cast<int>(fd), true, &status);
   if (!segment) return;
+  segment_lives(thread->process, segment, SegmentEvent::kEmptied, nullptr);
   Transfer* transfer = transfer_of(thread);
   begin_zeros(thread, transfer, segment, 0, segment_entry(segment).extent_bytes);
   if (transfer->range_count) transfer_note_versions(thread, transfer->ranges[0], 0);

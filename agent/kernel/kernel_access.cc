@@ -13,6 +13,7 @@
 #include "agent/kernel/aio.h"
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/descriptors.h"
+#include "agent/kernel/names.h"
 #include "agent/kernel/remote.h"
 #include "agent/kernel/syscalls.h"
 #include "agent/memory/native.h"
@@ -493,6 +494,7 @@ void kernel_access_post(Thread* thread) {
   if (thread->call.number == __NR_io_getevents || thread->call.number == __NR_io_pgetevents)
     aio_fetched(thread);
   descriptors_end(thread);
+  names_end(thread);
   bounce_finish(thread);
   restore_arguments(thread);
 }
@@ -500,6 +502,7 @@ void kernel_access_post(Thread* thread) {
 void kernel_access_cancel(Thread* thread) {
   native_used(thread);
   descriptors_cancel(thread);
+  names_cancel(thread);
   bounce_free(thread);
 }
 
@@ -509,14 +512,15 @@ Answer kernel_access(Thread* thread, void* context) {
   thread->call.wants_native = 0;
   const uint64_t number = thread->call.number;
   const bool remote = number == __NR_process_vm_readv || number == __NR_process_vm_writev;
-  const bool files = descriptors_concerned(thread);
-  if (regions_empty() && native_empty() && !remote && !files) return Answer::kNative;
+  const bool files = descriptors_concerned(thread), names = names_concerned(thread);
+  if (regions_empty() && native_empty() && !remote && !files && !names) return Answer::kNative;
   const SyscallRule* call = syscall_rule(static_cast<uint32_t>(number));
-  if (call && call->knowledge == Knowledge::kNoPointers && !files) return Answer::kNative;
+  if (call && call->knowledge == Knowledge::kNoPointers && !files && !names) return Answer::kNative;
   if (sends_later(thread)) bounce_own_pages(thread);
   Translation translation = {thread, call};
   apply_rules(translation);
   const bool moves = files && descriptors_begin(thread);
+  const bool tells = names && names_begin(thread);
   if (thread->call.wants_native && !native_use(thread, joins)) {
     restore_arguments(thread);
     return kernel_access(thread, context);  // traced meanwhile
@@ -526,7 +530,7 @@ Answer kernel_access(Thread* thread, void* context) {
     return Answer::kDone;
   }
   const bool fetches = number == __NR_io_getevents || number == __NR_io_pgetevents;
-  if (!translation.changed && !moves && !fetches && !thread->call.wants_native) {
+  if (!translation.changed && !moves && !tells && !fetches && !thread->call.wants_native) {
     bounce_free(thread);
     return Answer::kNative;
   }

@@ -108,8 +108,8 @@ Need need_of_map(const JournalEntry& entry, const ProcessEntry& process, Need ne
 Need need_of(const JournalEntry& entry) {
   const JournalType type = static_cast<JournalType>(entry.type);
   if (type == JournalType::kCoverage && !entry.process) return Need::kLiving;
-  if (type == JournalType::kSegmentName)
-    return segment_named_at(entry.segment, entry.place) ? Need::kLiving : Need::kNone;
+  if (type == JournalType::kSegmentName || type == JournalType::kSegmentLife)
+    return segment_told_at(entry.segment, entry.place) ? Need::kLiving : Need::kNone;
   if (!is_state(type)) return Need::kNone;  // history
   ProcessEntry* process = process_entry(entry.process);
   if (!process) return Need::kNone;

@@ -282,19 +282,28 @@ void note_mapped(SegmentEntry& entry, const Process* process, UsageEntry* usage)
   compare_exchange(&entry.state, kEnded, kLive);
 }
 
+uint64_t name_hash(const char* name) { return hash_bytes(name, strlen(name)) | 1; }
+
+void tell_name(const Process* process, SegmentEntry& entry, const char* name, NameReason reason) {
+  JournalValues values;
+  values.segment = entry.number;
+  values.a = static_cast<uint64_t>(reason);
+  values.text = name;
+  const uint32_t at = entry.names_told++ % kSegmentTold;
+  entry.name_hashes[at] = name_hash(name);
+  store(&entry.name_places[at], journal_append(process, JournalType::kSegmentName, values));
+}
+
 // An object that is mapped again, perhaps under another name, or by somebody who knows more of it.
 void segment_again(const Process* process, uint32_t index, const SegmentIdentity& identity) {
   SegmentEntry& entry = segment_entry(index);
   if (!entry.generation) entry.generation = identity.generation;
   if (!entry.handle) entry.handle = identity.handle;
   if (memcmp(entry.name, identity.name, sizeof entry.name) == 0 || !identity.name[0]) return;
-  const uint64_t hash = hash_bytes(identity.name, strlen(identity.name)) | 1;
-  if (entry.said_name == hash) return;
-  JournalValues values;
-  values.segment = index;
-  values.text = identity.name;
-  store(&entry.said_place, journal_append(process, JournalType::kSegmentName, values));
-  entry.said_name = hash;
+  const uint64_t hash = name_hash(identity.name);
+  for (const uint64_t told : entry.name_hashes)
+    if (told == hash) return;
+  tell_name(process, entry, identity.name, NameReason::kMapped);
 }
 
 }  // namespace
@@ -350,9 +359,31 @@ void segment_promote(uint32_t segment) {
   fetch_add(&log_header().promotions, 1u);
 }
 
-bool segment_named_at(uint32_t segment, uint64_t place) {
+void segment_named(const Process* process, uint32_t segment, const char* name, NameReason reason) {
+  const TablesLock lock(process);
+  if (SegmentEntry* entry = known_entry(segment)) tell_name(process, *entry, name, reason);
+}
+
+void segment_lives(const Process* process, uint32_t segment, SegmentEvent event,
+                   const char* lost_name, uint64_t before, uint64_t after) {
+  const TablesLock lock(process);
+  SegmentEntry* entry = known_entry(segment);
+  if (!entry) return;
+  JournalValues values;
+  values.segment = segment;
+  values.a = static_cast<uint64_t>(event);
+  values.b = before;
+  values.c = after;
+  values.text = lost_name;
+  const uint32_t at = entry->lives_told++ % kSegmentTold;
+  store(&entry->life_places[at], journal_append(process, JournalType::kSegmentLife, values));
+}
+
+bool segment_told_at(uint32_t segment, uint64_t place) {
   const SegmentEntry* entry = known_entry(segment);
-  return entry && load(&entry->said_place) == place;
+  for (uint32_t i = 0; entry && i < kSegmentTold; ++i)
+    if (load(&entry->name_places[i]) == place || load(&entry->life_places[i]) == place) return true;
+  return false;
 }
 
 bool segment_known(uint32_t segment) { return known_entry(segment); }

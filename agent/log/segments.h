@@ -54,7 +54,12 @@ bool segment_known(uint32_t segment);
 shmlog::SegmentEntry& segment_entry(uint32_t segment);
 // Does the policy have this memory of System V traced?
 bool segment_traced_sysv(uint64_t id, uint64_t ipc_namespace);
-// Is the segment's newest other name told at that place of the journal?
-bool segment_named_at(uint32_t segment, uint64_t place);
+// It has another name, or something happened to it that changes what its names or its size mean.
+void segment_named(const Process* process, uint32_t segment, const char* name,
+                   shmlog::NameReason reason);
+void segment_lives(const Process* process, uint32_t segment, shmlog::SegmentEvent event,
+                   const char* lost_name, uint64_t before = 0, uint64_t after = 0);
+// Is one of the newest of these told at that place of the journal?
+bool segment_told_at(uint32_t segment, uint64_t place);
 
 }  // namespace shmrec::agent

@@ -321,6 +321,67 @@ bool identify_descriptor(int fd, SegmentIdentity* identity) {
   return true;
 }
 
+namespace {
+
+// "/a/b/../c//./d" becomes "/a/c/d". REQUIRES: it begins with a slash.
+void simplify(char* path) {
+  char* to = path;
+  for (const char* at = path; *at;) {
+    while (*at == '/') ++at;
+    size_t size = 0;
+    while (at[size] && at[size] != '/') ++size;
+    if (size == 2 && at[0] == '.' && at[1] == '.') {
+      while (to != path && *--to != '/') {
+      }
+    } else if (size && !(size == 1 && at[0] == '.')) {
+      *to++ = '/';
+      for (size_t i = 0; i < size; ++i) *to++ = at[i];
+    }
+    at += size;
+  }
+  if (to == path) *to++ = '/';
+  *to = 0;
+}
+
+}  // namespace
+
+void name_of_path(int dir, const char* path, char* name, size_t bytes) {
+  TextBuffer<1024> full;
+  SegmentIdentity named;
+  memset(&named, 0, sizeof named);
+  memset(name, 0, bytes);
+  if (path[0] != '/') {
+    TextBuffer<40> link;
+    if (dir == AT_FDCWD)
+      link.add("/proc/self/cwd");
+    else
+      link.add("/proc/self/fd/").add_decimal(static_cast<uint64_t>(dir));
+    const int64_t size = sys(__NR_readlink, link.data, full.data, full.capacity / 2);
+    if (failed(size)) return;
+    full.size = static_cast<size_t>(size);
+    full.data[size] = 0;
+    if (path[0]) full.add("/");
+  }
+  full.add(path);
+  if (path[0]) simplify(full.data);
+  classify(&named, full.data);
+  memcpy(name, named.name, min(bytes, sizeof named.name));
+}
+
+bool identify_name(int dir, const char* path, uint64_t flags, SegmentIdentity* identity,
+                   uint64_t* size) {
+  struct statx status;
+  memset(identity, 0, sizeof *identity);
+  if (failed(sys(__NR_statx, dir, path, flags, kStatxMask | STATX_SIZE, &status))) return false;
+  if ((status.stx_mode & S_IFMT) != S_IFREG) return false;
+  take_status(identity, status);
+  *size = status.stx_size;
+  const uint64_t follows = flags & AT_SYMLINK_NOFOLLOW ? 0 : AT_SYMLINK_FOLLOW;
+  identity->handle = handle_hash(dir, path, (flags & AT_EMPTY_PATH) | follows);
+  name_of_path(dir, path, identity->name, sizeof identity->name);
+  return true;
+}
+
 bool maps_anonymous(int fd) {
   struct statx status;
   memset(&status, 0, sizeof status);

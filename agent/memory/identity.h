@@ -27,6 +27,13 @@ bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* conte
 bool identify_mapping(uint64_t address, SegmentIdentity* identity);
 // The identity of what descriptor `fd` maps. False: not something with an identity (a device).
 bool identify_descriptor(int fd, SegmentIdentity* identity);
+// The identity of the regular file that `path` (from directory `dir`; "": the file `dir` itself)
+// is, and its size. `flags`: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW. False: it is none. No descriptor
+// is opened for it, so that other threads get the numbers that they would get alone.
+bool identify_name(int dir, const char* path, uint64_t flags, SegmentIdentity* identity,
+                   uint64_t* size);
+// The name that a segment of this path has; symbolic links in it stay.
+void name_of_path(int dir, const char* path, char* name, size_t bytes);
 // Does it map anonymous memory, as /dev/zero does?
 bool maps_anonymous(int fd);
 

@@ -26,6 +26,18 @@ struct SysvStatus {  // struct shmid_ds
 };
 static_assert(sizeof(SysvStatus) == 112);
 
+// IPC_RMID: nobody finds the segment by its key any more.
+Answer remove_sysv(Thread* thread) {
+  SegmentIdentity identity;
+  identify_sysv(&identity, arg(thread, 0), 0, 0);
+  const uint32_t segment =
+      segment_maybe(identity.device, identity.inode) ? segment_find(identity) : 0;
+  const int64_t result = pass(thread);
+  if (segment && !failed(result))
+    segment_lives(thread->process, segment, SegmentEvent::kUnlinked, segment_entry(segment).name);
+  return done(thread, result);
+}
+
 }  // namespace
 
 // An alias counts as an attachment. Every recorded process has one for each of its own, so half of
@@ -33,6 +45,7 @@ static_assert(sizeof(SysvStatus) == 112);
 Answer do_shmctl(Thread* thread, void* context) {
   constexpr uint64_t kShmStat = 13, kShmStatAny = 15;
   const uint64_t command = arg(thread, 1) & ~0x100ull;
+  if (command == 0 /* IPC_RMID */) return remove_sysv(thread);
   if (command != kIpcStat && command != kShmStat && command != kShmStatAny)
     return kernel_access(thread, context);
   SysvStatus status;

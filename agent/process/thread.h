@@ -112,6 +112,7 @@ struct PendingSyscall {
   uint64_t event;
   void* bounce;           // memory standing in for traced memory, or null
   void* transfer;         // what descriptors.cc keeps of it, or null
+  void* names;            // what names.cc keeps of it, or null
   uint32_t wants_native;  // 1: its pointers lead to native mappings (native.h)
   uint32_t uses_native;   // 1: the kernel is looking at them
   uint64_t scratch[16];   // for the handler of this syscall

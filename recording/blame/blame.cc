@@ -7,6 +7,7 @@
 
 #include "recording/blame/access_order.h"
 #include "recording/blame/subject.h"
+#include "recording/run/segment_history.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
@@ -472,8 +473,23 @@ void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateCon
   }
 }
 
-void add_notes(BlameAnswer& answer, const Investigation& investigation, const ShmlogReader& log) {
+// What happened to the segment beside the accesses: the newest few.
+void add_history_notes(BlameAnswer& answer, const Timeline& timeline) {
+  constexpr size_t kShown = 6;
+  const std::vector<Happening> history = segment_history(timeline, answer.location.segment);
+  if (!is_eventful(history)) return;
+  if (history.size() > kShown + 1)
+    answer.notes.push_back(with_separators(history.size() - kShown) +
+                           " earlier events of the segment: shmrec ls");
+  for (size_t i = history.size() > kShown + 1 ? history.size() - kShown : 0; i < history.size();
+       ++i)
+    answer.notes.push_back("the segment: " + happening_text(timeline, history[i]));
+}
+
+void add_notes(BlameAnswer& answer, const Investigation& investigation, const Timeline& timeline) {
+  const ShmlogReader& log = timeline.reader();
   for (const std::string& note : answer.location.notes) answer.notes.push_back(note);
+  add_history_notes(answer, timeline);
   for (const std::string& note : investigation.notes()) answer.notes.push_back(note);
   if (!investigation.unrecorded().empty()) {
     answer.notes.push_back(
@@ -523,7 +539,7 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
     if (query.history > 0) investigation.add_history(query.history);
   }
   add_rows(answer, investigation, context_);
-  add_notes(answer, investigation, context_.timeline.reader());
+  add_notes(answer, investigation, context_.timeline);
   return answer;
 }
 

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "recording/blame/expression.h"
+#include "recording/run/segment_history.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
@@ -64,6 +65,22 @@ std::string list_segments(const ShmlogReader& log) {
   }
   if (log.segments().size() > kListed) list += "\n  ... see shmrec ls";
   return list;
+}
+
+// "\n  2+0x10  first mapped as index.tmp at ...; renamed to index at ..." for each.
+std::string list_histories(const Timeline& timeline, const std::vector<uint32_t>& segments,
+                           uint64_t offset) {
+  constexpr size_t kListed = 20;
+  std::string list;
+  for (size_t i = 0; i < segments.size() && i < kListed; ++i) {
+    list += "\n  " + std::to_string(segments[i]) + "+" + hex(offset);
+    const char* separator = "  ";
+    for (const Happening& happening : segment_history(timeline, segments[i])) {
+      list += separator + happening_text(timeline, happening);
+      separator = "; ";
+    }
+  }
+  return list + (segments.size() > kListed ? "\n  ... see shmrec ls" : "");
 }
 
 // ---- In a recording -----------------------------------------------------------------------------
@@ -240,10 +257,9 @@ Result<Location> locate_in_segments(const LocateContext& context, const std::str
   if (matches.empty())
     return Error{where + ": no segment '" + name + "'; expected one of" + list_segments(log)};
   if (matches.size() > 1) {
-    std::string numbers;
-    for (const uint32_t index : matches)
-      numbers += (numbers.empty() ? "" : ", ") + std::to_string(index);
-    return Error{where + ": more than one segment '" + name + "'; use its number: " + numbers};
+    return Error{where + ": " + std::to_string(matches.size()) + " segments had the name '" + name +
+                 "'; say which by its number, one of" +
+                 list_histories(context.timeline, matches, *offset)};
   }
   return Location{matches[0], *offset, 0, {}};
 }

@@ -21,7 +21,7 @@
 namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
-inline constexpr uint32_t kVersion = 4;
+inline constexpr uint32_t kVersion = 5;
 inline constexpr uint32_t kOldestVersion = 1;      // that readers of finished logs still open
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
@@ -249,6 +249,7 @@ static_assert(sizeof(LaneEntry) == 56 + 16 * kRobustSlots);
 enum class Tracing : uint32_t { kTraced = 0, kNative };
 
 inline constexpr uint32_t kCreatorPcs = 6;
+inline constexpr uint32_t kSegmentTold = 6;  // of names, and of what happened to it, each
 
 // One shared memory object. (device, inode, generation, handle) is its identity, however it was
 // reached; offsets count from its start. `kind` and `name` are those of the first mapping. `number`
@@ -279,14 +280,20 @@ struct SegmentEntry {
   // above it that point behind a call: the callers, mostly, nearest first. Found by scanning, not
   // by unwinding; 0: none.
   uint64_t creator_pcs[kCreatorPcs];
-  uint64_t said_name;    // hash of the name in its latest kSegmentName
-  uint64_t said_place;   // the place of that in the journal
+  uint64_t reserved0[2];
   uint32_t number;       // of the segment; 0 before version 4: the entry's place
   uint32_t pinned;       // 1: who maps it could not be noted; it stays live
   uint64_t vacant_tsc;   // of an ended one: from when on the entry may be another segment's
   uint64_t last_ticket;  // Header::next_ticket then: no newer chunk has records of it
+  // Of its latest kSegmentName and kSegmentLife: hash of the name, and places in the journal, each
+  // a ring in the order of `names_told` and `lives_told`.
+  uint64_t name_hashes[kSegmentTold];
+  uint64_t name_places[kSegmentTold];
+  uint64_t life_places[kSegmentTold];
+  uint32_t names_told;
+  uint32_t lives_told;
 };
-static_assert(sizeof(SegmentEntry) == 384);
+static_assert(sizeof(SegmentEntry) == 536);
 
 // How often a recording read and wrote a segment, exact even where records were overwritten; and
 // whether it maps it.
@@ -481,9 +488,20 @@ enum class JournalType : uint16_t {
   kSignal,            // a=signal, b=si_code, c=si_addr, d=pc: a fatal signal is about to kill
   kChildExit,         // a=pid, b=wait status: a parent reaped a child
   kProtect,           // a=address, b=length, d=protection: mprotect of a traced segment
-  kSegmentName,       // text: another path or name under which the segment was mapped
+  kSegmentName,       // text: another path or name that the segment has; a=NameReason
   kPromoted,          // the process began to log its accesses to a segment that was native
   kMaps,              // a=place: the process's entries from there on list all its maps
+  kSegmentLife,       // a=SegmentEvent: the process changed what a segment is or is called
+};
+
+enum class NameReason : uint32_t { kMapped = 0, kRenamed, kLinked };
+
+enum class SegmentEvent : uint32_t {
+  kResized = 1,  // b=size before, c=size after
+  kEmptied,      // opened with O_TRUNC
+  kUnlinked,     // text: the name it lost
+  kRenamed,      // text: the name it lost; a kSegmentName follows
+  kReplaced,     // text: the name it lost to another file, which was renamed to it
 };
 
 struct JournalEntry {

@@ -88,8 +88,8 @@ constexpr uint32_t least_bytes<shmlog::ProcessEntry>(uint32_t version) {
 }
 template <>
 constexpr uint32_t least_bytes<shmlog::SegmentEntry>(uint32_t version) {
-  constexpr uint32_t kLeast[] = {256, 352, 360};
-  return version <= 3 ? kLeast[version - 1] : sizeof(shmlog::SegmentEntry);
+  constexpr uint32_t kLeast[] = {256, 352, 360, 384};
+  return version <= 4 ? kLeast[version - 1] : sizeof(shmlog::SegmentEntry);
 }
 template <>
 constexpr uint32_t least_bytes<shmlog::UsageEntry>(uint32_t version) {

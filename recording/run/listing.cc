@@ -131,14 +131,14 @@ std::string mode_text(const shmlog::SegmentEntry& entry) {
                           : segment_mode_name(entry.mode);
 }
 
-std::string segment_text(const SegmentListing& segment) {
+std::string segment_text(const Timeline& timeline, const SegmentListing& segment) {
   std::string text = "  " + std::to_string(segment.index) + "  " + printable(segment.label) + "  " +
                      segment_kind_name(segment.entry.kind) + ", " +
                      size_text(segment.entry.extent_bytes) + ", " + mode_text(segment.entry) +
                      ", order " + order_name(segment.entry.order) + "\n";
   if (!segment.creator.empty()) text += "       " + printable(segment.creator) + "\n";
-  for (const std::string& name : segment.other_names)
-    text += "       also " + printable(name) + "\n";
+  for (size_t i = 1; i < segment.history.size(); ++i)
+    text += "       " + printable(happening_text(timeline, segment.history[i])) + "\n";
   // Every shell maps the locale's files: those that only mapped it are counted when they are many.
   constexpr size_t kIdleShown = 4;
   const auto idle = [](const SegmentUser& user) { return user.reads == 0 && user.writes == 0; };
@@ -217,10 +217,17 @@ json segment_json(const SegmentListing& segment) {
                      {"kernel", user.kernel},
                      {"mappings", mappings}});
   }
+  json history = json::array();
+  for (const Happening& happening : segment.history) {
+    json item = {{"what", happening.what}, {"tsc", happening.tsc}, {"event", happening.event}};
+    if (happening.recording != nullptr) item["recording"] = happening.recording->id;
+    history.push_back(item);
+  }
   return {{"number", segment.index},
           {"label", segment.label},
           {"name", fixed_text(segment.entry.name)},
           {"otherNames", segment.other_names},
+          {"history", history},
           {"creator", segment.creator},
           {"native", is_native(segment.entry)},
           {"kind", segment_kind_name(segment.entry.kind)},
@@ -286,6 +293,7 @@ Listing make_listing(const Timeline& timeline, const PlaceOf& place_of) {
                            segment_label(index, &entry),
                            entry,
                            timeline.other_names(index),
+                           segment_history(timeline, index),
                            creator_of(timeline, entry, place_of),
                            {}};
     const auto begin = users.lower_bound({index, 0});
@@ -311,7 +319,8 @@ Listing make_listing(const Timeline& timeline, const PlaceOf& place_of) {
 
 std::string listing_text(const Listing& listing) {
   std::string text = recordings_text(listing) + launchers_text(listing) + "\nSegments\n";
-  for (const SegmentListing& segment : listing.segments) text += segment_text(segment);
+  for (const SegmentListing& segment : listing.segments)
+    text += segment_text(*listing.timeline, segment);
   if (listing.segments.empty()) text += "  none was mapped\n";
   text += list_text("Lost",
                     listing.losses.empty() ? std::vector<std::string>{"nothing"} : listing.losses);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "recording/run/segment_history.h"
 #include "recording/run/timeline.h"
 
 namespace shmrec::recording {
@@ -23,7 +24,8 @@ struct SegmentListing {
   uint32_t index = 0;
   std::string label;
   shmlog::SegmentEntry entry;
-  std::vector<std::string> other_names;  // under which it was mapped later
+  std::vector<std::string> other_names;  // that it had later
+  std::vector<Happening> history;        // oldest first
   std::string creator;                   // "first mapped by mmap in init_zone, nginx 292b1631-c83d"
   std::vector<SegmentUser> users;        // in the order of the recordings' start
 };

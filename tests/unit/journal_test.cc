@@ -14,6 +14,7 @@
 
 #include "recording/log/shmlog_create.h"
 #include "recording/log/shmlog_reader.h"
+#include "recording/run/segment_history.h"
 #include "recording/run/timeline.h"
 
 // After libc's: the agent declares memcpy and others once more, without
@@ -330,6 +331,30 @@ TEST_F(Segments, OneObjectHasOneNumberAlsoAfterItWasUnmapped) {
   segment_unmapped(&process_, segment);
   for (uint64_t i = 2; i < kSegments - 2; ++i) segment_unmapped(&process_, map(i));
   EXPECT_EQ(map(1), segment);
+}
+
+TEST_F(Segments, ItsNewestNamesAndSizesOutliveManyRounds) {
+  constexpr uint64_t kRenamed = 20, kMarks = 50'000;
+  const uint32_t segment = map(1);
+  for (uint64_t i = 0; i < kRenamed; ++i) {
+    const std::string name = "name" + std::to_string(i);
+    segment_named(&process_, segment, name.c_str(), shmlog::NameReason::kRenamed);
+    segment_lives(&process_, segment, shmlog::SegmentEvent::kResized, nullptr, i, i + 1);
+  }
+  for (uint64_t i = 0; i < kMarks; ++i) mark(i, nullptr);
+  const auto log = read();
+  EXPECT_TRUE(log->damage().empty());
+  const std::vector<recording::Happening> history =
+      recording::segment_history(Timeline(*log), segment);
+  ASSERT_EQ(history.size(), 1 + 2 * size_t{shmlog::kSegmentTold});
+  EXPECT_EQ(history[0].what, "first mapped as s1");
+  for (uint64_t i = 0; i < shmlog::kSegmentTold; ++i) {
+    const uint64_t round = kRenamed - shmlog::kSegmentTold + i;
+    EXPECT_EQ(history[1 + 2 * i].what, "renamed to name" + std::to_string(round));
+    EXPECT_EQ(history[2 + 2 * i].what, "resized from " + std::to_string(round) + " to " +
+                                           std::to_string(round + 1) + " bytes");
+  }
+  EXPECT_EQ(lost(Loss::kJournalDropped), 0u);
 }
 
 TEST_F(Segments, WhatIsMappedKeepsItsEntryAndNumbersAreNotUsedAgain) {

@@ -30,6 +30,7 @@
 #include "agent/kernel/descriptors.h"
 #include "agent/kernel/futex.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/kernel/names.h"
 #include "agent/memory/native.h"
 #include "agent/log/log.h"
 #include "syscalls/syscall_table.h"
@@ -154,6 +155,10 @@ bool native_empty() { return true; }
 uint32_t native_joins() { return 0; }
 bool native_use(Thread*, uint32_t) { return true; }
 bool descriptors_concerned(const Thread*) { return false; }
+bool names_concerned(const Thread*) { return false; }
+bool names_begin(Thread*) { return false; }
+void names_end(Thread*) {}
+void names_cancel(Thread*) {}
 bool descriptors_begin(Thread*) { return false; }
 bool descriptors_make(Thread*) { return false; }
 void descriptors_end(Thread*) {}
