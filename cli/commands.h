@@ -10,6 +10,7 @@ int cmd_bundle(int argc, char** argv);
 int cmd_doctor(int argc, char** argv);
 int cmd_dump(int argc, char** argv);
 int cmd_inject(int argc, char** argv);
+int cmd_uninject(int argc, char** argv);
 int cmd_install(int argc, char** argv);
 int cmd_ls(int argc, char** argv);
 int cmd_policy(int argc, char** argv);

@@ -25,6 +25,7 @@ constexpr Command kCommands[] = {
     {"bundle", cmd_bundle, "make, list, show, verify and extract bundles"},
     {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},
     {"inject", cmd_inject, "add the sidecar to Kubernetes manifests"},
+    {"uninject", cmd_uninject, "take the sidecar out of Kubernetes manifests again"},
     {"policy", cmd_policy, "check a policy file, show the policy in force"},
     {"install", cmd_install, "copy this program to a volume, for containers of other images"},
     {"trigger", cmd_trigger, "ask the sidecar for a bundle"},

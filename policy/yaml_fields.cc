@@ -17,7 +17,7 @@ constexpr size_t kMaxProblems = 20;
 void Problems::report(Position where, const std::string& message) {
   if (++count_ > kMaxProblems) return;
   if (!text_.empty()) text_ += '\n';
-  text_ += at_position(file_, where, message);
+  text_ += at_position(file_, moved_ ? moved_(where) : where, message);
 }
 
 std::string Problems::text() const {

@@ -7,10 +7,12 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "policy/suggest.h"
@@ -26,9 +28,13 @@ struct Field {
   Position where() const { return value.type == YamlNode::Type::kNull ? key.where : value.where; }
 };
 
+// Where a position of the text that is read stands in the one that a person has.
+using Moved = std::function<Position(Position)>;
+
 class Problems {
  public:
-  explicit Problems(std::string_view file) : file_(file) {}
+  explicit Problems(std::string_view file, Moved moved = {})
+      : file_(file), moved_(std::move(moved)) {}
 
   // `message`: "what; expected ...; do ...".
   void report(Position where, const std::string& message);
@@ -37,6 +43,7 @@ class Problems {
 
  private:
   std::string file_;
+  Moved moved_;  // none: they are the same
   std::string text_;
   size_t count_ = 0;
 };

@@ -274,9 +274,34 @@ std::string at_position(std::string_view file, Position where, const std::string
          ": " + printable(text);
 }
 
-Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
-                             const YamlLimits& limits) {
+namespace {
+
+// The parser takes a tab for a part of what follows, and says nothing of it.
+bool is_behind_tab(std::string_view text, Position where) {
+  size_t start = 0;
+  for (int line = 1; line < where.line && start < text.size(); ++line) {
+    const size_t newline = text.find('\n', start);
+    start = newline == text.npos ? text.size() : newline + 1;
+  }
+  const size_t end = std::min(text.find_first_not_of(" \t", start), text.size());
+  return text.substr(start, end - start).find('\t') != text.npos;
+}
+
+std::string syntax_message(std::string_view text, const YAML::Exception& error) {
+  if (is_behind_tab(text, position_of(error.mark))) {
+    return "a tab stands in the indentation (" + error.msg + "); expected spaces; replace it";
+  }
+  return error.msg + "; expected YAML; check indentation, quotes and brackets";
+}
+
+}  // namespace
+
+Result<YamlStream> read_yaml(std::string_view text, std::string_view file, const YamlLimits& limits,
+                             int first_line) {
   YamlStream stream;
+  const auto error_at = [&](Position where, const std::string& message) {
+    return Error{at_position(file, {where.line + first_line - 1, where.column}, message)};
+  };
   try {
     refuse_text(text, limits);
     std::istringstream bytes{std::string(text)};
@@ -286,11 +311,9 @@ Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
     }
     return Result<YamlStream>(std::move(stream));
   } catch (const Refusal& refusal) {
-    return Error{at_position(file, refusal.where, refusal.message)};
+    return error_at(refusal.where, refusal.message);
   } catch (const YAML::Exception& error) {
-    return Error{
-        at_position(file, position_of(error.mark),
-                    error.msg + "; expected YAML; check indentation, quotes and brackets")};
+    return error_at(position_of(error.mark), syntax_message(text, error));
   }
 }
 

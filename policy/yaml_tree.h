@@ -57,9 +57,10 @@ struct YamlLimits {
   const char* advice;  // to who exceeds one: "make it smaller"
 };
 
-// `file` is the text's name in messages.
-Result<YamlStream> read_yaml(std::string_view text, std::string_view file,
-                             const YamlLimits& limits);
+// `file` is the text's name in messages, `first_line` the number of its first line there; nodes
+// count from 1 nevertheless.
+Result<YamlStream> read_yaml(std::string_view text, std::string_view file, const YamlLimits& limits,
+                             int first_line = 1);
 
 // The first place in `text` that is not UTF-8, or a control character other than tab and line ends.
 std::optional<Position> find_non_text(std::string_view text);

@@ -356,6 +356,25 @@ void check_egress(Problems& problems, const YamlNode& root, const Config& config
     }
 }
 
+// A destination beside those of the file, unless that has one of the kind.
+Result<> apply_termination_message(const char* const* environment, Config& config) {
+  constexpr const char* kVariable = "SHMREC_TERMINATION_MESSAGE";
+  const std::string path = variable_value(environment, kVariable);
+  if (path.empty()) return Unit{};
+  if (!path.starts_with('/'))
+    return Error{std::string("environment variable ") + kVariable + " is " + shmrec::quoted(path) +
+                 "; expected an absolute path; begin it with '/'"};
+  const bool has_one =
+      std::any_of(config.destinations.begin(), config.destinations.end(), [](const auto& to) {
+        return !to.termination_message.empty() || to.name == "termination-message";
+      });
+  if (has_one) return Unit{};
+  DestinationConfig& to = config.destinations.emplace_back();
+  to.name = "termination-message";
+  to.termination_message = path;
+  return Unit{};
+}
+
 Result<> apply_environment(const char* const* environment, Config& config) {
   struct {
     const char* name;
@@ -378,7 +397,7 @@ Result<> apply_environment(const char* const* environment, Config& config) {
     return Error{"environment variable SHMREC_NO_AUTH is " + shmrec::quoted(no_auth) +
                  "; expected 1 or 0; unset it to keep the configuration's http.noAuth"};
   if (!no_auth.empty()) config.no_auth = no_auth == "1";
-  return Unit{};
+  return apply_termination_message(environment, config);
 }
 
 }  // namespace

@@ -52,8 +52,8 @@ struct Config {
 Result<Config> parse_config(std::string_view text, std::string_view file);
 
 // `path`, else $SHMREC_SIDECAR_CONFIG, else the defaults; then SHMREC_SPOOL, SHMREC_STORE,
-// SHMREC_TOKEN_FILE, SHMREC_LISTEN and SHMREC_NO_AUTH of `environment` (NAME=VALUE,
-// null-terminated).
+// SHMREC_TOKEN_FILE, SHMREC_LISTEN, SHMREC_NO_AUTH and SHMREC_TERMINATION_MESSAGE of
+// `environment` (NAME=VALUE, null-terminated).
 Result<Config> load_config(const std::optional<std::string>& path, const char* const* environment);
 
 }  // namespace shmrec::sidecar

@@ -13,11 +13,13 @@ expect() {
   [[ " ${COMPREPLY[*]} " == *" $word "* ]] || { echo "$*<TAB> gives '${COMPREPLY[*]}', not $word"; exit 1; }
 }
 
-for command in run blame ls dump bundle doctor policy inject install trigger; do expect $command "${command:0:1}"; done
+for command in run blame ls dump bundle doctor policy inject uninject install trigger; do expect $command "${command:0:1}"; done
 expect --policy run --p
 expect --recording blame b.tar.zst --rec
 expect --json ls --j
 expect --wait trigger --w
 expect verify bundle v
 expect check policy c
-expect --explain inject --e
+expect --explain inject --ex
+expect --claim inject --c
+expect --recursive uninject --r

@@ -9,7 +9,6 @@ namespace {
 
 constexpr std::string_view kSidecarProgram = "/usr/bin/shmrec-sidecar";
 constexpr std::string_view kLauncherInImage = "/usr/bin/shmrec";
-constexpr int kHealthPort = 7071;
 
 Json mount(std::string_view volume, std::string_view path, bool read_only = false) {
   Json out = {{"name", volume}, {"mountPath", path}};
@@ -49,9 +48,25 @@ Addition spool_volume() {
           "emptyDir; where runs lie while they are recorded"};
 }
 
-Addition store_volume() {
+Addition store_volume(const std::string& claim) {
+  if (!claim.empty()) {
+    return {std::string(kStoreVolume),
+            {{"name", kStoreVolume}, {"persistentVolumeClaim", {{"claimName", claim}}}},
+            "claim " + claim + "; the bundles, in a directory for each pod, which outlive it"};
+  }
   return {std::string(kStoreVolume), volume(kStoreVolume, "4Gi"),
           "emptyDir; the bundles, for the sidecar alone"};
+}
+
+Addition socket_volume() {
+  return {std::string(kSocketVolume), volume(kSocketVolume, "1Mi"),
+          "emptyDir; the sidecar's socket, for itself alone"};
+}
+
+Addition config_volume(const std::string& configmap) {
+  return {std::string(kConfigVolume),
+          {{"name", kConfigVolume}, {"configMap", {{"name", configmap}}}},
+          "ConfigMap " + configmap + "; its sidecar.yaml configures the sidecar"};
 }
 
 Addition tools_volume() {
@@ -76,38 +91,97 @@ Addition install_container(const PodSettings& settings) {
           "copies the launcher into the tools volume, and ends"};
 }
 
+namespace {
+
+// The socket is where no other container comes: who reaches it needs no token. Not in a claim,
+// which may be on a file system without sockets. Each pod has a directory of its own in a claim,
+// since a store has one owner.
+Json sidecar_environment(const PodSettings& settings) {
+  Json out = Json::array({variable(kSpoolVariable, kSpoolPath)});
+  const std::string store(kStorePath);
+  if (settings.claim.empty()) {
+    out.push_back(variable("SHMREC_STORE", store));
+    out.push_back(variable("SHMREC_LISTEN", "unix:" + store + "/api.sock"));
+  } else {
+    Json name = {{"name", "SHMREC_POD_NAME"}};
+    name["valueFrom"]["fieldRef"]["fieldPath"] = "metadata.name";
+    out.push_back(name);
+    out.push_back(variable("SHMREC_STORE", store + "/$(SHMREC_POD_NAME)"));
+    out.push_back(variable("SHMREC_LISTEN", "unix:" + std::string(kSocketPath) + "/api.sock"));
+  }
+  out.push_back(variable("SHMREC_NO_AUTH", "1"));
+  out.push_back(variable("SHMREC_TERMINATION_MESSAGE", "/dev/termination-log"));
+  if (!settings.sidecar_config.empty()) {
+    out.push_back(variable("SHMREC_SIDECAR_CONFIG", std::string(kConfigPath) + "/sidecar.yaml"));
+  }
+  return out;
+}
+
+// A configuration may say another port than the probes ask.
+bool says_port(const PodSettings& settings) {
+  return settings.health_port != kHealthPort || !settings.sidecar_config.empty();
+}
+
+Json sidecar_command(const PodSettings& settings) {
+  Json out = Json::array({kSidecarProgram});
+  if (says_port(settings)) {
+    out.push_back("--health-listen");
+    out.push_back("0.0.0.0:" + std::to_string(settings.health_port));
+  }
+  return out;
+}
+
+Json health_probe(const PodSettings& settings) {
+  Json command = Json::array({kSidecarProgram, "health"});
+  if (says_port(settings)) command.push_back("127.0.0.1:" + std::to_string(settings.health_port));
+  Json out;
+  out["exec"]["command"] = command;
+  return out;
+}
+
+Json with(Json map, const Json& fields) {
+  map.update(fields);
+  return map;
+}
+
+}  // namespace
+
 Addition sidecar_container(const PodSettings& settings) {
   const bool native = settings.mode == Mode::kNative;
   Json value = {{"name", kSidecarContainer}, {"image", settings.image}};
   if (native) value["restartPolicy"] = "Always";
-  value["command"] = Json::array({kSidecarProgram});
-  // The socket is in the store, which no other container mounts: who reaches it needs no token.
-  value["env"] = {variable("SHMREC_SPOOL", kSpoolPath), variable("SHMREC_STORE", kStorePath),
-                  variable("SHMREC_LISTEN", "unix:" + std::string(kStorePath) + "/api.sock"),
-                  variable("SHMREC_NO_AUTH", "1")};
-  value["ports"] = Json::array({{{"name", "shmrec-health"}, {"containerPort", kHealthPort}}});
-  if (native) {
-    value["startupProbe"] = {{"exec", {{"command", {kSidecarProgram, "health"}}}},
-                             {"periodSeconds", 1},
-                             {"timeoutSeconds", 2},
-                             {"failureThreshold", 60}};
+  value["command"] = sidecar_command(settings);
+  value["env"] = sidecar_environment(settings);
+  if (!settings.host_network) {
+    value["ports"] =
+        Json::array({{{"name", "shmrec-health"}, {"containerPort", settings.health_port}}});
   }
-  value["livenessProbe"] = {{"exec", {{"command", {kSidecarProgram, "health"}}}},
-                            {"periodSeconds", 30},
-                            {"timeoutSeconds", 5},
-                            {"failureThreshold", 4}};
+  if (native) {
+    value["startupProbe"] =
+        with(health_probe(settings),
+             {{"periodSeconds", 1}, {"timeoutSeconds", 2}, {"failureThreshold", 60}});
+  }
+  value["livenessProbe"] =
+      with(health_probe(settings),
+           {{"periodSeconds", 30}, {"timeoutSeconds", 5}, {"failureThreshold", 4}});
   value["resources"] = resources("10m", "64Mi", "1", "256Mi");
   value["securityContext"] = security_context(settings.user);
   value["volumeMounts"] = {mount(kSpoolVolume, kSpoolPath), mount(kStoreVolume, kStorePath)};
-  return {std::string(kSidecarContainer), value,
-          native ? "the sidecar; starts before and ends after the others (Kubernetes 1.29 or later)"
-                 : "the sidecar, beside the others"};
+  if (!settings.claim.empty()) value["volumeMounts"].push_back(mount(kSocketVolume, kSocketPath));
+  if (!settings.sidecar_config.empty())
+    value["volumeMounts"].push_back(mount(kConfigVolume, kConfigPath, true));
+  std::string why =
+      native ? "the sidecar; starts before and ends after the others (Kubernetes 1.29 or later)"
+             : "the sidecar, beside the others";
+  if (settings.health_port != kHealthPort)
+    why += "; its health is on port " + std::to_string(settings.health_port);
+  return {std::string(kSidecarContainer), value, why};
 }
 
 Json command_prefix() { return {kLauncher, "run", "--"}; }
 
 Addition spool_variable() {
-  return {"SHMREC_SPOOL", variable("SHMREC_SPOOL", kSpoolPath), "where to record to"};
+  return {std::string(kSpoolVariable), variable(kSpoolVariable, kSpoolPath), "where to record to"};
 }
 
 Json tools_mount() { return mount(kToolsVolume, kToolsPath, true); }

@@ -1,10 +1,12 @@
 #include "deploy/inject/inject.h"
 
 #include <algorithm>
-#include <optional>
-#include <set>
 
+#include "base/printable.h"
+#include "deploy/inject/documents.h"
+#include "deploy/inject/health_port.h"
 #include "deploy/inject/pod_template.h"
+#include "deploy/inject/remove.h"
 #include "deploy/inject/yaml_edit.h"
 #include "deploy/inject/yaml_source.h"
 #include "policy/suggest.h"
@@ -15,72 +17,118 @@ namespace {
 
 enum class Place { kFront, kBack };
 
+constexpr const char* kCannotChange =
+    "this YAML is written in a way that cannot be changed in place; expected plain lines; rewrite "
+    "it, for example by kubectl get -o yaml";
+constexpr const char* kRenderFirst =
+    "this is a template that is not rendered; expected manifests; render it first (helm template "
+    "CHART | shmrec inject -f -)";
+
+std::string name_of(const PodTemplate& pod) { return pod.kind + "/" + pod.name; }
+
+std::vector<PodTemplate> all_pods(Problems& problems, const YamlStream& stream) {
+  std::vector<PodTemplate> out;
+  for (const YamlNode* document : stream.documents) {
+    for (PodTemplate& pod : find_pods(problems, *document).pods) out.push_back(std::move(pod));
+  }
+  return out;
+}
+
+// ---- One pod after the other, in one document
+
 class Injector {
  public:
-  Injector(std::string_view text, std::string_view file, const Options& options)
-      : options_(options), file_(file), problems_(file), editor_(text, problems_) {}
+  // `formers`: of each pod, if it was injected.
+  Injector(std::string_view text, std::string_view file, const Moved& moved, const Options& options,
+           const std::vector<std::optional<Former>>& formers)
+      : options_(options),
+        file_(file),
+        moved_(moved),
+        formers_(formers),
+        problems_(file, moved),
+        editor_(text, problems_) {}
 
-  void visit(const YamlNode& document) {
-    const Found found = find_pods(problems_, document);
-    for (const PodTemplate& pod : found.pods) visit_pod(pod);
-    for (const YamlNode* object : found.unknown) {
-      result_.notes.push_back(
-          at_position(file_, object->where,
-                      std::string(scalar(*object, "kind")) + " of " +
-                          shmrec::quoted(scalar(*object, "apiVersion")) +
-                          " has containers and is no kind that inject knows; it passes as it is"));
+  void visit(const YamlStream& stream) {
+    for (const YamlNode* document : stream.documents) {
+      const Found found = find_pods(problems_, *document);
+      take_problems();
+      for (const PodTemplate& pod : found.pods) try_pod(pod);
+      for (const YamlNode* object : found.unknown) tell_unknown(*object);
     }
   }
 
-  Result<Injection> finish(const YamlStream& source) {
-    if (!problems_.any()) check_names(source);
-    if (problems_.any()) return Error{problems_.text()};
-    result_.yaml = editor_.apply();
-    return std::move(result_);
-  }
+  std::string apply() const { return editor_.apply(); }
+  Injection take_result() { return std::move(result_); }
 
  private:
+  void try_pod(const PodTemplate& pod);
   void visit_pod(const PodTemplate& pod);
-  bool is_injected(const PodTemplate& pod);
-  std::vector<Object> chosen_containers(const PodTemplate& pod);
-  void check_names(const YamlStream& source);
+  bool passes(const PodTemplate& pod);
+  bool is_elsewhere(const PodTemplate& pod);
+  std::vector<Object> named_containers(const PodTemplate& pod);
+  std::vector<Object> recorded_containers(const PodTemplate& pod);
+  bool has_command(const PodTemplate& pod, const Object& container);
+  std::optional<std::vector<std::string>> entrypoint_of(const PodTemplate& pod,
+                                                        const Object& container);
   bool check_conflicts(const PodTemplate& pod, const std::vector<Object>& chosen);
   void refuse_names(const Object& object, std::string_view list, std::string_view key,
                     const std::vector<std::string_view>& ours);
   std::string user_of_sidecar(const PodTemplate& pod, const std::vector<Object>& chosen);
-  bool is_elsewhere(const PodTemplate& pod);
-  void tell_of_storage_limit(const PodTemplate& pod);
+  void tell_of_storage(const PodTemplate& pod);
+  void tell_unknown(const YamlNode& object);
+  PodSettings settings_of(const PodTemplate& pod, const std::vector<Object>& chosen);
   void change_container(const Object& container);
-  void change_spec(const PodTemplate& pod, const PodSettings& settings);
+  void change_command(const Object& container);
+  void change_spec(const PodTemplate& pod);
   void annotate(const Object& owner);
   void add_items(const Object& object, const std::string& list, const std::vector<Addition>& items,
                  Place place);
+  void set_field(const Object& object, const std::string& field, const Json& value);
   void note(const Change& change) { result_.workloads.back().changes.push_back(change); }
   void tell(const PodTemplate& pod, const std::string& text) {
-    const std::string name = pod.kind + "/" + pod.name;
-    result_.notes.push_back(at_position(file_, pod.spec.node().where, name + " " + text));
+    tell_at(pod.spec.node().where, name_of(pod) + " " + text);
+  }
+  void tell_at(Position where, const std::string& text) {
+    result_.notes.push_back(at_position(file_, moved_(where), text));
+  }
+  // Of what was just tried; true if there were any.
+  bool take_problems() {
+    if (!problems_.any()) return false;
+    result_.errors.push_back(problems_.text());
+    problems_ = Problems(file_, moved_);
+    return true;
   }
 
   const Options& options_;
   std::string file_;
+  Moved moved_;
+  const std::vector<std::optional<Former>>& formers_;
   Problems problems_;
   YamlEditor editor_;
   Injection result_;
-  std::set<std::string, std::less<>> seen_;  // containers
+  size_t pod_ = 0;
+  // Of the pod that is changed:
+  Former former_;
+  PodSettings settings_;
+  State state_;
 };
 
-bool Injector::is_injected(const PodTemplate& pod) {
-  const std::optional<Object> metadata = pod.owner.object(problems_, "metadata");
-  const std::optional<Object> annotations =
-      metadata ? metadata->object(problems_, "annotations") : std::nullopt;
-  if (!annotations || !annotations->has_value(kInjectedAnnotation)) return false;
-  const std::string version(annotations->text(kVersionAnnotation));
-  // Absent where Kustomize added the sidecar.
-  if (!version.empty() && version != options_.version) {
-    tell(pod, "was injected by shmrec " + shmrec::quoted(version) +
-                  " and is left so; inject into the original to renew it");
-  }
-  return true;
+void Injector::try_pod(const PodTemplate& pod) {
+  const std::optional<Former>& former = formers_[pod_++];
+  former_ = former.value_or(Former{});
+  state_ = {};
+  const size_t workloads = result_.workloads.size();
+  const YamlEditor::Checkpoint before = editor_.checkpoint();
+  visit_pod(pod);
+  if (!take_problems()) return;
+  editor_.roll_back(before);
+  result_.workloads.resize(workloads);
+}
+
+void Injector::tell_unknown(const YamlNode& object) {
+  tell_at(object.where, std::string(scalar(object, "kind")) + " of " +
+                            shmrec::quoted(scalar(object, "apiVersion")) +
+                            " has containers and is no kind that inject knows; it passes as it is");
 }
 
 // A pod that says that its nodes are not those that record. It would not start with the sidecar.
@@ -102,33 +150,109 @@ bool Injector::is_elsewhere(const PodTemplate& pod) {
   return false;
 }
 
-std::vector<Object> Injector::chosen_containers(const PodTemplate& pod) {
+bool opts_out(const PodTemplate& pod) {
+  const YamlNode* metadata = find_value(*pod.root, "metadata");
+  const YamlNode* own = metadata != nullptr ? find_value(*metadata, "annotations") : nullptr;
+  const std::string_view of_root = own != nullptr ? scalar(*own, kOptOutAnnotation) : "";
+  return of_root == "false" || annotation(pod, kOptOutAnnotation) == "false";
+}
+
+bool Injector::passes(const PodTemplate& pod) {
+  if (opts_out(pod)) {
+    tell(pod, "says " + std::string(kOptOutAnnotation) + ": \"false\"; it passes as it is");
+    return true;
+  }
+  if (is_injected(pod)) return true;  // it could not be taken back, which was reported
+  if (!annotation(pod, kInjectedAnnotation).empty()) {
+    tell(pod, "has the sidecar by other means than inject; it passes as it is");
+    return true;
+  }
+  return is_elsewhere(pod);
+}
+
+// Those that the options name, or all but init containers.
+std::vector<Object> Injector::named_containers(const PodTemplate& pod) {
+  const std::vector<std::string>& names = state_.containers;
   std::vector<Object> out;
-  const YamlNode* containers = pod.spec.list(problems_, "containers");
-  if (containers == nullptr) return out;
-  for (const YamlNode* container : containers->items) {
-    const std::string_view name = scalar(*container, "name");
-    seen_.emplace(name);
-    const bool chosen = options_.containers.empty() ||
-                        std::find(options_.containers.begin(), options_.containers.end(), name) !=
-                            options_.containers.end();
-    if (!chosen) continue;
-    const std::string path = pod.spec.path_of("containers") + "[" + std::string(name) + "]";
-    if (const auto object = Object::open(problems_, *container, path)) out.push_back(*object);
+  for (const std::string_view list : {"initContainers", "containers"}) {
+    const YamlNode* containers = pod.spec.list(problems_, list);
+    if (containers == nullptr) continue;
+    for (const YamlNode* container : containers->items) {
+      const std::string_view name = scalar(*container, "name");
+      result_.containers.emplace(name);
+      const bool named = std::find(names.begin(), names.end(), name) != names.end();
+      if (!(names.empty() ? list == "containers" : named)) continue;
+      const auto object = Object::open(problems_, *container, item_path(pod.spec, list, name));
+      if (object) out.push_back(*object);
+    }
   }
   return out;
 }
 
-// A container that was asked for and is nowhere.
-void Injector::check_names(const YamlStream& source) {
-  const std::vector<std::string> known(seen_.begin(), seen_.end());
-  for (const std::string& name : options_.containers) {
-    if (seen_.contains(name)) continue;
-    const Position where = source.documents.empty() ? Position{1, 1} : source.documents[0]->where;
-    problems_.report(where, "no container " + shmrec::quoted(name) + did_you_mean(name, known) +
-                                "; expected " + (known.empty() ? "a pod with it" : one_of(known)) +
-                                "; correct --container");
+// Given, else by annotation, else as it was.
+std::optional<std::vector<std::string>> Injector::entrypoint_of(const PodTemplate& pod,
+                                                                const Object& container) {
+  const std::string_view name = container.text("name");
+  const auto given = options_.entrypoints.find(name);
+  if (given != options_.entrypoints.end()) return given->second;
+  const std::string key = std::string(kEntrypointAnnotation) + std::string(name);
+  const std::string_view written = annotation(pod, key);
+  if (!written.empty()) {
+    const auto words = parse_words(written);
+    if (!words) {
+      problems_.report(pod.spec.node().where, "the annotation " + key + " is " +
+                                                  shmrec::quoted(written) +
+                                                  "; expected a JSON list of words; write "
+                                                  "'[\"/program\", \"argument\"]'");
+    }
+    return words;
   }
+  const auto before = former_.state.entrypoints.find(name);
+  if (before != former_.state.entrypoints.end()) return before->second;
+  return std::nullopt;
+}
+
+bool runs_shmrec(const YamlNode& command) {
+  if (command.items.size() < 2) return false;
+  const std::string& program = command.items[0]->text;
+  return (program == "shmrec" || program.ends_with("/shmrec")) && command.items[1]->text == "run";
+}
+
+// Is there something to put under shmrec run?
+bool Injector::has_command(const PodTemplate& pod, const Object& container) {
+  const std::string name = "container " + shmrec::quoted(container.text("name"));
+  const YamlNode* command = container.list(problems_, "command");
+  if (problems_.any()) return false;
+  if (command != nullptr && runs_shmrec(*command)) {
+    tell_at(command->where,
+            name_of(pod) + ": " + name + " runs under shmrec already; it passes as it is");
+    return false;
+  }
+  if (command != nullptr && !command->items.empty()) return true;
+  if (auto words = entrypoint_of(pod, container)) {
+    state_.entrypoints[std::string(container.text("name"))] = std::move(*words);
+    return true;
+  }
+  if (problems_.any()) return false;
+  tell_at(container.node().where,
+          name_of(pod) + ": " + name +
+              " has no command, and what its image starts cannot be seen from here; it is not "
+              "recorded; give --entrypoint " +
+              std::string(container.text("name")) +
+              "='[\"/program\", ...]', the image's Entrypoint and Cmd");
+  return false;
+}
+
+std::vector<Object> Injector::recorded_containers(const PodTemplate& pod) {
+  std::vector<Object> out;
+  const std::vector<Object> named = named_containers(pod);
+  for (const Object& container : named) {
+    if (has_command(pod, container)) out.push_back(container);
+  }
+  if (out.empty() && !named.empty() && !problems_.any()) {
+    tell(pod, "has no container that can be recorded, and gets no sidecar");
+  }
+  return out;
 }
 
 void Injector::refuse_names(const Object& object, std::string_view list, std::string_view key,
@@ -146,29 +270,23 @@ void Injector::refuse_names(const Object& object, std::string_view list, std::st
 }
 
 bool Injector::check_conflicts(const PodTemplate& pod, const std::vector<Object>& chosen) {
-  refuse_names(pod.spec, "volumes", "name",
-               {kSpoolVolume, kStoreVolume, kToolsVolume, kPolicyVolume});
+  refuse_names(
+      pod.spec, "volumes", "name",
+      {kSpoolVolume, kStoreVolume, kToolsVolume, kPolicyVolume, kConfigVolume, kSocketVolume});
   refuse_names(pod.spec, "initContainers", "name", {kInstallContainer, kSidecarContainer});
   refuse_names(pod.spec, "containers", "name", {kInstallContainer, kSidecarContainer});
   for (const Object& container : chosen) {
-    refuse_names(container, "env", "name", {"SHMREC_SPOOL"});
+    refuse_names(container, "env", "name", {kSpoolVariable});
     refuse_names(container, "volumeMounts", "mountPath", {kToolsPath, kSpoolPath});
-    if (!options_.policy_configmap.empty()) {
+    if (!settings_.policy_configmap.empty()) {
       refuse_names(container, "volumeMounts", "mountPath", {kPolicyPath});
     }
-    const YamlNode* command = container.list(problems_, "command");
-    if (command == nullptr || command->items.empty()) {
-      problems_.report(
-          container.node().where,
-          "container " + shmrec::quoted(container.text("name")) +
-              " has no command, and the image's own cannot be seen from here; expected "
-              "command: [PROGRAM, ...]; write what the image starts (docker image inspect "
-              "shows its Entrypoint), or choose others by --container");
-    } else if (command->items[0]->text == kLauncher) {
-      problems_.report(command->where, container.path() +
-                                           " runs under shmrec already; expected its own "
-                                           "command; remove shmrec run --");
-    }
+  }
+  if (pod.ends && settings_.mode == Mode::kClassic) {
+    problems_.report(pod.spec.node().where,
+                     name_of(pod) +
+                         " would never end beside a classic sidecar; expected "
+                         "--mode native (Kubernetes 1.29 or later); use that");
   }
   return !problems_.any();
 }
@@ -198,17 +316,53 @@ std::string Injector::user_of_sidecar(const PodTemplate& pod, const std::vector<
 
 // The sidecar has no such limit of its own: where no container has one it would be the first, and
 // hold for the whole pod.
-void Injector::tell_of_storage_limit(const PodTemplate& pod) {
+void Injector::tell_of_storage(const PodTemplate& pod) {
   const YamlNode* containers = find_value(pod.spec.node(), "containers");
   for (const YamlNode* container : containers->items) {
     const YamlNode* at = find_value(*container, "resources");
     if (at != nullptr) at = find_value(*at, "limits");
     if (at == nullptr || find_value(*at, "ephemeral-storage") == nullptr) continue;
-    return tell(pod, "limits ephemeral-storage in container " +
-                         shmrec::quoted(scalar(*container, "name")) +
-                         ", and kubelet evicts a pod whose volumes exceed the sum of these limits; "
-                         "raise it by what the spool and the store may take (up to 8Gi)");
+    tell(pod, "limits ephemeral-storage in container " +
+                  shmrec::quoted(scalar(*container, "name")) +
+                  ", and kubelet evicts a pod whose volumes exceed the sum of these limits; "
+                  "raise it by what the spool and the store may take (up to 8Gi)");
+    break;
   }
+  const YamlNode* context = find_value(pod.spec.node(), "securityContext");
+  const bool group = context != nullptr && find_value(*context, "fsGroup") != nullptr;
+  if (!settings_.claim.empty() && !group) {
+    tell(pod,
+         "does not say securityContext.fsGroup, so a claim may be root's alone and the "
+         "sidecar not allowed to write there; set it, or see that its user may write there");
+  }
+  if (pod.ends && settings_.claim.empty() && settings_.sidecar_config.empty()) {
+    tell(pod,
+         "ends, and its bundles go with its volumes then; give --claim NAME to keep them in "
+         "a PersistentVolumeClaim, or --sidecar-config NAME with a destination");
+  }
+}
+
+PodSettings Injector::settings_of(const PodTemplate& pod, const std::vector<Object>& chosen) {
+  PodSettings out;
+  out.image =
+      options_.image.value_or(former_.image.empty() ? options_.default_image : former_.image);
+  out.mode = options_.mode.value_or(former_.mode);
+  out.policy_configmap = options_.policy_configmap.value_or(former_.policy_configmap);
+  out.sidecar_config = options_.sidecar_config.value_or(former_.sidecar_config);
+  out.claim = options_.claim.value_or(former_.claim);
+  out.user = user_of_sidecar(pod, chosen);
+  out.health_port = choose_health_port(pod);
+  out.host_network = is_in_host_network(pod);
+  return out;
+}
+
+// ---- Changes
+
+void Injector::set_field(const Object& object, const std::string& field, const Json& value) {
+  const YamlNode::Entry* entry = object.entry(field);
+  if (entry == nullptr) return editor_.append_field(object.node(), field, value);
+  state_.empty[object.path_of(field)] = editor_.empty_word(*entry);
+  editor_.set_value(*entry, value);
 }
 
 void Injector::add_items(const Object& object, const std::string& list,
@@ -218,23 +372,36 @@ void Injector::add_items(const Object& object, const std::string& list,
     values.push_back(item.value);
     note({object.path_of(list) + "[" + item.name + "]", item.why});
   }
-  const YamlNode::Entry* entry = object.entry(list);
-  if (entry == nullptr) return editor_.append_field(object.node(), list, values);
-  if (entry->value->type == YamlNode::Type::kNull) return editor_.set_value(*entry, values);
+  if (!object.has_value(list)) return set_field(object, list, values);
   const YamlNode* existing = object.list(problems_, list);
   if (existing == nullptr) return;
+  if (existing->items.empty()) state_.empty[object.path_of(list)] = "[]";
   place == Place::kFront ? editor_.prepend_items(*existing, values)
                          : editor_.append_items(*existing, values);
 }
 
+void Injector::change_command(const Object& container) {
+  const std::string path = container.path_of("command");
+  const auto entrypoint = state_.entrypoints.find(container.text("name"));
+  Json words = command_prefix();
+  if (entrypoint == state_.entrypoints.end()) {
+    note({path, "begins with " + std::string(kLauncher) + " run --"});
+    return editor_.prepend_items(*container.list(problems_, "command"), words);
+  }
+  for (const std::string& word : entrypoint->second) words.push_back(word);
+  note({path, "the entrypoint that was given, behind " + std::string(kLauncher) + " run --"});
+  if (!container.has_value("command")) return set_field(container, "command", words);
+  state_.empty[path] = "[]";
+  editor_.prepend_items(*container.list(problems_, "command"), words);
+}
+
 void Injector::change_container(const Object& container) {
-  editor_.prepend_items(*container.list(problems_, "command"), command_prefix());
-  note({container.path_of("command"), "begins with " + std::string(kLauncher) + " run --"});
+  change_command(container);
   add_items(container, "env", {spool_variable()}, Place::kFront);
   std::vector<Addition> mounts = {
       {std::string(kToolsVolume), tools_mount(), "read-only at " + std::string(kToolsPath)},
       {std::string(kSpoolVolume), spool_mount(), "at " + std::string(kSpoolPath)}};
-  if (!options_.policy_configmap.empty()) {
+  if (!settings_.policy_configmap.empty()) {
     mounts.push_back(
         {std::string(kPolicyVolume), policy_mount(), "read-only at " + std::string(kPolicyPath)});
   }
@@ -242,58 +409,222 @@ void Injector::change_container(const Object& container) {
 }
 
 // Lists that stand deeper come first, as YamlEditor wants it.
-void Injector::change_spec(const PodTemplate& pod, const PodSettings& settings) {
-  std::vector<Addition> init = {install_container(settings)};
-  if (settings.mode == Mode::kNative) {
-    init.push_back(sidecar_container(settings));
+void Injector::change_spec(const PodTemplate& pod) {
+  std::vector<Addition> init = {install_container(settings_)};
+  if (settings_.mode == Mode::kNative) {
+    init.push_back(sidecar_container(settings_));
   } else {
-    add_items(pod.spec, "containers", {sidecar_container(settings)}, Place::kBack);
+    add_items(pod.spec, "containers", {sidecar_container(settings_)}, Place::kBack);
   }
-  std::vector<Addition> volumes = {tools_volume(), spool_volume(), store_volume()};
-  if (!settings.policy_configmap.empty())
-    volumes.push_back(policy_volume(settings.policy_configmap));
+  std::vector<Addition> volumes = {tools_volume(), spool_volume(), store_volume(settings_.claim)};
+  if (!settings_.claim.empty()) volumes.push_back(socket_volume());
+  if (!settings_.policy_configmap.empty())
+    volumes.push_back(policy_volume(settings_.policy_configmap));
+  if (!settings_.sidecar_config.empty()) volumes.push_back(config_volume(settings_.sidecar_config));
   // First, so that the sidecar is there when the pod's own init containers run.
   add_items(pod.spec, "initContainers", init, Place::kFront);
   add_items(pod.spec, "volumes", volumes, Place::kBack);
 }
 
+// The last change: the state says of all others what they found.
 void Injector::annotate(const Object& owner) {
-  const Json values = {{kInjectedAnnotation, "1"}, {kVersionAnnotation, options_.version}};
+  const std::optional<Object> metadata = owner.object(problems_, "metadata");
+  const auto annotations = metadata ? metadata->object(problems_, "annotations") : std::nullopt;
+  const auto is_empty = [](const Object& object) { return object.node().entries.empty(); };
+  const auto remember = [&](const Object& object, const std::string& field) {
+    const YamlNode::Entry* entry = object.entry(field);
+    if (entry != nullptr) state_.empty[object.path_of(field)] = editor_.empty_word(*entry);
+  };
+  if (!metadata) remember(owner, "metadata");
+  if (metadata && is_empty(*metadata)) state_.empty[metadata->path()] = "[]";
+  if (metadata && !annotations) remember(*metadata, "annotations");
+  if (annotations && is_empty(*annotations)) state_.empty[annotations->path()] = "[]";
+
+  Json values = {{kInjectedAnnotation, "1"}, {kVersionAnnotation, options_.version}};
+  if (state_.any()) values[std::string(kStateAnnotation)] = state_.text();
   for (const auto& [name, value] : values.items()) {
     note({owner.path_of("metadata.annotations." + name), value.get<std::string>()});
   }
-  const std::optional<Object> metadata = owner.object(problems_, "metadata");
-  const auto set = [&](const Object& object, const std::string& field, const Json& value) {
-    const YamlNode::Entry* entry = object.entry(field);
-    entry == nullptr ? editor_.append_field(object.node(), field, value)
-                     : editor_.set_value(*entry, value);
-  };
-  if (!metadata) return set(owner, "metadata", {{"annotations", values}});
-  const std::optional<Object> annotations = metadata->object(problems_, "annotations");
-  if (!annotations) return set(*metadata, "annotations", values);
+  if (!metadata) return set_field(owner, "metadata", {{"annotations", values}});
+  if (!annotations) return set_field(*metadata, "annotations", values);
   for (const auto& [name, value] : values.items()) {
     editor_.append_field(annotations->node(), name, value);
   }
 }
 
 void Injector::visit_pod(const PodTemplate& pod) {
-  const std::vector<Object> chosen = chosen_containers(pod);
-  if (problems_.any() || chosen.empty() || is_injected(pod) || is_elsewhere(pod)) return;
+  state_.containers = options_.containers.empty() ? former_.state.containers : options_.containers;
+  if (passes(pod)) return;
+  const std::vector<Object> chosen = recorded_containers(pod);
+  if (problems_.any() || chosen.empty()) return;
+  settings_ = settings_of(pod, chosen);
   if (!check_conflicts(pod, chosen)) return;
-  if (pod.ends && options_.mode == Mode::kClassic) {
-    problems_.report(pod.spec.node().where,
-                     pod.kind + "/" + pod.name +
-                         " would never end beside a classic sidecar; expected "
-                         "--mode native (Kubernetes 1.29 or later); use that");
+  result_.workloads.push_back({name_of(pod), {}});
+  tell_of_storage(pod);
+  for (const Object& container : chosen) change_container(container);
+  change_spec(pod);
+  annotate(pod.owner);
+}
+
+// ---- One document after the other
+
+// A name that a template engine has still to make is one that Kubernetes never takes.
+std::optional<Position> find_templated_name(const YamlStream& stream) {
+  const auto is_template = [](const YamlNode* value) {
+    return value != nullptr && value->is_scalar() && value->text.find("{{") != std::string::npos;
+  };
+  Problems ignored("");
+  for (const YamlNode* document : stream.documents) {
+    const YamlNode* metadata = find_value(*document, "metadata");
+    const YamlNode* name = metadata != nullptr ? find_value(*metadata, "name") : nullptr;
+    if (find_value(*document, "kind") != nullptr && is_template(name)) return name->where;
+    for (const PodTemplate& pod : find_pods(ignored, *document).pods) {
+      const YamlNode* containers = find_value(pod.spec.node(), "containers");
+      if (containers == nullptr) continue;
+      for (const YamlNode* container : containers->items) {
+        for (const std::string_view field : {"name", "image"}) {
+          const YamlNode* value = find_value(*container, field);
+          if (is_template(value)) return value->where;
+        }
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+class DocumentReader {
+ public:
+  DocumentReader(const Document& document, std::string_view file)
+      : document_(document), file_(file) {}
+
+  // Of a position in the document, one in the stream.
+  Position moved(Position where) const { return {where.line + document_.line - 1, where.column}; }
+  std::string error_at(Position where, const std::string& text) const {
+    return at_position(file_, moved(where), text);
+  }
+
+  // Nothing, and an error, if it is no YAML or a template.
+  std::optional<YamlStream> read(Injection& out) const {
+    Result<YamlStream> stream = read_source(document_.text, file_, document_.line);
+    const auto braces = find_template(document_.text, stream ? &*stream : nullptr);
+    const auto where = !braces && stream ? find_templated_name(*stream) : braces;
+    if (where) out.errors.push_back(error_at(*where, kRenderFirst));
+    if (!where && !stream) out.errors.push_back(stream.error().message);
+    if (where || !stream) return std::nullopt;
+    return std::move(*stream);
+  }
+
+ private:
+  const Document& document_;
+  std::string_view file_;
+};
+
+// A document without what was injected before.
+struct Original {
+  std::string text;
+  YamlStream stream;
+  std::vector<std::optional<Former>> formers;  // of each pod; nothing: it was not injected
+  std::vector<YamlEditor::Piece> pieces;       // of the text, where they come from
+  std::vector<ChangedWorkload> workloads;
+};
+
+// REQUIRES: `stream` is of the document. Nothing, and an error, if its YAML cannot be changed.
+std::optional<Original> take_back(const Document& document, const DocumentReader& reader,
+                                  std::string_view file, YamlStream& stream, bool renew,
+                                  Injection& out) {
+  Original original;
+  const auto moved = [&](Position where) { return reader.moved(where); };
+  Problems problems(file, moved);
+  Remover remover(document.text, problems);
+  Problems seen("");  // the injector reports them
+  for (const PodTemplate& pod : all_pods(seen, stream)) {
+    original.formers.emplace_back();
+    if (!is_injected(pod) || (renew && opts_out(pod))) continue;
+    const YamlEditor::Checkpoint before = remover.editor().checkpoint();
+    remover.remove_from(pod);
+    if (problems.any()) {
+      out.errors.push_back(problems.text());
+      problems = Problems(file, moved);
+      remover.editor().roll_back(before);
+      continue;
+    }
+    original.formers.back() = read_former(pod);
+    original.workloads.push_back({name_of(pod), {}});
+  }
+  if (original.workloads.empty()) {
+    original.text = document.text;
+    original.stream = std::move(stream);
+    return original;
+  }
+  original.text = remover.editor().apply();
+  Result<YamlStream> after = read_source(original.text, file, document.line);
+  if (!after || !remover.is_right(stream, *after)) {
+    out.errors.push_back(reader.error_at(stream.documents[0]->where, kCannotChange));
+    return std::nullopt;
+  }
+  original.stream = std::move(*after);
+  original.pieces = remover.editor().pieces();
+  return original;
+}
+
+// Would uninject give the original?
+bool can_be_taken_back(const std::string& text, const YamlStream& original, std::string_view file) {
+  const Document document{text, 1};
+  Injection ignored;
+  Result<YamlStream> stream = read_source(text, file, 1);
+  if (!stream || stream->documents.size() != original.documents.size()) return false;
+  for (size_t i = 0; i < original.documents.size(); ++i) {
+    if (!contains(*stream->documents[i], *original.documents[i])) return false;
+  }
+  const DocumentReader reader(document, file);
+  const auto back = take_back(document, reader, file, *stream, true, ignored);
+  if (!back || !ignored.errors.empty()) return false;
+  if (back->stream.documents.size() != original.documents.size()) return false;
+  for (size_t i = 0; i < original.documents.size(); ++i) {
+    if (!same(*back->stream.documents[i], *original.documents[i])) return false;
+  }
+  return true;
+}
+
+void inject_document(const Document& document, std::string_view file, const Options& options,
+                     Injection& out) {
+  const DocumentReader reader(document, file);
+  std::optional<YamlStream> stream = reader.read(out);
+  if (!stream) return;
+  const auto original = take_back(document, reader, file, *stream, true, out);
+  if (!original) {
+    out.yaml += document.text;
     return;
   }
-  result_.workloads.push_back({pod.kind + "/" + pod.name, {}});
-  PodSettings settings = {options_.image, options_.mode, options_.policy_configmap, ""};
-  settings.user = user_of_sidecar(pod, chosen);
-  tell_of_storage_limit(pod);
-  for (const Object& container : chosen) change_container(container);
-  change_spec(pod, settings);
-  annotate(pod.owner);
+  const Moved moved = [&](Position where) {
+    if (original->pieces.empty()) return reader.moved(where);
+    const size_t at = source_of(original->pieces, offset_of(original->text, where));
+    return reader.moved(position_in(document.text, at));
+  };
+  Injector injector(original->text, file, moved, options, original->formers);
+  injector.visit(original->stream);
+  std::string text = injector.apply();
+  Injection result = injector.take_result();
+  if (!result.workloads.empty() && !can_be_taken_back(text, original->stream, file)) {
+    result.errors.push_back(reader.error_at(original->stream.documents[0]->where, kCannotChange));
+    text = document.text;
+  }
+  if (text == document.text) result.workloads.clear();
+  out.yaml += text;
+  std::move(result.workloads.begin(), result.workloads.end(), std::back_inserter(out.workloads));
+  std::move(result.notes.begin(), result.notes.end(), std::back_inserter(out.notes));
+  std::move(result.errors.begin(), result.errors.end(), std::back_inserter(out.errors));
+  out.containers.merge(result.containers);
+}
+
+void uninject_document(const Document& document, std::string_view file, Injection& out) {
+  const DocumentReader reader(document, file);
+  std::optional<YamlStream> stream = reader.read(out);
+  if (!stream) return;
+  const auto original = take_back(document, reader, file, *stream, false, out);
+  out.yaml += original ? original->text : document.text;
+  if (!original) return;
+  out.workloads.insert(out.workloads.end(), original->workloads.begin(), original->workloads.end());
 }
 
 Result<> check_option(std::string_view name, const std::string& value) {
@@ -304,47 +635,68 @@ Result<> check_option(std::string_view name, const std::string& value) {
                "spaces"};
 }
 
-Result<> check_result(const YamlStream& before, const std::string& yaml, std::string_view file) {
-  const Result<YamlStream> after = read_source(yaml, file);
-  bool whole = after.ok() && after->documents.size() == before.documents.size();
-  for (size_t i = 0; whole && i < before.documents.size(); ++i) {
-    whole = contains(*after->documents[i], *before.documents[i]);
+Result<> check_options(const Options& options) {
+  for (const auto& [name, value] : {std::pair{"--image", options.image},
+                                    std::pair{"--policy-configmap", options.policy_configmap},
+                                    std::pair{"--sidecar-config", options.sidecar_config},
+                                    std::pair{"--claim", options.claim}}) {
+    if (const Result<> checked = check_option(name, value.value_or("")); !checked) return checked;
   }
-  if (whole) return Unit{};
-  return Error{std::string(file) +
-               ": this YAML is written in a way that cannot be changed in place; "
-               "expected plain lines; rewrite it, for example by kubectl get -o yaml" +
-               (after ? "" : " (" + after.error().message + ")")};
+  if (options.image == "") return Error{"--image is empty; expected the sidecar's image"};
+  for (const auto& [name, words] : options.entrypoints) {
+    for (const std::string& word : words) {
+      if (find_non_text(word))
+        return Error{"--entrypoint " + shmrec::quoted(name) + ": a word is no text"};
+    }
+  }
+  return Unit{};
 }
 
 }  // namespace
 
 Result<Injection> inject(std::string_view text, std::string_view file, const Options& options) {
-  for (const auto& [name, value] : {std::pair{"--image", options.image},
-                                    std::pair{"--policy-configmap", options.policy_configmap}}) {
-    if (const Result<> checked = check_option(name, value); !checked) return checked.error();
+  if (const Result<> checked = check_options(options); !checked) return checked.error();
+  if (const Result<> checked = check_source(text, file); !checked) return checked.error();
+  Injection out;
+  for (const Document& document : split_documents(text)) {
+    inject_document(document, file, options, out);
   }
-  if (options.image.empty()) return Error{"--image is empty; expected the sidecar's image"};
-  const Result<YamlStream> source = read_source(text, file);
-  if (!source) return source.error();
-  Injector injector(text, file, options);
-  for (const YamlNode* document : source->documents) injector.visit(*document);
-  Result<Injection> result = injector.finish(*source);
-  if (!result) return result;
-  if (const Result<> checked = check_result(*source, result->yaml, file); !checked) {
-    return checked.error();
-  }
-  return result;
+  return out;
 }
 
-std::string explain(const Injection& injection) {
-  std::string out;
-  for (const ChangedWorkload& workload : injection.workloads) {
-    out += workload.name + "\n";
-    for (const Change& change : workload.changes)
-      out += "  + " + change.path + ": " + change.why + "\n";
+Result<Injection> uninject(std::string_view text, std::string_view file) {
+  if (const Result<> checked = check_source(text, file); !checked) return checked.error();
+  Injection out;
+  for (const Document& document : split_documents(text)) uninject_document(document, file, out);
+  return out;
+}
+
+std::optional<Error> find_unknown_name(const Options& options,
+                                       const std::set<std::string, std::less<>>& containers) {
+  const std::vector<std::string> known(containers.begin(), containers.end());
+  const auto check = [&](const std::string& name, const char* option) -> std::optional<Error> {
+    if (containers.contains(name)) return std::nullopt;
+    return Error{"no container " + shmrec::quoted(name) + did_you_mean(name, known) +
+                 "; expected " + (known.empty() ? "a pod with it" : printable(one_of(known))) +
+                 "; correct " + option};
+  };
+  for (const std::string& name : options.containers) {
+    if (auto error = check(name, "--container")) return error;
   }
-  if (injection.workloads.empty()) out += "nothing is added\n";
+  for (const auto& [name, words] : options.entrypoints) {
+    if (auto error = check(name, "--entrypoint")) return error;
+  }
+  return std::nullopt;
+}
+
+std::string explain(const std::vector<ChangedWorkload>& workloads) {
+  std::string out;
+  for (const ChangedWorkload& workload : workloads) {
+    out += printable(workload.name) + "\n";
+    for (const Change& change : workload.changes)
+      out += "  + " + printable(change.path) + ": " + printable(change.why) + "\n";
+  }
+  if (workloads.empty()) out += "nothing is added\n";
   return out +
          "permissions added: none (no capability, no host access, no role, no service account)\n";
 }

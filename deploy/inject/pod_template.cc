@@ -24,6 +24,8 @@ const std::vector<Workload>& workloads() {
       {"StatefulSet", "apps/", {"spec", "template"}, false},
       {"DaemonSet", "apps/", {"spec", "template"}, false},
       {"ReplicaSet", "apps/", {"spec", "template"}, false},
+      {"ReplicationController", "v1", {"spec", "template"}, false},
+      {"PodTemplate", "v1", {"template"}, false},
       {"Job", "batch/", {"spec", "template"}, true},
       {"CronJob", "batch/", {"spec", "jobTemplate", "spec", "template"}, true},
   };
@@ -57,7 +59,7 @@ void add_pod(Problems& problems, const YamlNode& root, const Workload& workload,
     name = scalar(*metadata, "name");
     if (name.empty()) name = scalar(*metadata, "generateName");
   }
-  out.push_back({std::string(workload.kind), name, *at, *spec, workload.ends});
+  out.push_back({std::string(workload.kind), name, &root, *at, *spec, workload.ends});
 }
 
 bool has_containers(const YamlNode& object) {
@@ -72,12 +74,23 @@ bool has_containers(const YamlNode& object) {
   return false;
 }
 
-void find_in(Problems& problems, const YamlNode& node, Found& out) {
+// What an object says it is, or what the list it is in says of its items.
+struct TypeName {
+  std::string_view kind, version;
+};
+
+TypeName type_of(const YamlNode& node, const TypeName& item) {
+  const std::string_view kind = scalar(node, "kind");
+  return kind.empty() ? item : TypeName{kind, scalar(node, "apiVersion")};
+}
+
+void find_in(Problems& problems, const YamlNode& node, const TypeName& item, Found& out) {
   if (node.type != Type::kMap) return;
-  const std::string_view kind = scalar(node, "kind"), version = scalar(node, "apiVersion");
-  const auto known = std::find_if(
-      workloads().begin(), workloads().end(),
-      [&](const Workload& each) { return each.kind == kind && is_api(version, each.api); });
+  const auto [kind, version] = type_of(node, item);
+  const auto known = std::find_if(workloads().begin(), workloads().end(),
+                                  [&, kind = kind, version = version](const Workload& each) {
+                                    return each.kind == kind && is_api(version, each.api);
+                                  });
   if (known != workloads().end()) return add_pod(problems, node, *known, out.pods);
   if (has_containers(node)) return out.unknown.push_back(&node);
   const YamlNode* items = kind.ends_with("List") ? find_value(node, "items") : nullptr;
@@ -87,7 +100,9 @@ void find_in(Problems& problems, const YamlNode& node, Found& out) {
       report_shared(problems, *items, "a list of objects")) {
     return;
   }
-  for (const YamlNode* item : items->items) find_in(problems, *item, out);
+  // Of a DeploymentList the items need not say that they are Deployments.
+  const TypeName of_items = {kind.substr(0, kind.size() - 4), version};
+  for (const YamlNode* each : items->items) find_in(problems, *each, of_items, out);
 }
 
 }  // namespace
@@ -159,7 +174,7 @@ const YamlNode* Object::list(Problems& problems, std::string_view field) const {
 
 Found find_pods(Problems& problems, const YamlNode& document) {
   Found out;
-  find_in(problems, document, out);
+  find_in(problems, document, {}, out);
   return out;
 }
 

@@ -47,7 +47,8 @@ class Object {
 
 struct PodTemplate {
   std::string kind, name;
-  Object owner;  // holds metadata and spec
+  const YamlNode* root;  // the whole object
+  Object owner;          // holds metadata and spec
   Object spec;
   bool ends;  // pods of a Job
 };

@@ -11,13 +11,19 @@ namespace shmrec::inject {
 
 inline constexpr size_t kMaxSourceBytes = size_t{4} << 20;
 
-// `file` is the text's name in messages.
-Result<YamlStream> read_source(std::string_view text, std::string_view file);
+// `file` is the text's name in messages, `first_line` the number of its first line there.
+Result<YamlStream> read_source(std::string_view text, std::string_view file, int first_line = 1);
+
+// Of a whole text, before it is taken apart.
+Result<> check_source(std::string_view text, std::string_view file);
 
 // The value of `map`'s first key `name`, or nullptr. Of a node that is no map too.
 const YamlNode* find_value(const YamlNode& map, std::string_view name);
 
 // Is all of `part` in `whole`, in its order? Maps and sequences of `whole` may have more.
 bool contains(const YamlNode& whole, const YamlNode& part);
+
+// Do both say the same, in the same order? Spaces, comments and style are no part of it.
+bool same(const YamlNode& a, const YamlNode& b);
 
 }  // namespace shmrec::inject

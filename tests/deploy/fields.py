@@ -167,6 +167,8 @@ class Checker:
 
     def document(self, value, path):
         self.claims = []
+        if isinstance(value, dict) and "." in str(value.get("apiVersion")).split("/")[0]:
+            return  # foreign
         kind = value.get("kind") if isinstance(value, dict) else None
         name = str(kind).removesuffix("List")
         if kind != "List" and name not in kinds():
@@ -198,8 +200,7 @@ def check(documents, release):
     example.com/v1 are not looked into."""
     checker = Checker(release)
     for number, document in enumerate(documents):
-        foreign = isinstance(document, dict) and "." in str(document.get("apiVersion")).split("/")[0]
-        if document is not None and not foreign:
+        if document is not None:
             checker.document(document, f"document {number + 1}: ")
     return checker.errors
 
@@ -212,8 +213,8 @@ def pods(document):
     if kind.endswith("List"):
         return [pod for item in document["items"] for pod in pods(item)]
     owner = document
-    for step in {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template")}.get(
-            kind, ("spec", "template")):
+    for step in {"Pod": (), "CronJob": ("spec", "jobTemplate", "spec", "template"),
+                 "PodTemplate": ("template",)}.get(kind, ("spec", "template")):
         owner = owner.get(step) if isinstance(owner, dict) else None
     if not isinstance(owner, dict) or "containers" not in owner.get("spec", {}):
         return []

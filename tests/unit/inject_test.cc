@@ -37,15 +37,21 @@ Options options() {
 Injection injected(const std::string& text, const Options& with = options()) {
   const Result<Injection> result = inject(text, "f.yaml", with);
   EXPECT_TRUE(result.ok()) << result.error().message;
-  return result ? *result : Injection{};
+  if (!result) return {};
+  EXPECT_THAT(result->errors, testing::IsEmpty());
+  return *result;
 }
 
+// What was said of a text that could not be changed, which is then as it was or left out.
 std::string refused(const std::string& text, const Options& with = options()) {
   const Result<Injection> result = inject(text, "f.yaml", with);
-  EXPECT_FALSE(result.ok()) << result->yaml;
-  if (result) return "";
-  EXPECT_TRUE(result.error().bad_input);
-  return result.error().message;
+  if (!result) {
+    EXPECT_TRUE(result.error().bad_input);
+    return result.error().message;
+  }
+  EXPECT_TRUE(result->yaml == text || result->yaml.empty()) << result->yaml;
+  EXPECT_FALSE(result->errors.empty()) << result->yaml;
+  return testing::PrintToString(result->errors);
 }
 
 // The lines of `after` that are not, in order, those of `before`; fails if some of `before` are
@@ -72,12 +78,26 @@ std::string with(std::string text, const std::string& what, const std::string& b
   return at == text.npos ? text : text.replace(at, what.size(), by);
 }
 
+std::string taken_back(const std::string& text) {
+  const Result<Injection> result = uninject(text, "f.yaml");
+  EXPECT_TRUE(result.ok()) << result.error().message;
+  if (!result) return "";
+  EXPECT_THAT(result->errors, testing::IsEmpty());
+  return result->yaml;
+}
+
 void expect_stable(const std::string& text, const Options& with = options()) {
   const std::string once = injected(text, with).yaml;
   EXPECT_NE(once, text);
   const Injection twice = injected(once, with);
   EXPECT_EQ(twice.yaml, once);
   EXPECT_TRUE(twice.workloads.empty());
+  Options none = options();
+  none.image.reset();
+  none.default_image = "other";
+  EXPECT_EQ(injected(once, none).yaml, once);                     // what is not given stays
+  const bool ends = text.ends_with('\n') || text.find('{') <= 4;  // a last line may get an end
+  EXPECT_EQ(taken_back(once), ends ? text : text + "\n");
 }
 
 TEST(Inject, PrefixesTheCommandAndKeepsArguments) {
@@ -116,6 +136,16 @@ TEST(Inject, AddsToWhatThePodHas) {
   const std::string yaml = injected(text).yaml;
   EXPECT_LT(yaml.find("name: shmrec-sidecar"), yaml.find("name: mine"));
   EXPECT_THAT(yaml, HasSubstr("    - name: data\n    - name: shmrec-tools\n      emptyDir:\n"));
+}
+
+TEST(Inject, AddsBehindAListThatIsNotIndented) {
+  const std::string text = std::string(kPod) +
+                           "    volumeMounts:\n    - name: data\n"
+                           "  volumes:\n  - name: data\n";
+  expect_stable(text);
+  Options classic = options();
+  classic.mode = Mode::kClassic;
+  expect_stable(text, classic);
 }
 
 TEST(Inject, GivesAnEmptyFieldItsValue) {
@@ -159,6 +189,7 @@ TEST(Inject, FindsThePodOfEachKind) {
       {"apps/v1\nkind: Deployment", "{template: {spec: {" + spec + "}}}"},
       {"apps/v1\nkind: StatefulSet", "{template: {spec: {" + spec + "}}}"},
       {"apps/v1\nkind: DaemonSet", "{template: {spec: {" + spec + "}}}"},
+      {"v1\nkind: ReplicationController", "{template: {spec: {" + spec + "}}}"},
       {"apps/v1\nkind: ReplicaSet", "{template: {spec: {" + spec + "}}}"},
       {"batch/v1\nkind: Job", "{template: {spec: {" + spec + "}}}"},
       {"batch/v1\nkind: CronJob", "{jobTemplate: {spec: {template: {spec: {" + spec + "}}}}}"},
@@ -169,6 +200,18 @@ TEST(Inject, FindsThePodOfEachKind) {
     EXPECT_EQ(injected(text).workloads.size(), 1u) << text;
     expect_stable(text);
   }
+}
+
+TEST(Inject, FindsThePodOfAPodTemplateAndOfATypedList) {
+  const std::string pod = "{spec: {containers: [{name: a, command: [a]}]}}\n";
+  const std::string text = "apiVersion: v1\nkind: PodTemplate\ntemplate: " + pod;
+  EXPECT_EQ(injected(text).workloads.size(), 1u);
+  expect_stable(text);
+  const std::string list =
+      "apiVersion: apps/v1\nkind: DeploymentList\nitems:\n- spec: {template: " +
+      pod.substr(0, pod.size() - 1) + "}\n- kind: Secret\n  apiVersion: v1\n";
+  EXPECT_EQ(injected(list).workloads.size(), 1u);
+  expect_stable(list);
 }
 
 TEST(Inject, FindsPodsInLists) {
@@ -199,14 +242,332 @@ TEST(Inject, RecordsOnlyTheContainersAskedFor) {
   EXPECT_THAT(yaml, HasSubstr("command: [a]"));
   EXPECT_THAT(yaml, HasSubstr("command: [\"/shmrec/shmrec\", \"run\", \"--\", x]"));
   one.containers = {"ap"};
-  EXPECT_THAT(refused(text, one), HasSubstr("f.yaml:1:1: no container 'ap' (did you mean 'app'?)"));
+  const Injection none = injected(text, one);
+  EXPECT_EQ(none.yaml, text);
+  const auto error = find_unknown_name(one, none.containers);
+  ASSERT_TRUE(error.has_value());
+  EXPECT_EQ(error->message,
+            "no container 'ap' (did you mean 'app'?); expected app or b; correct --container");
+  one.containers = {"b"};
+  one.entrypoints["c"] = {"x"};
+  EXPECT_THAT(find_unknown_name(one, none.containers)->message, HasSubstr("correct --entrypoint"));
 }
 
-TEST(Inject, ACommandIsNeeded) {
-  const std::string message = refused(with(kPod, "    command: [a]\n", ""));
-  EXPECT_THAT(message, HasSubstr("f.yaml:8:5: container 'app' has no command"));
-  EXPECT_THAT(message, HasSubstr("--container"));
-  refused(with(kPod, "[a]", "[]"));
+std::string only_note(const Injection& injection) {
+  EXPECT_EQ(injection.notes.size(), 1u) << testing::PrintToString(injection.notes);
+  return injection.notes.empty() ? "" : injection.notes[0];
+}
+
+TEST(Inject, AContainerWithoutCommandIsLeftAndNamed) {
+  const std::string other = std::string(kPod) + "  - name: bare\n    image: i\n";
+  const Injection injection = injected(other);
+  EXPECT_THAT(only_note(injection),
+              HasSubstr("f.yaml:11:5: Pod/p: container 'bare' has no command"));
+  EXPECT_THAT(injection.notes[0], HasSubstr("--entrypoint bare='[\"/program\", ...]'"));
+  EXPECT_THAT(injection.yaml, HasSubstr("  - name: bare\n    image: i\n  initContainers:\n"));
+  EXPECT_EQ(injection.workloads.size(), 1u);
+  for (const char* none : {"", "    command: []\n", "    command:\n"}) {
+    const std::string text = with(kPod, "    command: [a]\n", none);
+    const Injection left = injected(text);
+    EXPECT_EQ(left.yaml, text);
+    ASSERT_EQ(left.notes.size(), 2u);
+    EXPECT_THAT(left.notes[1], HasSubstr("gets no sidecar"));
+  }
+}
+
+TEST(Inject, TakesAnEntrypoint) {
+  Options given = options();
+  given.entrypoints["app"] = {"/x", "y z"};
+  for (const char* none : {"", "    command: []\n", "    command:\n", "    command: null\n"}) {
+    const std::string text = with(kPod, "    command: [a]\n", none);
+    const Injection injection = injected(text, given);
+    EXPECT_THAT(injection.yaml,
+                HasSubstr("command: [\"/shmrec/shmrec\", \"run\", \"--\", \"/x\", \"y z\"]\n"));
+    EXPECT_TRUE(injection.notes.empty());
+    expect_stable(text, given);
+    EXPECT_EQ(injected(injection.yaml).yaml, injection.yaml);  // stays when it is not given again
+  }
+  EXPECT_THAT(injected(kPod, given).yaml, Not(HasSubstr("y z")));  // it has a command
+}
+
+TEST(Inject, TakesAnEntrypointFromAnAnnotation) {
+  std::string text = with(kPod, "    command: [a]\n", "");
+  text = with(text, "  name: p\n",
+              "  name: p\n  annotations:\n    shmrec.dev/entrypoint.app: '[\"/x\"]'\n");
+  EXPECT_THAT(injected(text).yaml,
+              HasSubstr("command: [\"/shmrec/shmrec\", \"run\", \"--\", \"/x\"]\n"));
+  expect_stable(text);
+  for (const char* bad : {"/x", "[]", "[1]", "[\"a\"", "{}"}) {
+    EXPECT_THAT(refused(with(text, "[\"/x\"]", bad)), HasSubstr("expected a JSON list of words"));
+  }
+}
+
+TEST(Inject, IsNotWrappedTwice) {
+  for (const char* program : {"shmrec", "/shmrec/shmrec", "/opt/bin/shmrec"}) {
+    const std::string text =
+        with(kPod, "[a]", std::string("[") + program + ", run, -o, /x, --, a]") +
+        "  - name: b\n    command: [x]\n";
+    const Injection injection = injected(text);
+    EXPECT_THAT(only_note(injection), HasSubstr("container 'app' runs under shmrec already"));
+    EXPECT_THAT(injection.yaml, HasSubstr("\"--\", x]"));
+    EXPECT_THAT(injection.yaml, HasSubstr(std::string("[") + program + ", run, -o"));
+    EXPECT_EQ(taken_back(injection.yaml), text);
+  }
+  EXPECT_EQ(injected(with(kPod, "[a]", "[shmrec, doctor]")).workloads.size(), 1u);
+}
+
+TEST(Inject, WhoOptsOutIsLeft) {
+  for (const char* value : {"\"false\"", "false"}) {
+    const std::string annotation =
+        "  annotations:\n    shmrec.dev/inject: " + std::string(value) + "\n";
+    const std::string text = with(kPod, "  name: p\n", "  name: p\n" + annotation);
+    const Injection injection = injected(text);
+    EXPECT_EQ(injection.yaml, text);
+    EXPECT_THAT(only_note(injection), HasSubstr("Pod/p says shmrec.dev/inject: \"false\""));
+  }
+  const std::string deployment =
+      "apiVersion: apps/v1\nkind: Deployment\nmetadata: {annotations: {shmrec.dev/inject: "
+      "\"false\"}}\nspec: {template: {spec: {containers: [{name: a, command: [a]}]}}}\n";
+  EXPECT_EQ(injected(deployment).yaml, deployment);
+  EXPECT_EQ(injected(with(deployment, "\"false\"", "\"true\"")).workloads.size(), 1u);
+  const std::string once = injected(kPod).yaml;
+  const std::string out =
+      with(once, "  annotations:\n", "  annotations:\n    shmrec.dev/inject: \"false\"\n");
+  EXPECT_EQ(injected(out).yaml, out);
+}
+
+TEST(Inject, RenewsWithWhatIsGiven) {
+  Options first = options();
+  first.policy_configmap = "old";
+  first.claim = "bundles";
+  first.sidecar_config = "config";
+  const std::string once = injected(kPod, first).yaml;
+  Options newer = options();
+  newer.image = "registry/sidecar:2";
+  newer.policy_configmap = "new";
+  newer.version = "2";
+  const Injection again = injected(once, newer);
+  EXPECT_EQ(again.workloads.size(), 1u);
+  Options whole = newer;
+  whole.claim = "bundles";
+  whole.sidecar_config = "config";
+  EXPECT_EQ(again.yaml, injected(kPod, whole).yaml);
+  // "" is none.
+  whole.claim = whole.sidecar_config = whole.policy_configmap = "";
+  EXPECT_EQ(injected(again.yaml, whole).yaml, injected(kPod,
+                                                       [&] {
+                                                         Options plain = options();
+                                                         plain.image = "registry/sidecar:2";
+                                                         plain.version = "2";
+                                                         return plain;
+                                                       }())
+                                                  .yaml);
+  // Another mode, and back.
+  Options classic = newer;
+  classic.mode = Mode::kClassic;
+  const std::string other = injected(again.yaml, classic).yaml;
+  EXPECT_NE(other, again.yaml);
+  EXPECT_EQ(injected(other, newer).yaml, other);
+  classic.mode = Mode::kNative;
+  EXPECT_EQ(injected(other, classic).yaml, again.yaml);
+}
+
+TEST(Inject, NamesPlacesOfTheTextThatIsRenewed) {
+  std::string text = injected(kPod).yaml + "---\n" + kPod + "  - name: bare\n";
+  const size_t bare = text.find("name: bare");
+  const auto line = std::count(text.begin(), text.begin() + bare, '\n') + 1;
+  EXPECT_THAT(only_note(injected(text)), HasSubstr("f.yaml:" + std::to_string(line) + ":5: "));
+  text = injected(kPod).yaml;
+  text = with(text, "  initContainers:", "  - name: bare\n  initContainers:");
+  const auto second = std::count(text.begin(), text.begin() + text.find("name: bare"), '\n') + 1;
+  EXPECT_THAT(only_note(injected(text)), HasSubstr("f.yaml:" + std::to_string(second) + ":5: "));
+}
+
+TEST(Inject, OneBadDocumentStopsNoOther) {
+  const std::string merge = with(kPod, "    image: i", "    <<: {}");
+  const std::string text =
+      std::string(kPod) + "---\n" + merge + "---\nx: [\n---\nk: {{ v }}\n---\n" + kPod;
+  const Result<Injection> result = inject(text, "f.yaml", options());
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->workloads.size(), 2u);
+  ASSERT_EQ(result->errors.size(), 3u) << testing::PrintToString(result->errors);
+  EXPECT_THAT(result->errors[0], testing::StartsWith("f.yaml:20:5: "));
+  EXPECT_THAT(result->errors[1], testing::StartsWith("f.yaml:24:1: end of"));
+  EXPECT_THAT(result->errors[2], HasSubstr("f.yaml:25:4: this is a template"));
+  const std::string one = injected(kPod).yaml;
+  EXPECT_EQ(result->yaml, one + "---\n" + merge + "---\n" + one);
+}
+
+TEST(Inject, OneBadPodOfAListStopsNoOther) {
+  const std::string pod =
+      "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, command: [a]}]}}";
+  const std::string bad =
+      "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, command: a}]}}";
+  const std::string text = "kind: List\nitems:\n- " + pod + "\n- " + bad + "\n- " + pod + "\n";
+  const Result<Injection> result = inject(text, "f.yaml", options());
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->workloads.size(), 2u);
+  EXPECT_EQ(result->errors.size(), 1u);
+  EXPECT_THAT(result->yaml, HasSubstr("\n- " + bad + "\n"));
+  EXPECT_EQ(taken_back(result->yaml), text);
+}
+
+TEST(Inject, RefusesTemplatesThatAreNotRendered) {
+  const char* templates[] = {
+      "apiVersion: v1\nkind: Pod\nspec:\n  replicas: {{ .Values.replicas }}\n",
+      "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ include \"a.b\" . }}-x\n",
+      "{{- if .Values.x }}\napiVersion: v1\n{{- end }}\n",
+      "metadata:\n  labels:\n    {{- toYaml . | nindent 4 }}\n",
+      "apiVersion: v1\nkind: Service\nmetadata:\n  name: '{{ .Release.Name }}'\n",
+      "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: \"{{ .Values.image "
+      "}}\"}]}\n",
+  };
+  for (const char* text : templates) {
+    const Result<Injection> result = inject(text, "f.yaml", options());
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->yaml, "");
+    ASSERT_EQ(result->errors.size(), 1u) << text;
+    EXPECT_THAT(result->errors[0], HasSubstr("this is a template that is not rendered")) << text;
+    EXPECT_THAT(result->errors[0], HasSubstr("helm template")) << text;
+  }
+  EXPECT_THAT(refused(templates[0]), HasSubstr("f.yaml:4:13: "));
+}
+
+TEST(Inject, WhatOnlyLooksLikeATemplateIsNone) {
+  const std::string rules =
+      "kind: ConfigMap\ndata:\n  a: \"{{ $labels.pod }}\"\n  b: |\n    {{ range }}\n  # {{ c }}\n";
+  EXPECT_EQ(injected(rules).yaml, rules);
+  const std::string text = with(kPod, "[a]", "[a, '--format={{.Name}}', '${X}']");
+  EXPECT_EQ(injected(text).workloads.size(), 1u);
+}
+
+TEST(Inject, TheHealthPortIsNotOneThatThePodUses) {
+  EXPECT_THAT(injected(kPod).yaml, HasSubstr("containerPort: 7071\n"));
+  for (const char* use :
+       {"    ports: [{containerPort: 7071}]\n", "    readinessProbe: {httpGet: {port: 7071}}\n",
+        "    args: ['--listen=0.0.0.0:7071']\n", "    env: [{name: PORT, value: \"7071\"}]\n"}) {
+    const std::string yaml = injected(std::string(kPod) + use).yaml;
+    EXPECT_THAT(yaml, HasSubstr("containerPort: 7072\n")) << use;
+    EXPECT_THAT(yaml, HasSubstr("[\"/usr/bin/shmrec-sidecar\", \"--health-listen\", "
+                                "\"0.0.0.0:7072\"]"));
+    const std::string probe =
+        "command: [\"/usr/bin/shmrec-sidecar\", \"health\", "
+        "\"127.0.0.1:7072\"]";
+    const size_t first = yaml.find(probe);
+    ASSERT_NE(first, yaml.npos);
+    EXPECT_NE(yaml.find(probe, first + 1), yaml.npos);  // startup and liveness
+    expect_stable(std::string(kPod) + use);
+  }
+  const std::string near = std::string(kPod) + "    args: ['17071', '70710']\n";
+  EXPECT_THAT(injected(near).yaml, HasSubstr("containerPort: 7071\n"));
+}
+
+TEST(Inject, InTheNodesNetworkWorkloadsHaveOtherPorts) {
+  const std::string host = std::string(kPod) + "  hostNetwork: true\n";
+  const std::string yaml = injected(host).yaml;
+  EXPECT_THAT(yaml, Not(HasSubstr("7071")));
+  EXPECT_THAT(yaml, Not(HasSubstr("containerPort")));  // it would be a port of the node
+  EXPECT_THAT(yaml, HasSubstr("--health-listen"));
+  EXPECT_NE(injected(with(host, "name: p\n", "name: q\n")).yaml,
+            with(yaml, "name: p\n", "name: q\n"));
+  expect_stable(host);
+}
+
+TEST(Inject, AJobIsToldThatItsBundlesGo) {
+  const std::string job =
+      "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {template: {spec: "
+      "{securityContext: {runAsUser: 7, fsGroup: 7}, containers: [{name: a, command: [a]}]}}}\n";
+  EXPECT_THAT(only_note(injected(job)), HasSubstr("Job/j ends, and its bundles go"));
+  Options out = options();
+  out.claim = "kept";
+  const Injection kept = injected(job, out);
+  EXPECT_TRUE(kept.notes.empty());
+  EXPECT_THAT(kept.yaml, HasSubstr("\"persistentVolumeClaim\": {\"claimName\": \"kept\"}"));
+  EXPECT_THAT(kept.yaml, HasSubstr("/var/lib/shmrec/$(SHMREC_POD_NAME)"));
+  expect_stable(job, out);
+  EXPECT_THAT(only_note(injected(with(job, ", fsGroup: 7", ""), out)), HasSubstr("fsGroup"));
+  out = options();
+  out.sidecar_config = "send";
+  EXPECT_TRUE(injected(job, out).notes.empty());
+  expect_stable(job, out);
+}
+
+TEST(Inject, ANamedInitContainerIsRecorded) {
+  Options one = options();
+  one.containers = {"warm"};
+  const std::string text = std::string(kPod) +
+                           "  initContainers:\n  - name: warm\n    restartPolicy: Always\n"
+                           "    command: [w]\n  - name: cold\n    command: [c]\n";
+  const std::string yaml = injected(text, one).yaml;
+  EXPECT_THAT(yaml, HasSubstr("command: [\"/shmrec/shmrec\", \"run\", \"--\", w]"));
+  EXPECT_THAT(yaml, HasSubstr("    command: [c]\n"));
+  EXPECT_THAT(yaml, HasSubstr("    command: [a]\n"));
+  expect_stable(text, one);
+}
+
+TEST(Inject, JsonInLinesStaysSo) {
+  const Json pod = Json::parse(
+      R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","annotations":null},"spec":{)"
+      R"("volumes":[],"containers":[{"name":"app","command":["a","\ud83d\ude00"]},)"
+      R"({"name":"b","command":["b"],"env":[{"name":"E","value":"e"}]}]}})");
+  for (const std::string& text : {pod.dump(2), pod.dump(4) + "\n", pod.dump(1, '\t'),
+                                  "---\n" + pod.dump(2), pod.dump(2, ' ', true)}) {
+    expect_stable(text);
+    const std::string yaml = injected(text).yaml;
+    const Json out = Json::parse(yaml.substr(yaml.find('{')));
+    EXPECT_EQ(out["spec"]["containers"][1]["env"].size(), 2u);
+    EXPECT_EQ(out["spec"]["initContainers"].size(), 2u);
+    std::istringstream lines(yaml);
+    for (std::string line; std::getline(lines, line);) {
+      EXPECT_LT(line.size(), 120u);
+      EXPECT_EQ(line.find_last_not_of(" \t"), line.size() - 1);
+    }
+  }
+}
+
+TEST(Uninject, TakesBackWhatAClusterHasWrittenAnew) {
+  // As kubectl get -o yaml gives it: sorted, in blocks, with defaults.
+  const std::string text =
+      "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    shmrec.dev/injected: \"1\"\n"
+      "    shmrec.dev/state: '{\"entrypoints\":{\"b\":[\"x\"]}}'\n    shmrec.dev/version: 0.1.0\n"
+      "  name: p\nspec:\n  containers:\n"
+      "  - command:\n    - /shmrec/shmrec\n    - run\n    - --\n    - a\n    env:\n"
+      "    - name: A\n    - name: SHMREC_SPOOL\n      value: /var/spool/shmrec\n    name: app\n"
+      "    volumeMounts:\n    - mountPath: /shmrec\n      name: shmrec-tools\n      readOnly: "
+      "true\n"
+      "    - mountPath: /var/spool/shmrec\n      name: shmrec-spool\n    - mountPath: /d\n"
+      "      name: d\n"
+      "  - command:\n    - /shmrec/shmrec\n    - run\n    - --\n    - x\n    name: b\n"
+      "  initContainers:\n  - image: i\n    name: shmrec-install\n  - image: i\n"
+      "    name: shmrec-sidecar\n  nodeName: n\n  volumes:\n  - emptyDir: {}\n    name: d\n"
+      "  - emptyDir: {}\n    name: shmrec-store\n  - emptyDir: {}\n    name: shmrec-spool\n";
+  EXPECT_EQ(taken_back(text),
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n"
+            "  - command:\n    - a\n    env:\n    - name: A\n    name: app\n    volumeMounts:\n"
+            "    - mountPath: /d\n      name: d\n  - name: b\n  nodeName: n\n  volumes:\n"
+            "  - emptyDir: {}\n    name: d\n");
+}
+
+TEST(Uninject, LeavesWhatWasNotInjected) {
+  for (const std::string& text :
+       {std::string(kPod), std::string("# nothing\n"), std::string("a: b\n---\n- c"),
+        with(kPod, "[a]", "[/shmrec/shmrec, run, --, a]"),
+        with(kPod, "  name: p\n",  // by Kustomize
+             "  name: p\n  annotations: {shmrec.dev/injected: \"1\"}\n")}) {
+    EXPECT_EQ(taken_back(text), text);
+  }
+}
+
+TEST(Uninject, AStateThatMakesNoSenseIsNone) {
+  const std::string once = injected(kPod).yaml;
+  for (const char* state :
+       {"x", "[]", "{\"empty\": 3}", "{\"entrypoints\": {\"app\": [1]}}",
+        "{\"empty\": {\"spec.volumes\": \": x\"}}", "{\"containers\": \"a\"}"}) {
+    const std::string text =
+        with(once, "    shmrec.dev/version",
+             "    shmrec.dev/state: '" + std::string(state) + "'\n    shmrec.dev/version");
+    EXPECT_EQ(taken_back(text), kPod) << state;
+  }
 }
 
 TEST(Inject, RefusesWhatItWouldHaveToGuess) {
@@ -244,8 +605,6 @@ TEST(Inject, WhatItOnlyReadsMayBeShared) {
 TEST(Inject, RefusesItsOwnNames) {
   EXPECT_THAT(refused(std::string(kPod) + "  volumes: [{name: shmrec-spool}]\n"),
               HasSubstr("f.yaml:11:13: spec.volumes has 'shmrec-spool' already"));
-  EXPECT_THAT(refused(with(kPod, "[a]", "[/shmrec/shmrec, run, a]")),
-              HasSubstr("under shmrec already"));
   EXPECT_THAT(refused(std::string(kPod) + "    env: [{name: SHMREC_SPOOL}]\n"),
               HasSubstr("SHMREC_SPOOL"));
   EXPECT_THAT(refused(std::string(kPod) + "    volumeMounts: [{name: v, mountPath: /shmrec/}]\n"),
@@ -270,16 +629,6 @@ TEST(Inject, TheSidecarRunsAsTheUserThatIsRecorded) {
     ASSERT_EQ(injection.notes.size(), 1u);
     EXPECT_THAT(injection.notes[0], HasSubstr("set securityContext.runAsUser"));
   }
-}
-
-TEST(Inject, TellsOfAnOlderInjection) {
-  Options newer = options();
-  newer.version = "2";
-  const std::string once = injected(kPod).yaml;
-  const Injection again = injected(once, newer);
-  EXPECT_EQ(again.yaml, once);
-  ASSERT_EQ(again.notes.size(), 1u);
-  EXPECT_THAT(again.notes[0], HasSubstr("injected by shmrec '1.2.3'"));
 }
 
 TEST(Inject, TellsOfContainersInKindsThatItDoesNotKnow) {
@@ -328,15 +677,16 @@ TEST(Inject, MentionsThePolicyOnlyIfThereIsOne) {
   with_policy.policy_configmap = "my-policy";
   const Injection injection = injected(kPod, with_policy);
   EXPECT_THAT(injection.yaml, HasSubstr("configMap:\n      name: my-policy\n"));
-  EXPECT_THAT(explain(injection), HasSubstr("spec.containers[app].volumeMounts[shmrec-policy]"));
+  EXPECT_THAT(explain(injection.workloads),
+              HasSubstr("spec.containers[app].volumeMounts[shmrec-policy]"));
 }
 
 TEST(Inject, ExplainsEachChangeAndThatNoPermissionIsAdded) {
-  const std::string text = explain(injected(kPod));
+  const std::string text = explain(injected(kPod).workloads);
   EXPECT_THAT(text, HasSubstr("Pod/p\n  + spec.containers[app].command: begins with"));
   EXPECT_THAT(text, HasSubstr("  + metadata.annotations.shmrec.dev/injected: 1\n"));
   EXPECT_THAT(text, HasSubstr("permissions added: none"));
-  EXPECT_THAT(explain(injected("a: b")), HasSubstr("nothing is added\n"));
+  EXPECT_THAT(explain(injected("a: b").workloads), HasSubstr("nothing is added\n"));
 }
 
 TEST(Inject, KeepsTheLineEndsOfTheInput) {
@@ -378,7 +728,8 @@ TEST(Inject, RefusesBombs) {
   EXPECT_THAT(refused("\xEF\xBB\xBF"
                       "a: b"),
               HasSubstr("byte order mark"));
-  EXPECT_THAT(refused("a: [b"), testing::StartsWith("f.yaml:"));
+  EXPECT_THAT(refused("a: [b"), HasSubstr("f.yaml:1:1: "));
+  EXPECT_THAT(refused("a:\n\tb: c\n"), HasSubstr("a tab stands in the indentation"));
 }
 
 TEST(Inject, RefusesOptionsThatAreNoNames) {

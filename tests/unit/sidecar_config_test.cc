@@ -86,6 +86,28 @@ TEST(SidecarConfig, MistakesAreNamedWithPlaceAndFix) {
   EXPECT_NE(mistake("retention: {count: -1}\n").find("a whole number from 0"), std::string::npos);
 }
 
+TEST(SidecarConfig, TheTerminationMessageComesFromTheEnvironment) {
+  const char* const environment[] = {"SHMREC_TERMINATION_MESSAGE=/dev/termination-log", nullptr};
+  const Result<Config> config = load_config("", environment);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  ASSERT_EQ(config->destinations.size(), 1u);
+  EXPECT_EQ(config->destinations[0].name, "termination-message");
+  EXPECT_EQ(config->destinations[0].termination_message, "/dev/termination-log");
+  const char* const relative[] = {"SHMREC_TERMINATION_MESSAGE=log", nullptr};
+  EXPECT_FALSE(load_config("", relative).ok());
+}
+
+TEST(SidecarConfig, TheFilesTerminationMessageIsTheOnlyOne) {
+  const std::string file = testing::TempDir() + "/termination.yaml";
+  std::ofstream(file) << "apiVersion: shmrec/v1\nkind: Sidecar\n"
+                         "destinations: [{name: line, terminationMessage: /line}]\n";
+  const char* const environment[] = {"SHMREC_TERMINATION_MESSAGE=/dev/termination-log", nullptr};
+  const Result<Config> config = load_config(file, environment);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  ASSERT_EQ(config->destinations.size(), 1u);
+  EXPECT_EQ(config->destinations[0].termination_message, "/line");
+}
+
 TEST(SidecarConfig, TheEnvironmentOverrides) {
   const char* const environment[] = {"SHMREC_SPOOL=/a", "SHMREC_LISTEN=none", "SHMREC_NO_AUTH=1",
                                      nullptr};
