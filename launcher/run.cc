@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include <sstream>
 
@@ -383,6 +384,7 @@ class Run {
 
   void on_exit(pid_t pid, int status) {
     recording_->directory.write_exit(pid, status);
+    if (pid == child_->pid()) command_end_tsc_ = __rdtsc();
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return;
     const uint64_t killed = oom_.rise();
     if (killed == 0) return;
@@ -424,7 +426,9 @@ class Run {
                           "(shmrec run --wait-all waits for them)");
     finish_keeper();
     directory.tell_lost_lines();
-    if (const Result<> end = directory.write_end(status_, exit_code_); !end)
+    if (const Result<> end =
+            directory.write_end({child_->pid(), status_, exit_code_, command_end_tsc_});
+        !end)
       say(end.error().message);
     if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);
@@ -492,6 +496,7 @@ class Run {
   std::string bundle_;
   int status_ = 0;
   int exit_code_ = 0;
+  uint64_t command_end_tsc_ = 0;
 };
 
 }  // namespace

@@ -322,11 +322,15 @@ void RunDirectory::write_oom(uint64_t count) {
   append(to_text({{"time", wall_clock()}, {"type", "oom"}, {"count", count}}, -1));
 }
 
-Result<> RunDirectory::write_end(int status, int exit_code) {
-  return write_file(
-      path_ / "end.json",
-      to_text({{"endTime", wall_clock()}, {"status", status}, {"exitCode", exit_code}}, 2),
-      file_mode_);
+Result<> RunDirectory::write_end(const CommandEnd& end) {
+  return write_file(path_ / "end.json",
+                    to_text({{"endTime", wall_clock()},
+                             {"pid", end.pid},
+                             {"status", end.status},
+                             {"exitCode", end.exit_code},
+                             {"tsc", end.tsc}},
+                            2),
+                    file_mode_);
 }
 
 void RunDirectory::remove() {

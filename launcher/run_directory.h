@@ -31,6 +31,13 @@ struct Gap {
   auto operator<=>(const Gap&) const = default;
 };
 
+struct CommandEnd {
+  pid_t pid = 0;
+  int status = 0;  // as waitpid gives it
+  int exit_code = 0;
+  uint64_t tsc = 0;  // when it was seen
+};
+
 // Makes the spool if need be. Fails if it is a default one that is not this user's.
 Result<> prepare_spool(const std::string& spool);
 
@@ -56,7 +63,7 @@ class RunDirectory {
   void write_gap(const std::string& what, const std::string& why);  // each pair once
   void write_oom(uint64_t count);  // processes that the kernel killed for want of memory
   void tell_lost_lines();          // as a gap, if some could not be written
-  Result<> write_end(int status, int exit_code);
+  Result<> write_end(const CommandEnd& end);
 
   void remove();
 

@@ -10,13 +10,14 @@
 namespace shmrec::sidecar {
 
 Bundler::Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue,
-                 RetentionLimits retention, uint64_t max_bytes, Done done)
+                 RetentionLimits retention, uint64_t max_bytes, Done done, Superseded superseded)
     : spool_(spool),
       store_(store),
       queue_(queue),
       retention_(retention),
       max_bytes_(max_bytes),
       done_(std::move(done)),
+      superseded_(std::move(superseded)),
       thread_([this] { work(); }) {}
 
 Bundler::~Bundler() { stop(); }
@@ -145,6 +146,8 @@ Result<StoredBundle> Bundler::make(const BundleJob& job) {
   facts.command = decision.command;
   facts.container = decision.container;
   facts.failure = decision.failure;
+  facts.process_failure_ns = job.process_failure_ns;
+  facts.supersedes = superseded_(job);
   return store_.adopt(*made, facts);
 }
 

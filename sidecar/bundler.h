@@ -35,7 +35,10 @@ struct BundleJob {
   bool final = false;     // of a run that is over
   std::string operation;  // "" : nobody asked
   std::chrono::steady_clock::time_point not_before;
-  uint64_t bytes = 0;  // of the run: how long it will take
+  uint64_t bytes = 0;                // of the run: how long it will take
+  uint64_t incident = 0;             // whose bundle it is (Incident::id), 0: nobody's
+  int64_t process_failure_ns = 0;    // BundleFacts::process_failure_ns
+  std::vector<uint64_t> supersedes;  // incidents whose bundles go once this one stands
 };
 
 class Bundler {
@@ -43,9 +46,11 @@ class Bundler {
   static constexpr size_t kMaxJobs = 64, kMaxRequests = 4, kMaxOperations = 256;
   static constexpr std::chrono::minutes kPatience{1};
   using Done = std::function<void(const BundleJob& job, const Result<StoredBundle>& outcome)>;
+  // Which bundles a job's gives reason to remove.
+  using Superseded = std::function<std::vector<std::string>(const BundleJob& job)>;
 
   Bundler(const recording::Spool& spool, Store& store, egress::Queue& queue,
-          RetentionLimits retention, uint64_t max_bytes, Done done);
+          RetentionLimits retention, uint64_t max_bytes, Done done, Superseded superseded);
   ~Bundler();  // stop()
 
   // The job to be made at `now`, or the end. `hurry`: all are due.
@@ -81,6 +86,7 @@ class Bundler {
   const RetentionLimits retention_;
   const uint64_t max_bytes_;  // of the files in one bundle
   const Done done_;
+  const Superseded superseded_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::list<BundleJob> jobs_;

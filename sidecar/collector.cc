@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace shmrec::sidecar {
 namespace {
@@ -17,8 +18,8 @@ using recording::RunFact;
 using recording::RunState;
 
 constexpr std::chrono::milliseconds kLookEvery{1000}, kLookAtMost{100};
-// A process that crashes often takes its run along: one bundle of the whole is better than two.
-constexpr std::chrono::seconds kSettleTime{2};
+// Of one run. A workload that fails in more ways at once has them in fewer bundles.
+constexpr size_t kMaxPending = 64, kMaxMade = 64;
 constexpr std::chrono::seconds kFirstPause{5}, kLongestPause{300};
 constexpr std::chrono::seconds kFinish{15}, kDrain{5};
 // Of all runs: what a process is known by takes about 400 bytes, and the workload may make up
@@ -55,7 +56,8 @@ Collector::Collector(const Config& config, std::string instance, const recording
   engine_.restore(store.list(), Moment::now(), monotonic_ns());
   bundler_ = std::make_unique<Bundler>(
       spool, store, queue, config.retention, config.bundle_bytes,
-      [this](const BundleJob& job, const Result<StoredBundle>& outcome) { on_made(job, outcome); });
+      [this](const BundleJob& job, const Result<StoredBundle>& outcome) { on_made(job, outcome); },
+      [this](const BundleJob& job) { return superseded(job); });
 }
 
 Collector::~Collector() { bundler_->stop(); }
@@ -143,7 +145,7 @@ void Collector::identify(const std::string& name, Run& run) {
   if (run.identity.problem.empty()) spdlog::info("run {}: {}", name, run.identity.command_line);
   if (!is_new) return;
   for (const StoredBundle& bundle : store_.list())
-    if (bundle.info.run == name) run.bundled = bundle.made;
+    if (bundle.info.run == name) restore_made(run, bundle);
   const std::string directory = spool_.directory() + "/" + name;
   if (inotify_)
     inotify_add_watch(inotify_.get(), directory.c_str(),
@@ -151,6 +153,7 @@ void Collector::identify(const std::string& name, Run& run) {
 }
 
 void Collector::look_at(const std::string& name, Run& run) {
+  const Clock::time_point begun = Clock::now();
   identify(name, run);
   const auto status = spool_.status(name, Clock::now() - run.met > recording::Spool::kCreation);
   const auto members = spool_.members(name);
@@ -167,10 +170,12 @@ void Collector::look_at(const std::string& name, Run& run) {
   if (!over) run.settled = false;  // somebody joined it at the last moment
   if (!behind) tell_ends(run, *members, over);
   if (over && !run.settled && !behind) settle(run);
+  if (!over) hand_on(run, begun);
   if (!run.settled || run.jobs > 0) return;
   if (run.retry) {
     if (Clock::now() < run.retry_at) return;
-    if (bundler_->add({*run.retry, true, "", Clock::now(), run.status.bytes})) {
+    run.retry->not_before = Clock::now();
+    if (bundler_->add(*run.retry)) {
       ++run.jobs;
       run.retry.reset();
     }
@@ -256,12 +261,12 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
     Event event = event_of(run, Event::Type::kMark);
     name_launcher(launcher_of(run, fact, members), event);
     event.text = fact.text;
-    return decide(run, event, false);
+    return decide(run, event);
   }
   if (fact.type == RunFact::Type::kOutOfMemory) {
     Event event = event_of(run, Event::Type::kOutOfMemory);
     name_launcher(launcher_of(run, fact, members), event);
-    return decide(run, event, false);
+    return open_incident(run, event, {.out_of_memory = true});
   }
   const bool ends =
       fact.type == RunFact::Type::kProcessEnded || fact.type == RunFact::Type::kSignal;
@@ -272,10 +277,26 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
   name_launcher(launcher_of(run, fact, members), event);
   event.of_process = true;
   event.number = fact.signal != 0 ? fact.signal : WEXITSTATUS(fact.wait_status);
-  for (const recording::FollowedProcess& process : run.follower->log().processes())
-    if (process.process == fact.process && !process.executable.empty())
-      event.executable = process.executable;
-  decide(run, event, false);
+  Incident incident{.time_ns = fact.time_ns, .process = fact.process, .pid = fact.pid};
+  if (const recording::FollowedProcess* process = followed(run, fact.process)) {
+    if (!process->executable.empty()) event.executable = process->executable;
+    incident.parent = parent_of(run, *process);
+    incident.pid_namespace = process->pid_namespace;
+  }
+  open_incident(run, event, std::move(incident));
+}
+
+const recording::FollowedProcess* Collector::followed(const Run& run, uint32_t process) const {
+  return run.follower ? run.follower->log().find(process) : nullptr;
+}
+
+// The one that waits for it: an exec in between makes no other process.
+uint32_t Collector::parent_of(const Run& run, const recording::FollowedProcess& process) const {
+  constexpr int kMaxExecs = 64;
+  const recording::FollowedProcess* parent = followed(run, process.parent);
+  for (int i = 0; i < kMaxExecs && parent != nullptr && parent->pid == process.pid; ++i)
+    parent = followed(run, parent->parent);
+  return parent == nullptr ? 0 : parent->process;
 }
 
 // Of a launcher that was killed before it started anything there is no run.json and no process:
@@ -295,14 +316,13 @@ void Collector::tell_ends(Run& run, const Members& members, bool over) {
     return;
   }
   if (run.status.wait_status || over)
-    tell_end(run, run.identity, run.status.wait_status ? &run.status : nullptr, over);
+    tell_end(run, run.identity, run.status.wait_status ? &run.status : nullptr);
   for (const recording::RunMember& member : members)
-    if (member.end || over)
-      tell_end(run, member.identity, member.end ? &*member.end : nullptr, over);
+    if (member.end || over) tell_end(run, member.identity, member.end ? &*member.end : nullptr);
 }
 
 void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
-                         const recording::RunStatus* end, bool over) {
+                         const recording::RunStatus* end) {
   const std::string member = &launcher == &run.identity ? "" : launcher.name;
   if (!run.told.insert(member).second) return;
   Event event = event_of(run, Event::Type::kLost);
@@ -315,13 +335,21 @@ void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
     event.number = *end->exit_code;
   }
   spdlog::info("run {}: {} ended: {}", run.identity.name, launcher.command_line, reason_of(event));
-  if (!is_made_already(run, event)) decide(run, event, over);
+  if (is_made_already(run, event)) return;
+  Incident incident{.of_end = true};
+  if (end != nullptr && run.follower) {
+    incident.time_ns = run.follower->log().time_of(end->end_tsc);
+    incident.pid = end->command_pid;
+    incident.pid_namespace = launcher.pid_namespace;
+  }
+  open_incident(run, event, std::move(incident));
 }
 
 void Collector::settle(Run& run) {
   run.settled = true;
   ++settled_[name_of(run.status.state)];
   spdlog::info("run {} is over", run.identity.name);
+  if (!run.pending.empty()) bundle_whole(run);
 }
 
 // Made before a restart, which came before the run's directory could be removed.
@@ -333,37 +361,159 @@ bool Collector::is_made_already(const Run& run, const Event& event) const {
   });
 }
 
-void Collector::decide(Run& run, const Event& event, bool final) {
+void Collector::decide(Run& run, const Event& event) {
   const std::optional<Decision> decision = engine_.on_event(event);
   if (!decision) return;
-  if (final) {
-    for (const BundleJob& job : bundler_->take_back(run.identity.name)) {
-      engine_.withdraw(job.decision);
-      --run.jobs;
+  if (bundler_->add(
+          {.decision = *decision, .not_before = Clock::now(), .bytes = run.status.bytes})) {
+    ++run.jobs;
+    return;
+  }
+  engine_.withdraw(*decision);
+  spdlog::warn("{}: no bundle for {}: too many wait", run.identity.name, decision->reason);
+}
+
+// ---- Failures -----------------------------------------------------------------------------------
+
+// Holds it, with those that it is one with.
+void Collector::open_incident(Run& run, const Event& event, Incident incident) {
+  std::optional<Decision> decision = engine_.on_event(event);
+  if (!decision) return;
+  incident.decision = std::move(*decision);
+  incident.due = Clock::now() + kSettleTime;
+  if (incident.time_ns == 0 && run.follower)
+    incident.time_ns = run.follower->log().time_at(monotonic_ns());
+  if (incident.of_end) {
+    take_over(run, incident);
+  } else {
+    for (Incident& earlier : run.pending) {
+      const bool again = !earlier.of_end && earlier.decision.reason == incident.decision.reason;
+      const bool full = run.pending.size() >= kMaxPending;
+      if (!again && !full && !same_chain(earlier, incident)) continue;
+      engine_.merge(earlier.decision, incident.decision);
+      return;
     }
   }
-  const auto delay = final || !event.of_process ? std::chrono::seconds(0) : kSettleTime;
-  if (bundler_->add({*decision, final, "", Clock::now() + delay, run.status.bytes})) {
-    ++run.jobs;
-  } else if (final) {
-    run.retry = decision;
-    run.retry_at = Clock::now() + kFirstPause;
-  } else {
-    engine_.withdraw(*decision);
-    spdlog::warn("{}: no bundle for {}: too many wait", run.identity.name, decision->reason);
+  run.pending.push_back(std::move(incident));
+}
+
+// Failures that a launcher's end is the end of are held no longer.
+void Collector::take_over(Run& run, Incident& end) {
+  std::erase_if(run.pending, [&](const Incident& earlier) {
+    if (!same_failure(earlier, end)) return false;
+    engine_.merge(end.decision, earlier.decision);
+    return true;
+  });
+}
+
+// What was held long enough when this look began, of a run that goes on.
+void Collector::hand_on(Run& run, Clock::time_point now) {
+  std::vector<Incident> held;
+  for (Incident& incident : std::exchange(run.pending, {})) {
+    const bool due = stop_ || incident.due <= now;
+    if (!due || !hand_on(run, incident)) held.push_back(std::move(incident));
   }
+  run.pending = std::move(held);
+}
+
+// False: too many wait. It is held on.
+bool Collector::hand_on(Run& run, Incident incident) {
+  incident.id = ++incidents_;
+  const BundleJob job{.decision = incident.decision,
+                      .not_before = Clock::now(),
+                      .bytes = run.status.bytes,
+                      .incident = incident.id,
+                      .process_failure_ns = incident.of_end ? 0 : incident.time_ns};
+  if (!bundler_->add(job)) return false;
+  ++run.jobs;
+  if (run.made.size() == kMaxMade) run.made.erase(run.made.begin());
+  run.made.push_back(std::move(incident));
+  return true;
+}
+
+// The run is over: one bundle of all that is held, named after the end of the first launcher that
+// told one. What waits to be made goes into it, and what stands already and is the same failure
+// gives way to it.
+void Collector::bundle_whole(Run& run) {
+  const auto first = std::find_if(run.pending.begin(), run.pending.end(),
+                                  [](const Incident& incident) { return incident.of_end; });
+  if (first != run.pending.end()) std::rotate(run.pending.begin(), first, first + 1);
+  Decision decision = run.pending.front().decision;
+  for (size_t i = 1; i < run.pending.size(); ++i) engine_.merge(decision, run.pending[i].decision);
+  BundleJob job{.final = true, .not_before = Clock::now(), .bytes = run.status.bytes};
+  for (const BundleJob& waiting : bundler_->take_back(run.identity.name)) {
+    engine_.merge(decision, waiting.decision);
+    std::erase_if(run.made, [&](const auto& made) { return made.id == waiting.incident; });
+    --run.jobs;
+  }
+  for (Incident& made : run.made) {
+    const bool same = std::any_of(run.pending.begin(), run.pending.end(), [&](const auto& end) {
+      return end.of_end && same_failure(made, end);
+    });
+    if (!same) continue;
+    engine_.merge(decision, made.decision);
+    job.supersedes.push_back(made.id);
+  }
+  run.pending.clear();
+  job.decision = std::move(decision);
+  if (bundler_->add(job)) {
+    ++run.jobs;
+    return;
+  }
+  run.retry = std::move(job);
+  run.retry_at = Clock::now() + kFirstPause;
+}
+
+// Names of the bundles that go once this one stands. Asked by the bundler, which makes one after
+// another: those that came before it are made.
+std::vector<std::string> Collector::superseded(const BundleJob& job) {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  const auto run = runs_.find(job.decision.run);
+  if (run == runs_.end()) return names;
+  for (const Incident& made : run->second.made) {
+    const bool wanted =
+        std::find(job.supersedes.begin(), job.supersedes.end(), made.id) != job.supersedes.end();
+    if (wanted && !made.bundle.empty()) names.push_back(made.bundle);
+  }
+  return names;
+}
+
+// A bundle of a run that was going on when the last sidecar died.
+void Collector::restore_made(Run& run, const StoredBundle& bundle) {
+  run.bundled = bundle.made;
+  if (bundle.process_failure_ns == 0 || run.made.size() == kMaxMade) return;
+  Incident made{
+      .time_ns = bundle.process_failure_ns, .id = ++incidents_, .bundle = bundle.info.name};
+  made.decision = {.rule = bundle.info.rule,
+                   .run = bundle.info.run,
+                   .reason = bundle.info.trigger,
+                   .failure = bundle.failure,
+                   .keep = bundle.info.keep,
+                   .command = bundle.command,
+                   .container = bundle.container};
+  run.made.push_back(std::move(made));
 }
 
 void Collector::on_made(const BundleJob& job, const Result<StoredBundle>& outcome) {
   const std::lock_guard lock(mutex_);
   const auto found = runs_.find(job.decision.run);
-  if (!outcome) engine_.withdraw(job.decision);
   if (found != runs_.end()) {
     Run& run = found->second;
     --run.jobs;
+    const auto made = std::find_if(run.made.begin(), run.made.end(), [&](const auto& incident) {
+      return job.incident != 0 && incident.id == job.incident;
+    });
+    if (made != run.made.end() && outcome) made->bundle = outcome->info.name;
     if (!outcome && job.final) {  // the evidence stays where it is, until there is room
-      run.retry = job.decision;
+      run.retry = job;
       pause(run);
+    } else if (!outcome && made != run.made.end()) {  // so that the run does not go without it
+      made->due = Clock::now() + kFirstPause;
+      run.pending.push_back(std::move(*made));
+      run.made.erase(made);
+    } else if (!outcome) {
+      engine_.withdraw(job.decision);
     }
   }
   engine_.count_kept(store_.list());
@@ -385,7 +535,7 @@ void Collector::look_at_files() {
       if (run.settled) continue;
       Event event = event_of(run, Event::Type::kFileTouched);
       event.text = rule.trigger.file;
-      decide(run, event, false);
+      decide(run, event);
     }
   }
 }
@@ -397,7 +547,7 @@ void Collector::look_at_readiness() {
       Event event = event_of(run, Event::Type::kReadiness);
       event.text = answer.url;
       event.succeeded = answer.ready;
-      decide(run, event, false);
+      decide(run, event);
     }
   }
 }
@@ -509,8 +659,8 @@ Result<std::optional<Operation>> Collector::start_bundle(const BundleRequest& re
   event.from_spool = request.from_spool;
   std::optional<Decision> decision = engine_.on_event(event);
   if (!decision) return std::optional<Operation>();
-  const std::optional<Operation> operation =
-      bundler_->add_request({*decision, false, "", Clock::now(), run.status.bytes});
+  const std::optional<Operation> operation = bundler_->add_request(
+      {.decision = *decision, .not_before = Clock::now(), .bytes = run.status.bytes});
   if (operation)
     ++run.jobs;
   else

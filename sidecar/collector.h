@@ -2,10 +2,10 @@
 // are dealt with.
 //
 // One look takes each run's state from the spool (files and a lock: no PID is shared with the
-// workload) and the facts that are new in its log. A run that is over is settled once: its last
-// event goes to the rules; when its bundles are made, or none was wanted, its directory goes. So a
-// directory that is there at the start has not been dealt with, and looking again is right after
-// any death.
+// workload) and the facts that are new in its log. What is told of one failure becomes one bundle
+// (incident.h). A run that is over is settled once: its last event goes to the rules; when its
+// bundles stand, or none was wanted, its directory goes. So a directory that is there at the start
+// has not been dealt with, and looking again is right after any death.
 //
 // Owner: borrows spool, store and queue; owns the bundler.
 // Threads: run() on one; all else from any.
@@ -26,6 +26,7 @@
 #include "sidecar/bundler.h"
 #include "sidecar/config.h"
 #include "sidecar/control.h"
+#include "sidecar/incident.h"
 #include "sidecar/readiness.h"
 #include "sidecar/service.h"
 
@@ -73,10 +74,12 @@ class Collector : public Service {
     size_t jobs = 0;  // bundles to be made of it
     // When to try again what failed although the run was settled: its last bundle, its removal.
     Clock::time_point retry_at;
-    std::optional<Decision> retry;
+    std::optional<BundleJob> retry;
     Clock::duration pause{};
     std::map<uint32_t, bool> failed;  // processes whose end is told
     std::set<std::string> told;       // launchers whose end is: "" the first, members by name
+    std::vector<Incident> pending;    // failures that are held
+    std::vector<Incident> made;       // that were handed on, of processes; the oldest go
   };
 
   using Members = std::vector<recording::RunMember>;
@@ -90,15 +93,23 @@ class Collector : public Service {
   void tell(Run& run, const recording::RunFact& fact, const Members& members);
   static bool has_begun(const Run& run, const Members& members);
   void tell_ends(Run& run, const Members& members, bool over);
-  void tell_end(Run& run, const recording::RunIdentity& launcher, const recording::RunStatus* end,
-                bool over);
+  void tell_end(Run& run, const recording::RunIdentity& launcher, const recording::RunStatus* end);
   void settle(Run& run);
   static void pause(Run& run);  // until it is tried again
   Event event_of(const Run& run, Event::Type type) const;
   static const recording::RunIdentity& launcher_of(const Run& run, const recording::RunFact& fact,
                                                    const Members& members);
   static void name_launcher(const recording::RunIdentity& launcher, Event& event);
-  void decide(Run& run, const Event& event, bool final);
+  void decide(Run& run, const Event& event);
+  void open_incident(Run& run, const Event& event, Incident incident);
+  void take_over(Run& run, Incident& end);
+  void hand_on(Run& run, Clock::time_point now);
+  bool hand_on(Run& run, Incident incident);
+  void bundle_whole(Run& run);
+  std::vector<std::string> superseded(const BundleJob& job);
+  void restore_made(Run& run, const StoredBundle& bundle);
+  const recording::FollowedProcess* followed(const Run& run, uint32_t process) const;
+  uint32_t parent_of(const Run& run, const recording::FollowedProcess& process) const;
   void look_at_files();
   void look_at_readiness();
   void on_made(const BundleJob& job, const Result<StoredBundle>& outcome);
@@ -119,7 +130,7 @@ class Collector : public Service {
 
   mutable std::mutex mutex_;  // guards what follows, up to the blank line
   std::map<std::string, Run> runs_;
-  uint64_t looks_ = 0;
+  uint64_t looks_ = 0, incidents_ = 0;
   RuleEngine engine_;
   std::map<std::string, std::pair<int64_t, uint64_t>> files_;  // of triggers: time, inode
   uint64_t spool_bytes_ = 0;

@@ -148,6 +148,11 @@ FollowedProcess* LogFollower::find(uint32_t process) {
   return known == by_entry_.end() ? nullptr : &processes_[known->second];
 }
 
+const FollowedProcess* LogFollower::find(uint32_t process) const {
+  const auto known = by_entry_.find(process);
+  return known == by_entry_.end() ? nullptr : &processes_[known->second];
+}
+
 // ---- Processes
 
 // Blocks of entries that are all told and not used again are left out: a run
@@ -206,6 +211,7 @@ void LogFollower::see(uint32_t slot, const ProcessEntry& entry, size_t most) {
     process.process = index;
     process.id = recording_id(entry.id_high, entry.id_low);
     process.pid = entry.pid;
+    process.parent = entry.parent;
     process.pid_namespace = entry.pid_namespace;
     processes_.push_back(std::move(process));
     seen_.push_back({.start_tsc = entry.start_tsc});

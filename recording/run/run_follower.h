@@ -54,6 +54,7 @@ struct FollowedProcess {
   std::string id;        // "%08x-%04x"
   std::string name, executable;
   int32_t pid = 0;
+  uint32_t parent = 0;         // number of the one that it was forked or exec'd from, 0: unknown
   uint64_t pid_namespace = 0;  // that `pid` counts in, 0: unknown
   End end = End::kNone;
   int wait_status = 0;    // of kExited and kKilled
@@ -79,8 +80,10 @@ class LogFollower {
   // A time of CLOCK_MONOTONIC of the boot that the run is of, as nanoseconds since the epoch: as
   // the wall clock would say it if nobody had set it since the run began. 0: unknown.
   int64_t time_at(int64_t monotonic_ns) const;
+  int64_t time_of(uint64_t tsc) const;     // likewise, of a time by the log's clock
   bool behind() const { return behind_; }  // more is there than a poll takes: poll again
   const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry
+  const FollowedProcess* find(uint32_t process) const;  // by its number; nullptr: not followed
   uint64_t processes_not_followed() const { return not_followed_; }
   // Units of the journal that were overwritten before a poll came to them:
   // starts, ends and marks in them are not told. Processes that still run are
@@ -115,7 +118,6 @@ class LogFollower {
            std::vector<RunFact>& facts);
   std::optional<size_t> newest_of(const PidSeen& seen) const;
   FollowedProcess* find(uint32_t process);
-  int64_t time_of(uint64_t tsc) const;
 
   bool has_layout_ = false;
   bool behind_ = false;

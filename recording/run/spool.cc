@@ -225,6 +225,9 @@ bool parse_end(const std::string& text, RunStatus& status) {
   status.end_time = printable_text(*json, "endTime");
   status.wait_status = static_cast<int>(*wait_status & 0xFFFF);  // all that wait(2) uses
   if (WIFSIGNALED(*status.wait_status)) status.signal = WTERMSIG(*status.wait_status);
+  const auto pid = json->number("pid"), tsc = json->number("tsc");
+  if (pid && *pid > 0 && *pid <= INT32_MAX) status.command_pid = static_cast<int32_t>(*pid);
+  if (tsc && *tsc > 0) status.end_tsc = static_cast<uint64_t>(*tsc);
   if (const auto code = json->number("exitCode")) status.exit_code = static_cast<int>(*code & 0xFF);
   return true;
 }

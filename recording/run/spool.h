@@ -56,6 +56,8 @@ struct RunStatus {
   std::optional<int> wait_status;  // of the command
   std::optional<int> exit_code;    // that of `shmrec run`
   std::optional<int> signal;       // that ended the command
+  int32_t command_pid = 0;         // in the launcher's PID namespace, 0: unknown
+  uint64_t end_tsc = 0;            // when that was known, by the log's clock; 0: unknown
   uint64_t bytes = 0;              // blocks on disk
 };
 

@@ -115,6 +115,30 @@ void RuleEngine::withdraw(const Decision& decision) {
   failures_.erase({decision.command, decision.container, decision.failure});
 }
 
+namespace {
+
+// No names: all.
+void unite(std::vector<std::string>& into, const std::vector<std::string>& other) {
+  if (into.empty() || other.empty()) return into.clear();
+  for (const std::string& name : other)
+    if (std::find(into.begin(), into.end(), name) == into.end()) into.push_back(name);
+}
+
+}  // namespace
+
+void RuleEngine::merge(Decision& into, const Decision& other) {
+  take_back(fired_[{other.rule, other.from_spool}], other.monotonic_ns);
+  unite(into.egress, other.egress);
+  for (const std::string& hook : other.hooks)
+    if (std::find(into.hooks.begin(), into.hooks.end(), hook) == into.hooks.end())
+      into.hooks.push_back(hook);
+  if (into.keep && other.keep) {
+    size_t& kept = kept_[{other.rule, other.failure}];
+    kept -= std::min<size_t>(kept, 1);
+  }
+  into.keep |= other.keep;
+}
+
 // Counts failures in a row, and strikes once when they are enough: the next time only after the
 // workload was ready again.
 bool RuleEngine::readiness_strikes(const Rule& rule, const Event& event) {

@@ -61,6 +61,8 @@ class RuleEngine {
   void count_kept(const std::vector<StoredBundle>& bundles);
   // The bundle could not be made: as if it had not been decided.
   void withdraw(const Decision& decision);
+  // One bundle is made of both: `into` goes where `other` would have gone, and is kept if that was.
+  void merge(Decision& into, const Decision& other);
 
   // By rule: how often its limit said no.
   const std::map<std::string, uint64_t>& limited() const { return limited_; }

@@ -167,6 +167,8 @@ void Store::load() {
   for (const std::string& name : names_in(incoming_fd_.get())) {
     if (valid_bundle_name(name)) recover(name, orphans);
   }
+  const auto known = bundles_;
+  for (const auto& [name, bundle] : known) remove_superseded(bundle);
   // Of bundles that are gone: their removal was interrupted.
   for (const StoredBundle& orphan : orphans) {
     if (!bundles_.contains(orphan.info.name))
@@ -295,7 +297,28 @@ Result<StoredBundle> Store::take_in(const std::string& incoming_name, StoredBund
   fsync(incoming_fd_.get());
   const std::lock_guard lock(mutex_);
   bundles_[name] = bundle;
+  remove_superseded(bundle);
   return bundle;
+}
+
+std::vector<std::string> Store::sums_of(const std::vector<std::string>& names) const {
+  std::vector<std::string> sums;
+  for (const std::string& name : names) {
+    const auto known = bundles_.find(name);
+    if (known != bundles_.end()) sums.push_back(known->second.info.sha256);
+  }
+  return sums;
+}
+
+// By content: names are used again. REQUIRES: mutex_ is held, or nobody else has the object yet.
+void Store::remove_superseded(const StoredBundle& bundle) {
+  std::vector<std::string> names;
+  for (const auto& [name, other] : bundles_) {
+    const bool named = std::find(bundle.supersedes.begin(), bundle.supersedes.end(),
+                                 other.info.sha256) != bundle.supersedes.end();
+    if (named && name != bundle.info.name) names.push_back(name);
+  }
+  for (const std::string& name : names) (void)remove_locked(name).ok();  // else the next opening
 }
 
 Result<StoredBundle> Store::adopt(const fs::path& finished, const BundleFacts& facts) {
@@ -320,6 +343,7 @@ Result<StoredBundle> Store::adopt(const fs::path& finished, const BundleFacts& f
   bundle.command = facts.command;
   bundle.container = facts.container;
   bundle.failure = facts.failure;
+  bundle.process_failure_ns = facts.process_failure_ns;
 
   const std::lock_guard taking_in(taking_in_);
   {
@@ -327,6 +351,7 @@ Result<StoredBundle> Store::adopt(const fs::path& finished, const BundleFacts& f
     const Result<std::string> name = free_name(incoming_name);
     if (!name) return name.error();
     bundle.info.name = *name;
+    bundle.supersedes = sums_of(facts.supersedes);
     bundle.sequence = next_sequence_++;
   }
   return take_in(incoming_name, std::move(bundle));
@@ -368,6 +393,10 @@ Result<OpenedFile> Store::open_bundle(const std::string& name) const {
 
 Result<> Store::remove(const std::string& name) {
   const std::lock_guard lock(mutex_);
+  return remove_locked(name);
+}
+
+Result<> Store::remove_locked(const std::string& name) {
   if (!bundles_.contains(name)) return unknown_bundle(name);
   if (unlinkat(fd_.get(), name.c_str(), 0) != 0 && errno != ENOENT)
     return system_error((directory_ / name).string() + ": cannot remove");

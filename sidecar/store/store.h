@@ -9,6 +9,7 @@
 //  2. Death at any moment loses no finished bundle: what lies finished in incoming/ is adopted at
 //     the next opening, and a record that is missing or damaged is made again from the bundle.
 //  3. One sidecar has the store; the second gets an Error that names the first.
+//  4. A bundle that another one replaces goes after that one stands, also if death comes between.
 // Threads: any, after open().
 #pragma once
 
@@ -62,6 +63,9 @@ class Store {
   Result<std::string> free_name(const std::string& wanted) const;
   bool write_record(const StoredBundle& bundle) const;
   bool has_first_failure(const StoredBundle& bundle) const;
+  std::vector<std::string> sums_of(const std::vector<std::string>& names) const;
+  void remove_superseded(const StoredBundle& bundle);
+  Result<> remove_locked(const std::string& name);
 
   std::filesystem::path directory_;
   UniqueFd fd_, incoming_fd_;

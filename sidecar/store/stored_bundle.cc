@@ -1,5 +1,6 @@
 #include "sidecar/store/stored_bundle.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace shmrec::sidecar {
@@ -30,6 +31,17 @@ void visit_members(Bundle& bundle, Visit visit) {
   visit("failure", bundle.failure);
 }
 
+// Of later releases than the format's first; a record may lack them.
+template <typename Bundle, typename Visit>
+void visit_later_members(Bundle& bundle, Visit visit) {
+  visit("processFailureNs", bundle.process_failure_ns);
+  visit("supersedes", bundle.supersedes);
+}
+
+bool is_for(const json& value, const std::vector<std::string>&) {
+  return value.is_array() &&
+         std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); });
+}
 bool is_for(const json& value, const std::string&) { return value.is_string(); }
 bool is_for(const json& value, bool) { return value.is_boolean(); }
 bool is_for(const json& value, int64_t) { return value.is_number_integer(); }
@@ -58,6 +70,7 @@ std::string record_name(std::string_view bundle_name) {
 std::string to_record(const StoredBundle& bundle) {
   nlohmann::ordered_json record = {{"format", kFormat}};
   visit_members(bundle, [&](const char* key, const auto& value) { record[key] = value; });
+  visit_later_members(bundle, [&](const char* key, const auto& value) { record[key] = value; });
   return record.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -70,6 +83,11 @@ std::optional<StoredBundle> parse_record(const std::string& text, const std::str
     const auto found = record.find(key);
     whole = whole && found != record.end() && is_for(*found, value);
     if (whole) found->get_to(value);
+  });
+  visit_later_members(bundle, [&](const char* key, auto& value) {
+    const auto found = record.find(key);
+    whole = whole && (found == record.end() || is_for(*found, value));
+    if (whole && found != record.end()) found->get_to(value);
   });
   if (!whole || bundle.info.name != name) return std::nullopt;
   if (bundle.sequence > INT64_MAX) return std::nullopt;  // another follows it

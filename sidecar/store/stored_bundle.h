@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "sidecar/service.h"
 #include "sidecar/store/moment.h"
@@ -23,12 +24,17 @@ struct BundleFacts {
   std::string command;    // the run's command line
   std::string container;  // of its launcher
   std::string failure;    // see failure_kind; "" if it was no failure
+  // When the process failed that it is about, by the run's clock, if the run went on; else 0.
+  int64_t process_failure_ns = 0;
+  std::vector<std::string> supersedes;  // bundles that this one replaces
 };
 
 struct StoredBundle {
   BundleInfo info;
   std::string command, container, failure;
-  uint64_t sequence = 0;  // order of arrival, whatever the clock said
+  int64_t process_failure_ns = 0;
+  std::vector<std::string> supersedes;  // SHA-256 of bundles that go, for a name is used again
+  uint64_t sequence = 0;                // order of arrival, whatever the clock said
   Moment made;
   bool on_record = true;  // NAME.json could be written; if not, a restart knows less of it
 };

@@ -2,8 +2,10 @@
 #include "sidecar/collector.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
@@ -14,6 +16,7 @@
 #include "recording/log/shmlog_format.h"
 #include "sidecar/control.h"
 #include "tests/unit/http_fixture.h"
+#include "tests/unit/shmlog_builder.h"
 
 namespace shmrec::sidecar {
 namespace {
@@ -258,6 +261,192 @@ TEST_F(CollectorTest, ARunThatNeverBeganMakesNoBundle) {
   EXPECT_TRUE(fs::is_empty(spool_));
   ASSERT_EQ(bundles_.size(), 1u);
   EXPECT_EQ(bundles_.front().info.run, "begun-2");
+}
+
+// ---- One failure, one bundle
+
+// A run whose moments are the test's: nothing here depends on how fast the machine is. The command
+// is process 1, pid 100; a worker of it is process 2, pid 101.
+class IncidentTest : public CollectorTest {
+ protected:
+  static constexpr uint64_t kSecond = 1'000'000'000;
+  static constexpr uint64_t kCrash = 5 * kSecond;  // by the log's clock
+
+  void SetUp() override {
+    CollectorTest::SetUp();
+    log_.header().start_tsc = 0;
+    log_.header().start_realtime_ns = 1'700'000'000 * kSecond;
+    log_.add_process({.id_high = 1, .pid = 100, .name = "sh", .executable = "/bin/sh"});
+    log_.add_process({.id_high = 2,
+                      .pid = 101,
+                      .name = "worker",
+                      .start = shmlog::StartKind::kFork,
+                      .parent = 1,
+                      .executable = "/bin/worker"});
+    fs::create_directories(run_);
+    std::ofstream(run_ / "run.json") << R"({"command": ["sh"]})";
+  }
+
+  // As it is on disk now.
+  void write_log() {
+    const std::vector<uint8_t> bytes = log_.build();
+    const fs::path partial = dir_.file("partial");
+    std::ofstream(partial, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<ssize_t>(bytes.size()));
+    if (!held_) held_.reset(open(partial.c_str(), O_RDWR | O_CLOEXEC));
+    if (!fs::exists(run_ / "run.shmlog")) {
+      ASSERT_EQ(flock(held_.get(), LOCK_SH), 0);
+      return fs::rename(partial, run_ / "run.shmlog");
+    }
+    ASSERT_EQ(pwrite(held_.get(), bytes.data(), bytes.size(), 0), ssize_t(bytes.size()));
+  }
+  void crash(uint32_t process, int signal) {
+    log_.process(process).exit_known = 1;
+    log_.process(process).exit_status = signal;
+    journal_at(kCrash, shmlog::JournalType::kSignal, process, {static_cast<uint64_t>(signal)});
+    write_log();
+  }
+  void journal_at(uint64_t tsc, shmlog::JournalType type, uint32_t process,
+                  std::vector<uint64_t> values) {
+    log_.set_time(tsc - 100);
+    log_.add_journal(type, process, 0, std::move(values));
+  }
+  // The launcher's word on the command, seen at `tsc`.
+  void end(int pid, int wait_status, int exit_code, uint64_t tsc) {
+    const json text = {
+        {"status", wait_status}, {"exitCode", exit_code}, {"pid", pid}, {"tsc", tsc}};
+    std::ofstream(dir_.file("end")) << text.dump();
+    fs::rename(dir_.file("end"), run_ / "end.json");
+  }
+  void let_go() { held_.reset(); }
+
+  static bool holds(const std::function<bool()>& condition) {
+    for (int i = 0; i < 300 && !condition(); ++i) pause();
+    return condition();
+  }
+  bool is_gone() const { return !fs::exists(run_); }
+  static void look_often(Collector& collector) {
+    for (int i = 0; i < 5; ++i, pause()) collector.look();
+  }
+
+  testing::ShmlogBuilder log_;
+  UniqueFd held_;
+  const fs::path run_ = spool_ / "app-20261122T000000Z-1";
+};
+
+TEST_F(IncidentTest, EndJsonIsSeenBeforeTheLockGoes) {
+  collect(Config::default_rules(), [&](Collector& collector) {
+    crash(1, SIGSEGV);
+    end(100, SIGSEGV, 139, kCrash + kSecond / 10);
+    look_often(collector);
+    EXPECT_TRUE(collector.bundles().empty()) << "it is held until the run is over";
+    let_go();
+    EXPECT_TRUE(holds([&] { return is_gone(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 1u);
+  EXPECT_EQ(bundles_[0].info.trigger, "signal 11 (SIGSEGV)");
+  EXPECT_TRUE(bundles_[0].info.keep);
+}
+
+TEST_F(IncidentTest, TheEndTakesTheLaterPlaceOfABundleThatStandsAlready) {
+  std::string first;
+  collect(Config::default_rules(), [&](Collector& collector) {
+    crash(2, SIGSEGV);
+    EXPECT_TRUE(holds([&] { return !collector.bundles().empty(); }));
+    first = collector.bundles().front().name;
+    // The shell waited for it, and ended 20 ms later; only now is it seen.
+    end(100, 139 << 8, 139, kCrash + kSecond / 50);
+    let_go();
+    EXPECT_TRUE(holds([&] { return is_gone(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 1u);
+  EXPECT_NE(bundles_[0].info.name, first);
+  EXPECT_EQ(bundles_[0].info.trigger, "exit 139");
+  EXPECT_TRUE(bundles_[0].info.keep) << "it is the first of the failure now";
+}
+
+TEST_F(IncidentTest, ALateEndOfTheProcessItselfIsTheSameFailure) {
+  collect(Config::default_rules(), [&](Collector& collector) {
+    crash(1, SIGABRT);
+    EXPECT_TRUE(holds([&] { return !collector.bundles().empty(); }));
+    end(100, SIGABRT, 134, kCrash + 300 * kSecond);  // a core dump of five minutes
+    let_go();
+    EXPECT_TRUE(holds([&] { return is_gone(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 1u);
+}
+
+TEST_F(IncidentTest, ARestartBetweenMakesNoSecondBundle) {
+  collect(Config::default_rules(), [&](Collector& collector) {
+    crash(2, SIGSEGV);
+    EXPECT_TRUE(holds([&] { return !collector.bundles().empty(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 1u);
+  collect(Config::default_rules(), [&](Collector& collector) {
+    look_often(collector);
+    end(100, 139 << 8, 139, kCrash + kSecond / 50);
+    let_go();
+    EXPECT_TRUE(holds([&] { return is_gone(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 1u);
+  EXPECT_EQ(bundles_[0].info.trigger, "exit 139");
+  EXPECT_TRUE(bundles_[0].info.keep);
+}
+
+TEST_F(IncidentTest, AnotherFailureLaterHasItsOwnBundle) {
+  collect(Config::default_rules(), [&](Collector& collector) {
+    crash(2, SIGSEGV);
+    EXPECT_TRUE(holds([&] { return !collector.bundles().empty(); }));
+    end(100, 3 << 8, 3, kCrash + 30 * kSecond);
+    let_go();
+    EXPECT_TRUE(holds([&] { return is_gone(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 2u);
+  EXPECT_NE(bundles_[0].info.trigger.find("/bin/worker"), std::string::npos);
+  EXPECT_EQ(bundles_[1].info.trigger, "exit 3");
+}
+
+// An emptyDir that is full when a process crashes, and an orderly end afterwards: the run must not
+// go without its bundle.
+TEST_F(IncidentTest, ABundleThatFailedIsMadeBeforeTheRunGoes) {
+  const fs::path incoming = dir_.file("store/incoming");
+  collect(Config::default_rules(), [&](Collector& collector) {
+    fs::rename(incoming, dir_.file("away"));
+    fs::create_directory(incoming.string() + ".partial");  // where it would be written
+    crash(2, SIGSEGV);
+    const auto failed = [&] { return collector.health().reason.find("incoming"); };
+    EXPECT_TRUE(holds([&] { return failed() != std::string::npos; }));
+    end(100, 0, 0, kCrash + 30 * kSecond);
+    let_go();
+    look_often(collector);
+    EXPECT_FALSE(is_gone());
+    fs::remove(incoming.string() + ".partial");
+    fs::rename(dir_.file("away"), incoming);
+    EXPECT_TRUE(holds([&] { return is_gone(); }));
+  });
+  ASSERT_EQ(bundles_.size(), 1u);
+}
+
+TEST(IncidentRules, WhoWaitsForAFailureEndsLikeIt) {
+  EXPECT_TRUE(explains("signal 11", "exit 139"));
+  EXPECT_TRUE(explains("signal 11", "signal 11"));
+  EXPECT_TRUE(explains("exit 3", "exit 3"));
+  EXPECT_TRUE(explains("out of memory", "exit 137"));
+  EXPECT_FALSE(explains("signal 11", "exit 134"));
+  EXPECT_FALSE(explains("signal 1", "exit 139"));
+  EXPECT_FALSE(explains("exit 3", "exit 131"));
+}
+
+TEST(IncidentRules, AParentThatEndsByItsChildIsTheSameFailure) {
+  Incident child{.process = 3, .parent = 2}, parent{.process = 2, .parent = 1};
+  child.decision.failure = "signal 6";
+  parent.decision.failure = "exit 134";
+  EXPECT_TRUE(same_chain(child, parent));
+  parent.decision.failure = "exit 1";
+  EXPECT_FALSE(same_chain(child, parent));
+  parent = {.process = 9};
+  parent.decision.failure = "exit 134";
+  EXPECT_FALSE(same_chain(child, parent)) << "it is no parent";
 }
 
 // A kubelet that gets no answer in a second restarts the sidecar.

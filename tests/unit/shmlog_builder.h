@@ -214,6 +214,7 @@ class ShmlogBuilder {
   }
 
   uint64_t tick() { return tsc_ += 100; }
+  void set_time(uint64_t tsc) { tsc_ = tsc; }
 
  private:
   struct Cursor {

@@ -206,6 +206,25 @@ def test_signal(setting):
     setting.one_bundle("signal 11 (SIGSEGV)")
 
 
+def test_one_bundle_under_load(setting):
+    """However late the sidecar gets to look, and in whatever order it sees what there is to be seen."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3 * os.cpu_count())]
+    setting.processes += busy
+    setting.start_sidecar()
+    os.setpriority(os.PRIO_PROCESS, setting.sidecar.pid, 10)
+    commands = ("kill -SEGV $$", "sh -c 'kill -ABRT $$'; exit $?", "sh -c 'sh -c \"kill -BUS \$\$\"; exit $?'; exit $?")
+    runs = [setting.run("sh", "-c", commands[i % 3], wait=False) for i in range(9)]
+    for run in runs:
+        run.wait(timeout=120)
+    wait_for("empty spool", lambda: not setting.runs(), 120)
+    listed = setting.listed()
+    bundled = [bundle["run"] for bundle in listed]
+    if len(bundled) != len(runs) or len(set(bundled)) != len(runs):
+        raise Failed("%d failed runs, but %s" % (len(runs), [(b["run"], b["trigger"]) for b in listed]))
+    for bundle in setting.bundles():
+        setting.shmrec("bundle", "verify", bundle)
+
+
 def test_all_killed(setting):
     setting.start_sidecar()
     run = setting.run("sleep", "100", wait=False)
