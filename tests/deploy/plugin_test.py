@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,13 @@ import tempfile
 import threading
 import unittest
 
+try:
+    import fields
+except ImportError:
+    print("skipped: needs python3-yaml")
+    sys.exit(77)
+import restricted
+
 PLUGIN = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "kubectl-shmrec"
 TOKEN = "secret-token"
 
@@ -20,18 +28,35 @@ TOKEN = "secret-token"
 # it was called.
 KUBECTL = """#!/bin/bash
 printf '%s\\n' "$*" >>"$CALLS"
-while [[ $1 != exec && $1 != port-forward && $1 != get ]]; do shift; done
+while [[ $1 != exec && $1 != port-forward && $1 != get && $1 != create && $1 != wait && $1 != delete ]]; do
+  shift
+done
+case $1 in
+  create) [ "$2 $3" = "-f -" ] || exit 9; cat >"$CALLS.manifest"; exit ;;
+  wait) exit "${WAIT_STATUS:-0}" ;;
+  delete) exit ;;
+esac
 if [ "$1" = get ]; then
   case $2 in
-    pods) [ "$4" = app=web,tier=a ] && [ "$6" = status.phase=Running ] || exit 9; printf '%s' "$PODS" ;;
+    pods) case $4,$6 in
+        app=web,tier=a,status.phase=Running) printf '%s' "$PODS" ;;
+        job-name=done,status.phase=Running) ;;
+        job-name=done,*) echo pod/done-1 ;;
+        *) exit 9 ;;
+      esac ;;
     deploy/web) echo app=web,tier=a, ;;
     cronjob/often) ;;
+    job/done) echo job-name=done, ;;
+    pod) case $3 in
+        web-* | done-*) [ "$4" = -o ] && printf '%s\\n' "$FACTS" ;;
+        *) echo "Error from server (NotFound): pods \\"$3\\" not found" >&2; exit 1 ;;
+      esac ;;
     *) echo "Error from server (NotFound): ${2%/*} \\"${2#*/}\\" not found" >&2; exit 1 ;;
   esac
   exit
 fi
 case ${2#pod/} in
-  web-*) ;;
+  web-* | shmrec-pull-*) ;;
   *) echo "Error from server (NotFound): pods \\"$2\\" not found" >&2; exit 1 ;;
 esac
 if [ "$1" = exec ]; then
@@ -119,7 +144,7 @@ class Plugin(unittest.TestCase):
         return subprocess.run(
             [PLUGIN, *arguments], capture_output=True, text=True, timeout=60, cwd=self.out,
             env={**os.environ, "KUBECTL": str(self.directory / "kubectl"), "SHMREC": "/no/shmrec",
-                 "PODS": "pod/web-1\n", "CALLS": str(self.directory / "calls"),
+                 "PODS": "pod/web-1\n", "FACTS": "Running", "CALLS": str(self.directory / "calls"),
                  "PROGRAMS": str(self.directory),
                  "SERVER_PORT": str(self.server.server_port), "SERVER_TOKEN": TOKEN,
                  "SHMREC_POLL_SECONDS": "0.01", **environment})
@@ -287,11 +312,104 @@ class Plugin(unittest.TestCase):
 
     def test_access_options_go_to_kubectl_and_the_token_does_not(self):
         self.plugin("bundles", "-n", "prod", "--context=c", "web-1", "-c", "side")
-        self.assertEqual(self.calls(), "-n prod --context c exec web-1 -c side -- "
-                                       "shmrec-sidecar request -X GET /v1/bundles\n")
+        asked, calls = self.calls().split("\n", 1)
+        self.assertTrue(asked.startswith("-n prod --context c get pod web-1 -o jsonpath="))
+        self.assertTrue(calls.endswith("-n prod --context c exec web-1 -c side -- "
+                                       "shmrec-sidecar request -X GET /v1/bundles\n"), calls)
         self.plugin("bundles", "web-1", "--port", "99", SHMREC_TOKEN=TOKEN)
         self.assertIn("port-forward web-1 :99\n", self.calls())
         self.assertNotIn(TOKEN, self.calls())
+
+    # phase, claim, configuration, image, security of pod and sidecar, tolerations, secrets, last words
+    ENDED = ('Succeeded\nkept\nsettings\nregistry/sidecar:1\n{"fsGroup":7,"runAsUser":7}\n'
+             '{"readOnlyRootFilesystem":true}\n[{"operator":"Exists"}]\n[{"name":"pull"}]\n'
+             'shmrec: exit 1: bundle /b\x1b[2J')
+
+    def test_pull_reads_the_claim_of_a_pod_that_has_ended(self):
+        self.state["bundles"] = {"b.shmrec.tar.zst": b"x"}
+        for target in ("web-1", "job/done"):
+            done = self.plugin("pull", target, "-n", "prod", FACTS=self.ENDED)
+            self.assertEqual((done.returncode, done.stdout), (0, "b.shmrec.tar.zst\n"), done.stderr)
+            self.assertIn("has ended; reading claim kept by pod/shmrec-pull-", done.stderr)
+            pod = json.loads((self.directory / "calls.manifest").read_text())
+            spec, name = pod["spec"], pod["metadata"]["name"]
+            sidecar = spec["containers"][0]
+            self.assertEqual(fields.check([pod], 29) + fields.check([pod], 33), [])
+            self.assertEqual(spec["volumes"][2]["persistentVolumeClaim"], {"claimName": "kept"})
+            self.assertEqual(spec["volumes"][3]["configMap"], {"name": "settings"})
+            self.assertEqual(spec["securityContext"], {"fsGroup": 7, "runAsUser": 7})
+            self.assertEqual((sidecar["image"], sidecar["securityContext"]),
+                             ("registry/sidecar:1", {"readOnlyRootFilesystem": True}))
+            self.assertEqual((spec["tolerations"], spec["imagePullSecrets"]),
+                             ([{"operator": "Exists"}], [{"name": "pull"}]))
+            of = "web-1" if target == "web-1" else "done-1"
+            self.assertIn({"name": "SHMREC_STORE", "value": f"/var/lib/shmrec/{of}"}, sidecar["env"])
+            self.assertIn(f"-n prod delete pod {name} --wait=false\n", self.calls())
+            self.assertIn(f"-n prod wait --for=condition=Ready pod/{name} --timeout=120s\n", self.calls())
+
+    def test_kubectl_understands_what_it_is_asked_of_a_pod(self):
+        """The real one, on a pod as inject makes it."""
+        if shutil.which("kubectl") is None:
+            self.skipTest("needs kubectl")
+        self.plugin("pull", "web-1")
+        asked = re.search(r"-o (jsonpath=.*?)\n(?=\S* ?exec )", self.calls(), re.S)[1]
+        pod = ("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nstatus: {phase: Failed}\n"
+               "spec:\n  securityContext: {runAsUser: 7, fsGroup: 8}\n  tolerations: [{operator: Exists}]\n"
+               "  containers: [{name: a, image: i, command: [a]}]\n")
+        for mode, options in (("native", ["--claim", "kept", "--sidecar-config", "c"]), ("classic", [])):
+            out = subprocess.run([SHMREC, "inject", "-f", "-", "--image", "r/s:1", "--mode", mode, *options],
+                                 input=pod, capture_output=True, text=True, check=True).stdout
+            done = subprocess.run(["kubectl", "annotate", "--local", "-f", "-", "a=b", "-o", asked], input=out,
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lines = done.stdout.split("\n")
+            self.assertEqual(lines[0:4], ["Failed", *(["kept", "c"] if options else ["", ""]), "r/s:1"])
+            self.assertEqual(json.loads(lines[4]), {"runAsUser": 7, "fsGroup": 8})
+            self.assertEqual(json.loads(lines[5])["runAsUser"], 7)
+            self.assertEqual(lines[6:], ['[{"operator":"Exists"}]', "", ""])
+
+    def test_bundles_reads_the_claim_too(self):
+        self.state["bundles"] = {"b.shmrec.tar.zst": b"x"}
+        done = self.plugin("bundles", "web-1", FACTS=self.ENDED)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("b.shmrec.tar.zst", done.stdout)
+        self.assertIn("delete pod shmrec-pull-", self.calls())
+
+    def test_a_pod_that_is_gone_is_read_by_the_claim_that_is_named(self):
+        self.state["bundles"] = {"b.shmrec.tar.zst": b"x"}
+        done = self.plugin("pull", "gone-1", "--claim", "kept", "--image=i:1", "--uid", "1000")
+        self.assertEqual((done.returncode, done.stdout), (0, "b.shmrec.tar.zst\n"), done.stderr)
+        pod = json.loads((self.directory / "calls.manifest").read_text())
+        self.assertEqual(fields.check([pod], 29), [])
+        self.assertEqual(restricted.violations({}, pod["spec"]), [])
+        self.assertEqual(pod["spec"]["securityContext"], {"runAsUser": 1000, "fsGroup": 1000})
+        for bad in (["--claim", "kept"], ["--claim", 'a"', "--image", "i"],
+                    ["--claim", "k", "--image", 'i"'], ["--claim", "k", "--image", "i", "--uid", "x"]):
+            done = self.plugin("pull", "gone-1", *bad)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), bad)
+        self.assertEqual(self.plugin("pull", 'a"', "--claim", "k", "--image", "i").returncode, 2)
+
+    def test_without_a_claim_the_last_words_are_said(self):
+        for command in ("pull", "bundles"):
+            done = self.plugin(command, "web-1", FACTS=self.ENDED.replace("kept", "", 1))
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("web-1 has ended (Succeeded)", done.stderr)
+            self.assertIn("\n  shmrec: exit 1: bundle /b[2J\n", done.stderr)
+            self.assertIn("shmrec inject --claim NAME", done.stderr)
+        self.assertNotIn("create", self.calls())
+
+    def test_a_reader_that_does_not_start_is_removed(self):
+        done = self.plugin("pull", "web-1", FACTS=self.ENDED, WAIT_STATUS="1")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("does not become ready", done.stderr)
+        self.assertIn("delete pod shmrec-pull-", self.calls())
+
+    def test_what_a_pod_says_is_no_part_of_a_manifest(self):
+        for old, odd in (("registry/sidecar:1", 'i", "x": "y'), ("kept", 'k"'), ("settings", "s}")):
+            done = self.plugin("pull", "web-1", FACTS=self.ENDED.replace(old, odd))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("odd names", done.stderr)
+        self.assertFalse((self.directory / "calls.manifest").exists())
 
     def test_a_wrong_token_is_refused(self):
         done = self.plugin("bundles", "web-1", "--port", SHMREC_TOKEN="x")
