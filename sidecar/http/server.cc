@@ -55,7 +55,8 @@ Server::Server(std::string name, Listener listener, Site& site, const ServerLimi
       listener_(std::move(listener)),
       address_(listener_->address()),
       site_(site),
-      limits_(limits) {
+      limits_(limits),
+      log_limit_(name_) {
   wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   make_workers();
   for (const auto& worker : workers_)
@@ -88,6 +89,7 @@ void Server::stop() {
   cut_all();
   for (std::thread& thread : threads_) thread.join();
   listener_.reset();
+  log_limit_.tell(true);
   spdlog::info("{}: stopped listening on {}", name_, address());
 }
 
@@ -121,8 +123,8 @@ void Server::make_room() {
 
 void Server::accept_loop() {
   while (wait_for_room()) {
-    // Without a descriptor to wake us we look now and then.
-    const int patience = others_wait() ? kRoomPause.count() : wake_ ? -1 : 200;
+    const int patience = others_wait() ? kRoomPause.count() : 200;
+    log_limit_.tell();
     pollfd waits[] = {{listener_->fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     if (poll(waits, 2, patience) > 0 && waits[0].revents) accept_one();
   }
@@ -148,7 +150,8 @@ void Server::accept_one() {
     const bool exhausted =
         errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
     if (!exhausted) return;  // the client went away, or another reason that is its own
-    spdlog::error("{}: cannot accept: {}", name_, std::strerror(errno));
+    const int why = errno;
+    if (log_limit_.take(0)) spdlog::error("{}: cannot accept: {}", name_, std::strerror(why));
     std::this_thread::sleep_for(kAcceptPause);
     return;
   }
@@ -171,7 +174,8 @@ void Server::serve_loop(Worker& worker) {
     try {
       worker.serve(connection->fd.get(), connection->peer);
     } catch (const std::exception& error) {  // out of memory: one connection, not the collector
-      spdlog::error("{}: a connection ended by an exception: {}", name_, error.what());
+      if (log_limit_.take(0))
+        spdlog::error("{}: a connection ended by an exception: {}", name_, error.what());
     }
     counters_.open--;
     const std::lock_guard lock(mutex_);  // before the number is free for another
@@ -214,6 +218,9 @@ std::vector<Metric> Server::metrics(const std::string& prefix) const {
       cuts,
       number("connections_total", "Connections accepted.", true, counters_.accepted),
       number("connections", "Connections being served.", false, counters_.open),
+      number("log_lines_withheld_total",
+             "Lines about requests that the log's limit kept out of it.", true,
+             static_cast<double>(log_limit_.withheld())),
       number("sent_bytes_total", "Bytes sent.", true, counters_.bytes_sent),
   };
 }

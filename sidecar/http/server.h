@@ -30,6 +30,7 @@
 
 #include "base/result.h"
 #include "sidecar/http/address.h"
+#include "sidecar/http/log_limit.h"
 #include "sidecar/http/reply.h"
 #include "sidecar/http/request_head.h"
 #include "sidecar/service.h"
@@ -125,6 +126,7 @@ class Server {
   Site& site_;
   const ServerLimits limits_;
   ServerCounters counters_;
+  LogLimit log_limit_;
 
   UniqueFd wake_;  // eventfd: readable once stopping
   std::atomic<bool> stopping_{false};

@@ -60,11 +60,12 @@ Worker::Worker(sidecar::Server& server) : server_(server) {
   set_post_routing_handler([](const httplib::Request&, httplib::Response& response) {
     if (response.status == 204) response.headers.erase("Content-Length");
   });
-  set_exception_handler(
-      [this](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
-        spdlog::error("{}: an exception in {} {}", server_.name_, head_.method, head_.path);
-        fill(problem(500, "The server failed; its log says more."), response);
-      });
+  set_exception_handler([this](const httplib::Request&, httplib::Response& response,
+                               std::exception_ptr) {
+    if (server_.log_limit_.take(5))
+      spdlog::error("{}: an exception in {} {}", server_.name_, head_.method, for_log(head_.path));
+    fill(problem(500, "The server failed; its log says more."), response);
+  });
   set_keep_alive_max_count(server_.limits_.requests_per_connection);
   set_keep_alive_timeout(
       std::chrono::duration_cast<std::chrono::seconds>(server_.limits_.idle).count());
@@ -164,11 +165,15 @@ void Worker::log(const ClientStream& stream) {
   const double seconds =
       std::chrono::duration<double>(ClientStream::Clock::now() - stream.started()).count();
   const bool cut = stream.cut() != Cut::kNone;
-  const auto level = cut ? spdlog::level::warn : spdlog::level::info;
-  spdlog::log(server_.site_.is_logged(status_) ? level : spdlog::level::debug,
-              "{}: {} {} {} {} bytes {:.3f} s from {}{}{}", server_.name_,
-              head_.method.empty() ? "-" : head_.method, head_.path.empty() ? "-" : head_.path,
-              status_, stream.sent(), seconds, stream.peer(), cut ? "; cut: " : "",
+  const auto level = !server_.site_.is_logged(status_) ? spdlog::level::debug
+                     : cut                             ? spdlog::level::warn
+                                                       : spdlog::level::info;
+  const size_t kind = status_class >= 0 && status_class < 6 ? static_cast<size_t>(status_class) : 0;
+  if (!spdlog::should_log(level) || !server_.log_limit_.take(kind)) return;
+  spdlog::log(level, "{}: {} {} {} {} bytes {:.3f} s from {}{}{}", server_.name_,
+              head_.method.empty() ? "-" : for_log(head_.method),
+              head_.path.empty() ? "-" : for_log(head_.path), status_, stream.sent(), seconds,
+              stream.peer(), cut ? "; cut: " : "",
               cut ? kCutNames[static_cast<size_t>(stream.cut())] : "");
 }
 

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -45,6 +47,19 @@ class TempDir {
 
  private:
   std::string path_;
+};
+
+// While it lives, the log goes into a string.
+class SaidTo {
+ public:
+  explicit SaidTo(std::ostringstream& said) : before_(spdlog::default_logger()) {
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+        "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  }
+  ~SaidTo() { spdlog::set_default_logger(before_); }
+
+ private:
+  std::shared_ptr<spdlog::logger> before_;
 };
 
 class FakeService : public Service {

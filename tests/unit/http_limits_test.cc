@@ -239,6 +239,28 @@ TEST_F(HttpTest, StoppingLetsARequestEndAndThenCuts) {
   EXPECT_FALSE(Wire(server_->address()).connected());
 }
 
+TEST_F(HttpTest, AFloodOfNonsenseIsSummedInTheLog) {
+  std::ostringstream said;
+  const SaidTo capture(said);
+  start();
+  const std::string nonsense = "GET /" + std::string(4000, 'x') + " HTTP/1.1\r\nHost: a\r\n\r\n";
+  const auto before = said.str().size();
+  int asked = 0;
+  for (; asked < 3000; asked++) {
+    Wire wire(server_->address());
+    ASSERT_TRUE(wire.send(asked % 2 ? nonsense : "\x16\x03\x01nonsense"));
+    ASSERT_NE(wire.read_head().status, 0);
+  }
+  EXPECT_EQ(ask(head("GET", "/v1/info")).status, 200);
+  server_->stop();
+  const std::string log = said.str().substr(before);
+  EXPECT_LT(log.size(), 60'000u) << "a line and its sum for each of some windows of 10 s";
+  EXPECT_NE(log.find(" more answers of 4xx in "), std::string::npos) << log;
+  EXPECT_NE(log.find("/v1/info 200"), std::string::npos) << "what was served is not hidden";
+  EXPECT_GT(metric("log_lines_withheld_total"), asked - 300);
+  server_.reset();
+}
+
 TEST_F(HttpTest, AFileThatBecameShorterIsNotCompletedWithAnythingElse) {
   service_.add("big", big_content());
   start();

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "sidecar/http/byte_range.h"
+#include "sidecar/http/log_limit.h"
 #include "sidecar/http/prometheus.h"
 #include "sidecar/http/request_head.h"
 #include "sidecar/http/views.h"
@@ -111,6 +112,28 @@ TEST(HttpParts, HeadsThatTwoReadersCouldReadDifferentlyAreRefused) {
     const auto refusal = parse_head(c.text, HeadLimits{}, head);
     EXPECT_EQ(refusal ? refusal->status : 0, c.status) << (refusal ? refusal->detail : "");
   }
+}
+
+TEST(HttpParts, LinesBeyondTheLimitAreCountedAndToldOnce) {
+  std::ostringstream said;
+  const SaidTo capture(said);
+  LogLimit limit("port");
+  const auto start = LogLimit::Clock::now();
+  uint64_t taken = 0;
+  for (int i = 0; i < 12'365; i++) taken += limit.take(4, start);
+  EXPECT_EQ(taken, LogLimit::kLines);
+  EXPECT_EQ(limit.withheld(), 12'345u);
+  EXPECT_TRUE(limit.take(2, start)) << "refusals do not hide downloads";
+  limit.tell(false, start + LogLimit::kWindow / 2);
+  EXPECT_EQ(said.str(), "") << "the window is not over";
+  limit.tell(false, start + LogLimit::kWindow);
+  limit.tell(false, start + LogLimit::kWindow);
+  EXPECT_NE(said.str().find("port: ... and 12,345 more answers of 4xx in 10 s\n"),
+            std::string::npos)
+      << said.str();
+  const std::string all = said.str();
+  EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 1);
+  EXPECT_TRUE(limit.take(4, start + LogLimit::kWindow));
 }
 
 TEST(HttpParts, PrometheusTextIsEscaped) {

@@ -1,7 +1,4 @@
 // The artefact and health servers over real sockets: every endpoint, tokens, ranges, bad requests.
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
-
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -506,9 +503,7 @@ TEST_F(HealthTest, HeldConnectionsDoNotDelayAProbe) {
 
 TEST_F(HealthTest, OnlyTroubleIsLogged) {
   std::ostringstream said;
-  const auto before = spdlog::default_logger();
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said)));
+  const SaidTo capture(said);
   start_health();
   get("/healthz");
   get("/none");
@@ -517,7 +512,6 @@ TEST_F(HealthTest, OnlyTroubleIsLogged) {
   health_.reset();
   server_->stop();
   server_.reset();
-  spdlog::set_default_logger(before);
   EXPECT_EQ(said.str().find("/healthz"), std::string::npos) << said.str();
   EXPECT_EQ(said.str().find("/none"), std::string::npos) << said.str();
   EXPECT_NE(said.str().find("GET /readyz 503"), std::string::npos) << said.str();
