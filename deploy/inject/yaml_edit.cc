@@ -67,8 +67,6 @@ std::string render_field(const std::string& name, const Json& value, size_t colu
   return key + eol + std::string(inner, ' ') + render_block(value, inner, eol);
 }
 
-std::string without_brackets(const std::string& flow) { return flow.substr(1, flow.size() - 2); }
-
 // The offset behind the bracket that closes the one at `open`; npos if it is not found.
 size_t behind_flow(std::string_view text, size_t open) {
   size_t depth = 0;
@@ -264,10 +262,9 @@ void YamlEditor::append_items(const YamlNode& sequence, const Json& items) {
 void YamlEditor::append_field(const YamlNode& map, const std::string& name, const Json& value) {
   if (map.flow) {
     if (!begins_with(map, '{')) return;
-    auto known = std::find_if(flow_fields_.begin(), flow_fields_.end(),
-                              [&](const FlowFields& fields) { return fields.map == &map; });
-    if (known == flow_fields_.end()) known = flow_fields_.insert(known, {&map, Json::object()});
-    known->fields[name] = value;
+    const auto [known, is_new] = flow_index_.try_emplace(&map, flow_fields_.size());
+    if (is_new) flow_fields_.push_back({&map, Json::object()});
+    flow_fields_[known->second].fields[name] = value;
     return;
   }
   const size_t column = column_of(map.entries.front().key->begin);
@@ -412,12 +409,15 @@ void YamlEditor::restore_empty(const YamlNode::Entry& entry, const std::string& 
 // ---- The result
 
 YamlEditor::Checkpoint YamlEditor::checkpoint() const {
-  return {edits_.size(), flow_fields_, removed_nodes_};
+  return {edits_.size(), flow_fields_.size(), removed_nodes_};
 }
 
 void YamlEditor::roll_back(const Checkpoint& to) {
   edits_.resize(to.edits);
-  flow_fields_ = to.fields;
+  for (size_t i = to.flow_fields; i < flow_fields_.size(); ++i) {
+    flow_index_.erase(flow_fields_[i].map);
+  }
+  flow_fields_.resize(to.flow_fields);
   removed_nodes_ = to.removed_nodes;
 }
 

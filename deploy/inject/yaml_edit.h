@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "deploy/inject/yaml_source.h"
@@ -44,7 +45,7 @@ class YamlEditor {
   // What stands where an entry that is null has its value: "", " ~", "  null".
   std::string empty_word(const YamlNode::Entry& entry);
 
-  // Drops what was noted since. The problems stay.
+  // Drops what was noted since, which must be about other nodes. The problems stay.
   struct Checkpoint;
   Checkpoint checkpoint() const;
   void roll_back(const Checkpoint& to);
@@ -104,14 +105,13 @@ class YamlEditor {
   std::string eol_;
   std::vector<Edit> edits_;
   std::vector<FlowFields> flow_fields_;
+  std::unordered_map<const YamlNode*, size_t> flow_index_;  // into flow_fields_
   size_t removed_nodes_ = 0;
   std::string step_;  // indentation of JSON in lines; "": the text is none
 };
 
 struct YamlEditor::Checkpoint {
-  size_t edits;
-  std::vector<FlowFields> fields;
-  size_t removed_nodes;
+  size_t edits, flow_fields, removed_nodes;
 };
 
 // Where what stands at `offset` of the result comes from. REQUIRES: there are pieces.

@@ -12,7 +12,7 @@ using Type = YamlNode::Type;
 
 namespace {
 
-constexpr YamlLimits kLimits = {kMaxSourceBytes, 64, 200'000, SIZE_MAX, "give fewer at once"};
+constexpr YamlLimits kLimits = {kMaxSourceBytes, 64, 1'000'000, SIZE_MAX, "give fewer at once"};
 
 std::optional<uint32_t> escaped_unit(std::string_view text, size_t at) {
   uint32_t unit = 0;

@@ -9,7 +9,7 @@
 
 namespace shmrec::inject {
 
-inline constexpr size_t kMaxSourceBytes = size_t{4} << 20;
+inline constexpr size_t kMaxSourceBytes = size_t{16} << 20;
 
 // `file` is the text's name in messages, `first_line` the number of its first line there.
 Result<YamlStream> read_source(std::string_view text, std::string_view file, int first_line = 1);
