@@ -47,10 +47,6 @@ Attempt in_child(Slot* slot, const std::function<Attempt()>& attempt) {
   return {false, "ended without a result"};
 }
 
-std::string default_spool() {
-  return load_policy_anyway(std::nullopt, environ).policy.spool_directory;
-}
-
 std::string padded(std::string text, size_t width) {
   text.resize(std::max(width, text.size()), ' ');
   return text;
@@ -88,8 +84,10 @@ Diagnosis diagnose(const std::string& spool) {
         {name, attempt.ok, needed, std::move(attempt.detail), attempt.ok ? "" : remedy});
   };
   for (const Probe& probe : probes()) add(probe.name, probe.needed, probe.remedy, probe.attempt);
-  const std::string directory = spool.empty() ? default_spool() : spool;
-  add("spool directory", true, kSpoolRemedy, [&] { return try_spool(directory); });
+  const Policy policy = load_policy_anyway(std::nullopt, environ).policy;
+  const std::string directory = spool.empty() ? policy.spool_directory : spool;
+  add("spool directory", true, kSpoolRemedy,
+      [&] { return try_spool(directory, policy.limits.log_bytes); });
   munmap(shared, sizeof(Slot));
   return diagnosis;
 }

@@ -27,6 +27,7 @@
 
 #include "agent/agent_abi.h"
 #include "launcher/filter.h"
+#include "launcher/log_size.h"
 #include "launcher/message.h"
 #include "launcher/notifier.h"
 
@@ -291,8 +292,10 @@ constexpr Probe kProbes[] = {
     {"signal frames", true, try_signal_frame, "use a processor with XSAVE"},
 };
 
-// All blocks of a small log, and how much more there is.
-Attempt fill(const std::string& directory) {
+// All blocks of a small log, and how large the log will be.
+Attempt fill(const std::string& directory, uint64_t log_bytes) {
+  const LogSize size = choose_log_size(log_bytes, disk_room(directory), memory_room());
+  if (size.bytes == 0) return {false, directory + ": " + describe(size, log_bytes)};
   const std::string path = directory + "/doctor-" + std::to_string(getpid());
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file) return failure(path);
@@ -303,19 +306,20 @@ Attempt fill(const std::string& directory) {
   if (mapped == MAP_FAILED) return failure("mmap");
   struct statvfs space {};
   fstatvfs(file.get(), &space);
-  return success(directory + ", " + mebibytes(space.f_bavail * space.f_frsize) + " free");
+  return success(directory + ", " + mebibytes(space.f_bavail * space.f_frsize) + " free; " +
+                 describe(size, log_bytes));
 }
 
 }  // namespace
 
 std::span<const Probe> probes() { return kProbes; }
 
-Attempt try_spool(const std::string& directory) {
+Attempt try_spool(const std::string& directory, uint64_t log_bytes) {
   std::error_code error;
   umask(077);
   const bool made = std::filesystem::create_directories(directory, error);
   if (error) return {false, directory + ": " + error.message()};
-  Attempt attempt = fill(directory);
+  Attempt attempt = fill(directory, log_bytes);
   if (made) rmdir(directory.c_str());
   return attempt;
 }

@@ -17,6 +17,7 @@
 #include "base/signal_name.h"
 #include "launcher/binary_keeper.h"
 #include "launcher/filter.h"
+#include "launcher/log_size.h"
 #include "launcher/oom.h"
 #include "launcher/privileges.h"
 #include "launcher/report.h"
@@ -105,16 +106,17 @@ Result<> prepare_injection(Recording& recording, std::span<const unsigned char> 
 }
 
 // What is the same for a run of its own and for a joined one.
-Result<Recording> complete(Recording recording, uint64_t run_id, const RunOptions& options) {
-  Result<> filled = recording.directory.write_start(run_id, options.command);
+Result<Recording> complete(Recording recording, uint64_t run_id, const RunOptions& options,
+                           const std::string& log_size) {
+  Result<> filled = recording.directory.write_start(run_id, options.command, log_size);
   if (filled) filled = prepare_injection(recording, options.agent_image);
   if (filled) return recording;
   recording.directory.remove();
   return filled.error();
 }
 
-Result<Recording> prepare(const Policy& policy, const RunOptions& options,
-                          const std::string& spool) {
+Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool,
+                          const std::string& log_size) {
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
@@ -123,7 +125,7 @@ Result<Recording> prepare(const Policy& policy, const RunOptions& options,
     recording.directory.remove();
     return made.error();
   }
-  return complete(std::move(recording), log.run_id, options);
+  return complete(std::move(recording), log.run_id, options, log_size);
 }
 
 // Records into the log of the run `join` of another container, so that both have one order.
@@ -138,7 +140,7 @@ Result<Recording> prepare_joined(const Policy& policy, const RunOptions& options
   Recording recording{std::move(*directory)};
   recording.log = std::move(log->fd);
   recording.layout = log->layout;
-  return complete(std::move(recording), log->layout.run_id, options);
+  return complete(std::move(recording), log->layout.run_id, options, "");
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -202,6 +204,7 @@ class Run {
     }
     recording_.emplace(std::move(*recording));
     start_log();
+    log("{}", log_size_);
     tell_mistakes();
     tell_sidecar();
     return true;
@@ -209,11 +212,27 @@ class Run {
 
   Result<Recording> join_or_prepare() {
     const std::string join = sidecar_ ? sidecar_->join() : "";
-    if (join.empty()) return prepare(policy_, options_, spool_);
+    if (join.empty()) return prepare_own();
     Result<Recording> joined = prepare_joined(policy_, options_, spool_, join);
-    if (joined) return joined;
+    if (joined) {
+      log_size_ = "the log is the joined run's";
+      return joined;
+    }
     join_trouble_ = joined.error().message;
-    return prepare(policy_, options_, spool_);
+    return prepare_own();
+  }
+
+  // With a log that leaves the program its memory.
+  Result<Recording> prepare_own() {
+    const uint64_t wished = policy_.limits.log_bytes;
+    const LogSize size = choose_log_size(wished, disk_room(spool_), memory_room());
+    const std::string described = describe(size, wished);
+    if (size.bytes == 0) return Error{spool_ + ": " + described, false};
+    policy_.limits.log_bytes = size.bytes;
+    log_size_ = described;
+    Result<Recording> made = prepare(policy_, options_, spool_, log_size_);
+    if (made && !size.why.empty() && !options_.quiet) say(log_size_);
+    return made;
   }
 
   // Without an answer the run is recorded and bundled here, or refused: as the policy says. True:
@@ -313,7 +332,9 @@ class Run {
     options.file_mode = recording_->directory.file_mode();
     options.executables = policy_.collect.binaries;
     options.libraries = policy_.collect.libraries;
-    options.max_bytes = policy_.limits.recording_bytes;
+    // In memory they take it from the program, as the log does.
+    const LogSize size = choose_log_size(0, disk_room(spool_), memory_room());
+    options.max_bytes = std::min(policy_.limits.recording_bytes, size.kept_bytes);
     Result<std::unique_ptr<BinaryKeeper>> keeper = BinaryKeeper::start(options);
     if (keeper)
       keeper_ = std::move(*keeper);
@@ -480,7 +501,8 @@ class Run {
   }
 
   const RunOptions& options_;
-  const Policy& policy_;
+  Policy policy_;                            // its log as large as there is room for
+  std::string log_size_;                     // that, and why
   const std::vector<std::string> mistakes_;  // in what should have been the policy
   const std::string spool_;
   std::optional<SidecarClient> sidecar_;  // has answered, and collects the run

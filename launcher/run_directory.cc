@@ -253,31 +253,34 @@ std::string RunDirectory::member() const {
   return joined_.empty() ? "" : path_.filename().string();
 }
 
-Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::string>& command) {
+Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::string>& command,
+                                   const std::string& log_size) {
   utsname names{};
   uname(&names);
   char id[20];
   snprintf(id, sizeof id, "%016lx", static_cast<unsigned long>(run_id));
   std::error_code ignored;
-  return write_file(path_ / "run.json",
-                    to_text({{"format", "shmrec-run/1"},
-                             {"runId", id},
-                             {"version", SHMREC_VERSION},
-                             {"command", redact_arguments(*policy_, command)},
-                             {"cwd", fs::current_path(ignored).string()},
-                             {"executable", command[0]},
-                             {"hostname", names.nodename},
-                             {"kernel", names.release},
-                             {"bootId", first_line("/proc/sys/kernel/random/boot_id")},
-                             {"uid", getuid()},
-                             {"gid", getgid()},
-                             {"container", container_facts()},
-                             {"startTime", wall_clock()},
-                             {"policy", to_yaml(*policy_)},
-                             {"launcherPid", getpid()},
-                             {"pidNamespace", namespace_inode("/proc/self/ns/pid")}},
-                            2),
-                    file_mode_);
+  return write_file(
+      path_ / "run.json",
+      to_text({{"format", "shmrec-run/1"},
+               {"runId", id},
+               {"version", SHMREC_VERSION},
+               {"command", redact_arguments(*policy_, command)},
+               {"cwd", fs::current_path(ignored).string()},
+               {"executable", command[0]},
+               {"hostname", names.nodename},
+               {"kernel", names.release},
+               {"bootId", first_line("/proc/sys/kernel/random/boot_id")},
+               {"uid", getuid()},
+               {"gid", getgid()},
+               {"container", container_facts()},
+               {"startTime", wall_clock()},
+               {"policy", to_yaml(*policy_)},
+               {"logSize", log_size.empty() ? ordered_json() : ordered_json(log_size)},
+               {"launcherPid", getpid()},
+               {"pidNamespace", namespace_inode("/proc/self/ns/pid")}},
+              2),
+      file_mode_);
 }
 
 void RunDirectory::write_exec(pid_t pid, const ExecInfo& exec, bool recorded) {

@@ -57,7 +57,9 @@ class RunDirectory {
   const std::vector<Gap>& gaps() const { return gaps_; }
   mode_t file_mode() const { return file_mode_; }  // of all files in it
 
-  Result<> write_start(uint64_t run_id, const std::vector<std::string>& command);
+  // `log_size`: how large the log is and why, "" if it is another's.
+  Result<> write_start(uint64_t run_id, const std::vector<std::string>& command,
+                       const std::string& log_size);
   void write_exec(pid_t pid, const ExecInfo& exec, bool recorded);
   void write_exit(pid_t pid, int status);
   void write_gap(const std::string& what, const std::string& why);  // each pair once

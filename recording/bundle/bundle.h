@@ -33,6 +33,10 @@ struct CreateBundleOptions {
   // Largest sum of the files inside, 0: any. The log and the texts always go in; binaries are left
   // out (and said to be) once they would exceed it.
   uint64_t max_bytes = 0;
+  // What the bundle, and the copy of the log that it may be made from, may take where they lie. In
+  // memory (tmpfs) it is three quarters of what is free at most. If log and texts may not fit, even
+  // uncompressed, there is no bundle; binaries are left out.
+  uint64_t room_bytes = UINT64_MAX;
   // The run was recorded in another container: paths of the log mean nothing here, so binaries come
   // from the run directory alone (kept_binaries.h), 1 GiB of them at most if max_bytes is 0; and
   // whoever writes there may be hostile, so texts have limits and the log is copied first.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/memory_room.h"
 #include "base/output_file.h"
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_manifest.h"
@@ -109,11 +110,20 @@ fs::path scratch_for(const fs::path& path) {
   return error ? fs::path("/tmp") : temporary;
 }
 
+// What may be taken there without anybody being killed for it.
+uint64_t room_in(const fs::path& directory) {
+  // A file system that is full is an error like others; it may do, as the log has many zeros.
+  if (!disk_room(directory.string()).in_memory) return UINT64_MAX;
+  return memory_room().free_bytes / 4 * 3;
+}
+
 }  // namespace
 
-Result<fs::path> create_bundle(const fs::path& run_dir, const CreateBundleOptions& options) {
-  const Result<fs::path> path = choose_path(run_dir, options.output);
+Result<fs::path> create_bundle(const fs::path& run_dir, const CreateBundleOptions& wished) {
+  const Result<fs::path> path = choose_path(run_dir, wished.output);
   if (!path) return path.error();
+  CreateBundleOptions options = wished;
+  options.room_bytes = std::min(options.room_bytes, room_in(scratch_for(*path)));
   auto archive = ArchiveWriter::create(*path);
   if (!archive) return archive.error();
   auto plan = plan_bundle(run_dir, options, scratch_for(*path));

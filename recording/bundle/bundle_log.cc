@@ -181,7 +181,7 @@ Result<UniqueFd> unnamed_file(const std::filesystem::path& scratch) {
 }  // namespace
 
 Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
-                          const std::filesystem::path& scratch) {
+                          const std::filesystem::path& scratch, uint64_t room_bytes) {
   LogImage image;
   Result<UniqueFd> fd = open_regular_at(run_dir, kLogName, shown, image.present_bytes);
   if (!fd) return fd.error();
@@ -205,6 +205,16 @@ Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
   }
   image.copied =
       foreign || chunks.count == 0 || header.closed != 1 || any_process_live(fd->get(), header);
+  const uint64_t needed = image.stored_bytes * (image.copied ? 2 : 1);
+  if (needed > room_bytes) {
+    return Error{shown + ": " + strerror(ENOSPC) + ": " + human_bytes(needed) +
+                     " may be needed in " + scratch.string() +
+                     (image.copied ? " for the log in a bundle and a copy meanwhile"
+                                   : " for the log in a bundle") +
+                     ", which is in memory and has room for " + human_bytes(room_bytes) +
+                     "; make the bundle on a disk, or give more memory",
+                 false};
+  }
   if (!image.copied) {
     image.fd = std::move(*fd);
     return image;

@@ -28,8 +28,9 @@ struct LogImage {
 };
 
 // `scratch`: a directory where an unnamed temporary file may be made; holes take no space.
+// `room_bytes`: what the log in the bundle and the copy of it may take there together.
 Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
-                          const std::filesystem::path& scratch);
+                          const std::filesystem::path& scratch, uint64_t room_bytes = UINT64_MAX);
 
 // An image opened for reading. Holes, and what is not stored, read as zeros from anonymous memory:
 // reading holes of a file on tmpfs through a mapping would take up memory.

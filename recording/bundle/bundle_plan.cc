@@ -55,13 +55,27 @@ class Planner {
 
 constexpr uint64_t kForeignBinaryBytes = uint64_t{1} << 30;  // as limits.recordingSize by default
 
-// 0: any.
-uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& options) {
-  const uint64_t max_bytes = options.max_bytes;
-  if (max_bytes == 0) return options.foreign ? kForeignBinaryBytes : 0;
+uint64_t less(uint64_t from, uint64_t what) { return from > what ? from - what : 0; }
+
+// Of log and texts.
+uint64_t taken_bytes(const BundlePlan& plan) {
   uint64_t taken = plan.image.stored_bytes;
   for (const RunFile& file : plan.facts.files) taken += file.bytes;
-  return max_bytes > taken ? max_bytes - taken : 1;  // 0 would be "any"
+  return taken;
+}
+
+// 0: any.
+uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& options) {
+  const uint64_t taken = taken_bytes(plan);
+  const uint64_t copy = plan.image.copied ? plan.image.stored_bytes : 0;
+  uint64_t most = UINT64_MAX;
+  if (options.max_bytes != 0)
+    most = less(options.max_bytes, taken);
+  else if (options.foreign)
+    most = kForeignBinaryBytes;
+  if (options.room_bytes != UINT64_MAX)
+    most = std::min(most, less(options.room_bytes, copy + taken));
+  return most == UINT64_MAX ? 0 : std::max<uint64_t>(most, 1);
 }
 
 // Held from here on: what is in it is opened relative to it, whatever becomes of its path.
@@ -92,8 +106,9 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   if (!dir) return dir.error();
   auto plan = std::make_unique<BundlePlan>();
   plan->facts = read_run_facts(dir->get(), options.collect_launcher_log, options.foreign);
-  Result<LogImage> image =
-      take_log(dir->get(), (run_dir / kLogName).string(), options.foreign, scratch);
+  const uint64_t text_bytes = taken_bytes(*plan);  // without the log as yet
+  Result<LogImage> image = take_log(dir->get(), (run_dir / kLogName).string(), options.foreign,
+                                    scratch, less(options.room_bytes, text_bytes));
   if (!image) return image.error();
   plan->image = std::move(*image);
 

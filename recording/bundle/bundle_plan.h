@@ -36,7 +36,7 @@ struct BundlePlan {
 };
 
 // `scratch`: where a copy of a log that may still be written is kept, unnamed, while the plan
-// lives.
+// lives. Fails before it is made if options.room_bytes is too little.
 Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run_dir,
                                                 const CreateBundleOptions& options,
                                                 const std::filesystem::path& scratch);

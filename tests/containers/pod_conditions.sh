@@ -128,7 +128,7 @@ accesses_are_whole() {
 # ---- The conditions
 
 disk_full() {
-  mount_small store 8m
+  mount_small store 16m
   mount_small spool 80m
   make_all 'retention: {free: 0}'
   start_sidecar
@@ -152,16 +152,20 @@ disk_full() {
   fill spool $((4 << 20))
   record 1 /app/shmem_producer_consumer
   says "the command runs unrecorded: "
-  says "No space left on device"
+  says "free, and the log takes at most half"
   says "held 100."  # its own
   record 125 "touch /shared/touched" SHMREC_FAILURE_POLICY=closed
   says "not started, because it cannot be recorded: "
   [ ! -e "$work/shared/touched" ] || fail "it was started"
   rm "$work/spool/.filler"
-  fill spool $(((8 << 20) + 8192))
-  record 1 /app/shmem_producer_consumer
+  fill spool $(((16 << 20) + 65536))
+  # Ever more lines of events.jsonl, for which there is no block any more.
+  record 1 "sh -c 'cat /dev/zero >/var/spool/shmrec/.more
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do /bin/true; done
+    /app/shmem_producer_consumer'"
+  rm "$work/spool/.more"
   says "held 100."
-  says "not kept for the sidecar: 3 binaries"
+  says "not kept for the sidecar: "
   says "of events.jsonl would tell: No space left on device"
   says "end.json: No space left on device"
   collected 4

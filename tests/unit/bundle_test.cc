@@ -650,6 +650,24 @@ TEST_F(BundleBinariesTest, AreLeftOutByChoiceOrLimit) {
   EXPECT_FALSE(document(path_, "coverage.json")["complete"].get<bool>());
 }
 
+// Where it lies in memory: nobody is killed for a bundle.
+TEST_F(BundleBinariesTest, WhatHasNoRoomIsLeftOutOrNotMadeAtAll) {
+  run_.add_journal(JournalType::kProcessStart, 1, self_);
+  run_.add_module(self_, inode_of(self_));
+  const uint64_t with_copy = fs::file_size(run_.path() / "run.shmlog") * 2;
+  const uint64_t binary = fs::file_size(self_);
+  EXPECT_TRUE(modules({.room_bytes = with_copy + (1 << 20) + binary})[0].contains("file"));
+  EXPECT_FALSE(modules({.room_bytes = with_copy + (1 << 20)})[0].contains("file"));
+  for (const bool foreign : {false, true}) {
+    const auto made =
+        create_bundle(run_.path(), {.output = out_, .room_bytes = 1 << 12, .foreign = foreign});
+    ASSERT_FALSE(made);
+    EXPECT_NE(made.error().message.find("may be needed in"), std::string::npos)
+        << made.error().message;
+    EXPECT_FALSE(made.error().bad_input);
+  }
+}
+
 // ---- A run directory of strangers ---------------------------------------------------------------
 
 class ForeignRunTest : public BundleTest {

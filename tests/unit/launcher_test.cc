@@ -16,6 +16,7 @@
 #include "launcher/exec_info.h"
 #include "launcher/filter.h"
 #include "launcher/inject.h"
+#include "launcher/log_size.h"
 #include "launcher/oom.h"
 #include "launcher/report.h"
 #include "launcher/zone.h"
@@ -452,6 +453,93 @@ TEST_F(Oom, ACounterThatIsGoneOrSmallerIsNoRise) {
   EXPECT_EQ(events.rise(), 0u);
   std::filesystem::remove(root_ + "/memory.events");
   EXPECT_EQ(events.rise(), 0u);
+}
+
+// ---- The log's size -----------------------------------------------------------------------------
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+class Room : public Oom {
+ protected:
+  MemoryRoom room() { return memory_room(root_ + "/membership", root_, root_ + "/meminfo"); }
+  void group(const std::string& path, const std::string& limit, uint64_t used,
+             uint64_t reclaimable = 0) {
+    write(path + "/memory.max", limit + "\n");
+    write(path + "/memory.current", std::to_string(used) + "\n");
+    write(path + "/memory.stat",
+          "anon 1\ninactive_file " + std::to_string(reclaimable) + "\nslab 2\n");
+  }
+};
+
+TEST_F(Room, IsWhatTheTightestLimitOnTheWayUpLeaves) {
+  write("/membership", "0::/pod/app\n");
+  group("/pod/app", std::to_string(300 * kMiB), 100 * kMiB, 20 * kMiB);
+  EXPECT_EQ(room().free_bytes, 220 * kMiB);
+  EXPECT_EQ(room().of, root_ + "/pod/app/memory.max");
+  group("/pod", std::to_string(256 * kMiB), 200 * kMiB);
+  EXPECT_EQ(room().free_bytes, 56 * kMiB);
+  EXPECT_EQ(room().of, root_ + "/pod/memory.max");
+  group("/pod", "max", 200 * kMiB);
+  EXPECT_EQ(room().free_bytes, 220 * kMiB);
+  group("/pod/app", std::to_string(64 * kMiB), 65 * kMiB);
+  EXPECT_EQ(room().free_bytes, 0u);
+}
+
+TEST_F(Room, IsFoundWhereTheGroupIsMountedAtTheRootAndInVersionOne) {
+  write("/membership", "0::/host/path\n");
+  group("", std::to_string(64 * kMiB), 10 * kMiB);
+  EXPECT_EQ(room().free_bytes, 54 * kMiB);
+  write("/membership", kV1);
+  write("/memory.max", "max\n");
+  write("/memory/memory.limit_in_bytes", std::to_string(128 * kMiB));
+  write("/memory/memory.usage_in_bytes", std::to_string(48 * kMiB));
+  write("/memory/memory.stat", "inactive_file 1\ntotal_inactive_file " + std::to_string(kMiB));
+  EXPECT_EQ(room().free_bytes, 81 * kMiB);
+  write("/memory/a/memory.limit_in_bytes", "9223372036854771712");  // none
+  write("/memory/a/memory.usage_in_bytes", "4096");
+  EXPECT_EQ(room().free_bytes, 81 * kMiB);
+}
+
+TEST_F(Room, IsTheMachinesWhereNoGroupHasALimit) {
+  EXPECT_EQ(room().free_bytes, UINT64_MAX);
+  write("/membership", "0::/a\n");
+  group("/a", "max", 5);
+  write("/meminfo", "MemTotal: 9 kB\nMemAvailable:   2048 kB\n");
+  EXPECT_EQ(room().free_bytes, 2 * kMiB);
+  EXPECT_EQ(room().of, root_ + "/meminfo");
+  write("/meminfo", "junk");
+  EXPECT_EQ(room().free_bytes, UINT64_MAX);
+}
+
+TEST(LogSize, InMemoryIsAnEighthOfWhatIsFreeOrTheSmallestOfAQuarter) {
+  const DiskRoom memory{true, 1024 * kMiB};
+  EXPECT_EQ(choose_log_size(256 * kMiB, memory, {2048 * kMiB, "f"}).bytes, 256 * kMiB);
+  EXPECT_EQ(choose_log_size(256 * kMiB, memory, {2048 * kMiB, "f"}).why, "");
+  const LogSize cut = choose_log_size(256 * kMiB, memory, {250 * kMiB + 5, "f"});
+  EXPECT_EQ(cut.bytes, 31 * kMiB);
+  EXPECT_EQ(cut.kept_bytes, 250 * kMiB / 16);
+  EXPECT_NE(cut.why.find("250 MiB are free (f)"), std::string::npos) << cut.why;
+  EXPECT_EQ(choose_log_size(256 * kMiB, memory, {63 * kMiB, "f"}).bytes, 8 * kMiB);
+  EXPECT_EQ(choose_log_size(256 * kMiB, memory, {32 * kMiB, "f"}).bytes, 8 * kMiB);
+  EXPECT_EQ(choose_log_size(256 * kMiB, memory, {32 * kMiB - 1, "f"}).bytes, 0u);
+  EXPECT_EQ(choose_log_size(16 * kMiB, memory, {1024 * kMiB, "f"}).bytes, 16 * kMiB);
+}
+
+TEST(LogSize, OnADiskMemoryIsNoLimitAndHalfOfTheSpaceIs) {
+  const DiskRoom disk{false, 100 * kMiB};
+  EXPECT_EQ(choose_log_size(50 * kMiB, disk, {kMiB, "f"}).bytes, 50 * kMiB);
+  EXPECT_EQ(choose_log_size(50 * kMiB, disk, {kMiB, "f"}).kept_bytes, UINT64_MAX);
+  EXPECT_EQ(choose_log_size(51 * kMiB, disk, {kMiB, "f"}).bytes, 50 * kMiB);
+  EXPECT_EQ(choose_log_size(8 * kMiB, {false, 15 * kMiB}, {}).bytes, 0u);
+  EXPECT_EQ(choose_log_size(256 * kMiB, {true, 64 * kMiB}, {}).bytes, 32 * kMiB);
+}
+
+TEST(LogSize, SaysWhatWasChosenAndWhy) {
+  EXPECT_EQ(describe({9 * kMiB, 0, ""}, 9 * kMiB), "the log has 9MiB");
+  EXPECT_EQ(describe({9 * kMiB, 0, "of that"}, 256 * kMiB),
+            "the log has 9MiB of the 256MiB that the policy allows: of that");
+  EXPECT_EQ(describe({0, 0, "of that"}, 256 * kMiB),
+            "no room for a log of 8MiB, the smallest that is of use: of that");
 }
 
 }  // namespace
