@@ -26,6 +26,7 @@
 #include "launcher/sidecar_client.h"
 #include "launcher/spawn.h"
 #include "launcher/supervisor.h"
+#include "launcher/termination_note.h"
 #include "policy/loaded_policy.h"
 #include "policy/policy.h"
 #include "policy/words.h"
@@ -105,10 +106,17 @@ Result<> prepare_injection(Recording& recording, std::span<const unsigned char> 
   return Unit{};
 }
 
+// For run.json.
+struct Notes {
+  std::string log_size;  // how large the log is and why
+  std::vector<std::string> policy_mistakes;
+};
+
 // What is the same for a run of its own and for a joined one.
 Result<Recording> complete(Recording recording, uint64_t run_id, const RunOptions& options,
-                           const std::string& log_size) {
-  Result<> filled = recording.directory.write_start(run_id, options.command, log_size);
+                           const Notes& notes) {
+  Result<> filled = recording.directory.write_start(run_id, options.command, notes.log_size,
+                                                    notes.policy_mistakes);
   if (filled) filled = prepare_injection(recording, options.agent_image);
   if (filled) return recording;
   recording.directory.remove();
@@ -116,7 +124,7 @@ Result<Recording> complete(Recording recording, uint64_t run_id, const RunOption
 }
 
 Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool,
-                          const std::string& log_size) {
+                          const Notes& notes) {
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
@@ -125,12 +133,13 @@ Result<Recording> prepare(const Policy& policy, const RunOptions& options, const
     recording.directory.remove();
     return made.error();
   }
-  return complete(std::move(recording), log.run_id, options, log_size);
+  return complete(std::move(recording), log.run_id, options, notes);
 }
 
 // Records into the log of the run `join` of another container, so that both have one order.
 Result<Recording> prepare_joined(const Policy& policy, const RunOptions& options,
-                                 const std::string& spool, const std::string& join) {
+                                 const std::string& spool, const std::string& join,
+                                 const Notes& notes) {
   if (!is_plain_name(join)) return Error{"it is no name of a run", false};
   const std::string path = spool + "/" + join + "/run.shmlog";
   Result<recording::JoinedLog> log = recording::join_shmlog(path, log_options(policy));
@@ -140,7 +149,11 @@ Result<Recording> prepare_joined(const Policy& policy, const RunOptions& options
   Recording recording{std::move(*directory)};
   recording.log = std::move(log->fd);
   recording.layout = log->layout;
-  return complete(std::move(recording), log->layout.run_id, options, "");
+  return complete(std::move(recording), log->layout.run_id, options, notes);
+}
+
+void add_note(std::string& notes, const std::string& text) {
+  notes += (notes.empty() ? "" : "; ") + text;
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -158,6 +171,10 @@ bool tolerate_mistakes(const LoadedPolicy& loaded) {
   say(closed ? "not started, because the policy has mistakes and failurePolicy is closed"
              : "THE POLICY HAS MISTAKES: what has one is not used, and the command is recorded by "
                "the defaults in its place; --strict or failurePolicy: closed would refuse");
+  std::string note;
+  for (const std::string& mistake : lines_of(loaded.mistakes))
+    add_note(note, "not started, as its policy has mistakes: " + mistake);
+  if (closed) write_termination_note(note);
   return !closed;
 }
 
@@ -168,9 +185,19 @@ class Run {
       : options_(options),
         policy_(loaded.policy),
         mistakes_(lines_of(loaded.mistakes)),
-        spool_(options.spool.empty() ? loaded.policy.spool_directory : options.spool) {}
+        spool_(options.spool.empty() ? loaded.policy.spool_directory : options.spool) {
+    for (const std::string& mistake : mistakes_)
+      add_note(note_, "recorded by the defaults, as its policy has mistakes: " + mistake);
+  }
 
   int execute() {
+    const int exit_code = record();
+    write_termination_note(note_);
+    return exit_code;
+  }
+
+ private:
+  int record() {
     if (!start_recording()) return kExitLauncherFailed;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     const InheritedSignals signals;
@@ -180,16 +207,15 @@ class Run {
     return exit_code_;
   }
 
- private:
   bool closed() const { return policy_.failure_policy == FailurePolicy::kClosed; }
 
   // What cannot be recorded runs unrecorded, or not at all: as the policy says. True: go on.
   bool tolerate(const std::string& trouble) {
-    if (closed()) {
-      say("not started, because it cannot be recorded: ", trouble);
-    } else {
-      say("the command runs unrecorded: ", trouble);
-    }
+    const std::string text = (closed() ? "not started, because it cannot be recorded: "
+                                       : "the command runs unrecorded: ") +
+                             trouble;
+    say(text);
+    add_note(note_, text);
     return !closed();
   }
 
@@ -213,7 +239,7 @@ class Run {
   Result<Recording> join_or_prepare() {
     const std::string join = sidecar_ ? sidecar_->join() : "";
     if (join.empty()) return prepare_own();
-    Result<Recording> joined = prepare_joined(policy_, options_, spool_, join);
+    Result<Recording> joined = prepare_joined(policy_, options_, spool_, join, {"", mistakes_});
     if (joined) {
       log_size_ = "the log is the joined run's";
       return joined;
@@ -230,7 +256,7 @@ class Run {
     if (size.bytes == 0) return Error{spool_ + ": " + described, false};
     policy_.limits.log_bytes = size.bytes;
     log_size_ = described;
-    Result<Recording> made = prepare(policy_, options_, spool_, log_size_);
+    Result<Recording> made = prepare(policy_, options_, spool_, {log_size_, mistakes_});
     if (made && !size.why.empty() && !options_.quiet) say(log_size_);
     return made;
   }
@@ -508,6 +534,7 @@ class Run {
   std::optional<SidecarClient> sidecar_;  // has answered, and collects the run
   std::string join_trouble_;              // why the run that it named was not joined
   std::string sidecar_trouble_;           // why it does not, where it was expected to
+  std::string note_;                      // for the termination message
   OomCounter oom_;
   std::optional<Recording> recording_;
   std::unique_ptr<BinaryKeeper> keeper_;

@@ -254,7 +254,8 @@ std::string RunDirectory::member() const {
 }
 
 Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::string>& command,
-                                   const std::string& log_size) {
+                                   const std::string& log_size,
+                                   const std::vector<std::string>& policy_mistakes) {
   utsname names{};
   uname(&names);
   char id[20];
@@ -276,6 +277,7 @@ Result<> RunDirectory::write_start(uint64_t run_id, const std::vector<std::strin
                {"container", container_facts()},
                {"startTime", wall_clock()},
                {"policy", to_yaml(*policy_)},
+               {"policyMistakes", policy_mistakes},
                {"logSize", log_size.empty() ? ordered_json() : ordered_json(log_size)},
                {"launcherPid", getpid()},
                {"pidNamespace", namespace_inode("/proc/self/ns/pid")}},

@@ -59,7 +59,8 @@ class RunDirectory {
 
   // `log_size`: how large the log is and why, "" if it is another's.
   Result<> write_start(uint64_t run_id, const std::vector<std::string>& command,
-                       const std::string& log_size);
+                       const std::string& log_size,
+                       const std::vector<std::string>& policy_mistakes);
   void write_exec(pid_t pid, const ExecInfo& exec, bool recorded);
   void write_exit(pid_t pid, int status);
   void write_gap(const std::string& what, const std::string& why);  // each pair once

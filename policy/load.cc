@@ -108,12 +108,16 @@ std::string unknown_variable(const std::string& name) {
          (nearest.empty() ? "unset it" : "set " + nearest + " or unset it");
 }
 
+}  // namespace
+
 // ---- What a mistake leaves readable: whether failurePolicy: closed was meant.
 
 bool means_closed(std::string_view value) {
   return nearest_name(value, texts_of(kFailurePolicyWords)) ==
          word_of(kFailurePolicyWords, FailurePolicy::kClosed);
 }
+
+namespace {
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kAround = " \t\r\"'{}";
@@ -130,6 +134,8 @@ bool asks_for_closed_in(std::string_view pair) {
   return !nearest_name(trimmed(pair.substr(0, colon)), key).empty();
 }
 
+}  // namespace
+
 // Of a text that is no policy, and need not even be YAML: by its lines. Who writes the words means
 // them, wherever they stand.
 bool asks_for_closed(std::string_view text) {
@@ -145,6 +151,8 @@ bool asks_for_closed(std::string_view text) {
   }
   return false;
 }
+
+namespace {
 
 // ---- The layers
 

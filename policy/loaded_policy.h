@@ -9,6 +9,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "policy/policy.h"
 
@@ -21,5 +22,11 @@ struct LoadedPolicy {
 LoadedPolicy load_policy_anyway(const std::optional<std::string>& path,
                                 const char* const* environment,
                                 const std::string& system_file = kSystemPolicyFile);
+
+// Whether settings with mistakes, which need not even be YAML, ask to be refused for them: a line
+// says failurePolicy: closed.
+bool asks_for_closed(std::string_view text);
+// "closed", or a misspelling of it.
+bool means_closed(std::string_view value);
 
 }  // namespace shmrec

@@ -39,6 +39,7 @@ class Problems {
   // `message`: "what; expected ...; do ...".
   void report(Position where, const std::string& message);
   bool any() const { return count_ > 0; }
+  size_t count() const { return count_; }
   std::string text() const;  // a line for each, the first ones if there are many
 
  private:

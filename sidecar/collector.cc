@@ -142,7 +142,10 @@ void Collector::identify(const std::string& name, Run& run) {
   run.identify_pause =
       std::clamp<Clock::duration>(run.identify_pause * 2, kLookAtMost, kLongestPause);
   run.identify_at = Clock::now() + run.identify_pause;
-  if (run.identity.problem.empty()) spdlog::info("run {}: {}", name, run.identity.command_line);
+  if (run.identity.problem.empty()) {
+    spdlog::info("run {}: {}", name, run.identity.command_line);
+    tell_policy_mistakes(run.identity);
+  }
   if (!is_new) return;
   for (const StoredBundle& bundle : store_.list())
     if (bundle.info.run == name) restore_made(run, bundle);
@@ -159,6 +162,9 @@ void Collector::look_at(const std::string& name, Run& run) {
   const auto members = spool_.members(name);
   if (!status || !members) return;  // it has just gone, or cannot be read: the next look tells
   run.status = *status;
+  for (const recording::RunMember& member : *members)
+    if (member.identity.problem.empty() && run.members.insert(member.identity.name).second)
+      tell_policy_mistakes(member.identity);
   spool_bytes_ += status->bytes;
   const bool over = status->state != RunState::kRecording;
   if (over && !run.settled) {  // its last events go to the rules with what is known now
@@ -297,6 +303,16 @@ uint32_t Collector::parent_of(const Run& run, const recording::FollowedProcess& 
   for (int i = 0; i < kMaxExecs && parent != nullptr && parent->pid == process.pid; ++i)
     parent = followed(run, parent->parent);
   return parent == nullptr ? 0 : parent->process;
+}
+
+void Collector::tell_policy_mistakes(const recording::RunIdentity& launcher) {
+  for (const std::string& mistake : launcher.policy_mistakes) {
+    ++policy_mistakes_;
+    const std::string text = "run " + launcher.name +
+                             " is recorded by the defaults, as its policy has mistakes: " + mistake;
+    spdlog::warn("{}", text);
+    queue_.note(text);
+  }
 }
 
 // Of a launcher that was killed before it started anything there is no run.json and no process:
@@ -589,6 +605,13 @@ Info Collector::info() const {
   return info;
 }
 
+void Collector::tell_mistake(const std::string& mistake) {
+  spdlog::error("{}", mistake);
+  queue_.note(mistake);
+  const std::lock_guard lock(problem_mutex_);
+  mistakes_.push_back(mistake);
+}
+
 Health Collector::health() const {
   Health health;
   const int64_t since = monotonic_ns() - last_look_ns_;
@@ -596,6 +619,9 @@ Health Collector::health() const {
   {
     const std::lock_guard lock(problem_mutex_);
     health.reason = problem_;
+    if (!mistakes_.empty())
+      health.remark =
+          std::to_string(mistakes_.size()) + " mistakes in the configuration: " + mistakes_.front();
   }
   if (health.reason.empty()) health.reason = bundler_->last_problem();
   const ControlServer* const control = control_;
@@ -685,7 +711,20 @@ std::vector<Metric> Collector::metrics() const {
                  {{"", double(store_.bytes())}}});
   all.push_back(
       {"shmrec_store_bundles", "Stored bundles.", false, "", {{"", double(store_.list().size())}}});
+  {
+    const std::lock_guard lock(problem_mutex_);
+    all.push_back({"shmrec_configuration_errors",
+                   "Mistakes in the sidecar's configuration, which it does without.",
+                   false,
+                   "",
+                   {{"", double(mistakes_.size())}}});
+  }
   const std::lock_guard lock(mutex_);
+  all.push_back({"shmrec_policy_mistakes_total",
+                 "Mistakes in the policies of runs, which were recorded by the defaults.",
+                 true,
+                 "",
+                 {{"", double(policy_mistakes_)}}});
   std::map<std::string, double> states{{"recording", 0}, {"ended", 0}, {"lost", 0}};
   double not_followed = 0;
   for (const auto& [name, run] : runs_) {

@@ -46,6 +46,8 @@ class Collector : public Service {
 
   // The run that a launcher starting now should join, "" for one of its own.
   std::string run_to_join() const;
+  // Something that was configured cannot be done, and is done without: for whoever looks at us.
+  void tell_mistake(const std::string& mistake);
   // What metrics() and health() say of it. Borrowed as long as they are asked.
   void set_control(const ControlServer& control) { control_ = &control; }
 
@@ -80,6 +82,7 @@ class Collector : public Service {
     std::set<std::string> told;       // launchers whose end is: "" the first, members by name
     std::vector<Incident> pending;    // failures that are held
     std::vector<Incident> made;       // that were handed on, of processes; the oldest go
+    std::set<std::string> members;    // members whose policy's mistakes are told
   };
 
   using Members = std::vector<recording::RunMember>;
@@ -110,6 +113,7 @@ class Collector : public Service {
   void restore_made(Run& run, const StoredBundle& bundle);
   const recording::FollowedProcess* followed(const Run& run, uint32_t process) const;
   uint32_t parent_of(const Run& run, const recording::FollowedProcess& process) const;
+  void tell_policy_mistakes(const recording::RunIdentity& launcher);
   void look_at_files();
   void look_at_readiness();
   void on_made(const BundleJob& job, const Result<StoredBundle>& outcome);
@@ -127,6 +131,7 @@ class Collector : public Service {
   // Of the last look. Probes must not wait for a look under way: its length is the workload's.
   mutable std::mutex problem_mutex_;
   std::string problem_;
+  std::vector<std::string> mistakes_;  // in the configuration
 
   mutable std::mutex mutex_;  // guards what follows, up to the blank line
   std::map<std::string, Run> runs_;
@@ -136,6 +141,7 @@ class Collector : public Service {
   uint64_t spool_bytes_ = 0;
   size_t followed_ = 0;                      // processes in all followers
   std::map<std::string, uint64_t> settled_;  // by how runs ended
+  uint64_t policy_mistakes_ = 0;
 
   UniqueFd wake_, inotify_;
   std::atomic<bool> stop_ = false;

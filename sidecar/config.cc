@@ -2,8 +2,11 @@
 
 #include <string.h>
 
+#include <sstream>
+
 #include "base/signal_name.h"
 #include "policy/glob.h"
+#include "policy/loaded_policy.h"
 #include "policy/settings.h"
 #include "policy/yaml_fields.h"
 
@@ -192,12 +195,13 @@ constexpr Key<Rule> kRuleKeys[] = {
 
 void read_rules(Problems& problems, const Field& field, Config& config) {
   config.rules.clear();
+  const size_t before = problems.count();
   read_list(problems, field, kMaxRules, [&](const Field& item) {
     Rule rule;
     if (!is_type(problems, item, Type::kMap, "rules", "write '- name: ...'")) return;
     read_map(problems, item.value, "rule", kRuleKeys, rule);
     config.rules.push_back(std::move(rule));
-    if (problems.any()) return;  // the rule may be wrong because of that
+    if (problems.count() > before) return;  // the rule may be wrong because of that
     if (const Result<> good = check_rules(config.rules); !good)
       problems.report(item.value.where, good.error().message);
   });
@@ -319,28 +323,52 @@ constexpr Key<Config> kBundleKeys[] = {
      }},
 };
 
+// A key of the top level holds as a whole or not at all.
+template <void (*kRead)(Problems&, const Field&, Config&)>
+void whole(Problems& problems, const Field& field, Config& config) {
+  const size_t before = problems.count();
+  Config changed = config;
+  kRead(problems, field, changed);
+  if (problems.count() == before) config = std::move(changed);
+}
+template <void (*kRead)(Problems&, const Field&, Config&)>
+void whole_egress(Problems& problems, const Field& field, Config& config) {
+  const size_t before = problems.count();
+  whole<kRead>(problems, field, config);
+  config.egress_sound &= problems.count() == before;
+}
+
+template <auto kMember, const auto& kKeys>
+void read_part(Problems& problems, const Field& field, Config& config) {
+  read_submap(problems, field, kKeys, config.*kMember);
+}
+template <const auto& kKeys>
+void read_keys(Problems& problems, const Field& field, Config& config) {
+  read_submap(problems, field, kKeys, config);
+}
+
+void read_failure_policy(Problems& problems, const Field& field, Config& config) {
+  if (const auto policy = read_word(problems, field, kFailurePolicyWords))
+    config.failure_closed = *policy == FailurePolicy::kClosed;
+}
+
 template <const std::string_view& kExpected>
 constexpr auto read_constant_of = read_constant<Config, kExpected>;
 
 constexpr Key<Config> kConfigKeys[] = {
     {"apiVersion", read_constant_of<kApiVersion>},
     {"kind", read_constant_of<kKind>},
-    {"spool", read_path_of<Config, &Config::spool>},
-    {"store", read_path_of<Config, &Config::store>},
-    {"http", [](Problems& problems, const Field& field,
-                Config& config) { read_submap(problems, field, kHttpKeys, config); }},
-    {"health", [](Problems& problems, const Field& field,
-                  Config& config) { read_submap(problems, field, kHealthKeys, config); }},
-    {"bundle", [](Problems& problems, const Field& field,
-                  Config& config) { read_submap(problems, field, kBundleKeys, config); }},
-    {"retention",
-     [](Problems& problems, const Field& field, Config& config) {
-       read_submap(problems, field, kRetentionKeys, config.retention);
-     }},
-    {"destinations", read_destinations},
-    {"rules", read_rules},
+    {"spool", whole<read_path_of<Config, &Config::spool>>},
+    {"store", whole<read_path_of<Config, &Config::store>>},
+    {"http", whole<read_keys<kHttpKeys>>},
+    {"health", whole<read_keys<kHealthKeys>>},
+    {"bundle", whole<read_keys<kBundleKeys>>},
+    {"retention", whole<read_part<&Config::retention, kRetentionKeys>>},
+    {"destinations", whole_egress<read_destinations>},
+    {"rules", whole_egress<read_rules>},
     {"join", [](Problems& problems, const Field& field,
                 Config& config) { read_bool(problems, field, config.join); }},
+    {"failurePolicy", read_failure_policy},
 };
 
 void check_egress(Problems& problems, const YamlNode& root, const Config& config) {
@@ -356,26 +384,52 @@ void check_egress(Problems& problems, const YamlNode& root, const Config& config
     }
 }
 
+// ---- The environment. Each returns what is wrong, or "".
+
+std::string wrong_variable(const char* name, const std::string& value, const char* expected) {
+  return std::string("environment variable ") + name + " is " + shmrec::quoted(value) +
+         "; expected " + expected;
+}
+
+constexpr const char* kAbsolute = "an absolute path; begin it with '/'";
+
 // A destination beside those of the file, unless that has one of the kind.
-Result<> apply_termination_message(const char* const* environment, Config& config) {
+std::string apply_termination_message(const char* const* environment, Config& config) {
   constexpr const char* kVariable = "SHMREC_TERMINATION_MESSAGE";
   const std::string path = variable_value(environment, kVariable);
-  if (path.empty()) return Unit{};
-  if (!path.starts_with('/'))
-    return Error{std::string("environment variable ") + kVariable + " is " + shmrec::quoted(path) +
-                 "; expected an absolute path; begin it with '/'"};
+  if (path.empty()) return "";
+  if (!path.starts_with('/')) return wrong_variable(kVariable, path, kAbsolute);
   const bool has_one =
       std::any_of(config.destinations.begin(), config.destinations.end(), [](const auto& to) {
         return !to.termination_message.empty() || to.name == "termination-message";
       });
-  if (has_one) return Unit{};
+  if (has_one) return "";
   DestinationConfig& to = config.destinations.emplace_back();
   to.name = "termination-message";
   to.termination_message = path;
-  return Unit{};
+  return "";
 }
 
-Result<> apply_environment(const char* const* environment, Config& config) {
+std::string apply_no_auth(const char* const* environment, Config& config) {
+  const std::string value = variable_value(environment, "SHMREC_NO_AUTH");
+  if (value.empty()) return "";
+  if (value != "0" && value != "1")
+    return wrong_variable("SHMREC_NO_AUTH", value,
+                          "1 or 0; unset it to keep the configuration's http.noAuth");
+  config.no_auth = value == "1";
+  return "";
+}
+
+std::string apply_failure_policy(const char* const* environment, Config& config) {
+  const std::string value = variable_value(environment, "SHMREC_FAILURE_POLICY");
+  if (value.empty()) return "";
+  const auto policy = find_word(kFailurePolicyWords, value);
+  // Who misspells it wants it all the same.
+  config.failure_closed = policy ? *policy == FailurePolicy::kClosed : means_closed(value);
+  return policy ? "" : wrong_variable("SHMREC_FAILURE_POLICY", value, "open or closed");
+}
+
+std::vector<std::string> apply_environment(const char* const* environment, Config& config) {
   struct {
     const char* name;
     std::string* value;
@@ -384,20 +438,56 @@ Result<> apply_environment(const char* const* environment, Config& config) {
                          {"SHMREC_STORE", &config.store, true},
                          {"SHMREC_TOKEN_FILE", &config.token_file, true},
                          {"SHMREC_LISTEN", &config.artefact_listen, false}};
+  std::vector<std::string> mistakes;
   for (const auto& known : variables) {
     const std::string value = variable_value(environment, known.name);
     if (value.empty()) continue;
     if (known.is_path && !value.starts_with('/'))
-      return Error{std::string("environment variable ") + known.name + " is " +
-                   shmrec::quoted(value) + "; expected an absolute path; begin it with '/'"};
-    *known.value = known.is_path || value != "none" ? value : "";
+      mistakes.push_back(wrong_variable(known.name, value, kAbsolute));
+    else
+      *known.value = known.is_path || value != "none" ? value : "";
   }
-  const std::string no_auth = variable_value(environment, "SHMREC_NO_AUTH");
-  if (!no_auth.empty() && no_auth != "0" && no_auth != "1")
-    return Error{"environment variable SHMREC_NO_AUTH is " + shmrec::quoted(no_auth) +
-                 "; expected 1 or 0; unset it to keep the configuration's http.noAuth"};
-  if (!no_auth.empty()) config.no_auth = no_auth == "1";
-  return apply_termination_message(environment, config);
+  for (const auto& apply : {apply_no_auth, apply_failure_policy, apply_termination_message})
+    if (std::string mistake = apply(environment, config); !mistake.empty())
+      mistakes.push_back(std::move(mistake));
+  return mistakes;
+}
+
+void read_text_of_config(std::string_view text, std::string_view file, LoadedConfig& loaded) {
+  const Result<YamlStream> settings = read_settings(text, file, kKind);
+  if (!settings) return loaded.mistakes.push_back(settings.error().message);
+  const YamlNode& root = *settings->documents[0];
+  Problems problems(file);
+  if (check_header(problems, root, kKind)) {
+    read_map(problems, root, "sidecar configuration", kConfigKeys, loaded.config);
+    const size_t before = problems.count();
+    check_egress(problems, root, loaded.config);
+    loaded.config.egress_sound &= problems.count() == before;
+  }
+  std::istringstream lines(problems.text());
+  for (std::string line; std::getline(lines, line);) loaded.mistakes.push_back(line);
+  if (loaded.config.egress_sound) return;
+  loaded.config.rules = Config::default_rules();
+  loaded.config.destinations.clear();
+}
+
+// What is wrong in the text as well may keep it from being read there.
+LoadedConfig parse_anyway(std::string_view text, std::string_view file) {
+  LoadedConfig loaded;
+  read_text_of_config(text, file, loaded);
+  if (!loaded.mistakes.empty()) loaded.config.failure_closed |= asks_for_closed(text);
+  return loaded;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const std::string& line : lines) text += (text.empty() ? "" : "\n") + line;
+  return text;
+}
+
+Result<Config> all_or_nothing(LoadedConfig loaded) {
+  if (!loaded.mistakes.empty()) return Error{joined(loaded.mistakes)};
+  return std::move(loaded.config);
 }
 
 }  // namespace
@@ -422,31 +512,27 @@ std::vector<Rule> Config::default_rules() {
 }
 
 Result<Config> parse_config(std::string_view text, std::string_view file) {
-  const Result<YamlStream> settings = read_settings(text, file, kKind);
-  if (!settings) return settings.error();
-  const YamlNode& root = *settings->documents[0];
-  Problems problems(file);
-  Config config;
-  if (check_header(problems, root, kKind)) {
-    read_map(problems, root, "sidecar configuration", kConfigKeys, config);
-    check_egress(problems, root, config);
+  return all_or_nothing(parse_anyway(text, file));
+}
+
+LoadedConfig load_config_anyway(const std::optional<std::string>& path,
+                                const char* const* environment) {
+  const std::string file = path.value_or(variable_value(environment, "SHMREC_SIDECAR_CONFIG"));
+  LoadedConfig loaded;
+  if (!file.empty()) {
+    const Result<std::string> text = read_settings_file(file);
+    if (text)
+      loaded = parse_anyway(*text, file);
+    else
+      loaded.mistakes.push_back(text.error().message);
   }
-  if (problems.any()) return Error{problems.text()};
-  return config;
+  for (std::string& mistake : apply_environment(environment, loaded.config))
+    loaded.mistakes.push_back(std::move(mistake));
+  return loaded;
 }
 
 Result<Config> load_config(const std::optional<std::string>& path, const char* const* environment) {
-  const std::string file = path.value_or(variable_value(environment, "SHMREC_SIDECAR_CONFIG"));
-  Result<Config> config = Config{};
-  if (!file.empty()) {
-    const Result<std::string> text = read_settings_file(file);
-    if (!text) return text.error();
-    config = parse_config(*text, file);
-  }
-  if (!config) return config;
-  if (const Result<> applied = apply_environment(environment, *config); !applied)
-    return applied.error();
-  return config;
+  return all_or_nothing(load_config_anyway(path, environment));
 }
 
 }  // namespace shmrec::sidecar

@@ -42,18 +42,33 @@ struct Config {
   std::vector<DestinationConfig> destinations;
   std::vector<Rule> rules = default_rules();
   bool join = true;  // containers that start while others record join their run
+  // Whether what cannot be done as configured ends the sidecar, where it otherwise does without.
+  bool failure_closed = false;
+  bool egress_sound = true;  // rules and destinations had no mistakes
 
   // A bundle of every run that fails and of every process that a signal ends, at most ten an hour,
   // and of what is asked for, at most sixty.
   static std::vector<Rule> default_rules();
 };
 
+// A configuration with mistakes: the pod's programs must not wait for whoever mends it, and a
+// failure meanwhile must not be lost. A key of the file's top level with a mistake in it is as if
+// it were not there, and so is a variable; those that are right hold. Rules and destinations hold
+// only together, so that no bundle is sent where nobody meant it to go. In a file that is missing,
+// no YAML or of another kind nothing holds.
+struct LoadedConfig {
+  Config config;
+  std::vector<std::string> mistakes;  // none: all is as it was written
+};
+LoadedConfig load_config_anyway(const std::optional<std::string>& path,
+                                const char* const* environment);
+
 // All mistakes at once, one `FILE:LINE:COL: what; expected ...; do ...` a line.
 Result<Config> parse_config(std::string_view text, std::string_view file);
 
 // `path`, else $SHMREC_SIDECAR_CONFIG, else the defaults; then SHMREC_SPOOL, SHMREC_STORE,
-// SHMREC_TOKEN_FILE, SHMREC_LISTEN, SHMREC_NO_AUTH and SHMREC_TERMINATION_MESSAGE of
-// `environment` (NAME=VALUE, null-terminated).
+// SHMREC_TOKEN_FILE, SHMREC_LISTEN, SHMREC_NO_AUTH, SHMREC_FAILURE_POLICY and
+// SHMREC_TERMINATION_MESSAGE of `environment` (NAME=VALUE, null-terminated).
 Result<Config> load_config(const std::optional<std::string>& path, const char* const* environment);
 
 }  // namespace shmrec::sidecar

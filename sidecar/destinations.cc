@@ -39,15 +39,16 @@ egress::Log log_to_spdlog() {
   };
 }
 
-Result<std::vector<std::unique_ptr<egress::Destination>>> open_destinations(
-    const std::vector<DestinationConfig>& configs) {
-  std::vector<std::unique_ptr<egress::Destination>> all;
+OpenedDestinations open_destinations(const std::vector<DestinationConfig>& configs) {
+  OpenedDestinations destinations;
   for (const DestinationConfig& config : configs) {
     Opened opened = open_one(config);
-    if (!opened) return Error{"destination " + config.name + ": " + opened.error().message};
-    all.push_back(std::move(*opened));
+    if (opened)
+      destinations.all.push_back(std::move(*opened));
+    else
+      destinations.troubles.push_back("destination " + config.name + ": " + opened.error().message);
   }
-  return all;
+  return destinations;
 }
 
 }  // namespace shmrec::sidecar

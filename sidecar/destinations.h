@@ -10,7 +10,11 @@
 namespace shmrec::sidecar {
 
 egress::Log log_to_spdlog();
-Result<std::vector<std::unique_ptr<egress::Destination>>> open_destinations(
-    const std::vector<DestinationConfig>& configs);
+// Those that can be opened; of the others, why not.
+struct OpenedDestinations {
+  std::vector<std::unique_ptr<egress::Destination>> all;
+  std::vector<std::string> troubles;
+};
+OpenedDestinations open_destinations(const std::vector<DestinationConfig>& configs);
 
 }  // namespace shmrec::sidecar

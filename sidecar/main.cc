@@ -40,7 +40,11 @@ std::string random_name() {
 // One sidecar from its configuration to its end. Members are stopped in the reverse of their order.
 class Sidecar {
  public:
-  explicit Sidecar(Config config) : config_(std::move(config)), instance_(random_name()) {}
+  // `mistakes`: in the configuration, which the sidecar does without.
+  Sidecar(Config config, std::vector<std::string> mistakes)
+      : config_(std::move(config)), mistakes_(std::move(mistakes)), instance_(random_name()) {
+    if (!mistakes_.empty()) add_termination_message();
+  }
 
   Result<> open() {
     std::error_code error;
@@ -57,13 +61,18 @@ class Sidecar {
     auto store = Store::open(config_.store);
     if (!store) return store.error();
     store_ = std::move(*store);
-    auto destinations = open_destinations(config_.destinations);
-    if (!destinations) return destinations.error();
+    limit_store();
+    OpenedDestinations destinations = open_destinations(config_.destinations);
+    if (config_.failure_closed && !destinations.troubles.empty())
+      return Error{destinations.troubles.front()};
     auto queue = egress::Queue::open({.store = config_.store, .log = log_to_spdlog()},
-                                     std::move(*destinations));
+                                     std::move(destinations.all));
     if (!queue) return queue.error();
     queue_ = std::move(*queue);
     collector_ = std::make_unique<Collector>(config_, instance_, *spool_, *store_, *queue_);
+    for (const std::string& mistake : mistakes_) collector_->tell_mistake(mistake);
+    for (const std::string& trouble : destinations.troubles)
+      collector_->tell_mistake(trouble + "; nothing is sent there");
     return open_servers();
   }
 
@@ -80,6 +89,27 @@ class Sidecar {
   }
 
  private:
+  // Where Kubernetes looks by default. The file is there, made for the container, or nobody looks.
+  void add_termination_message() {
+    constexpr const char* kPath = "/dev/termination-log";
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(kPath, error)) return;
+    for (const DestinationConfig& to : config_.destinations)
+      if (!to.termination_message.empty() || to.name == "termination-log") return;
+    DestinationConfig& to = config_.destinations.emplace_back();
+    to.name = "termination-log";
+    to.termination_message = kPath;
+  }
+
+  void limit_store() {
+    const RetentionLimits limits =
+        within_memory(config_.retention, disk_room(config_.store), memory_room(), store_->bytes());
+    if (limits.bytes != config_.retention.bytes)
+      spdlog::warn("{}: in memory, so its bundles take at most {} of it (retention.bytes)",
+                   config_.store, in_mib(limits.bytes));
+    config_.retention = limits;
+  }
+
   Result<> open_servers() {
     auto control =
         ControlServer::open({config_.spool + "/sidecar.sock", instance_,
@@ -93,21 +123,23 @@ class Sidecar {
   }
 
   // What has an address that somebody else has taken is left out for now: the pod's programs wait
-  // for the sidecar, and runs are collected without it. Fails on what waiting does not mend.
+  // for the sidecar, and runs are collected without it. An address that is none, or that is refused
+  // as it would be open to all, is a mistake in the configuration.
   Result<> open_ports() {
     for (const auto& open : {&Sidecar::open_artefacts, &Sidecar::open_health}) {
       const Result<> opened = (this->*open)();
       if (opened) continue;
-      if (opened.error().bad_input) return opened;
-      say_port_trouble(opened.error().message);
+      if (opened.error().bad_input && config_.failure_closed) return opened;
+      say_port_trouble(opened.error());
     }
     return Unit{};
   }
 
-  void say_port_trouble(const std::string& trouble) {
-    if (!port_troubles_.insert(trouble).second) return;
-    spdlog::error("{}; runs are collected without this server; trying again every {} s", trouble,
-                  kRetry.tv_sec);
+  void say_port_trouble(const Error& trouble) {
+    if (!port_troubles_.insert(trouble.message).second) return;
+    const std::string text = trouble.message + "; runs are collected without this server";
+    if (trouble.bad_input) return collector_->tell_mistake(text);
+    spdlog::error("{}; trying again every {} s", text, kRetry.tv_sec);
   }
 
   Result<> open_artefacts() {
@@ -134,7 +166,8 @@ class Sidecar {
 
   static constexpr timespec kRetry{5, 0};
 
-  const Config config_;
+  Config config_;
+  const std::vector<std::string> mistakes_;
   const std::string instance_;
   std::optional<recording::Spool> spool_;
   std::optional<OwnerLock> owner_;
@@ -150,14 +183,14 @@ class Sidecar {
 struct Arguments {
   std::optional<std::string> config;
   std::string spool, store, listen, token_file, health_listen;
-  bool no_auth = false;
+  bool no_auth = false, strict = false;
   std::string address = "127.0.0.1:7071";  // of the health server to ask
   std::string method = "GET", path, body;
 };
 
-Result<Config> configure(const Arguments& arguments) {
-  Result<Config> config = load_config(arguments.config, environ);
-  if (!config) return config;
+LoadedConfig configure(const Arguments& arguments) {
+  LoadedConfig loaded = load_config_anyway(arguments.config, environ);
+  Config* const config = &loaded.config;
   const std::pair<const std::string*, std::string*> given[] = {
       {&arguments.spool, &config->spool},
       {&arguments.store, &config->store},
@@ -167,12 +200,27 @@ Result<Config> configure(const Arguments& arguments) {
   for (const auto& [value, member] : given)
     if (!value->empty()) *member = *value == "none" ? "" : *value;
   config->no_auth |= arguments.no_auth;
-  return config;
+  config->failure_closed |= arguments.strict;
+  return loaded;
 }
 
+void say_mistakes(const LoadedConfig& loaded) {
+  for (const std::string& mistake : loaded.mistakes)
+    std::fprintf(stderr, "shmrec-sidecar: %s\n", mistake.c_str());
+}
+
+int refuse(const LoadedConfig& loaded) {
+  say_mistakes(loaded);
+  std::fprintf(stderr,
+               "shmrec-sidecar: not started, because the configuration has mistakes and "
+               "failurePolicy is closed\n");
+  return 2;
+}
+
+// The pod's programs wait for the sidecar, and what fails meanwhile must not be lost.
 int serve(const Arguments& arguments) {
-  Result<Config> config = configure(arguments);
-  if (!config) return report(config.error());
+  LoadedConfig loaded = configure(arguments);
+  if (!loaded.mistakes.empty() && loaded.config.failure_closed) return refuse(loaded);
   spdlog::set_default_logger(spdlog::stderr_color_mt("sidecar"));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %^%l%$ %v", spdlog::pattern_time_type::utc);
   spdlog::cfg::load_env_levels();  // SPDLOG_LEVEL=debug
@@ -181,26 +229,32 @@ int serve(const Arguments& arguments) {
   sigemptyset(&set);
   for (int number : {SIGTERM, SIGINT}) sigaddset(&set, number);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  Sidecar sidecar(std::move(*config));
+  if (!loaded.mistakes.empty())
+    spdlog::error(
+        "THE CONFIGURATION HAS MISTAKES: a key with one is as if it were not there, and the "
+        "default "
+        "holds; --strict or failurePolicy: closed would refuse");
+  Sidecar sidecar(std::move(loaded.config), std::move(loaded.mistakes));
   if (const Result<> opened = sidecar.open(); !opened) return report(opened.error());
   sidecar.run(set);
   return 0;
 }
 
 int check(const Arguments& arguments) {
-  const Result<Config> config = configure(arguments);
-  if (!config) return report(config.error());
+  const LoadedConfig loaded = configure(arguments);
+  say_mistakes(loaded);
+  if (!loaded.mistakes.empty()) return 2;
   std::printf("%s: ok, %zu rules, %zu destinations\n",
-              arguments.config.value_or("defaults").c_str(), config->rules.size(),
-              config->destinations.size());
+              arguments.config.value_or("defaults").c_str(), loaded.config.rules.size(),
+              loaded.config.destinations.size());
   return 0;
 }
 
 int request(const Arguments& arguments) {
-  const Result<Config> config = configure(arguments);
-  if (!config) return report(config.error());
-  const Result<int> status =
-      send_request(*config, {arguments.method, arguments.path, arguments.body}, stdout, stderr);
+  // As the sidecar itself, which has said its mistakes.
+  const LoadedConfig loaded = configure(arguments);
+  const Result<int> status = send_request(
+      loaded.config, {arguments.method, arguments.path, arguments.body}, stdout, stderr);
   if (!status) return report(status.error());
   return *status < 400 ? 0 : 1;
 }
@@ -212,6 +266,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--store", arguments.store, "Directory of finished bundles ($SHMREC_STORE)");
   app.add_option("--listen", arguments.listen, "Artefact server: HOST:PORT, unix:/PATH or none");
   app.add_option("--token-file", arguments.token_file, "Bearer token of the artefact server");
+  app.add_flag("--strict", arguments.strict,
+               "Refuse a configuration with mistakes, as failurePolicy: closed");
   app.add_flag("--no-auth", arguments.no_auth, "Serve artefacts to whoever reaches the address");
   app.add_option("--health-listen", arguments.health_listen,
                  "Health server: HOST:PORT, unix:/PATH or none");

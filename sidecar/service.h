@@ -68,6 +68,7 @@ struct Health {
   bool live = false;   // the collector's loop turns
   bool ready = false;  // the spool, the store and the control socket can be used
   std::string reason;  // why not, for a person
+  std::string remark;  // what is wrong although it is ready, "" if nothing
 };
 
 struct Info {

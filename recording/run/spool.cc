@@ -184,6 +184,10 @@ RunIdentity read_identity(int directory) {
   return identity;
 }
 
+namespace {
+constexpr size_t kMaxMistakes = 16, kMaxMistakeBytes = 512;
+}  // namespace
+
 RunIdentity parse_identity(const std::string& text) {
   RunIdentity identity;
   const std::optional<FlatJson> json = flatten_json(text);
@@ -212,6 +216,11 @@ RunIdentity parse_identity(const std::string& text) {
       {"container.node", &RunIdentity::node},
   };
   for (const auto& row : kTexts) identity.*row.into = printable_text(*json, row.member);
+  const auto mistakes = json->texts_untrusted.find("policyMistakes");
+  if (mistakes != json->texts_untrusted.end())
+    for (const std::string& mistake : mistakes->second)
+      if (identity.policy_mistakes.size() < kMaxMistakes)
+        identity.policy_mistakes.push_back(printable(mistake.substr(0, kMaxMistakeBytes)));
   identity.launcher_pid = json->number("launcherPid").value_or(0);
   identity.pid_namespace =
       static_cast<uint64_t>(std::max<int64_t>(0, json->number("pidNamespace").value_or(0)));

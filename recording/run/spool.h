@@ -42,8 +42,9 @@ struct RunIdentity {
   std::string command_line;  // the same as one text
   std::string executable, cwd, hostname, boot_id, start_time;
   std::string container, pod, pod_namespace, node;
-  int64_t launcher_pid = 0;    // in the launcher's PID namespace
-  uint64_t pid_namespace = 0;  // that one's inode, 0: unknown
+  std::vector<std::string> policy_mistakes;  // the first ones
+  int64_t launcher_pid = 0;                  // in the launcher's PID namespace
+  uint64_t pid_namespace = 0;                // that one's inode, 0: unknown
 };
 
 struct RunStatus {

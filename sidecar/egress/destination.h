@@ -1,7 +1,7 @@
 // Egress: bringing finished bundles out of the pod. A Destination is one place or way; the Queue
 // (queue.h) decides when each is tried.
 //
-// Threads: a Destination belongs to the thread that sends, the queue's worker.
+// Threads: a Destination belongs to the thread that sends, the queue's worker; but for note().
 // Trust: run, trigger and rule come from workloads and are made printable wherever they are shown.
 #pragma once
 
@@ -59,6 +59,9 @@ class Destination {
     (void)file;
     (void)place;
   }
+
+  // What whoever looks here should know besides: a mistake in the configuration. From any thread.
+  virtual void note(const std::string& text) { (void)text; }
 
   // Of the last send that failed.
   const Retry& retry() const { return retry_; }

@@ -189,6 +189,10 @@ bool Queue::any_due() const {
                      [now = Clock::now()](const Waiting& waiting) { return waiting.due <= now; });
 }
 
+void Queue::note(const std::string& text) {
+  for (const auto& destination : destinations_) destination->note(text);
+}
+
 bool Queue::drain(milliseconds limit) {
   const auto end = Clock::now() + limit;
   std::unique_lock lock(mutex_);

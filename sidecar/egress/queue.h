@@ -62,6 +62,8 @@ class Queue {
   // To the destinations of these names, or to all. One that waits already is not added again.
   // REQUIRES: bundle.path is in the store and named bundle.name.
   Result<> add(const Bundle& bundle, const std::vector<std::string>& destinations = {});
+  // To all destinations that show such.
+  void note(const std::string& text);
   // Whether a bundle waits for a destination: retention may want to spare it.
   bool waits(const std::string& bundle_name) const;
   size_t size() const;

@@ -8,8 +8,9 @@
 namespace shmrec::sidecar {
 namespace {
 
-Reply text_reply(bool good, const std::string& reason) {
-  std::string line = good ? "ok" : reason.empty() ? "not yet" : reason;
+Reply text_reply(bool good, const Health& health) {
+  std::string line = good ? "ok" : health.reason.empty() ? "not yet" : health.reason;
+  if (!health.remark.empty()) line += "; " + health.remark;
   std::replace(line.begin(), line.end(), '\n', ' ');
   return {.status = good ? 200 : 503,
           .type = "text/plain; charset=utf-8",
@@ -40,7 +41,7 @@ class HealthSite : public Site {
     const std::string& page = head.segments.front();
     if (page == "metrics") return metrics();
     const Health health = service_.health();
-    return text_reply(page == "healthz" ? health.live : health.ready, health.reason);
+    return text_reply(page == "healthz" ? health.live : health.ready, health);
   }
 
   // Probes come for ever, and so does whatever else reaches the port.

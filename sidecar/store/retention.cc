@@ -101,4 +101,13 @@ RetentionPlan plan_retention(std::vector<StoredBundle> bundles, const RetentionL
   return planner.take();
 }
 
+RetentionLimits within_memory(RetentionLimits limits, const DiskRoom& disk,
+                              const MemoryRoom& memory, uint64_t store_bytes) {
+  if (!disk.in_memory) return limits;
+  const uint64_t free = std::min({disk.free_bytes, memory.free_bytes, UINT64_MAX - store_bytes});
+  const uint64_t most = (free + store_bytes) / 2;
+  if (limits.bytes == 0 || limits.bytes > most) limits.bytes = std::max<uint64_t>(most, 1);
+  return limits;
+}
+
 }  // namespace shmrec::sidecar

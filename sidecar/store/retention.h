@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/memory_room.h"
 #include "sidecar/store/stored_bundle.h"
 
 namespace shmrec::sidecar {
@@ -32,5 +33,10 @@ struct RetentionPlan {
 
 RetentionPlan plan_retention(std::vector<StoredBundle> bundles, const RetentionLimits& limits,
                              const Moment& now, uint64_t free_bytes);
+
+// A store in memory (an emptyDir of medium Memory) must not get the sidecar killed: its bundles
+// take at most half of what is free, they themselves included. Other limits are left as they are.
+RetentionLimits within_memory(RetentionLimits limits, const DiskRoom& disk,
+                              const MemoryRoom& memory, uint64_t store_bytes);
 
 }  // namespace shmrec::sidecar

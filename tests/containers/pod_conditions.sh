@@ -7,6 +7,8 @@
 #   missing_token  the token's file comes later
 #   clock_step     the sidecar's wall clock jumps by 40 days, both ways
 #   two_sidecars   two on one spool, and on one store
+#   mistakes       in the sidecar's configuration and in the policy, which may also be missing
+#   taken_port     the application has the port of the sidecar's health
 # The application's container runs commands one after another, as the test hands them in, so that it need
 # not be started for each. Exit status 77: not root, or what is needed is not there. A failure keeps its
 # files and says where.
@@ -377,6 +379,47 @@ rules:
   collected 7
   check_bundles
   all_are_named
+}
+
+# The command runs and is recorded whatever is wrong with the policy, or is refused where asked for.
+mistakes() {
+  install -m 644 -o 65532 /dev/null "$work/message"
+  make_all 'retentoin: {count: 1}' -v "$work/message:/dev/termination-log"
+  printf 'apiVersion: shmrec/v1\nkind: Policy\nlimits: {log: 64MiB}\n' >"$work/app/typo.yaml"
+  start_sidecar
+  health_has /readyz '^ok; 1 mistakes in the configuration: .*retentoin' || fail "/readyz: $(health /readyz)"
+  health_has /metrics '^shmrec_configuration_errors 1$' || fail "no metric of the configuration"
+  log_has "THE CONFIGURATION HAS MISTAKES" || fail "the log does not say it"
+  grep -q retentoin "$work/message" || fail "the termination message: $(cat "$work/message")"
+  local variable
+  for variable in SHMREC_POLICY=/app/typo.yaml SHMREC_POLICY=/app/none.yaml SHMREC_XYZZY=1; do
+    record 1 /app/shmem_producer_consumer $variable
+    says "THE POLICY HAS MISTAKES"
+    says "held 100."
+    record 2 "touch /shared/touched" "$variable SHMREC_FAILURE_POLICY=closed"
+    says "not started, because the policy has mistakes"
+    [ ! -e "$work/shared/touched" ] || fail "it was started"
+  done
+  collected 3
+  health_has /metrics '^shmrec_policy_mistakes_total 3$' || fail "no metric of the policies"
+  grep -q 'none.yaml: No such file' "$work/message" || fail "the termination message: $(cat "$work/message")"
+  check_bundles
+}
+
+taken_port() {
+  make_all ''
+  hand_in "perl -MIO::Socket::INET -e '\$s = IO::Socket::INET->new(Listen => 5, LocalAddr => \"0.0.0.0:7071\") or die;
+    open(F, \">/shared/taken\"); close(F); sleep 1 until -e \"/shared/end\"' >/dev/null 2>&1 &"
+  wait_until "listener" 10 test -e "$work/shared/taken"
+  start sidecar
+  wait_until "complaint" 10 log_has "0.0.0.0:7071: Address already in use; runs are collected without this server"
+  record 1 /app/shmem_producer_consumer
+  says "held 100."
+  collected 1
+  is_listed "exit 1" || fail "$(listed)"
+  touch "$work/shared/end"
+  wait_until "health of the sidecar" 20 sidecar_is_ready
+  check_bundles
 }
 
 make_volumes 65532

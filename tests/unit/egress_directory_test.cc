@@ -264,6 +264,20 @@ TEST_F(EgressTermination, SaysWhereTheBundleIs) {
   EXPECT_NE(read_file(file).find("); /pvc/app.shmrec.tar.zst\n"), std::string::npos);
 }
 
+TEST_F(EgressTermination, NotesStandAloneOrBehindTheBundle) {
+  to.note("s.yaml:3:1: unknown key 'retentoin'");
+  EXPECT_EQ(read_file(file), "shmrec: s.yaml:3:1: unknown key 'retentoin'\n");
+  const Bundle bundle = make_bundle(store, "app", "1234");
+  ASSERT_TRUE(to.send(bundle, stop).ok());
+  to.note("another");
+  to.note("another");
+  const std::string line = read_file(file);
+  EXPECT_TRUE(line.starts_with("shmrec: signal 6 (SIGABRT) in run app-7: bundle ")) << line;
+  EXPECT_TRUE(line.ends_with("); s.yaml:3:1: unknown key 'retentoin'; another\n")) << line;
+  for (int i = 0; i < 100; ++i) to.note(std::to_string(i) + std::string(1000, 'x'));
+  EXPECT_LE(fs::file_size(file), 4096u);
+}
+
 TEST_F(EgressTermination, TheNewestBundleHasTheLine) {
   const Bundle late = make_bundle(store, "late", "1", "2026-11-22T06:00:02Z");
   const Bundle early = make_bundle(store, "early", "1", "2026-11-22T06:00:01Z");

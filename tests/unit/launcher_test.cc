@@ -19,6 +19,7 @@
 #include "launcher/log_size.h"
 #include "launcher/oom.h"
 #include "launcher/report.h"
+#include "launcher/termination_note.h"
 #include "launcher/zone.h"
 
 namespace shmrec::launcher {
@@ -453,6 +454,36 @@ TEST_F(Oom, ACounterThatIsGoneOrSmallerIsNoRise) {
   EXPECT_EQ(events.rise(), 0u);
   std::filesystem::remove(root_ + "/memory.events");
   EXPECT_EQ(events.rise(), 0u);
+}
+
+// ---- The termination message
+
+class Note : public Oom {
+ protected:
+  std::string noted(const std::string& text) {
+    write_termination_note(text, root_ + "/log");
+    std::ifstream file(root_ + "/log");
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+};
+
+TEST_F(Note, IsWrittenOnlyWhereTheFileIsThereAndEmpty) {
+  EXPECT_EQ(noted("a"), "");
+  EXPECT_FALSE(std::filesystem::exists(root_ + "/log"));
+  write("/log", "");
+  EXPECT_EQ(noted(""), "");
+  EXPECT_EQ(noted("a\033[2J"), "shmrec: a\\x1b[2J\n");
+  EXPECT_EQ(noted("b"), "shmrec: a\\x1b[2J\n");
+  write("/log", "the program's");
+  EXPECT_EQ(noted("a"), "the program's");
+  write("/log", "");
+  EXPECT_EQ(noted(std::string(10000, 'x')).size(), 4096u);
+}
+
+TEST_F(Note, IsNotWrittenThroughALink) {
+  write("/other", "");
+  symlink((root_ + "/other").c_str(), (root_ + "/log").c_str());
+  EXPECT_EQ(noted("a"), "");
 }
 
 // ---- The log's size -----------------------------------------------------------------------------

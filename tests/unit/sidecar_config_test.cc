@@ -86,6 +86,74 @@ TEST(SidecarConfig, MistakesAreNamedWithPlaceAndFix) {
   EXPECT_NE(mistake("retention: {count: -1}\n").find("a whole number from 0"), std::string::npos);
 }
 
+LoadedConfig loaded(const std::string& text, const char* const* environment = nullptr) {
+  const std::string file = testing::TempDir() + "/with_mistakes.yaml";
+  std::ofstream(file) << text;
+  return load_config_anyway(file, environment);
+}
+
+TEST(SidecarConfig, AKeyWithAMistakeIsAsIfItWereNotThere) {
+  const LoadedConfig config =
+      loaded(std::string(kHead) +
+             "spool: /a\nstore: b\n"
+             "retention: {count: 7, bytes: many}\nhealth: {listen: none}\n"
+             "join: false\nretentoin: {}\nhttp: {noAuth: true, listen: 7}\n");
+  EXPECT_EQ(config.mistakes.size(), 4u);
+  EXPECT_EQ(config.config.spool, "/a");
+  EXPECT_EQ(config.config.store, "/var/lib/shmrec");
+  EXPECT_EQ(config.config.retention.count, 50u);
+  EXPECT_EQ(config.config.health_listen, "");
+  EXPECT_FALSE(config.config.join);
+  EXPECT_FALSE(config.config.no_auth);
+  EXPECT_FALSE(config.config.failure_closed);
+}
+
+TEST(SidecarConfig, RulesAndDestinationsHoldTogetherOrNotAtAll) {
+  const std::string rule = "rules: [{name: a, trigger: {request: true}, egress: [b]}]\n";
+  const std::string destination = "destinations: [{name: b, directory: /b}]\n";
+  const LoadedConfig sound = loaded(kHead + destination + rule + "retentoin: {}\n");
+  EXPECT_EQ(sound.config.rules.size(), 1u);
+  EXPECT_EQ(sound.config.destinations.size(), 1u);
+  const std::string wrong[] = {
+      destination + "rules: [{name: a, trigger: {request: true}, egress: [c]}]\n",
+      destination + "rules: [{name: a, trigger: {signal: [SIGNOTHING]}}]\n",
+      destination + "retentoin: {}\nrules: [{name: a, trigger: {}}]\n",
+      "destinations: [{name: b, directory: b}]\n" + rule,
+  };
+  for (const std::string& text : wrong) {
+    const LoadedConfig config = loaded(kHead + text);
+    EXPECT_FALSE(config.mistakes.empty()) << text;
+    EXPECT_EQ(config.config.rules.size(), 3u) << text;
+    EXPECT_TRUE(config.config.destinations.empty()) << text;
+  }
+}
+
+TEST(SidecarConfig, OfWhatIsNoConfigurationNothingHoldsButTheEnvironment) {
+  const char* const environment[] = {"SHMREC_SPOOL=/a", "SHMREC_STORE=b", "SHMREC_NO_AUTH=2",
+                                     nullptr};
+  for (const char* text : {"spool: [", "", "apiVersion: shmrec/v1\nkind: Policy\nspool: /x\n"}) {
+    const LoadedConfig config = loaded(text, environment);
+    EXPECT_EQ(config.mistakes.size(), 3u) << text;
+    EXPECT_EQ(config.config.spool, "/a");
+    EXPECT_EQ(config.config.store, "/var/lib/shmrec");
+    EXPECT_FALSE(config.config.no_auth);
+  }
+  EXPECT_EQ(load_config_anyway("/nowhere.yaml", nullptr).mistakes.size(), 1u);
+}
+
+TEST(SidecarConfig, WhoWantsARefusalSaysSo) {
+  EXPECT_TRUE(loaded(std::string(kHead) + "failurePolicy: closed\n").config.failure_closed);
+  EXPECT_TRUE(loaded(std::string(kHead) + "failurePolicy: closed\nx: 1\n").config.failure_closed);
+  EXPECT_TRUE(loaded("spool: [\nfailurePolicy: closed\n").config.failure_closed);
+  EXPECT_FALSE(loaded("spool: [\n# failurePolicy: closed\n").config.failure_closed);
+  const char* const closed[] = {"SHMREC_FAILURE_POLICY=closed", nullptr};
+  const char* const misspelled[] = {"SHMREC_FAILURE_POLICY=close", nullptr};
+  const char* const open[] = {"SHMREC_FAILURE_POLICY=open", nullptr};
+  EXPECT_TRUE(loaded(kHead, closed).config.failure_closed);
+  EXPECT_TRUE(loaded(kHead, misspelled).config.failure_closed);
+  EXPECT_FALSE(loaded(std::string(kHead) + "failurePolicy: closed\n", open).config.failure_closed);
+}
+
 TEST(SidecarConfig, TheTerminationMessageComesFromTheEnvironment) {
   const char* const environment[] = {"SHMREC_TERMINATION_MESSAGE=/dev/termination-log", nullptr};
   const Result<Config> config = load_config("", environment);

@@ -507,5 +507,16 @@ TEST_F(StoreTest, EnforcingRemovesTheFiles) {
   EXPECT_GT(*store_->free_bytes(), 0u);
 }
 
+TEST(Retention, AStoreInMemoryTakesAtMostHalfOfIt) {
+  const RetentionLimits limits{.count = 5, .bytes = 1000, .free_bytes = 7};
+  EXPECT_EQ(within_memory(limits, {false, 10}, {10, "f"}, 0).bytes, 1000u);
+  EXPECT_EQ(within_memory(limits, {true, 4000}, {5000, "f"}, 0).bytes, 1000u);
+  EXPECT_EQ(within_memory(limits, {true, 4000}, {1400, "f"}, 100).bytes, 750u);
+  EXPECT_EQ(within_memory(limits, {true, 500}, {5000, "f"}, 100).bytes, 300u);
+  EXPECT_EQ(within_memory({}, {true, 500}, {}, 100).bytes, 300u);
+  EXPECT_EQ(within_memory({}, {true, 0}, {}, 0).bytes, 1u);  // 0 would be no limit
+  EXPECT_EQ(within_memory(limits, {true, 500}, {}, 100).free_bytes, 7u);
+}
+
 }  // namespace
 }  // namespace shmrec::sidecar

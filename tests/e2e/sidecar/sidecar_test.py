@@ -526,14 +526,73 @@ def test_missing_token(setting):
         raise Failed("the token that came later does not count")
 
 
+BAD_LINES = "rules:\n- {name: a, trigger: {signal: [SIGNOTHING]}}\nretentoin: {}\n"
+
+
 def test_bad_configuration(setting):
+    """An edit of the configuration stops neither the pod nor the collecting, and is said everywhere."""
     with open(setting.config, "a") as file:
-        file.write("rules:\n- {name: a, trigger: {signal: [SIGNOTHING]}}\nretentoin: {}\n")
-    result = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, timeout=30)
-    text = result.stdout.decode()
-    if result.returncode != 2 or "sidecar.yaml:8:32:" not in text or "write retention" not in text:
-        raise Failed("%d\n%s" % (result.returncode, text))
+        file.write(BAD_LINES)
+    message = os.path.join(setting.top, "message")
+    os.environ["SHMREC_TERMINATION_MESSAGE"] = message
+    setting.start_sidecar()
+    del os.environ["SHMREC_TERMINATION_MESSAGE"]
+    status, page, _ = setting.ask("GET", "/readyz", socket=1)
+    if status != 200 or not page.startswith(b"ok; 2 mistakes in the configuration: ") or b"sidecar.yaml:8:32:" not in page:
+        raise Failed("/readyz: %d %s" % (status, page))
+    if b"\nshmrec_configuration_errors 2\n" not in setting.ask("GET", "/metrics", socket=1)[1]:
+        raise Failed("no metric")
+    for name in message, setting.top + "/sidecar.log":
+        with open(name) as file:
+            text = file.read()
+        if "sidecar.yaml:8:32:" not in text or "write retention" not in text:
+            raise Failed("%s: %s" % (name, text))
+    setting.run("sh", "-c", "exit 4")
+    setting.one_bundle("exit 4")  # by the default rules
+    setting.kill_sidecar(signal.SIGTERM)
+
+
+def test_bad_configuration_refused(setting):
+    with open(setting.config, "a") as file:
+        file.write(BAD_LINES)
+    def refuses(environment, *options):
+        result = subprocess.run([BIN + "/shmrec-sidecar", "-c", setting.config, *options], stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, timeout=30, env=dict(os.environ, **environment))
+        text = result.stdout.decode()
+        if result.returncode != 2 or "sidecar.yaml:8:32:" not in text or "write retention" not in text:
+            raise Failed("%s %s: %d\n%s" % (environment, options, result.returncode, text))
+    refuses({}, "check")
+    refuses({}, "--strict")
+    refuses({"SHMREC_FAILURE_POLICY": "closed"})
+    with open(setting.config, "a") as file:
+        file.write("failurePolicy: closed\n")
+    refuses({})
+
+
+def test_policy_mistakes(setting):
+    """What a launcher found wrong in its policy, as the sidecar tells it."""
+    message = os.path.join(setting.top, "message")
+    os.environ["SHMREC_TERMINATION_MESSAGE"] = message
+    setting.start_sidecar()
+    del os.environ["SHMREC_TERMINATION_MESSAGE"]
+    setting.environment["SHMREC_LOGSIZE"] = "1"
+    run = setting.run("sh", "-c", "exit 4")
+    if run.returncode != 4:
+        raise Failed("exit status %d" % run.returncode)
+    bundle = setting.one_bundle("exit 4")
+    if b"\nshmrec_policy_mistakes_total 1\n" not in setting.ask("GET", "/metrics", socket=1)[1]:
+        raise Failed("no metric")
+    wait_for("bundle in the termination message", lambda: "bundle " in open(message).read())
+    with open(message) as file:
+        text = file.read()
+    if "SHMREC_LOGSIZE is not known" not in text:
+        raise Failed(text)
+    for name, key in ("run.json", "policyMistakes"), ("coverage.json", "as the policy was meant"):
+        setting.shmrec("bundle", "extract", bundle, name, "-C", setting.top + "/" + name)
+        with open(setting.top + "/" + name + "/" + name) as file:
+            text = file.read()
+        if key not in text or "SHMREC_LOGSIZE is not known" not in text:
+            raise Failed("%s: %s" % (name, text))
 
 
 def test_taken_ports(setting):
