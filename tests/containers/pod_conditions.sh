@@ -8,6 +8,7 @@
 #   clock_step     the sidecar's wall clock jumps by 40 days, both ways
 #   two_sidecars   two on one spool, and on one store
 #   mistakes       in the sidecar's configuration and in the policy, which may also be missing
+#   store_memory   the store is in memory, and the sidecar may have little of it
 #   taken_port     the application has the port of the sidecar's health
 # The application's container runs commands one after another, as the test hands them in, so that it need
 # not be started for each. Exit status 77: not root, or what is needed is not there. A failure keeps its
@@ -403,6 +404,23 @@ mistakes() {
   collected 3
   health_has /metrics '^shmrec_policy_mistakes_total 3$' || fail "no metric of the policies"
   grep -q 'none.yaml: No such file' "$work/message" || fail "the termination message: $(cat "$work/message")"
+  check_bundles
+}
+
+# A bundle for which memory may not do is not made, and the run stays; others are.
+store_memory() {
+  mount_small store 512m
+  cp "$programs/use_memory" "$work/app"
+  make_all 'retention: {free: 0}' --memory 64m --memory-swap 64m
+  start_sidecar
+  log_has "/var/lib/shmrec: in memory, so its bundles take at most " || fail "it does not say what it keeps"
+  record 7 "/app/use_memory 1 600000" "SHMREC_LOG_SIZE=64MiB SHMREC_SPOOL_SIZE=1GiB"
+  wait_until "complaint" 20 log_has "for the log in a bundle and a copy meanwhile, which is in memory"
+  health_has /readyz 'which is in memory' || fail "/readyz: $(health /readyz)"
+  record 3 "sh -c 'exit 3'"
+  wait_until "bundle of another" 10 is_listed "exit 3"
+  [ "$(runs | wc -l)" = 1 ] || fail "the run is not kept"
+  is_over sidecar && fail "the sidecar has ended"
   check_bundles
 }
 
