@@ -1,8 +1,8 @@
 #include "sidecar/readiness.h"
 
-#include <httplib.h>
-
 #include <algorithm>
+
+#include "sidecar/http/ask.h"
 
 namespace shmrec::sidecar {
 namespace {
@@ -54,17 +54,12 @@ std::vector<Readiness::Answer> Readiness::take() {
 }
 
 bool Readiness::ask(const Probe& probe) {
-  httplib::Client client(probe.parts.origin);
   const auto patience = std::min(probe.period, kMaxPatience);
-  client.set_connection_timeout(patience);
-  client.set_read_timeout(patience);
-  client.set_write_timeout(patience);
-  size_t left = 64 * 1024;  // of a body nobody wants
-  const auto answer = client.Get(probe.parts.path, [&](const char*, size_t bytes) {
-    left -= std::min(left, bytes);
-    return left > 0;
-  });
-  return answer && answer->status >= 200 && answer->status < 400;
+  Question question{.url = probe.parts.origin + probe.parts.path};
+  question.connect = question.whole = patience;
+  question.take = [](int, std::string_view) { return false; };  // nobody wants the body
+  const auto status = sidecar::ask(question);
+  return status && *status >= 200 && *status < 400;
 }
 
 void Readiness::work() {

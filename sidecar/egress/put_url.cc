@@ -25,21 +25,11 @@ std::string part(CURLU* url, CURLUPart what, unsigned flags = 0) {
   return result;
 }
 
-bool is_unreserved(unsigned char c) {
-  return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_' || c == '~';
-}
-
 std::string percent_encoded(const std::string& text) {
-  std::string result;
-  for (const unsigned char c : text) {
-    if (is_unreserved(c)) {
-      result += static_cast<char>(c);
-    } else {
-      char code[4];
-      snprintf(code, sizeof(code), "%%%02X", c);
-      result += code;
-    }
-  }
+  char* const code = curl_easy_escape(nullptr, text.c_str(), static_cast<int>(text.size()));
+  if (code == nullptr) return "";
+  std::string result = code;
+  curl_free(code);
   return result;
 }
 

@@ -14,7 +14,7 @@
 namespace shmrec::sidecar {
 namespace {
 
-constexpr int kBacklog = 64;
+constexpr int kBacklog = 256;  // one that the kernel refuses asks again after a second
 constexpr char kUnixPrefix[] = "unix:";
 
 Error bad_address(const std::string& text, const std::string& why) {
@@ -55,15 +55,23 @@ bool is_loopback(const sockaddr* address) {
 std::string bound_address(int fd) {
   sockaddr_storage name{};
   socklen_t bytes = sizeof name;
-  char host[NI_MAXHOST] = "?", port[NI_MAXSERV] = "?";
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&name), &bytes) == 0)
-    getnameinfo(reinterpret_cast<const sockaddr*>(&name), bytes, host, sizeof host, port,
-                sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&name), &bytes);
+  const std::string host = numeric_host(name);
   const bool v6 = name.ss_family == AF_INET6;
-  return (v6 ? "[" : "") + std::string(host) + (v6 ? "]:" : ":") + port;
+  const uint16_t port = v6 ? reinterpret_cast<const sockaddr_in6&>(name).sin6_port
+                           : reinterpret_cast<const sockaddr_in&>(name).sin_port;
+  return (v6 ? "[" + host + "]:" : host + ":") + std::to_string(ntohs(port));
 }
 
 }  // namespace
+
+std::string numeric_host(const sockaddr_storage& name) {
+  if (name.ss_family == AF_UNIX) return "unix";
+  char host[NI_MAXHOST] = "?";
+  getnameinfo(reinterpret_cast<const sockaddr*>(&name), sizeof name, host, sizeof host, nullptr, 0,
+              NI_NUMERICHOST);
+  return host;
+}
 
 Result<Address> parse_address(const std::string& text) {
   Address address;

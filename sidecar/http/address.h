@@ -2,6 +2,8 @@
 // brackets) or "unix:/path".
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <string>
 
@@ -15,6 +17,9 @@ struct Address {
   std::string host;       // without brackets; "" : all addresses
   uint16_t port = 0;      // 0: any free one
 };
+
+// Of one end of a socket: "10.0.0.1", "::1" or "unix".
+std::string numeric_host(const sockaddr_storage& name);
 
 Result<Address> parse_address(const std::string& text);
 

@@ -22,6 +22,5 @@ struct Reply {
 
 // application/problem+json (RFC 9457). `detail` is a sentence for a person.
 Reply problem(int status, const std::string& detail);
-const char* reason_phrase(int status);
 
 }  // namespace shmrec::sidecar

@@ -1,12 +1,15 @@
 #include "sidecar/http/request_head.h"
 
 #include <algorithm>
-#include <charconv>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
 
 namespace shmrec::sidecar {
 namespace {
 
-constexpr std::string_view kTokenMarks = "!#$%&'*+-.^_`|~";
+namespace http = boost::beast::http;
+using Parser = http::request_parser<http::empty_body>;
+
 // Others are refused before anybody looks at the path.
 constexpr std::string_view kMethods[] = {"GET",    "HEAD",  "POST",   "PUT",
                                          "DELETE", "PATCH", "OPTIONS"};
@@ -14,14 +17,8 @@ constexpr std::string_view kMethods[] = {"GET",    "HEAD",  "POST",   "PUT",
 constexpr const char* kSingle[] = {"host",  "content-length", "content-type",
                                    "range", "if-range",       "authorization"};
 
-bool is_alphanumeric(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return is_alphanumeric(c) || kTokenMarks.find(c) != std::string_view::npos;
-  });
-}
+std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
 bool is_visible(char c) { return c > 0x20 && c < 0x7f; }
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
@@ -29,12 +26,6 @@ std::string lowered(std::string_view text) {
   std::string made(text);
   std::transform(made.begin(), made.end(), made.begin(), lower);
   return made;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
 int hex_digit(char c) {
@@ -63,66 +54,34 @@ std::optional<Refusal> decode_segment(std::string_view text, std::string& segmen
   return {};
 }
 
-std::optional<Refusal> parse_request_line(std::string_view line, const HeadLimits& limits,
-                                          RequestHead& head) {
-  const size_t method_end = line.find(' ');
-  const size_t target_end = line.rfind(' ');
-  if (method_end == std::string_view::npos || target_end == method_end)
-    return bad("The request line is not METHOD TARGET HTTP/1.1.");
-  const std::string_view method = line.substr(0, method_end);
-  const std::string_view target = line.substr(method_end + 1, target_end - method_end - 1);
-  const std::string_view version = line.substr(target_end + 1);
-  if (!is_token(method)) return bad("The method has characters that no method has.");
-  if (!version.starts_with("HTTP/")) return bad("The request line does not end in HTTP/1.1.");
-  if (version != "HTTP/1.1" && version != "HTTP/1.0")
-    return Refusal{505, "This server speaks HTTP/1.1 and HTTP/1.0."};
-  if (target.size() > limits.target_bytes)
-    return Refusal{414,
-                   "The target is longer than " + std::to_string(limits.target_bytes) + " bytes."};
-  head.method = method;
-  head.keep_alive = version == "HTTP/1.1";
-  if (std::find(std::begin(kMethods), std::end(kMethods), method) == std::end(kMethods))
-    return Refusal{501, "No path of this server has this method."};
-  return parse_target(target, head);
+// Beast calls a target with a space and a line that ends in LF alone a bad version too.
+bool is_other_version(std::string_view text) {
+  const std::string_view line = text.substr(0, text.find("\r\n"));
+  const std::string_view version = line.substr(line.rfind(' ') + 1);
+  return version.starts_with("HTTP/") && version != "HTTP/1.1" && version != "HTTP/1.0";
 }
 
-std::optional<Refusal> parse_header(std::string_view line, RequestHead& head) {
-  const size_t colon = line.find(':');
-  if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
-    return bad("A header line is not NAME: VALUE.");
-  const std::string_view value = trimmed(line.substr(colon + 1));
-  for (const char c : value)
-    if ((c >= 0 && c < 0x20 && c != '\t') || c == 0x7f)
-      return bad("A header value has a control character.");
-  head.headers.emplace(lowered(line.substr(0, colon)), value);
-  return {};
-}
-
-std::optional<Refusal> read_framing(bool host_needed, RequestHead& head) {
+// What Beast takes and others may read otherwise.
+std::optional<Refusal> judge_headers(const Parser& parser, const HeadLimits& limits,
+                                     RequestHead& head) {
+  for (const auto& field : parser.get())
+    head.headers.emplace(lowered(view(field.name_string())), view(field.value()));
+  if (head.headers.size() > limits.headers)
+    return Refusal{431, "There are more than " + std::to_string(limits.headers) + " headers."};
   for (const char* const name : kSingle)
     if (head.headers.count(name) > 1)
       return bad(std::string("There is more than one ") + name + ".");
-  if (host_needed && !head.headers.contains("host")) return bad("There is no Host header.");
+  if (parser.get().version() == 11 && !head.headers.contains("host"))
+    return bad("There is no Host header.");
   if (head.headers.contains("transfer-encoding"))
     return Refusal{411, "A body needs Content-Length; Transfer-Encoding is not taken."};
-  if (const auto length = head.header("content-length")) {
-    const auto [stop, error] =
-        std::from_chars(length->data(), length->data() + length->size(), head.content_bytes);
-    if (length->empty() || error != std::errc{} || stop != length->data() + length->size())
-      return bad("Content-Length is no number.");
-    head.has_body = true;
-  }
+  const auto length = head.header("content-length");
+  if (length && length->find_first_not_of("0123456789") != std::string::npos)
+    return bad("Content-Length is no number.");
+  head.content_bytes = parser.content_length().value_or(0);
+  head.keep_alive = parser.keep_alive() && parser.get().version() == 11;
+  head.expects_continue = lowered(head.header("expect").value_or("")) == "100-continue";
   return {};
-}
-
-void read_wishes(RequestHead& head) {
-  const auto [first, last] = head.headers.equal_range("connection");
-  for (auto at = first; at != last; ++at) {
-    const std::string wish = lowered(at->second);
-    if (wish.find("close") != std::string::npos) head.keep_alive = false;
-  }
-  const auto expect = head.header("expect");
-  head.expects_continue = expect && lowered(*expect) == "100-continue";
 }
 
 }  // namespace
@@ -157,29 +116,30 @@ std::optional<Refusal> parse_target(std::string_view target, RequestHead& head) 
 
 std::optional<Refusal> parse_head(std::string_view text, const HeadLimits& limits,
                                   RequestHead& head) {
-  bool first = true;
-  size_t headers = 0;
-  while (true) {
-    const size_t end = text.find("\r\n");
-    if (end == std::string_view::npos) return bad("The head does not end in an empty line.");
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(end + 2);
-    if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos)
-      return bad("The head has a CR, LF or NUL inside a line.");
-    if (first) {
-      if (auto refusal = parse_request_line(line, limits, head)) return refusal;
-      first = false;
-      continue;
-    }
-    if (line.empty()) break;
-    if (++headers > limits.headers)
-      return Refusal{431, "There are more than " + std::to_string(limits.headers) + " headers."};
-    if (auto refusal = parse_header(line, head)) return refusal;
-  }
-  if (!text.empty()) return bad("There is something behind the empty line.");
-  const bool is_1_1 = head.keep_alive;
-  read_wishes(head);
-  return read_framing(is_1_1, head);
+  Parser parser;
+  parser.header_limit(static_cast<uint32_t>(limits.bytes));
+  parser.body_limit(UINT64_MAX);  // the site says what it takes
+  boost::system::error_code error;
+  const size_t used = parser.put(boost::asio::buffer(text), error);
+  if (error == http::error::bad_version && is_other_version(text))
+    return Refusal{505, "The request line does not end in HTTP/1.1 or HTTP/1.0."};
+  if (error == http::error::header_limit)
+    return Refusal{431, "The head is longer than " + std::to_string(limits.bytes) + " bytes."};
+  if (error) return bad("This is no head of HTTP/1.1: " + error.message() + ".");
+  if (!parser.is_header_done()) return bad("The head does not end in an empty line.");
+  if (used != text.size()) return bad("There is something behind the empty line.");
+  // Beast joins folded lines, others do not.
+  if (text.find("\r\n ") != std::string_view::npos || text.find("\r\n\t") != std::string_view::npos)
+    return bad("A header line is folded.");
+  const std::string_view target = view(parser.get().target());
+  if (target.size() > limits.target_bytes)
+    return Refusal{414,
+                   "The target is longer than " + std::to_string(limits.target_bytes) + " bytes."};
+  head.method = view(parser.get().method_string());
+  if (std::find(std::begin(kMethods), std::end(kMethods), head.method) == std::end(kMethods))
+    return Refusal{501, "No path of this server has this method."};
+  if (auto refusal = parse_target(target, head)) return refusal;
+  return judge_headers(parser, limits, head);
 }
 
 }  // namespace shmrec::sidecar

@@ -1,8 +1,8 @@
-// The head of an HTTP/1 request: request line and headers, read strictly.
+// The head of an HTTP/1 request: request line and headers. Boost.Beast reads it; what it takes and
+// two readers could understand differently is refused here.
 //
-// Trust: hostile bytes. What two readers could understand differently is refused: bare CR or LF,
-// NUL, folded lines, spaces before a colon, repeated Content-Length, any Transfer-Encoding, escaped
-// slashes in a path.
+// Trust: hostile bytes. Not taken: bare CR or LF, NUL, folded lines, spaces before a colon,
+// repeated Content-Length, any Transfer-Encoding, escaped slashes in a path.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,6 @@ struct RequestHead {
   std::vector<std::string> segments;  // of the path, decoded: "/v1/a%20b" is {"v1", "a b"}
   std::multimap<std::string, std::string> headers;  // names in lower case
   uint64_t content_bytes = 0;
-  bool has_body = false;  // it says so, be it of 0 bytes
   bool keep_alive = true;
   bool expects_continue = false;
 

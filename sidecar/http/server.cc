@@ -1,18 +1,16 @@
 #include "sidecar/http/server.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 
-#include "sidecar/http/worker.h"
+#include "sidecar/http/session.h"
 
 namespace shmrec::sidecar {
 
@@ -21,24 +19,16 @@ const char* const kCutNames[kCuts] = {"none",  "gone", "idle",     "request_time
 
 namespace {
 
-constexpr int kSendBufferBytes = 256 * 1024;
+using boost::asio::posix::stream_descriptor;
+using std::chrono::milliseconds;
+
+constexpr int kSendBufferBytes = 256 * 1024;  // bounds the memory of a connection
 // accept() fails for want of descriptors or memory: others free them, not we.
-constexpr auto kAcceptPause = std::chrono::milliseconds(100);
-constexpr auto kRoomPause = std::chrono::milliseconds(20);  // between looks for one to cut
+constexpr milliseconds kAcceptPause{100};
+constexpr milliseconds kLookPeriod{20}, kIdleLookPeriod{500};
 
-std::string peer_name(const sockaddr_storage& address) {
-  char text[INET6_ADDRSTRLEN] = "";
-  if (address.ss_family == AF_INET)
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text, sizeof text);
-  else if (address.ss_family == AF_INET6)
-    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr, text,
-              sizeof text);
-  else
-    return "unix";
-  return text;
-}
-
-// Threads of a library take no signals: those are for the program's main loop.
+// Signals are for the program's main loop. SIGPIPE, which sendfile() raises in its own thread, is
+// blocked here alone, not ignored: programs that hooks start would inherit that.
 std::thread start_without_signals(auto body) {
   sigset_t all, before;
   sigfillset(&all);
@@ -56,89 +46,57 @@ Server::Server(std::string name, Listener listener, Site& site, const ServerLimi
       address_(listener_->address()),
       site_(site),
       limits_(limits),
-      log_limit_(name_) {
-  wake_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  make_workers();
-  for (const auto& worker : workers_)
-    threads_.push_back(start_without_signals([this, &worker] { serve_loop(*worker); }));
-  threads_.push_back(start_without_signals([this] { accept_loop(); }));
+      log_limit_(name_),
+      loop_(std::make_unique<Loop>()) {
+  loop_->listener.assign(listener_->fd());
+  accept_more();
+  look_later();
+  thread_ = start_without_signals([this] { run(); });
   spdlog::info("{}: listens on {}", name_, address());
-}
-
-// httplib's constructor ignores SIGPIPE in the whole process, which programs that hooks start would
-// inherit. Our stream sends with MSG_NOSIGNAL; so the disposition is put back.
-void Server::make_workers() {
-  struct sigaction before;
-  sigaction(SIGPIPE, nullptr, &before);
-  for (size_t i = 0; i < limits_.connections; i++)
-    workers_.push_back(std::make_unique<Worker>(*this));
-  sigaction(SIGPIPE, &before, nullptr);
 }
 
 Server::~Server() { stop(); }
 
+void Server::run() {
+  while (true) try {
+      loop_->io.run();
+      return;
+    } catch (const std::exception& error) {  // out of memory: one connection, not the collector
+      if (log_limit_.take(0))
+        spdlog::error("{}: a connection ended by an exception: {}", name_, error.what());
+      look_later();  // the look may be what threw; its next ends the connection
+    }
+}
+
 void Server::stop() {
-  if (stopping_.exchange(true)) return;
-  const uint64_t one = 1;
-  (void)!write(wake_.get(), &one, sizeof one);
-  {
-    std::unique_lock lock(mutex_);
-    changed_.notify_all();
-    changed_.wait_for(lock, limits_.stop_grace, [this] { return serving_.empty(); });
-  }
-  cut_all();
-  for (std::thread& thread : threads_) thread.join();
+  if (stopped_.exchange(true)) return;
+  boost::asio::post(loop_->io, [this] { begin_to_stop(); });
+  thread_.join();
   listener_.reset();
   log_limit_.tell(true);
   spdlog::info("{}: stopped listening on {}", name_, address());
 }
 
-// Their threads see the end of the stream; the descriptors stay theirs.
-void Server::cut_all() {
-  const std::lock_guard lock(mutex_);
-  for (const Served& served : serving_) shutdown(served.fd, SHUT_RDWR);
+void Server::begin_to_stop() {
+  stopping_ = true;
+  stop_end_ = Clock::now() + limits_.stop_grace;
+  (void)loop_->listener.release();  // ends its wait
+  const auto sessions = sessions_;
+  for (const auto& session : sessions)
+    if (session->asks_nothing()) session->close();
+  loop_->timer.cancel();
+  look();
 }
 
-void Server::note(int fd, bool asked) {
-  const std::lock_guard lock(mutex_);
-  std::erase_if(serving_, [&](const Served& served) { return served.fd == fd; });
-  serving_.push_back({fd, asked});
-}
-
-// Cuts for each in the queue one that keeps its thread waiting, those that do so longest first.
-// REQUIRES: mutex_ is held.
-void Server::make_room() {
-  if (serving_.size() < limits_.connections) return;
-  const auto now = std::chrono::steady_clock::now();
-  size_t wanted = queue_.size();
-  for (Served& served : serving_) {
-    const bool may_go = now - served.since > (served.asked ? limits_.answer : limits_.speak);
-    if (!may_go || wanted == 0) continue;
-    shutdown(served.fd, SHUT_RDWR);
-    served = {served.fd, true, now};  // its thread needs a moment to notice
-    counters_.by_cut[static_cast<size_t>(Cut::kCrowded)]++;
-    --wanted;
-  }
-}
-
-void Server::accept_loop() {
-  while (wait_for_room()) {
-    const int patience = others_wait() ? kRoomPause.count() : 200;
-    log_limit_.tell();
-    pollfd waits[] = {{listener_->fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    if (poll(waits, 2, patience) > 0 && waits[0].revents) accept_one();
-  }
-}
-
-// False: stopping.
-bool Server::wait_for_room() {
-  std::unique_lock lock(mutex_);
-  while (!stopping_) {
-    make_room();
-    if (queue_.size() < limits_.waiting) return true;
-    changed_.wait_for(lock, kRoomPause);
-  }
-  return false;
+void Server::accept_more() {
+  if (accepting_ || stopping_ || is_full() || Clock::now() < pause_end_) return;
+  accepting_ = true;
+  loop_->listener.async_wait(stream_descriptor::wait_read, [this](const auto& error) {
+    accepting_ = false;
+    if (error || stopping_) return;
+    if (!is_full()) accept_one();
+    accept_more();
+  });
 }
 
 void Server::accept_one() {
@@ -147,55 +105,66 @@ void Server::accept_one() {
   UniqueFd fd(accept4(listener_->fd(), reinterpret_cast<sockaddr*>(&peer), &bytes,
                       SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) {
-    const bool exhausted =
-        errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-    if (!exhausted) return;  // the client went away, or another reason that is its own
     const int why = errno;
+    if (why != EMFILE && why != ENFILE && why != ENOBUFS && why != ENOMEM) return;  // it went away
     if (log_limit_.take(0)) spdlog::error("{}: cannot accept: {}", name_, std::strerror(why));
-    std::this_thread::sleep_for(kAcceptPause);
+    pause_end_ = Clock::now() + kAcceptPause;
     return;
   }
-  if (peer.ss_family != AF_UNIX) {
-    const int on = 1;
-    setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
-  // Bounds the memory of a connection, and poll() tells of room soon enough to judge a slow client.
+  const int on = 1;
+  if (peer.ss_family != AF_UNIX) setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof kSendBufferBytes);
   counters_.accepted++;
-  const std::lock_guard lock(mutex_);
-  queue_.push_back({std::move(fd), peer_name(peer)});
-  waiting_ = queue_.size();
-  changed_.notify_all();
+  sessions_.push_back(std::make_shared<Session>(*this, std::move(fd), numeric_host(peer)));
+  counters_.open = static_cast<int64_t>(sessions_.size());
+  if (sessions_.size() == 1) look_later();  // sooner than it would
+  sessions_.back()->start();
 }
 
-void Server::serve_loop(Worker& worker) {
-  while (auto connection = next()) {
-    counters_.open++;
-    try {
-      worker.serve(connection->fd.get(), connection->peer);
-    } catch (const std::exception& error) {  // out of memory: one connection, not the collector
-      if (log_limit_.take(0))
-        spdlog::error("{}: a connection ended by an exception: {}", name_, error.what());
-    }
-    counters_.open--;
-    const std::lock_guard lock(mutex_);  // before the number is free for another
-    std::erase_if(serving_,
-                  [&](const Served& served) { return served.fd == connection->fd.get(); });
-    connection->fd.reset();
-    changed_.notify_all();
+void Server::look_later() {
+  loop_->timer.expires_after(sessions_.empty() ? kIdleLookPeriod : kLookPeriod);
+  loop_->timer.async_wait([this](const auto& error) {
+    if (!error) look();
+  });
+}
+
+void Server::look() {
+  const Clock::time_point now = Clock::now();
+  const auto sessions = sessions_;  // those that end go from the list
+  for (const auto& session : sessions) {
+    session->look(now);
+    if (stopping_ && now >= stop_end_) session->cut(Cut::kGone);
+  }
+  log_limit_.tell(false, now);
+  make_room();
+  accept_more();
+  if (!stopping_ || !sessions_.empty()) look_later();
+}
+
+// Cuts for each that waits one that keeps us waiting, in the order of arrival.
+void Server::make_room() {
+  const Clock::time_point now = Clock::now();
+  while (others_wait()) {
+    const auto oldest = std::find_if(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+      return session->may_give_way(now);
+    });
+    if (oldest == sessions_.end()) return;
+    std::shared_ptr<Session>(*oldest)->cut(Cut::kCrowded);
+    accept_one();
   }
 }
 
-std::optional<Server::Connection> Server::next() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-  if (stopping_) return {};
-  Connection connection = std::move(queue_.front());
-  queue_.pop_front();
-  waiting_ = queue_.size();
-  serving_.push_back({connection.fd.get()});
-  changed_.notify_all();
-  return connection;
+// The kernel has one that we have no room for.
+bool Server::others_wait() const {
+  if (!is_full() || stopping_) return false;
+  pollfd listener{listener_->fd(), POLLIN, 0};
+  return poll(&listener, 1, 0) > 0;
+}
+
+void Server::forget(const Session& session) {
+  std::erase_if(sessions_, [&](const auto& one) { return one.get() == &session; });
+  counters_.open = static_cast<int64_t>(sessions_.size());
+  accept_more();
 }
 
 std::vector<Metric> Server::metrics(const std::string& prefix) const {

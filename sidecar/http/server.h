@@ -1,28 +1,20 @@
 // An HTTP/1.1 server on one listening socket, with limits on everything that a client decides.
 //
-// cpp-httplib 0.11 runs the exchange: it reads the body and writes the response. Three things are
-// ours, because its own would let a client hurt the sidecar:
-//   - accepting (server.cc): httplib's descriptors stay open in programs that hooks execute, its
-//     loop ends at the first ECONNABORTED, and its queue of connections has no bound;
-//   - the head (request_head.h): httplib decodes escapes in header values, matches paths by regular
-//     expressions that recurse once per byte, takes any number of headers, and reads the body of a
-//     GET as the next request;
-//   - the stream (client_stream.h): its timeouts are per call, so a byte now and then holds a
-//     thread for ever.
-// Each thread serves one connection at a time. All threads busy: as many connections again wait in
-// a queue, beyond that the kernel keeps them, unaccepted; and those that wait for their client are
-// cut for those in the queue (make_room), so that holding connections keeps nobody out. No thread
-// is shared with the collector.
+// Boost.Asio waits for all connections of a port in one thread, so a slow client costs a descriptor
+// and its buffers, no thread; Boost.Beast reads heads. A timer looks at every connection: each has
+// one moment until which its client must have moved, whatever else the client does. The limit of
+// connections reached, the kernel keeps the others, unaccepted; and while some wait there, those
+// that keep us waiting are cut for them (make_room), so that holding connections keeps nobody out.
+//
+// Threads: its own, which takes no signals and runs all of the Site; nothing in it waits for a
+// client. start and stop from one other; metrics from any.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -38,8 +30,7 @@
 namespace shmrec::sidecar {
 
 struct ServerLimits {
-  size_t connections = 16;  // served at the same time: one thread each
-  size_t waiting = 16;      // accepted and not served yet
+  size_t connections = 64;  // at the same time
   HeadLimits head;
   uint64_t body_bytes = 64 * 1024;
   unsigned requests_per_connection = 100;
@@ -51,13 +42,13 @@ struct ServerLimits {
   uint64_t bytes_per_second = 32 * 1024;
   std::chrono::milliseconds rate_window{10'000};
   std::chrono::milliseconds stop_grace{2'000};  // then connections are cut
-  // While all threads are busy and others wait for one: how long a connection may still go without
-  // a whole request, and how long one may take from there to the end of its response.
+  // While the limit of connections is reached and others wait: how long one may still go without a
+  // whole request, and how long one may take from there to the end of its response.
   std::chrono::milliseconds speak{500};
   std::chrono::milliseconds answer{std::chrono::hours(24)};
 };
 
-// What is served: the routes of one port. Threads: both may be called from any, at the same time.
+// What is served: the routes of one port. Called from the server's thread.
 class Site {
  public:
   virtual ~Site() = default;
@@ -81,10 +72,12 @@ struct ServerCounters {
   std::atomic<int64_t> open{0};
 };
 
-class Worker;
+class Session;
 
 class Server {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // `name` is for the log. `site` is borrowed until stop().
   Server(std::string name, Listener listener, Site& site, const ServerLimits& limits);
   ~Server();
@@ -97,28 +90,19 @@ class Server {
   std::vector<Metric> metrics(const std::string& prefix) const;
 
  private:
-  friend class Worker;
-  struct Connection {
-    UniqueFd fd;
-    std::string peer;
-  };
-  struct Served {
-    int fd = -1;
-    bool asked = false;  // its request is whole
-    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
-  };
+  friend class Session;
+  struct Loop;  // Asio's, kept from those who include this
 
-  void make_workers();
-  void accept_loop();
-  bool wait_for_room();
+  void run();
+  void accept_more();
   void accept_one();
-  void serve_loop(Worker& worker);
-  std::optional<Connection> next();
-  bool stopping() const { return stopping_; }
-  bool others_wait() const { return waiting_ > 0; }
-  void note(int fd, bool asked);  // what a connection at work has come to
+  void begin_to_stop();
+  void look_later();
+  void look();  // at all connections
   void make_room();
-  void cut_all();
+  bool is_full() const { return sessions_.size() >= limits_.connections; }
+  bool others_wait() const;
+  void forget(const Session& session);
 
   const std::string name_;
   std::optional<Listener> listener_;  // until stop()
@@ -127,16 +111,17 @@ class Server {
   const ServerLimits limits_;
   ServerCounters counters_;
   LogLimit log_limit_;
+  std::atomic<bool> stopped_{false};  // stop() was called
 
-  UniqueFd wake_;  // eventfd: readable once stopping
-  std::atomic<bool> stopping_{false};
-  std::atomic<size_t> waiting_{0};  // size of queue_
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Connection> queue_;
-  std::vector<Served> serving_;  // at work, in the order of `since`
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::thread> threads_;
+  // Of the server's thread.
+  bool stopping_ = false;
+  bool accepting_ = false;       // a wait for the next connection is on
+  Clock::time_point pause_end_;  // accept nothing until then: descriptors or memory ran out
+  Clock::time_point stop_end_;
+  std::vector<std::shared_ptr<Session>> sessions_;  // in the order of arrival
+
+  std::unique_ptr<Loop> loop_;
+  std::thread thread_;
 };
 
 }  // namespace shmrec::sidecar

@@ -124,6 +124,48 @@ TEST_F(HttpTest, ADownloadHasADeadline) {
   EXPECT_TRUE(eventually([&] { return metric("connections_cut_total", "deadline") == 1; }));
 }
 
+// Each byte is taken in time, all of them are not.
+TEST_F(HttpTest, AReaderOfAByteNowAndThenHasADeadline) {
+  service_.add("big", big_content());
+  options_.limits.whole = milliseconds(500);
+  start();
+  Wire wire(server_->address(), 4096);
+  wire.send(head("GET", kBigPath));
+  const auto start = Clock::now();
+  char byte;
+  while (seconds_since(start) < 10 && metric("connections_cut_total", "deadline") == 0) {
+    wire.receive(&byte, 1);
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  EXPECT_EQ(metric("connections_cut_total", "deadline"), 1);
+  EXPECT_LT(seconds_since(start), 3);
+}
+
+size_t threads_here() {
+  return static_cast<size_t>(
+      std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}));
+}
+
+TEST_F(HttpTest, SlowClientsCostNoThreadAndDelayNobody) {
+  service_.add("big", big_content());
+  start();
+  const size_t before = threads_here();
+  const std::string kinds[] = {
+      "", "GET /v1/in", head("GET", kBigPath),
+      head("POST", "/v1/bundles", "Content-Type: application/json\r\nContent-Length: 9\r\n")};
+  std::vector<std::unique_ptr<Wire>> held;
+  for (int i = 0; i < 60; i++) {
+    held.push_back(std::make_unique<Wire>(server_->address(), 4096));
+    held.back()->send(kinds[i % 4]);
+  }
+  ASSERT_TRUE(eventually([&] { return metric("connections") == 60; }));
+  EXPECT_EQ(threads_here(), before);
+  const auto start = Clock::now();
+  for (int i = 0; i < 100; i++) ASSERT_EQ(ask(head("GET", "/v1/info")).status, 200);
+  EXPECT_LT(seconds_since(start), 2);
+  EXPECT_EQ(metric("connections_cut_total", "crowded"), 0);
+}
+
 TEST_F(HttpTest, ARequestByteByByteHasADeadline) {
   options_.limits.request = milliseconds(500);
   start();
@@ -159,9 +201,8 @@ TEST_F(HttpTest, AnIdleConnectionEnds) {
 TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
   service_.add("big", big_content());
   options_.limits.connections = 2;
-  options_.limits.waiting = 1;
   start();
-  // Two that hold the threads with a download; four behind them, of which one is accepted.
+  // Two that hold the limit with a download; four behind them, not accepted.
   std::vector<std::unique_ptr<Wire>> wires;
   for (int i = 0; i < 6; i++) {
     wires.push_back(std::make_unique<Wire>(server_->address()));
@@ -172,9 +213,9 @@ TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
       ASSERT_TRUE(eventually([&] { return metric("connections") == i + 1; }));
     }
   }
-  ASSERT_TRUE(eventually([&] { return metric("connections_total") == 3; }));
+  ASSERT_TRUE(eventually([&] { return metric("connections_total") == 2; }));
   std::this_thread::sleep_for(milliseconds(200));
-  EXPECT_EQ(metric("connections_total"), 3);
+  EXPECT_EQ(metric("connections_total"), 2);
   EXPECT_EQ(metric("connections"), 2);
   EXPECT_EQ(metric("connections_cut_total", "crowded"), 0) << "downloads are not cut for others";
   wires[0]->close();
@@ -184,7 +225,6 @@ TEST_F(HttpTest, ConnectionsBeyondTheLimitWait) {
 
 TEST_F(HttpTest, HeldConnectionsWithoutARequestKeepNobodyOut) {
   options_.limits.connections = 4;
-  options_.limits.waiting = 4;
   options_.limits.speak = milliseconds(50);
   start();
   std::vector<std::unique_ptr<Wire>> held;
