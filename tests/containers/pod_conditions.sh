@@ -93,6 +93,7 @@ bundles() { find "$work/store" -maxdepth 1 -name '*.shmrec.tar.zst' | sort; }
 listed_are() { [ "$(listed | grep -c '"name"')" = "$1" ]; }
 count_is() { [ "$(bundles | wc -l)" = "$1" ]; }
 remember_bundles() { bundles | xargs -r sha256sum >"$work/sums"; }
+runs_are() { [ "$(runs | wc -l)" = "$1" ]; }
 runs() { find "$work/spool" -mindepth 1 -maxdepth 1 -type d; }
 
 collected() {  # NUMBER_OF_BUNDLES
@@ -419,7 +420,7 @@ store_memory() {
   health_has /readyz 'which is in memory' || fail "/readyz: $(health /readyz)"
   record 3 "sh -c 'exit 3'"
   wait_until "bundle of another" 10 is_listed "exit 3"
-  [ "$(runs | wc -l)" = 1 ] || fail "the run is not kept"
+  wait_until "end of the other" 10 runs_are 1
   is_over sidecar && fail "the sidecar has ended"
   check_bundles
 }

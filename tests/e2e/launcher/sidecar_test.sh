@@ -74,7 +74,7 @@ start hangup;  local_run hangup 'it hung up'; stop
 start garbage; local_run garbage "it answered 'HTTP/1.1 400 Bad "; stop
 start number;  local_run number "it answered '\[17\]'"; stop
 start long;    local_run long 'it sent a line without end'; stop
-start refuse;  local_run refuse 'it refused: no more?\[31m launchers'; stop
+start refuse;  local_run refuse 'it refused: no more\\x1b\[31m launchers'; stop
 start version; local_run version 'it speaks another version'; stop
 touch plain
 socket_was=$socket; socket=$work/plain; SHMREC_SOCKET=$socket; local_run "no socket" 'Connection refused'
