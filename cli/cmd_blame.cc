@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/commands.h"
 #include "recording/blame/blame.h"
@@ -14,6 +15,8 @@
 namespace shmrec::cli {
 namespace {
 
+constexpr uint64_t kRowsShown = 20;
+
 struct Arguments {
   std::string bundle;
   std::string at = "end";
@@ -21,6 +24,8 @@ struct Arguments {
   bool json = false;
   bool verbose = false;
   bool show_command_line = false;
+  std::string type;
+  std::optional<uint64_t> limit;
   recording::BlameQuery query;
 };
 
@@ -29,7 +34,7 @@ int fail(const Error& error) {
   return error.bad_input ? 2 : 1;
 }
 
-void add_options(CLI::App& app, Arguments& arguments) {
+void add_common_options(CLI::App& app, Arguments& arguments) {
   app.add_option("BUNDLE", arguments.bundle, "Bundle, run directory or .shmlog file")->required();
   app.add_option("WHERE", arguments.query.where,
                  "An address (0x...), SEGMENT+OFFSET (label, name or number, see shmrec ls), or an "
@@ -44,21 +49,42 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--len", arguments.query.length,
                  "Bytes; default: what WHERE or the last access says")
       ->check(CLI::Range(uint64_t{1}, recording::kMaxBlameBytes));
+  app.add_option("--type", arguments.type,
+                 "Read values as: i8..i64, u8..u64, x8..x64, f32, f64, bool, char[], double...; "
+                 "default: the type of WHERE");
+  app.add_option("--limit", arguments.limit, "Rows to show, 0: all; default: 20, with --json all")
+      ->type_name("N");
+  app.add_flag("--json", arguments.json, "Print a JSON document");
+  app.add_flag("--verbose", arguments.verbose,
+               "Also print for each access the chains of inlined functions and of callers");
+  app.add_flag("--show-command-line", arguments.show_command_line,
+               "Also print for each access the command that asks from there");
+}
+
+void add_blame_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--history", arguments.history, "Also the N earlier writes, or all")
       ->type_name("N|all");
   app.add_flag("--forward", arguments.query.forward,
                "Who read the value, instead of where it came from");
-  app.add_flag("--json", arguments.json, "Print a JSON document");
-  app.add_flag("--verbose", arguments.verbose,
-               "Also print for each access the chain of inlined functions");
-  app.add_flag("--show-command-line", arguments.show_command_line,
-               "Also print for each access the command that asks from there");
+  app.add_flag("--last", arguments.query.last,
+               "Who wrote last, of all recordings, whichever is asked about")
+      ->excludes("--forward")
+      ->excludes("--recording")
+      ->excludes("--at");
 }
 
 Result<> settle(Arguments& arguments) {
   const Result<recording::TimeInRecording> time = recording::parse_time(arguments.at);
   if (!time) return time.error();
   arguments.query.time = *time;
+  const uint64_t rows = arguments.limit.value_or(arguments.json ? 0 : kRowsShown);
+  if (rows != 0) arguments.query.limit = rows;
+  if (!arguments.type.empty()) {
+    const Result<recording::ValueType> type = recording::parse_value_type(arguments.type);
+    if (!type) return type.error();
+    arguments.query.type = *type;
+    if (!arguments.query.length && type->size != 0) arguments.query.length = type->size;
+  }
   const std::string& history = arguments.history;
   if (history == "all") {
     arguments.query.history = recording::kWholeHistory;
@@ -89,16 +115,7 @@ void print_answer(const Arguments& arguments, const recording::BlameAnswer& answ
     std::fprintf(stderr, "shmrec: note: %s\n", note.c_str());
 }
 
-}  // namespace
-
-int cmd_blame(int argc, char** argv) {
-  CLI::App app{
-      "Prints the accesses that led to a value in shared memory, newest last; those of the "
-      "recording in "
-      "question are marked with *.",
-      "shmrec blame"};
-  Arguments arguments;
-  add_options(app, arguments);
+int answer_question(CLI::App& app, Arguments& arguments, int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -114,6 +131,32 @@ int cmd_blame(int argc, char** argv) {
   if (!answer) return fail(answer.error());
   print_answer(arguments, *answer);
   return 0;
+}
+
+}  // namespace
+
+int cmd_blame(int argc, char** argv) {
+  CLI::App app{
+      "Prints the accesses that led to a value in shared memory, newest last; those of the "
+      "recording in question are marked with *, and what others wrote after its last access "
+      "with >.",
+      "shmrec blame"};
+  Arguments arguments;
+  add_common_options(app, arguments);
+  add_blame_options(app, arguments);
+  return answer_question(app, arguments, argc, argv);
+}
+
+int cmd_timeline(int argc, char** argv) {
+  CLI::App app{
+      "Prints all accesses to a place in shared memory, reads too, by all recordings, oldest "
+      "first; "
+      "those of the recording that failed first are marked with *.",
+      "shmrec timeline"};
+  Arguments arguments;
+  arguments.query.all = true;
+  add_common_options(app, arguments);
+  return answer_question(app, arguments, argc, argv);
 }
 
 }  // namespace shmrec::cli

@@ -4,9 +4,12 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
+#include "recording/blame/touched.h"
 #include "recording/run/listing.h"
 #include "recording/run/run_files.h"
+#include "recording/run/text.h"
 
 namespace shmrec::recording {
 namespace {
@@ -29,15 +32,56 @@ CodePlace code_place(const Timeline& timeline, Symbols& symbols, const Recording
 
 namespace shmrec::cli {
 
+namespace {
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "shmrec: %s\n", error.message.c_str());
+  return error.bad_input ? 2 : 1;
+}
+
+void print(const nlohmann::json& document) {
+  using nlohmann::detail::error_handler_t;
+  std::printf("%s\n", document.dump(2, ' ', false, error_handler_t::replace).c_str());
+}
+
+// The ranges of one segment that were accessed.
+int list_segment(const recording::RunFiles& files, const recording::Timeline& timeline,
+                 const std::string& name, uint64_t limit, bool json) {
+  const auto index = recording::AccessIndex::build(files.log());
+  recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
+  const auto place = recording::locate_in_segments({*index, timeline, symbols}, name + "+0");
+  if (!place) return fail(place.error());
+  const std::vector<recording::TouchedRange> ranges =
+      recording::touched_ranges(files.log(), place->segment);
+  const std::string label =
+      recording::segment_label(place->segment, files.log().segment(place->segment));
+  if (json) {
+    print({{"format", "shmrec-ranges/1"},
+           {"segment", {{"number", place->segment}, {"label", label}}},
+           {"ranges", recording::touched_json(timeline, ranges)}});
+    return 0;
+  }
+  std::printf("Accessed bytes of %u %s\n%s", place->segment, recording::printable(label).c_str(),
+              recording::touched_text(timeline, ranges, limit ? limit : UINT64_MAX).c_str());
+  return 0;
+}
+
+}  // namespace
+
 int cmd_ls(int argc, char** argv) {
   CLI::App app{
       "Lists the recordings of a run, the shared-memory segments with who mapped them, where, and "
       "how "
-      "often they were read and written, what was lost, and what was not recorded.",
+      "often they were read and written, what was lost, and what was not recorded. With SEGMENT: "
+      "which bytes of it were accessed, how often, and who wrote them last.",
       "shmrec ls"};
   std::string bundle;
+  std::string segment;
+  uint64_t limit = 100;
   bool json = false;
   app.add_option("BUNDLE", bundle, "Bundle, run directory or .shmlog file")->required();
+  app.add_option("SEGMENT", segment, "A segment by label, name or number");
+  app.add_option("--limit", limit, "Ranges of SEGMENT to show, 0: all")->capture_default_str();
   app.add_flag("--json", json, "Print a JSON document");
   try {
     app.parse(argc, argv);
@@ -45,22 +89,19 @@ int cmd_ls(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   const auto files = recording::RunFiles::open(bundle);
-  if (!files) {
-    std::fprintf(stderr, "shmrec: %s\n", files.error().message.c_str());
-    return files.error().bad_input ? 2 : 1;
-  }
+  if (!files) return fail(files.error());
   const recording::Timeline timeline = (*files)->timeline();
+  if (!segment.empty()) return list_segment(**files, timeline, segment, limit, json);
   recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
   recording::Listing listing =
       recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
         return recording::code_place(timeline, symbols, recording, pc);
       });
   listing.launchers = (*files)->launchers();
-  using nlohmann::detail::error_handler_t;
-  const std::string text =
-      json ? recording::listing_json(listing).dump(2, ' ', false, error_handler_t::replace) + "\n"
-           : recording::listing_text(listing);
-  std::fputs(text.c_str(), stdout);
+  if (json)
+    print(recording::listing_json(listing));
+  else
+    std::fputs(recording::listing_text(listing).c_str(), stdout);
   return 0;
 }
 

@@ -15,6 +15,7 @@ int cmd_install(int argc, char** argv);
 int cmd_ls(int argc, char** argv);
 int cmd_policy(int argc, char** argv);
 int cmd_run(int argc, char** argv);
+int cmd_timeline(int argc, char** argv);
 int cmd_trigger(int argc, char** argv);
 
 }  // namespace shmrec::cli

@@ -20,6 +20,7 @@ struct Command {
 constexpr Command kCommands[] = {
     {"run", cmd_run, "run a command, record its shared memory, leave a bundle"},
     {"blame", cmd_blame, "say which accesses led to a value in shared memory"},
+    {"timeline", cmd_timeline, "list all accesses to a place in shared memory"},
     {"ls", cmd_ls, "list recordings, segments and what was not recorded"},
     {"dump", cmd_dump, "print a log or a bundle's manifest item by item"},
     {"bundle", cmd_bundle, "make, list, show, verify and extract bundles"},

@@ -5,6 +5,7 @@
 #include "agent/memory/maps.h"
 #include "agent/memory/maps_text.h"
 #include "agent/memory/native.h"
+#include "agent/memory/pointers.h"
 #include "agent/process/process.h"
 #include "agent/process/tracer.h"
 #include "agent/signals/signals.h"
@@ -41,6 +42,7 @@ Answer dispatch_syscall(Thread* thread, void* context) {
   Answer refused;
   if (seccomp_refuses(thread, &refused)) return refused;
   native_look(thread);
+  pointers_if_due(thread);
   const SyscallRule* rule = syscall_rule(static_cast<uint32_t>(thread->call.number));
   const Answer answer =
       kHandlers[static_cast<int>(rule ? rule->handler : Handler::kMemory)](thread, context);

@@ -90,7 +90,8 @@ bool is_map(JournalType type) {
 
 bool is_state(JournalType type) {
   return is_map(type) || type == JournalType::kProcessStart || type == JournalType::kCoverage ||
-         type == JournalType::kPromoted || type == JournalType::kSignal;
+         type == JournalType::kPromoted || type == JournalType::kSignal ||
+         type == JournalType::kPointers;
 }
 
 enum class Need {
@@ -116,6 +117,7 @@ Need need_of(const JournalEntry& entry) {
   const bool living = process_living(*process);
   if (!living && !ticket_in_log(load(&process->last_ticket))) return Need::kNone;
   const Need need = living ? Need::kLiving : Need::kRecords;
+  if (type == JournalType::kPointers && entry.a < load(&process->pointer_look)) return Need::kNone;
   return is_map(type) ? need_of_map(entry, *process, need) : need;
 }
 
@@ -234,8 +236,8 @@ void fill_entry(JournalEntry* entry, const Process* process, JournalType type,
 uint64_t journal_append(const Process* process, JournalType type, const JournalValues& values) {
   if (!log_attached()) return 0;
   Header& header = log_header();
-  const uint32_t text_bytes =
-      values.text ? static_cast<uint32_t>(min<size_t>(strlen(values.text), kMaxJournalText)) : 0;
+  const size_t size = values.text && !values.text_bytes ? strlen(values.text) : values.text_bytes;
+  const uint32_t text_bytes = static_cast<uint32_t>(min<size_t>(size, kMaxJournalText));
   const uint32_t units = journal_units_for(text_bytes);
   for (;;) {
     const LogLock lock(&header.journal_lock, process);

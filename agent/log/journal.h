@@ -33,6 +33,7 @@ struct JournalValues {
   uint32_t segment = 0;
   uint64_t a = 0, b = 0, c = 0, d = 0;
   const char* text = nullptr;
+  uint32_t text_bytes = 0;  // 0: up to its NUL
 };
 // REQUIRES for entries about maps: regions_lock held, or the process has one thread.
 void journal(const Process* process, shmlog::JournalType type, const JournalValues& values);

@@ -1,5 +1,7 @@
 #include "agent/memory/modules.h"
 
+#include <linux/elf.h>
+
 #include "agent/log/log.h"
 #include "agent/memory/native.h"
 #include "agent/sites/table.h"
@@ -17,6 +19,8 @@ constexpr uint32_t kLeastChanges = 128;  // until all is listed again
 struct Module {
   uint64_t begin, end, offset, inode;
   CodeOwner owner;
+  bool data_known;
+  DataRange data;  // once it is known
   char path[256];
 };
 Module modules[kMaxModules];
@@ -39,6 +43,67 @@ CodeOwner find_owner(uint64_t address) {
     if (load(&modules[i].begin) <= address && address < load(&modules[i].end))
       return modules[i].owner;
   return CodeOwner::kNobody;
+}
+
+// ---- Its data -----------------------------------------------------------------------------------
+
+// The ELF header and the program headers that are mapped at `base`.
+struct Image {
+  uint64_t base;
+  Elf64_Ehdr header;
+  Elf64_Phdr segments[16];
+  uint32_t count;
+  uint64_t first;  // address that the file gives to what is mapped at `base`
+
+  bool read(uint64_t at) {
+    base = at;
+    if (!safe_copy(&header, reinterpret_cast<void*>(base), sizeof header)) return false;
+    if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(Elf64_Phdr))
+      return false;
+    count = min<uint32_t>(header.e_phnum, sizeof segments / sizeof segments[0]);
+    if (!safe_copy(segments, reinterpret_cast<void*>(base + header.e_phoff),
+                   count * sizeof segments[0]))
+      return false;
+    for (uint32_t i = count; i-- > 0;)
+      if (segments[i].p_type == PT_LOAD) first = page_down(segments[i].p_vaddr);
+    return true;
+  }
+  // Is the code with this place in the file mapped `distance` behind the header?
+  bool has_code(uint64_t offset, uint64_t distance) const {
+    for (uint32_t i = 0; i < count; ++i) {
+      const Elf64_Phdr& segment = segments[i];
+      if (segment.p_type == PT_LOAD && (segment.p_flags & PF_X) &&
+          page_down(segment.p_offset) == offset && page_down(segment.p_vaddr) - first == distance)
+        return true;
+    }
+    return false;
+  }
+  // From the first writable byte to the last.
+  DataRange data() const {
+    DataRange range = {0, 0};
+    for (uint32_t i = 0; i < count; ++i) {
+      const Elf64_Phdr& segment = segments[i];
+      if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_W)) continue;
+      const uint64_t begin = base + segment.p_vaddr - first;
+      if (!range.begin) range.begin = begin;
+      range.end = begin + segment.p_memsz;
+    }
+    return range;
+  }
+};
+
+// Where in memory the image of executable code begins is not told by its place in the file: some
+// linkers leave up to a page between segments.
+DataRange find_data(const Module& module) {
+  constexpr uint64_t kMaxGap = 16 * kPage;
+  for (uint64_t gap = 0; gap <= kMaxGap; gap += kPage) {
+    const uint64_t distance = module.offset + gap;
+    Image image;
+    if (distance > module.begin) break;
+    if (image.read(module.begin - distance) && image.has_code(module.offset, distance))
+      return image.data();
+  }
+  return {0, 0};
 }
 
 void copy_path(char* to, const char* from, size_t bytes) {
@@ -80,6 +145,18 @@ CodeOwner code_owner(uint64_t address) {
   return owner;
 }
 
+uint32_t modules_data(DataRange* ranges, uint32_t room) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < module_count && count < room; ++i) {
+    Module& module = modules[i];
+    if (module.owner == CodeOwner::kRuntime) continue;
+    if (!module.data_known) module.data = find_data(module);
+    module.data_known = true;
+    if (module.data.begin < module.data.end) ranges[count++] = module.data;
+  }
+  return count;
+}
+
 JournalValues values_of(const Region& region) {
   JournalValues values;
   values.segment = region.segment;
@@ -100,6 +177,7 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
   module.offset = offset;
   module.inode = inode;
   copy_path(module.path, path, sizeof module.path);
+  module.data_known = false;
   module.owner = recording::is_runtime_library(path) ? CodeOwner::kRuntime : CodeOwner::kProgram;
   forget_pages();
   if (&module == &unlisted) coverage(process, "more modules are mapped than are kept by name");

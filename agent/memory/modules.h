@@ -29,6 +29,13 @@ enum class CodeOwner : uint8_t { kNobody, kProgram, kRuntime };
 // Without a lock: right but while the modules change, and for a while after that.
 CodeOwner code_owner(uint64_t address);
 
+// The static data of the program's modules, runtime libraries left out. Returns how many ranges
+// there are. REQUIRES: regions_lock held.
+struct DataRange {
+  uint64_t begin, end;
+};
+uint32_t modules_data(DataRange* ranges, uint32_t room);
+
 // What a `segment mapped` entry says of a region.
 JournalValues values_of(const Region& region);
 

@@ -11,6 +11,7 @@
 #include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
 #include "agent/memory/modules.h"
+#include "agent/memory/pointers.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
@@ -90,6 +91,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   regions_lock.reset();
   process->signal_lock.reset();
   sites_after_fork();
+  pointers_after_fork();
   threads_after_fork(thread);
   processes_after_fork(process);
   pending_after_fork(thread);
@@ -390,7 +392,10 @@ Answer do_exit(Thread* thread, void*) {
   robust_walk_at_exit(thread);
   if (thread->call.number == __NR_exit) clear_tid(thread);
   lane_release(thread);
-  if (group) process_ends(thread->process, static_cast<int>((arg(thread, 0) & 0xFF) << 8), false);
+  if (group) {
+    pointers_at_end(thread->process);
+    process_ends(thread->process, static_cast<int>((arg(thread, 0) & 0xFF) << 8), false);
+  }
   return Answer::kNative;
 }
 

@@ -1,6 +1,7 @@
 #include "agent/signals/delivery.h"
 
 #include "agent/kernel/robust.h"
+#include "agent/memory/pointers.h"
 #include "agent/process/stop.h"
 #include "agent/signals/frame.h"
 #include "agent/signals/pending.h"
@@ -45,6 +46,7 @@ void die_by(Thread* thread, Context* context, const Siginfo& info) {
   values.c = info.fault.addr;
   values.d = context->regs.rip;
   journal(thread->process, shmlog::JournalType::kSignal, values);
+  pointers_at_end(thread->process);
   robust_walk_at_exit(thread);
   if (!memory_is_shared(thread->process)) stop_tracing(thread->process, {}, nullptr);
   process_ends(thread->process, info.signo, false);

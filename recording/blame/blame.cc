@@ -105,6 +105,48 @@ class Investigation {
     }
   }
 
+  // Who wrote each byte last, whoever that was.
+  void find_last_writers() {
+    for (const auto& [begin, end] : pieces()) {
+      LineQuery query = line_query(begin, end);
+      query.writes_only = true;
+      for (const auto& id : index_.newest(query))
+        if (id) rows_.insert(*id);
+    }
+  }
+
+  // Every access, by `process` (0: any).
+  void find_all(uint32_t process) {
+    for (const auto& [begin, end] : pieces()) {
+      LineQuery query = line_query(begin, end);
+      query.process = process;
+      query.max_event = process != 0 ? event_ : UINT64_MAX;
+      for (const RecordId id : index_.all(query)) rows_.insert(id);
+    }
+  }
+
+  // What others wrote to bytes after the recording's last access to them: what is there in the end.
+  void find_later() {
+    for (const auto& [begin, end] : pieces()) {
+      LineQuery query = line_query(begin, end);
+      query.writes_only = true;
+      const auto newest = index_.newest(query);
+      for (uint64_t byte = begin; byte < end; ++byte) {
+        const auto last = last_.find(byte);
+        const std::optional<RecordId> id = newest[byte - begin];
+        if (!id || last == last_.end() || rows_.contains(*id)) continue;
+        const Access* write = load(*id);
+        const Access* seen = load(last->second);
+        if (write != nullptr && seen != nullptr && seen->position(byte) < write->position(byte))
+          later_.insert(*id);
+      }
+    }
+    if (const uint64_t between = writes_between(); between != 0) {
+      note("between the last access and what is there in the end, " + with_separators(between) +
+           " more writes: shmrec timeline lists them");
+    }
+  }
+
   // The newest `count` writes to the bytes that are older than what is already listed.
   void add_history(uint64_t count) {
     std::vector<RecordId> found;
@@ -128,6 +170,7 @@ class Investigation {
   // Readers whose bytes differ from those of the write before them, and the bytes.
   const std::map<RecordId, std::set<uint64_t>>& unrecorded() const { return unrecorded_; }
   std::vector<RecordId> ordered_rows() { return ordered(rows_); }
+  std::vector<RecordId> ordered_later() { return ordered(later_); }
   const std::vector<std::string>& notes() const { return notes_; }
   const Access* load(RecordId id) {
     const auto [at, fresh] = loaded_.try_emplace(id);
@@ -291,6 +334,27 @@ class Investigation {
       note("the segment's order is relaxed: order between processes is by clock and may be wrong");
   }
 
+  // Writes to asked bytes after the last accesses that are in no row.
+  uint64_t writes_between() {
+    std::set<RecordId> between;
+    for (const auto& [byte, id] : last_) {
+      if (later_.empty()) break;
+      const Access* seen = load(id);
+      if (seen == nullptr) continue;
+      LineQuery query = line_query(byte, byte + 1);
+      query.writes_only = true;
+      query.after_version = seen->position(byte).version - 1;
+      for (const RecordId write : index_.all(query)) {
+        const Access* access = load(write);
+        if (access != nullptr && seen->position(byte) < access->position(byte))
+          between.insert(write);
+      }
+    }
+    for (const RecordId id : later_) between.erase(id);
+    for (const RecordId id : rows_) between.erase(id);
+    return between.size();
+  }
+
   void add_readers(uint64_t byte, RecordId write_id) {
     const Access* write = load(write_id);
     if (write == nullptr) return;
@@ -338,6 +402,7 @@ class Investigation {
   uint64_t event_;
   std::map<uint64_t, RecordId> last_;
   std::set<RecordId> rows_;
+  std::set<RecordId> later_;
   std::map<RecordId, std::set<uint64_t>> unrecorded_;
   std::map<std::pair<RecordId, uint64_t>, LineWrites> sources_;
   std::map<std::pair<RecordId, uint64_t>, std::set<RecordId>> others_;
@@ -462,7 +527,7 @@ class RowMaker {
 };
 
 void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateContext& context) {
-  RowMaker maker(context, answer.location, answer.recording->process);
+  RowMaker maker(context, answer.location, answer.recording ? answer.recording->process : 0);
   for (const RecordId id : investigation.ordered_rows()) {
     const Access& access = *investigation.load(id);
     const auto unrecorded = investigation.unrecorded().find(id);
@@ -471,6 +536,24 @@ void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateCon
     }
     answer.rows.push_back(maker.access_row(access));
   }
+  for (const RecordId id : investigation.ordered_later()) {
+    answer.rows.push_back(maker.access_row(*investigation.load(id)));
+    answer.rows.back().later = true;
+  }
+}
+
+// Keeps what is nearest to the question: the end, or of readers the beginning.
+void limit_rows(BlameAnswer& answer, const BlameQuery& query) {
+  if (answer.rows.size() <= query.limit) return;
+  answer.left_out = answer.rows.size() - query.limit;
+  const auto count = static_cast<ptrdiff_t>(answer.left_out);
+  if (query.forward)
+    answer.rows.erase(answer.rows.end() - count, answer.rows.end());
+  else
+    answer.rows.erase(answer.rows.begin(), answer.rows.begin() + count);
+  answer.notes.push_back(with_separators(answer.left_out) +
+                         (query.forward ? " later" : " earlier") +
+                         " rows are left out; --limit 0 shows all");
 }
 
 // What happened to the segment beside the accesses: the newest few.
@@ -509,37 +592,57 @@ void add_notes(BlameAnswer& answer, const Investigation& investigation, const Ti
 
 }  // namespace
 
-Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
-  Result<Subject> subject = find_subject(context_, query);
-  if (!subject) return subject.error();
-  BlameAnswer answer;
-  answer.location = std::move(subject->location);
-  answer.recording = subject->recording;
-  answer.time = query.time;
-  answer.segment = segment_label(answer.location.segment,
-                                 context_.timeline.reader().segment(answer.location.segment));
-  if (answer.recording == nullptr) {
-    answer.notes = answer.location.notes;
-    answer.notes.push_back("no recording accessed these bytes");
-    return answer;
-  }
-  Investigation investigation(context_, answer.location, answer.recording->process,
-                              query.time.event);
+namespace {
+
+// Fills in the rows of a recording's question.
+void ask_recording(BlameAnswer& answer, Investigation& investigation, const BlameQuery& query) {
   investigation.find_last_accesses();
   if (investigation.never_accessed()) {
     answer.notes = answer.location.notes;
     answer.notes.push_back("never accessed by " + answer.recording->id + " (" +
                            answer.recording->name + ") up to that time");
-    return answer;
+    return;
   }
   if (query.forward) {
     investigation.trace_forward();
-  } else {
-    investigation.trace_back();
+    return;
+  }
+  investigation.trace_back();
+  if (query.history > 0) investigation.add_history(query.history);
+  if (query.time.event == UINT64_MAX) investigation.find_later();
+}
+
+}  // namespace
+
+Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
+  Result<Subject> subject = find_subject(context_, query);
+  if (!subject) return subject.error();
+  BlameAnswer answer;
+  answer.location = std::move(subject->location);
+  answer.recording = query.last ? nullptr : subject->recording;
+  answer.time = query.time;
+  answer.type = query.type.value_or(answer.location.type);
+  answer.segment = segment_label(answer.location.segment,
+                                 context_.timeline.reader().segment(answer.location.segment));
+  Investigation investigation(context_, answer.location,
+                              answer.recording ? answer.recording->process : 0, query.time.event);
+  if (query.all) {
+    const bool named = answer.recording != nullptr && !query.recording.empty();
+    investigation.find_all(named ? answer.recording->process : 0);
+  } else if (answer.recording != nullptr) {
+    ask_recording(answer, investigation, query);
+  } else if (query.last) {
+    investigation.find_last_writers();
     if (query.history > 0) investigation.add_history(query.history);
   }
   add_rows(answer, investigation, context_);
-  add_notes(answer, investigation, context_.timeline);
+  if (!answer.rows.empty()) add_notes(answer, investigation, context_.timeline);
+  if (answer.rows.empty() && answer.recording == nullptr) {
+    answer.notes = answer.location.notes;
+    answer.notes.push_back(query.last ? "no recording wrote these bytes"
+                                      : "no recording accessed these bytes");
+  }
+  limit_rows(answer, query);
   return answer;
 }
 

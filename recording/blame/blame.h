@@ -4,8 +4,9 @@
 // asked time. If that is a read, what it read comes from the newest write before it in the order of
 // the line, by any recording; if that write itself read (an atomic add, a compare-and-swap), its
 // input is followed in the same way until a plain write. If the recording's last access is a write,
-// it is shown with the write it replaced. Nothing is shown that came later, nor anything for a byte
-// that the recording never touched.
+// it is shown with the write it replaced. Nothing is shown for a byte that the recording never
+// touched. Asked about the end, what others wrote after its last access is shown in rows of their
+// own: it is what the memory holds, and not what the recording saw.
 //
 // Order of rows: for accesses to one line the order of versions, which is exact where the segment's
 // order is. Accesses to different lines are ordered by the coarse clock, as far as lines and lanes
@@ -44,6 +45,10 @@ struct BlameQuery {
   std::optional<uint64_t> length;  // empty: what WHERE or the last access says
   uint64_t history = 0;            // earlier writes to show, newest first to be counted
   bool forward = false;            // who read the value, instead of where it came from
+  bool last = false;  // who wrote last, of all recordings: none is asked about, nor a time
+  bool all = false;   // every access, reads too, by all recordings or by the one that is named
+  std::optional<ValueType> type;  // how values are read; empty: as WHERE says
+  uint64_t limit = UINT64_MAX;    // rows
 };
 
 inline constexpr uint64_t kWholeHistory = UINT64_MAX;
@@ -51,6 +56,7 @@ inline constexpr uint64_t kMaxBlameBytes = 65536;
 inline constexpr int kMaxInputSteps = 64;  // read-modify-writes followed backwards for one byte
 
 struct BlameRow {
+  bool later = false;              // a write after the last access of the recording asked about
   bool unrecorded_writer = false;  // then only `value` and `segment` are set
   Access access;
   const Recording* recording = nullptr;  // nullptr: the process table does not know it
@@ -75,6 +81,8 @@ struct BlameAnswer {
   const Recording* recording = nullptr;  // asked about; nullptr: nobody accessed the bytes
   TimeInRecording time;
   std::vector<BlameRow> rows;      // oldest first
+  uint64_t left_out = 0;           // rows beyond the limit
+  ValueType type;                  // how values are read
   std::vector<std::string> notes;  // what the reader of the rows must know
 };
 

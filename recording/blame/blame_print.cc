@@ -22,7 +22,7 @@ struct Column {
   size_t width;  // least
   bool right;
 };
-constexpr std::array<Column, 10> kColumns = {{
+constexpr std::array<Column, 11> kColumns = {{
     {"PID", 5, true},
     {"Recording ID", 14, false},
     {"Time in recording", 19, false},
@@ -30,15 +30,16 @@ constexpr std::array<Column, 10> kColumns = {{
     {"Address", 14, false},
     {"Len", 5, true},
     {"Value", 5, false},
+    {"Program", 7, false},
     {"Function", 8, false},
     {"File:line", 9, false},
     {"Segment", 7, false},
 }};
 using Cells = std::array<std::string, kColumns.size()>;
 
-std::string value_cell(const BlameRow& row) {
-  std::string value = format_value(row.value);
-  if (!row.old_value.empty()) value = format_value(row.old_value) + " -> " + value;
+std::string value_cell(const BlameAnswer& answer, const BlameRow& row) {
+  std::string value = value_text(answer.type, row.value);
+  if (!row.old_value.empty()) value = value_text(answer.type, row.old_value) + " -> " + value;
   if (row.unrecorded_writer || row.access.outcome == Outcome::kDone) return value;
   return value + " (" + outcome_name(row.access.outcome) + ")";
 }
@@ -83,7 +84,8 @@ Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
           "write",
           "-",
           std::to_string(row.value.size()),
-          value_cell(row),
+          value_cell(answer, row),
+          "",
           "",
           "",
           answer.segment + "+" + hex(row.value_offset)};
@@ -99,7 +101,8 @@ Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
           access_type(row.access),
           header.address != 0 ? hex(header.address) : "-",
           std::to_string(header.length),
-          value_cell(row),
+          value_cell(answer, row),
+          known ? row.recording->name : "?",
           function_cell(row),
           source_text(row.file, row.line),
           answer.segment + "+" + hex(header.offset)};
@@ -127,7 +130,7 @@ std::string hex_bytes(const std::vector<uint8_t>& bytes) {
   return text;
 }
 
-json row_json(const BlameRow& row) {
+json row_json(const BlameAnswer& answer, const BlameRow& row) {
   if (row.unrecorded_writer) {
     return {
         {"unrecordedWriter", true}, {"offset", row.value_offset}, {"value", hex_bytes(row.value)}};
@@ -151,6 +154,11 @@ json row_json(const BlameRow& row) {
       {"relaxed", (header.flags & shmlog::kFlagRelaxed) != 0},
   };
   if (!row.old_value.empty()) out["oldValue"] = hex_bytes(row.old_value);
+  if (const json number = value_json(answer.type, row.value); !number.is_null())
+    out["number"] = number;
+  if (const json number = value_json(answer.type, row.old_value); !number.is_null())
+    out["oldNumber"] = number;
+  if (row.later) out["later"] = true;
   if (header.syscall != 0) out["syscall"] = syscall_name(header.syscall - 1u);
   if (!row.function.empty()) out["function"] = row.function;
   if (!row.file.empty()) out["file"] = row.file;
@@ -188,22 +196,7 @@ const char* outcome_name(Outcome outcome) {
   return kNames[static_cast<size_t>(outcome)];
 }
 
-std::string format_value(const std::vector<uint8_t>& bytes) {
-  constexpr size_t kShown = 16;
-  constexpr int64_t kLargeNumber = 1'000'000'000;
-  const size_t size = bytes.size();
-  if (size == 1 || size == 2 || size == 4 || size == 8) {
-    uint64_t raw = 0;
-    std::memcpy(&raw, bytes.data(), size);
-    const unsigned unused_bits = static_cast<unsigned>(64 - size * 8);
-    const int64_t number = static_cast<int64_t>(raw << unused_bits) >> unused_bits;
-    const bool small = number < kLargeNumber && number > -kLargeNumber;
-    return small ? std::to_string(number) : hex(raw);
-  }
-  std::string text;
-  for (size_t i = 0; i < size && i < kShown; ++i) text += (i ? " " : "") + hex_bytes({bytes[i]});
-  return size > kShown ? text + " ..." : text;
-}
+std::string format_value(const std::vector<uint8_t>& bytes) { return value_text({}, bytes); }
 
 std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose) {
   if (answer.rows.empty()) return "";
@@ -221,7 +214,8 @@ std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose) {
   std::string table = join(titles, widths, "  ") + "\n" + join(dashes, widths, "  ") + "\n";
   for (size_t i = 0; i < lines.size(); ++i) {
     const BlameRow& row = answer.rows[i];
-    const std::string line = join(lines[i], widths, row.current ? "* " : "  ");
+    if (row.later && (i == 0 || !answer.rows[i - 1].later)) table += "  later overwritten by\n";
+    const std::string line = join(lines[i], widths, row.current ? "* " : row.later ? "> " : "  ");
     const char* tone = row.unrecorded_writer ? kYellow : row.current ? kBold : nullptr;
     table += (colour && tone ? tone + line + kReset : line) + "\n";
     if (verbose) table += chain_line(row) + callers_line(row);
@@ -231,7 +225,7 @@ std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose) {
 
 json blame_json(const BlameAnswer& answer) {
   json rows = json::array();
-  for (const BlameRow& row : answer.rows) rows.push_back(row_json(row));
+  for (const BlameRow& row : answer.rows) rows.push_back(row_json(answer, row));
   json out = {
       {"format", "shmrec-blame/1"},
       {"segment", {{"number", answer.location.segment}, {"label", answer.segment}}},
@@ -239,6 +233,7 @@ json blame_json(const BlameAnswer& answer) {
       {"length", answer.location.length},
       {"rows", rows},
       {"notes", answer.notes},
+      {"leftOut", answer.left_out},
   };
   out["recording"] = answer.recording ? json(answer.recording->id) : json();
   out["atEvent"] = answer.time.event == UINT64_MAX ? json("end") : json(answer.time.event);

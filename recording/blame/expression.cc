@@ -79,6 +79,8 @@ class Evaluator {
     if (place.is_address) return Place{place.address, place.size, false, place.type, place.lacking};
     if (place.type.is_array()) return element(place, 0);
     if (!place.type.known()) return unknown_type(place);
+    if (const auto held = place.type.held_pointer())
+      return dereference({place.address + held->offset, held->size, false, held->type, ""}, begin);
     if (!place.type.is_pointer()) return fail("this is not a pointer");
     const Result<uint64_t> value =
         context_.read_pointer(place.address, text_.substr(begin, at_ - begin));
@@ -97,6 +99,9 @@ class Evaluator {
     at_ += static_cast<size_t>(stop - from);
     if (!take("]")) return fail("expected ']'");
     if (place.type.is_array() && !place.is_address) return element(place, number);
+    const auto array = place.is_address ? std::nullopt : place.type.held_array();
+    if (array)
+      return element({place.address + array->offset, array->size, false, array->type, ""}, number);
     const size_t after = at_;
     at_ = name_end;
     Result<Place> first = dereference(place, begin);

@@ -1,7 +1,5 @@
 #include "recording/blame/locate.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -9,6 +7,7 @@
 #include <string_view>
 
 #include "recording/blame/expression.h"
+#include "recording/run/pointers_seen.h"
 #include "recording/run/segment_history.h"
 #include "recording/run/text.h"
 
@@ -97,7 +96,8 @@ class Locator {
   Result<Location> address(uint64_t address, uint64_t length) {
     const Mapping* mapping = space_.find(address);
     if (mapping == nullptr || mapping->segment == 0) return no_segment(address);
-    return Location{mapping->segment, mapping->offset + (address - mapping->begin), length, notes_};
+    return Location{
+        mapping->segment, mapping->offset + (address - mapping->begin), length, notes_, {}};
   }
 
   Result<Location> expression(const std::string& where) {
@@ -114,12 +114,17 @@ class Locator {
       const Result<uint64_t> target = read_pointer(place->address, where);
       if (!target) return target.error();
       const std::optional<Type> type = place->type.target();
-      return address(*target, type ? type->size() : 0);
+      return typed(address(*target, type ? type->size() : 0), type.value_or(Type()));
     }
-    return address(place->address, place->size);
+    return typed(address(place->address, place->size), place->type);
   }
 
  private:
+  static Result<Location> typed(Result<Location> location, const Type& type) {
+    if (location && type.known()) location->type = type.value_type();
+    return location;
+  }
+
   Error no_segment(uint64_t address) const {
     return Error{hex(address) + " is not in traced shared memory of " + recording_.id + " (" +
                  recording_.name + ") at that time" + mapped_segments()};
@@ -159,37 +164,23 @@ class Locator {
                  list_segments(context_.timeline.reader())};
   }
 
-  // The first mapping of the one segment that is mapped with `protection`; nullptr if not exactly
-  // one.
-  const Mapping* lone_segment(uint32_t protection) const {
-    const Mapping* found = nullptr;
-    for (const auto& [begin, mapping] : space_.mappings()) {
-      if (mapping.segment == 0 || (mapping.protection & protection) == 0) continue;
-      if (found != nullptr && found->segment != mapping.segment) return nullptr;
-      if (found == nullptr || mapping.offset < found->offset) found = &mapping;
-    }
-    return found;
-  }
-
   Result<uint64_t> read_pointer(uint64_t at, const std::string& text) {
     const Mapping* mapping = space_.find(at);
     if (mapping != nullptr && mapping->segment != 0) return logged_pointer(*mapping, at, text);
-    const Mapping* only = lone_segment(PROT_WRITE);
-    if (only == nullptr) only = lone_segment(PROT_READ);
-    if (only == nullptr) {
-      return Error{text +
-                   ": a private pointer, whose value is not recorded at this level; say "
-                   "SEGMENT+OFFSET or an "
+    const auto seen = pointer_seen(context_.timeline, recording_, at, event_);
+    if (!seen) {
+      return Error{text + ": a private pointer of " + recording_.id + " (" + recording_.name +
+                   ") that was not seen leading into traced memory; say SEGMENT+OFFSET or an "
                    "address instead" +
                    mapped_segments()};
     }
-    notes_.push_back(
-        text +
-        " is a private pointer, whose value is not recorded; taken to point to the start of " +
-        segment_label(only->segment, context_.timeline.reader().segment(only->segment)) + " (" +
-        hex(only->begin) + "), the only " + (only->protection & PROT_WRITE ? "writable " : "") +
-        "traced segment mapped");
-    return only->begin;
+    if (seen->inherited || seen->led_away || seen->event > event_) {
+      notes_.push_back(text + " is a private pointer: " + hex(seen->value) +
+                       (seen->inherited ? " in the process that this one was forked from"
+                                        : " at event " + with_separators(seen->event)) +
+                       (seen->led_away ? "; later it was something else" : ""));
+    }
+    return seen->value;
   }
 
   // The newest value this recording read from or wrote to the pointer.
@@ -261,7 +252,7 @@ Result<Location> locate_in_segments(const LocateContext& context, const std::str
                  "'; say which by its number, one of" +
                  list_histories(context.timeline, matches, *offset)};
   }
-  return Location{matches[0], *offset, 0, {}};
+  return Location{matches[0], *offset, 0, {}, {}};
 }
 
 Result<Location> locate_in_recording(const LocateContext& context, const std::string& where,

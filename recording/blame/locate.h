@@ -5,10 +5,9 @@
 //   /ring+0x118, 2+280   a segment, by label, name, path or number, and an offset
 //   &ring[2].value       an expression over the recording's global variables (expression.h)
 //
-// A pointer is followed if its value is in the log (it lies in traced memory). A private pointer's
-// value is not recorded; if the recording has one writable traced segment mapped, the pointer is
-// taken to point to that segment's start, and the answer says so; with several, the error lists
-// them.
+// A pointer in traced memory has the value that the recording last saw there; one in its static
+// data that which was seen when the process was looked at (pointers_seen.h). What was not seen is
+// not guessed: the error lists what is mapped.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +26,7 @@ struct Location {
   uint64_t offset = 0;
   uint64_t length = 0;             // 0: not known from WHERE
   std::vector<std::string> notes;  // what was assumed
+  ValueType type;                  // of what WHERE names, if it says so
   bool operator==(const Location& other) const {
     return segment == other.segment && offset == other.offset && length == other.length;
   }

@@ -90,11 +90,12 @@ Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& q
 }
 
 // Without a length: to the end of the newest access, at most 8 bytes.
-uint64_t settle_length(const LocateContext& context, const Subject& subject, uint64_t event) {
+uint64_t settle_length(const LocateContext& context, const Subject& subject,
+                       const BlameQuery& query) {
   constexpr uint64_t kWord = 8;
-  if (subject.recording == nullptr) return 1;
-  const auto access =
-      newest_access(context.index, subject.location, subject.recording->process, event);
+  if (subject.recording == nullptr && !query.last) return 1;
+  const uint32_t process = query.last ? 0 : subject.recording->process;
+  const auto access = newest_access(context.index, subject.location, process, query.time.event);
   return access ? std::min(kWord, access->end() - subject.location.offset) : 1;
 }
 
@@ -135,7 +136,7 @@ Result<Subject> find_subject(const LocateContext& context, const BlameQuery& que
   if (!subject) return subject;
   Location& location = subject->location;
   if (query.length) location.length = *query.length;
-  if (location.length == 0) location.length = settle_length(context, *subject, query.time.event);
+  if (location.length == 0) location.length = settle_length(context, *subject, query);
   if (location.length > kMaxBlameBytes || location.offset > UINT64_MAX - location.length) {
     return Error{query.where + ": " + std::to_string(location.length) +
                  " bytes; expected at most " + std::to_string(kMaxBlameBytes) + " (--len)"};

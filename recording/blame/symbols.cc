@@ -161,6 +161,91 @@ std::optional<Type::Member> Type::member_at_depth(const std::string& name, int d
   return std::nullopt;
 }
 
+std::optional<Type::Member> Type::held_pointer() const {
+  const std::string name = is_aggregate() ? text(dwarf_diename(&die_)) : "";
+  return name.find("_ptr<") != std::string::npos ? held_pointer_at_depth(0) : std::nullopt;
+}
+
+std::optional<Type::Member> Type::held_pointer_at_depth(int depth) const {
+  Dwarf_Die child;
+  if (!is_aggregate() || depth > kMaxMemberDepth || dwarf_child(&die_, &child) != 0)
+    return std::nullopt;
+  do {
+    const int child_tag = dwarf_tag(&child);
+    if (child_tag != DW_TAG_member && child_tag != DW_TAG_inheritance) continue;
+    const std::optional<Type> type = type_of(&child);
+    if (!type) continue;
+    const Member place = member_place(&child, *type);
+    const std::optional<Type> target = type->target();  // none: of a deleter, a function
+    if (target && target->tag() != DW_TAG_subroutine_type) return place;
+    if (const auto inner = type->held_pointer_at_depth(depth + 1))
+      return Member{place.offset + inner->offset, inner->size, inner->type};
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return std::nullopt;
+}
+
+std::optional<Type::Member> Type::held_array() const {
+  for (const char* name : {"_M_elems", "__elems_"}) {
+    const auto held = member(name);
+    if (held && held->type.is_array()) return held;
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+std::map<int64_t, std::string> enumerators(Dwarf_Die* die) {
+  std::map<int64_t, std::string> names;
+  Dwarf_Die child;
+  if (dwarf_child(die, &child) != 0) return names;
+  do {
+    Dwarf_Attribute attribute;
+    Dwarf_Sword value = 0;
+    if (dwarf_tag(&child) != DW_TAG_enumerator ||
+        dwarf_attr(&child, DW_AT_const_value, &attribute) == nullptr ||
+        dwarf_formsdata(&attribute, &value) != 0)
+      continue;
+    names.emplace(value, text(dwarf_diename(&child)));
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return names;
+}
+
+ValueType base_value(Dwarf_Die* die, uint64_t size) {
+  using Kind = ValueType::Kind;
+  switch (number_attribute(die, DW_AT_encoding).value_or(0)) {
+    case DW_ATE_float:
+      return size == 4 || size == 8 ? ValueType{Kind::kFloat, size, {}} : ValueType{};
+    case DW_ATE_boolean:
+      return size == 1 ? ValueType{Kind::kBool, size, {}} : ValueType{};
+    case DW_ATE_unsigned:
+      return {Kind::kUnsigned, size, {}};
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+ValueType Type::value_type() const {
+  using Kind = ValueType::Kind;
+  const uint64_t bytes = size();
+  if (is_pointer()) return {Kind::kHex, sizeof(uint64_t), {}};
+  if (is_array()) {
+    const std::optional<Type> item = element();
+    if (!item) return {};
+    const auto encoding = item->tag() == DW_TAG_base_type
+                              ? number_attribute(&item->die_, DW_AT_encoding)
+                              : std::nullopt;
+    const bool text =
+        encoding && (*encoding == DW_ATE_signed_char || *encoding == DW_ATE_unsigned_char);
+    const std::string name = text ? shmrec::recording::text(dwarf_diename(&item->die_)) : "";
+    return name == "char" ? ValueType{Kind::kText, 0, {}} : item->value_type();
+  }
+  if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8) return {};
+  if (tag() == DW_TAG_enumeration_type) return {Kind::kEnum, bytes, enumerators(&die_)};
+  return tag() == DW_TAG_base_type ? base_value(&die_, bytes) : ValueType{};
+}
+
 // ---- One ELF file -------------------------------------------------------------------------------
 
 namespace {
@@ -199,6 +284,15 @@ std::vector<Dwarf_Die> scopes_around(Dwarf_Die& unit, uint64_t address) {
   std::free(scopes);
   std::free(innermost);
   return around;
+}
+
+// The entries of a unit whose content is in a separate file (split DWARF), if that can be read.
+Dwarf_Die content_of(Dwarf_Die& unit) {
+  Dwarf_Die content{};
+  if (dwarf_cu_info(unit.cu, nullptr, nullptr, nullptr, &content, nullptr, nullptr, nullptr) != 0 ||
+      content.addr == nullptr)
+    return unit;
+  return content;
 }
 
 std::string call_file(Dwarf_Die& unit, Dwarf_Die* inlined) {
@@ -282,16 +376,29 @@ std::string qualified_name(Dwarf_Die die) {
     const int tag = dwarf_tag(&scopes[i]);
     const std::string scope = text(dwarf_diename(&scopes[i]));
     const bool counts = tag == DW_TAG_namespace || tag == DW_TAG_structure_type ||
-                        tag == DW_TAG_class_type || tag == DW_TAG_union_type;
+                        tag == DW_TAG_class_type || tag == DW_TAG_union_type ||
+                        tag == DW_TAG_subprogram;
     if (counts && !scope.empty()) name = scope + "::" + name;
   }
   std::free(scopes);
   return name;
 }
 
+// "Single<Table<int> >::ptr" without what is between the brackets.
+std::string without_arguments(const std::string& name) {
+  std::string shorter;
+  int depth = 0;
+  for (const char c : name) {
+    if (c == '<') ++depth;
+    if (depth == 0) shorter += c;
+    if (c == '>' && depth > 0) --depth;
+  }
+  return shorter;
+}
+
 // The variable called `wanted`: with all its namespaces and classes if `whole`, else with some of
-// the last or none. Searches namespaces but not functions; static members are defined outside of
-// classes.
+// the last or none. Searches namespaces and functions; static members are defined outside of
+// classes. The arguments of templates do not count.
 std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& wanted, bool whole,
                                       int depth) {
   constexpr int kMaxNamespaces = 16;
@@ -301,11 +408,11 @@ std::optional<Variable> find_variable(Dwarf_Die* parent, const std::string& want
   if (depth > kMaxNamespaces || dwarf_child(parent, &child) != 0) return std::nullopt;
   do {
     const int tag = dwarf_tag(&child);
-    if (tag == DW_TAG_namespace) {
+    if (tag == DW_TAG_namespace || tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block) {
       if (auto found = find_variable(&child, wanted, whole, depth + 1)) return found;
     }
     if (tag != DW_TAG_variable || text(dwarf_diename(&child)) != last) continue;
-    const std::string name = qualified_name(child);
+    const std::string name = without_arguments(qualified_name(child));
     if (name != wanted && (whole || !name.ends_with("::" + wanted))) continue;
     const std::optional<uint64_t> address = static_address(&child);
     const std::optional<Type> type = type_of(&child);
@@ -382,7 +489,9 @@ std::optional<uint64_t> ModuleFile::address_of_offset(uint64_t file_offset) cons
   if (elf == nullptr || elf_getphdrnum(elf, &count) != 0) return std::nullopt;
   for (size_t i = 0; i < count; ++i) {
     GElf_Phdr header;
-    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_LOAD)
+    // Modules are executable mappings; a page of the file can be in another one too.
+    if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr || header.p_type != PT_LOAD ||
+        !(header.p_flags & PF_X))
       continue;
     // A mapping begins on a page boundary, so it holds what precedes p_offset in that page too.
     const uint64_t begin = header.p_offset & ~uint64_t{4095};
@@ -406,7 +515,8 @@ SourcePlace ModuleFile::place(uint64_t address) const {
       place.file = text(dwarf_linesrc(line, nullptr, nullptr));
       dwarf_lineno(line, &place.line);
     }
-    std::vector<SourceFrame> frames = frames_at(unit, dwarf_address, place.file, place.line);
+    Dwarf_Die content = content_of(unit);
+    std::vector<SourceFrame> frames = frames_at(content, dwarf_address, place.file, place.line);
     if (!frames.empty()) static_cast<SourceFrame&>(place) = shown_frame(frames);
     if (frames.size() > 1) place.chain = std::move(frames);
   }

@@ -20,6 +20,8 @@
 #include <string>
 #include <vector>
 
+#include "recording/blame/value_type.h"
+
 namespace shmrec::recording {
 
 struct SourceFrame {
@@ -37,6 +39,7 @@ struct SourcePlace : SourceFrame {
 // A DWARF type seen through typedefs and qualifiers.
 class Type {
  public:
+  struct Member;
   Type() = default;
   explicit Type(Dwarf_Die die);
 
@@ -47,14 +50,20 @@ class Type {
   bool is_aggregate() const;            // struct, class or union
   std::optional<Type> target() const;   // of a pointer; none for void*
   std::optional<Type> element() const;  // of an array, outermost dimension first
+  // How a value of it is read; kUnknown for what is made of several.
+  ValueType value_type() const;
+  // The pointer that a smart pointer (unique_ptr, shared_ptr and their like) holds.
+  std::optional<Member> held_pointer() const;
+  // The array that a std::array is.
+  std::optional<Member> held_array() const;
   // A member, also one inside unnamed members, and the bytes it lies in.
-  struct Member;
   std::optional<Member> member(const std::string& name) const;
 
  private:
   int tag() const;
   uint64_t size_at_depth(int depth) const;
   std::optional<Member> member_at_depth(const std::string& name, int depth) const;
+  std::optional<Member> held_pointer_at_depth(int depth) const;
   mutable Dwarf_Die die_{};
   bool known_ = false;
   unsigned dimensions_used_ = 0;
@@ -88,6 +97,7 @@ class ModuleFile {
   static std::unique_ptr<ModuleFile> open(const std::string& file);
   ~ModuleFile();
 
+  // Of an executable segment.
   std::optional<uint64_t> address_of_offset(uint64_t file_offset) const;
   SourcePlace place(uint64_t address) const;
   StackRule stack_rule(uint64_t address) const;

@@ -25,9 +25,9 @@ constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permiss
                                      "stopped",     "not x86-64",    "no syscall dispatch",
                                      "instruction", "many sites",    "own seccomp filter"};
 constexpr const char* kJournalTypes[] = {
-    "process start", "module",       "segment map",  "unmap",  "process exit",
-    "mark",          "coverage",     "thread start", "signal", "child exit",
-    "protect",       "segment name", "promoted",     "maps",   "segment life"};
+    "process start", "module",       "segment map",  "unmap",      "process exit", "mark",
+    "coverage",      "thread start", "signal",       "child exit", "protect",      "segment name",
+    "promoted",      "maps",         "segment life", "pointers"};
 constexpr const char* kRecordKinds[] = {"read",  "write",        "read-write",   "read-then-write",
                                         "clock", "read-between", "write-between"};
 constexpr const char* kTracings[] = {"traced", "native"};

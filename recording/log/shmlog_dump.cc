@@ -5,6 +5,7 @@
 #include "recording/blame/blame_print.h"
 #include "recording/log/names.h"
 #include "recording/log/syscall_names.h"
+#include "recording/run/pointers_seen.h"
 #include "recording/run/text.h"
 #include "recording/run/timeline.h"
 
@@ -144,7 +145,12 @@ Item journal_item(const JournalItem& journal) {
   for (const auto& [key, value] : values) {
     if (value != 0) item[key] = hex(value);
   }
-  if (!journal.text.empty()) item["text"] = journal.text;
+  if (static_cast<shmlog::JournalType>(entry.type) == shmlog::JournalType::kPointers) {
+    for (const shmlog::PointerPair& pair : pointer_pairs(journal))
+      item["pointers"].push_back(hex(pair.address) + " -> " + hex(pair.value));
+  } else if (!journal.text.empty()) {
+    item["text"] = journal.text;
+  }
   return item;
 }
 

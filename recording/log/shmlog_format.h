@@ -176,9 +176,9 @@ struct ProcessEntry {
   uint64_t pid_namespace;  // inode of /proc/self/ns/pid, 0 if unknown: what `pid` and `parent_pid`
                            // count in
   uint32_t number;         // of the recording; 0 before version 3: the entry's place
-  uint32_t reserved0;
-  uint64_t last_ticket;        // ticket + 1 of its newest chunk, 0: none
-  uint64_t checkpoint;         // journal place from which all its maps are listed again, 0: none
+  uint32_t pointer_look;   // number of its newest kPointers, 0: none
+  uint64_t last_ticket;    // ticket + 1 of its newest chunk, 0: none
+  uint64_t checkpoint;     // journal place from which all its maps are listed again, 0: none
   uint64_t checkpoint_ticket;  // last_ticket when that was written
   uint64_t maps_from;          // journal place: of its maps before, some were given up
 };
@@ -492,6 +492,12 @@ enum class JournalType : uint16_t {
   kPromoted,          // the process began to log its accesses to a segment that was native
   kMaps,              // a=place: the process's entries from there on list all its maps
   kSegmentLife,       // a=SegmentEvent: the process changed what a segment is or is called
+  kPointers,          // a=number of the look, b=pointers there were; text: PointerPairs, in several
+              // entries if need be: static data of the process that points into traced memory
+};
+
+struct PointerPair {
+  uint64_t address, value;
 };
 
 enum class NameReason : uint32_t { kMapped = 0, kRenamed, kLinked };

@@ -58,27 +58,6 @@ std::string start_text(const Timeline& timeline, const Recording& recording) {
   return parent ? how + " by " + parent->id : how;
 }
 
-// Rows of cells, padded to columns.
-std::string columns(const std::vector<std::vector<std::string>>& rows, const std::string& indent) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], printable(row[i]).size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line = indent;
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string cell = printable(row[i]);
-      line += cell + std::string(widths[i] - cell.size() + 2, ' ');
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
-  }
-  return text;
-}
-
 std::string label_of(const LauncherListing& launcher) {
   return launcher.container.empty() ? launcher.command : launcher.container;
 }

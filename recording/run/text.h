@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace shmrec::recording {
 
@@ -15,5 +16,8 @@ std::string printable(const std::string& text);
 std::string base_name(const std::string& path);
 // As one word for a shell.
 std::string shell_quoted(const std::string& word);
+
+// Rows of cells, padded to columns.
+std::string columns(const std::vector<std::vector<std::string>>& rows, const std::string& indent);
 
 }  // namespace shmrec::recording

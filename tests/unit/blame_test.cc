@@ -50,7 +50,8 @@ struct Opened {
   Symbols symbols{[](const std::string& path) { return path; }};
 };
 
-// "write 42 event 354" for each row, "?" for an unrecorded writer, "*" for the recording's own.
+// "write 42 event 354" for each row, "?" for an unrecorded writer, "*" for the recording's own, ">"
+// for what came after those.
 std::vector<std::string> summary(const BlameAnswer& answer) {
   std::vector<std::string> lines;
   for (const BlameRow& row : answer.rows) {
@@ -58,8 +59,11 @@ std::vector<std::string> summary(const BlameAnswer& answer) {
       lines.push_back("? " + format_value(row.value));
       continue;
     }
-    lines.push_back((row.current ? "* " : "") + std::string(access_type(row.access)) + " " +
-                    format_value(row.value) + " @" + std::to_string(row.access.header.event));
+    lines.push_back((row.current ? "* "
+                     : row.later ? "> "
+                                 : "") +
+                    std::string(access_type(row.access)) + " " + format_value(row.value) + " @" +
+                    std::to_string(row.access.header.event));
   }
   return lines;
 }
@@ -92,7 +96,90 @@ TEST(Blame, PrintsTheTableOfTheCrashedConsumer) {
             "    PID  Recording ID    Time in recording     Type    Address           Len\n"
             "  -----  --------------  --------------------  ------  --------------  -----\n"
             "    133  292b1631-c83d   2,822:0x5618d2d15c61  write   0x7f61b0794118      4\n"
-            "*   137  97dd29dd-2c8f   3,040:0x5618d2d15bbf  read    0x7f61b0794118      4\n");
+            "*   137  97dd29dd-2c8f   3,040:0x5618d2d15bbf  read    0x7f61b0794118      4\n"
+            "  later overwritten by\n"
+            ">   133  292b1631-c83d   2,900:0x5618d2d15c61  write   0x7f61b0794118      4\n");
+}
+
+// A producer writes 1; a consumer reads it; the producer writes 2 and 3.
+struct WrittenOn {
+  ShmlogBuilder log;
+  uint32_t segment = log.add_segment(SegmentKind::kAnonymous, "");
+  uint32_t producer = log.add_process({.id_high = 1, .pid = 133, .name = "producer"});
+  uint32_t consumer = log.add_process({.id_high = 2, .pid = 137, .name = "consumer"});
+  WrittenOn() {
+    for (const uint32_t process : {producer, consumer})
+      log.map_segment(process, segment, 0x7f0000000000);
+    log.write(producer, segment, 8, le32(1));
+    log.read(consumer, segment, 8, 4);
+    log.write(producer, segment, 8, le32(2));
+    log.write(producer, segment, 8, le32(3));
+  }
+};
+
+TEST(Blame, WhatOthersWroteAfterTheLastAccessHasRowsOfItsOwn) {
+  WrittenOn run;
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "1+8", .recording = "consumer"});
+  EXPECT_EQ(summary(answer), (Lines{"write 1 @1", "* read 1 @1", "> write 3 @3"}));
+  EXPECT_TRUE(has_note(answer, "1 more writes"));
+  EXPECT_NE(blame_table(answer, false).find("\n  later overwritten by\n>   133"), std::string::npos)
+      << blame_table(answer, false);
+  EXPECT_EQ(blame_json(answer)["rows"][2]["later"], true);
+  EXPECT_EQ(blame_json(answer)["rows"][2]["number"], 3);
+  // Asked about a time, nothing later counts.
+  EXPECT_EQ(summary(opened.answer({.where = "1+8", .recording = "consumer", .time = {1}})),
+            (Lines{"write 1 @1", "* read 1 @1"}));
+}
+
+TEST(Blame, WhoWroteLastNeedsNoRecording) {
+  WrittenOn run;
+  Opened opened(run.log);
+  EXPECT_EQ(summary(opened.answer({.where = "1+8", .last = true})), (Lines{"write 3 @3"}));
+  EXPECT_EQ(summary(opened.answer({.where = "1+8", .history = 1, .last = true})),
+            (Lines{"write 2 @2", "write 3 @3"}));
+  const BlameAnswer nobody = opened.answer({.where = "1+64", .last = true});
+  EXPECT_TRUE(nobody.rows.empty());
+  EXPECT_TRUE(has_note(nobody, "no recording wrote these bytes"));
+}
+
+TEST(Blame, AllAccessesAreListedByAllOrByOne) {
+  WrittenOn run;
+  Opened opened(run.log);
+  EXPECT_EQ(opened.answer({.where = "1+8", .all = true}).rows.size(), 4u);
+  EXPECT_EQ(summary(opened.answer({.where = "1+8", .recording = "consumer", .all = true})),
+            (Lines{"* read 1 @1"}));
+}
+
+TEST(Blame, ALimitKeepsTheEndAndSaysWhatIsLeftOut) {
+  WrittenOn run;
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "1+8", .recording = "consumer", .limit = 1});
+  EXPECT_EQ(summary(answer), (Lines{"> write 3 @3"}));
+  EXPECT_EQ(answer.left_out, 2u);
+  EXPECT_TRUE(has_note(answer, "2 earlier rows are left out"));
+}
+
+TEST(ValueTypes, AreReadAsTheirNamesSay) {
+  const auto text = [](const char* type, const std::vector<uint8_t>& bytes) {
+    return value_text(*parse_value_type(type), bytes);
+  };
+  EXPECT_EQ(text("i32", le32(0xFFFFFFFF)), "-1");
+  EXPECT_EQ(text("u32", le32(0xFFFFFFFF)), "4294967295");
+  EXPECT_EQ(text("x16", {0x34, 0x12}), "0x1234");
+  EXPECT_EQ(text("f32", le32(0x3DCCCCCD)), "0.1");
+  EXPECT_EQ(text("double", le64(0xC004000000000000)), "-2.5");
+  EXPECT_EQ(text("bool", {1}), "true");
+  EXPECT_EQ(text("char[]", {'a', 'b', 0, 'c'}), "\"ab\"");
+  EXPECT_EQ(text("i16", {1, 0, 2, 0}), "1 2");
+  EXPECT_EQ(text("i32", {1, 2, 3}), "01 02 03") << "does not fit";
+  const ValueType colour{ValueType::Kind::kEnum, 1, {{1, "kGreen"}}};
+  EXPECT_EQ(value_text(colour, {1}), "kGreen");
+  EXPECT_EQ(value_text(colour, {7}), "7");
+  EXPECT_EQ(value_json(*parse_value_type("f64"), le64(0xC004000000000000)), -2.5);
+  const auto unknown = parse_value_type("i128");
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().message.find("expected one of i8"), std::string::npos);
 }
 
 TEST(Blame, PrintsTheChainOfInlinedFunctionsWhereAsked) {
@@ -151,7 +238,7 @@ TEST(Blame, ShowsNothingLaterThanTheTimeAsked) {
   EXPECT_EQ(at("2,100:0x5618d2d15bbf"), (Lines{"write 83 @2000", "* read 83 @2100"}));
   EXPECT_EQ(at("3039"), (Lines{"write 83 @2000", "* read 83 @2100"}));
   EXPECT_EQ(at("3040"), (Lines{"write 100 @2822", "* read 100 @3040"}));
-  EXPECT_EQ(at("end"), (Lines{"write 100 @2822", "* read 100 @3040"}));
+  EXPECT_EQ(at("end"), (Lines{"write 100 @2822", "* read 100 @3040", "> write 12 @2900"}));
 }
 
 TEST(Blame, ShowsNothingForBytesNeverAccessed) {
@@ -339,7 +426,7 @@ TEST(Blame, ListsEarlierWritesAsHistory) {
   Opened opened(run.log);
   const BlameQuery all = {.where = "1+0x118", .length = 4, .history = kWholeHistory};
   EXPECT_EQ(summary(opened.answer(all)),
-            (Lines{"write 83 @2000", "write 100 @2822", "* read 100 @3040"}));
+            (Lines{"write 83 @2000", "write 100 @2822", "* read 100 @3040", "> write 12 @2900"}));
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
@@ -479,7 +566,7 @@ TEST(Blame, AWriteByDescriptorWhoseProcessWasKilledInItMayExplainAValue) {
   log.unrecorded_write(segment, 0, le32(1));  // it was killed before the kernel stored
   log.read(b, segment, 0, 4);
   EXPECT_EQ(summary(Opened(log).answer({.where = "1+0", .recording = "b"})),
-            (Lines{"write 1 @1", "* read 1 @2"}));
+            (Lines{"write 1 @1", "* read 1 @2", "> write 2 @2"}));
 }
 
 TEST(Blame, ThreadsAndPartialRangesAreTakenLineByLine) {
@@ -523,7 +610,7 @@ TEST(Blame, JsonAndCommandLinesNameTheSameAccess) {
   Opened opened(run.log);
   const BlameAnswer answer = opened.answer({.where = "0x7f61b0794118", .length = 4});
   const nlohmann::json json = blame_json(answer);
-  EXPECT_EQ(json["rows"].size(), 2u);
+  EXPECT_EQ(json["rows"].size(), 3u);
   EXPECT_EQ(json["rows"][0]["recording"], "292b1631-c83d");
   EXPECT_EQ(json["rows"][0]["value"], "64000000");
   EXPECT_EQ(json["rows"][1]["current"], true);
@@ -531,6 +618,8 @@ TEST(Blame, JsonAndCommandLinesNameTheSameAccess) {
             "shmrec blame 'my run.zst' --recording 292b1631-c83d --at 2,822:0x5618d2d15c61 --len 4 "
             "1+0x118\n"
             "shmrec blame 'my run.zst' --recording 97dd29dd-2c8f --at 3,040:0x5618d2d15bbf --len 4 "
+            "1+0x118\n"
+            "shmrec blame 'my run.zst' --recording 292b1631-c83d --at 2,900:0x5618d2d15c61 --len 4 "
             "1+0x118\n");
 }
 

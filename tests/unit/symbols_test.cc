@@ -470,27 +470,64 @@ TEST_F(SymbolsTest, BlameNamesFunctionAndLineOfEachAccess) {
   }
 }
 
-TEST_F(SymbolsTest, APrivatePointerToTheOnlySegmentIsFollowedAndSaid) {
+std::string pointer_pair(uint64_t address, uint64_t value) {
+  const shmlog::PointerPair pair{address, value};
+  return std::string(reinterpret_cast<const char*>(&pair), sizeof pair);
+}
+
+TEST_F(SymbolsTest, APrivatePointerIsFollowedAsItWasSeenAndNeverGuessed) {
   const uint64_t touch = address_of("pie", "touch");
   const uint64_t page = touch & ~uint64_t{4095};
   RecordedRun run;
   fill_run(run, path("pie"), 0x555555554000 + page, page, 0x555555554000 + touch);
+  const BlameQuery query{.where = "&shmem_data_array[5]", .recording = "consumer"};
+  const auto unseen = ask(run, query);
+  ASSERT_FALSE(unseen);
+  for (const char* part : {"private pointer", "SEGMENT+OFFSET", "anon#1+0x0"})
+    EXPECT_NE(unseen.error().message.find(part), std::string::npos) << unseen.error().message;
+
+  const uint64_t variable = 0x555555554000 + address_of("pie", "shmem_data_array");
+  const auto pointers = shmlog::JournalType::kPointers;
+  run.log.add_journal(pointers, run.consumer, 0, {1, 1}, pointer_pair(variable, 0x7f0000000000));
   for (const char* where : {"&shmem_data_array[5]", "shmem_data_array[5]"}) {
     const auto answer = ask(run, {.where = where, .recording = "consumer"});
     ASSERT_TRUE(answer) << answer.error().message;
     EXPECT_EQ(answer->location.offset, 20u);
     EXPECT_EQ(answer->location.length, 4u);
     EXPECT_EQ(answer->rows.size(), 2u);
-    ASSERT_FALSE(answer->notes.empty());
-    EXPECT_NE(answer->notes[0].find("shmem_data_array is a private pointer"), std::string::npos);
   }
-  const uint32_t other = run.log.add_segment(SegmentKind::kPosixShm, "/other");
-  run.log.map_segment(run.consumer, other, 0x7f0000100000);
-  const auto ambiguous = ask(run, {.where = "shmem_data_array[5]", .recording = "consumer"});
-  ASSERT_FALSE(ambiguous);
-  for (const char* part : {"private pointer", "anon#1+0x0", "/other+0x0", "0x7f0000100000"}) {
-    EXPECT_NE(ambiguous.error().message.find(part), std::string::npos) << ambiguous.error().message;
-  }
+  // It moved on by two elements, and later it led elsewhere.
+  run.log.add_journal(pointers, run.consumer, 0, {2, 1}, pointer_pair(variable, 0x7f0000000008));
+  run.log.add_journal(pointers, run.consumer, 0, {3, 0});
+  const auto moved = ask(run, {.where = "&shmem_data_array[3]", .recording = "consumer"});
+  ASSERT_TRUE(moved) << moved.error().message;
+  EXPECT_EQ(moved->location.offset, 20u);
+  ASSERT_FALSE(moved->notes.empty());
+  EXPECT_NE(moved->notes[0].find("later it was something else"), std::string::npos);
+}
+
+TEST_F(SymbolsTest, AForkedProcessHasThePointersOfItsParentUntilItIsLookedAt) {
+  const uint64_t touch = address_of("pie", "touch");
+  const uint64_t page = touch & ~uint64_t{4095};
+  RecordedRun run;
+  fill_run(run, path("pie"), 0x555555554000 + page, page, 0x555555554000 + touch);
+  const uint64_t variable = 0x555555554000 + address_of("pie", "shmem_data_array");
+  run.log.add_journal(shmlog::JournalType::kPointers, run.producer, 0, {1, 1},
+                      pointer_pair(variable, 0x7f0000000000));
+  const uint32_t late = run.log.add_process({.id_high = 3,
+                                             .pid = 138,
+                                             .name = "late",
+                                             .start = shmlog::StartKind::kFork,
+                                             .parent = run.producer,
+                                             .executable = path("pie")});
+  run.log.inherit_map(late, run.segment, 0x7f0000000000);
+  run.log.read(late, run.segment, 20, 4);
+  const auto answer = ask(run, {.where = "shmem_data_array[5]", .recording = "late"});
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_NE(answer->notes[0].find("in the process that this one was forked from"),
+            std::string::npos);
+  // Forked before its parent was looked at.
+  EXPECT_FALSE(ask(run, {.where = "shmem_data_array[5]", .recording = "consumer"}));
 }
 
 TEST_F(SymbolsTest, APointerInSharedMemoryIsFollowedThroughTheLog) {
