@@ -85,7 +85,6 @@ std::vector<Object> PodInjector::named_containers(const PodTemplate& pod) {
     if (containers == nullptr) continue;
     for (const YamlNode* container : containers->items) {
       const std::string_view name = scalar(*container, "name");
-      result_.containers.emplace(name);
       const bool named = std::find(names.begin(), names.end(), name) != names.end();
       if (!(names.empty() ? list == "containers" : named)) continue;
       const auto object = Object::open(problems_, *container, item_path(pod.spec, list, name));
@@ -128,7 +127,13 @@ bool PodInjector::has_command(const PodTemplate& pod, const Object& container) {
             name_of(pod) + ": " + name + " runs under shmrec already; it passes as it is");
     return false;
   }
-  if (command != nullptr && !command->items.empty()) return true;
+  if (command != nullptr && !command->items.empty()) {
+    if (options_.entrypoints.contains(container.text("name"))) {
+      tell_at(command->where,
+              name_of(pod) + ": " + name + " has a command, and --entrypoint is not used for it");
+    }
+    return true;
+  }
   if (auto words = entrypoint_of(pod, container)) {
     state_.entrypoints[std::string(container.text("name"))] = std::move(*words);
     return true;
@@ -353,7 +358,19 @@ void PodInjector::annotate(const Object& owner) {
   }
 }
 
+// Also of pods that pass: a name that is there is no mistake.
+void PodInjector::remember_names(const PodTemplate& pod) {
+  for (const std::string_view list : {"initContainers", "containers"}) {
+    const YamlNode* containers = find_value(pod.spec.node(), list);
+    if (containers == nullptr) continue;
+    for (const YamlNode* container : containers->items) {
+      result_.containers.emplace(scalar(*container, "name"));
+    }
+  }
+}
+
 void PodInjector::visit_pod(const PodTemplate& pod) {
+  remember_names(pod);
   state_.containers = options_.containers.empty() ? former_.state.containers : options_.containers;
   if (passes(pod)) return;
   const std::vector<Object> chosen = recorded_containers(pod);

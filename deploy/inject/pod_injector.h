@@ -47,6 +47,7 @@ class PodInjector {
   enum class Place { kFront, kBack };
   void try_pod(const PodTemplate& pod);
   void visit_pod(const PodTemplate& pod);
+  void remember_names(const PodTemplate& pod);
   bool passes(const PodTemplate& pod);
   bool is_elsewhere(const PodTemplate& pod);
   std::vector<Object> named_containers(const PodTemplate& pod);

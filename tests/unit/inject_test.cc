@@ -287,7 +287,9 @@ TEST(Inject, TakesAnEntrypoint) {
     expect_stable(text, given);
     EXPECT_EQ(injected(injection.yaml).yaml, injection.yaml);  // stays when it is not given again
   }
-  EXPECT_THAT(injected(kPod, given).yaml, Not(HasSubstr("y z")));  // it has a command
+  const Injection unused = injected(kPod, given);  // it has a command
+  EXPECT_THAT(unused.yaml, Not(HasSubstr("y z")));
+  EXPECT_THAT(only_note(unused), HasSubstr("--entrypoint is not used for it"));
 }
 
 TEST(Inject, TakesAnEntrypointFromAnAnnotation) {
@@ -324,6 +326,7 @@ TEST(Inject, WhoOptsOutIsLeft) {
     const Injection injection = injected(text);
     EXPECT_EQ(injection.yaml, text);
     EXPECT_THAT(only_note(injection), HasSubstr("Pod/p says shmrec.dev/inject: \"false\""));
+    EXPECT_TRUE(injection.containers.contains("app"));
   }
   const std::string deployment =
       "apiVersion: apps/v1\nkind: Deployment\nmetadata: {annotations: {shmrec.dev/inject: "
