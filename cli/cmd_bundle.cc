@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -121,18 +122,29 @@ int show(const Arguments& arguments) {
   return std::fwrite(text->data(), 1, text->size(), stdout) == text->size() ? 0 : 1;
 }
 
-int verify(const Arguments& arguments) {
+// `documents`: gets one, if they are wanted.
+int verify_one(const std::string& path, ordered_json* documents) {
   ProgressLine line("verifying");
-  const auto files = recording::verify_bundle(arguments.path, line.callback());
-  if (arguments.json) {
-    ordered_json document = {{"bundle", arguments.path}, {"ok", files.ok()}};
+  const auto files = recording::verify_bundle(path, line.callback());
+  if (documents != nullptr) {
+    ordered_json document = {{"bundle", path}, {"ok", files.ok()}};
     if (files) document["files"] = to_json(*files);
     if (!files) document["error"] = files.error().message;
-    print_json(document);
+    documents->push_back(std::move(document));
+  } else if (files) {
+    std::printf("%s: ok, %zu files\n", path.c_str(), files->size());
   }
-  if (!files) return report(files.error());
-  if (!arguments.json) std::printf("%s: ok, %zu files\n", arguments.path.c_str(), files->size());
-  return 0;
+  return files ? 0 : report(files.error());
+}
+
+// All of them, whatever is wrong with one.
+int verify(const Arguments& arguments) {
+  ordered_json documents = ordered_json::array();
+  int worst = 0;
+  for (const std::string& path : arguments.names)
+    worst = std::max(worst, verify_one(path, arguments.json ? &documents : nullptr));
+  if (arguments.json) print_json(documents.size() == 1 ? documents[0] : documents);
+  return worst;
 }
 
 int extract(const Arguments& arguments) {
@@ -193,8 +205,10 @@ CLI::App* add_show(CLI::App& app, Arguments& arguments) {
 
 CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
   CLI::App* verify = app.add_subcommand(
-      "verify", "Check every sum, the manifest against the content, and that the log opens");
-  add_bundle_argument(verify, arguments);
+      "verify",
+      "Check every sum, the manifest against the content, run.json and coverage.json against their "
+      "schemas, and that the log opens");
+  verify->add_option("BUNDLE", arguments.names, "Bundles, NAME.shmrec.tar.zst")->required();
   verify->add_flag("--json", arguments.json, "Print a JSON document");
   return verify;
 }

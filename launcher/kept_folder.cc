@@ -34,8 +34,8 @@ mode_t folder_mode(mode_t file_mode) { return file_mode | (file_mode & 0444u) >>
 // another launcher made need not be ours to change.
 void share(int folder, mode_t file_mode) {
   struct stat status;
-  if (fstat(folder, &status) == 0)
-    fchmod(folder, folder_mode(file_mode) | (status.st_mode & S_ISGID));
+  if (fstat(folder, &status) != 0 || (status.st_mode & 0777) == folder_mode(file_mode)) return;
+  fchmod(folder, folder_mode(file_mode) | (status.st_mode & S_ISGID));
 }
 
 bool unchanged(const struct stat& before, int file) {
@@ -53,7 +53,11 @@ Result<KeptFolder> KeptFolder::create(const std::filesystem::path& run_directory
   kept.file_mode_ = file_mode;
   kept.max_bytes_ = max_bytes;
   const std::filesystem::path path = run_directory / recording::kKeptFolder;
-  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return system_error(path.string());
+  // With its last mode at once: chmod would take the setgid bit from whoever is not in the group.
+  const mode_t before = umask(0);
+  const int made = mkdir(path.c_str(), folder_mode(file_mode));
+  umask(before);
+  if (made != 0 && errno != EEXIST) return system_error(path.string());
   kept.folder_.reset(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!kept.folder_) return system_error(path.string());
   share(kept.folder_.get(), file_mode);

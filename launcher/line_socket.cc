@@ -52,4 +52,11 @@ void LineSocket::close() {
   buffer_.clear();
 }
 
+std::optional<ucred> LineSocket::peer() const {
+  ucred peer{};
+  socklen_t bytes = sizeof peer;
+  if (getsockopt(fd_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return std::nullopt;
+  return peer;
+}
+
 }  // namespace shmrec::launcher

@@ -6,6 +6,9 @@
 // longer than kMaxLineBytes end the connection.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <optional>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -24,6 +27,7 @@ class LineSocket {
   bool send(const std::string& line);
   Got receive(std::string& line);
   void close();
+  std::optional<ucred> peer() const;  // who made the socket that it is connected to
 
   int fd() const { return fd_.get(); }  // -1: not connected
 

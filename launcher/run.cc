@@ -25,6 +25,7 @@
 #include "launcher/seccomp_status.h"
 #include "launcher/sidecar_client.h"
 #include "launcher/spawn.h"
+#include "launcher/spool_probe.h"
 #include "launcher/supervisor.h"
 #include "launcher/termination_note.h"
 #include "policy/loaded_policy.h"
@@ -124,8 +125,8 @@ Result<Recording> complete(Recording recording, uint64_t run_id, const RunOption
 }
 
 Result<Recording> prepare(const Policy& policy, const RunOptions& options, const std::string& spool,
-                          const Notes& notes) {
-  Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command);
+                          const Notes& notes, std::optional<gid_t> group) {
+  Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command, group);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
   const recording::CreateOptions log = log_options(policy);
@@ -256,7 +257,7 @@ class Run {
     if (size.bytes == 0) return Error{spool_ + ": " + described, false};
     policy_.limits.log_bytes = size.bytes;
     log_size_ = described;
-    Result<Recording> made = prepare(policy_, options_, spool_, {log_size_, mistakes_});
+    Result<Recording> made = prepare(policy_, options_, spool_, {log_size_, mistakes_}, group_);
     if (made && !size.why.empty() && !options_.quiet) say(log_size_);
     return made;
   }
@@ -266,16 +267,43 @@ class Run {
   bool meet_sidecar() {
     const SidecarPlace place = find_sidecar(spool_, policy_.sidecar);
     if (!place.expected) return true;
+    if (access(place.socket.c_str(), W_OK) != 0 && errno == EACCES)
+      return go_on_without_sidecar(place.socket + ": user " + std::to_string(getuid()) +
+                                       " may not speak to the sidecar; give both a group "
+                                       "(securityContext.fsGroup), or one runAsUser",
+                                   true);
     sidecar_.emplace(place.socket);
+    std::optional<SpoolProbe> probe;
+    sidecar_->probe = [&](const ucred& sidecar) {
+      probe.emplace(spool_, sidecar);
+      return probe->name();
+    };
     const Result<> met = sidecar_->wait(policy_.sidecar.wait_ms);
-    if (met) return true;
-    sidecar_trouble_ = "no sidecar answered at " + place.socket + " within " +
-                       format_duration(policy_.sidecar.wait_ms) + ": " + met.error().message;
+    sidecar_->probe = [](const ucred&) { return std::string(); };
+    if (met) {
+      if (probe) group_ = probe->group();
+      return true;
+    }
+    if (sidecar_->refused())
+      return go_on_without_sidecar(place.socket + ": " + met.error().message, true);
+    return go_on_without_sidecar("no sidecar answered at " + place.socket + " within " +
+                                     format_duration(policy_.sidecar.wait_ms) + ": " +
+                                     met.error().message,
+                                 false);
+  }
+
+  // `refused`: it is there, and will not have the run whenever it is asked.
+  bool go_on_without_sidecar(const std::string& trouble, bool refused) {
     sidecar_.reset();
+    sidecar_trouble_ = trouble;
+    refused_ = refused;
     if (policy_.sidecar.required)
-      say("not started, because the policy requires the sidecar: ", sidecar_trouble_);
+      say("not started, because the policy requires the sidecar: ", trouble);
     else
-      say("recording without the sidecar: ", sidecar_trouble_);
+      say("recording without the sidecar: ", trouble);
+    if (refused && !policy_.sidecar.required)
+      say("the bundle of a failure will be in ",
+          options_.output.empty() ? spool_ : options_.output);
     return !policy_.sidecar.required;
   }
 
@@ -480,7 +508,8 @@ class Run {
     if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);
     if (sidecar_) return leave_to_sidecar();
-    const bool wanted = !options_.on_failure || exit_code_ != 0;
+    // In the sidecar's place, whose rules keep failures.
+    const bool wanted = (!options_.on_failure && !refused_) || exit_code_ != 0;
     const bool bundled = wanted && make_bundle();
     if (!options_.quiet) print_report(summary_, directory.gaps(), bundle_);
     if ((bundled || !wanted) && !options_.keep_spool)
@@ -501,6 +530,8 @@ class Run {
   bool make_bundle() {
     recording::CreateBundleOptions options;
     options.output = options_.output;
+    // The working directory goes with the container; the spool is a volume.
+    if (refused_ && options_.output.empty()) options.output = spool_;
     options.trigger = WIFSIGNALED(status_) ? signal_with_number(WTERMSIG(status_))
                                            : "exit " + std::to_string(exit_code_);
     options.collect_binaries = policy_.collect.binaries;
@@ -535,6 +566,8 @@ class Run {
   std::string join_trouble_;              // why the run that it named was not joined
   std::string sidecar_trouble_;           // why it does not, where it was expected to
   std::string note_;                      // for the termination message
+  bool refused_ = false;                  // it said itself that it does not
+  std::optional<gid_t> group_;            // that it reads the run by
   OomCounter oom_;
   std::optional<Recording> recording_;
   std::unique_ptr<BinaryKeeper> keeper_;

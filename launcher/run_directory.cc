@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/output_file.h"
+#include "launcher/spool_probe.h"
 #include "policy/redact.h"
 
 namespace shmrec::launcher {
@@ -226,7 +227,8 @@ Result<fs::path> make_directory(const fs::path& place, const std::string& name) 
 
 Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::string& spool,
                                           const std::string& join,
-                                          const std::vector<std::string>& command) {
+                                          const std::vector<std::string>& command,
+                                          std::optional<gid_t> group) {
   RunDirectory run;
   run.policy_ = &policy;
   run.joined_ = join;
@@ -239,6 +241,7 @@ Result<RunDirectory> RunDirectory::create(const Policy& policy, const std::strin
   Result<fs::path> path = make_directory(*place, run_name(command[0]));
   if (!path) return path.error();
   run.path_ = std::move(*path);
+  if (!shared && group && give_to_group(run.path_.string(), *group)) run.file_mode_ = 0660;
   Result<UniqueFd> events = open_for_writing(run.path_ / "events.jsonl", O_APPEND, run.file_mode_);
   if (!events) return events.error();
   run.events_ = std::move(*events);

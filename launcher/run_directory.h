@@ -8,13 +8,14 @@
 // Invariants
 //  1. Arguments and environment are redacted before they are written.
 //  2. A spool with the setgid bit is shared with its group, as a pod's volume is with fsGroup: the
-//     group may do with run directories and files what their owner may. In any other, the owner
-//     alone may.
+//     group may do with run directories and files what their owner may. So may the group of a
+//     sidecar that could not read them otherwise. In any other, the owner alone may.
 //  3. A line of events.jsonl is written by one write(2): death leaves at most the last one cut.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -45,9 +46,11 @@ class RunDirectory {
  public:
   // Makes NAME-TIME-PID in the spool, or in the members of the run `join` there. `policy` must
   // outlive the object. REQUIRES: prepare_spool(spool).
+  // `group`: the sidecar's, if it reads by that alone (spool_probe.h).
   static Result<RunDirectory> create(const Policy& policy, const std::string& spool,
                                      const std::string& join,
-                                     const std::vector<std::string>& command);
+                                     const std::vector<std::string>& command,
+                                     std::optional<gid_t> group = {});
 
   const std::filesystem::path& path() const { return path_; }
   std::string run() const;     // name in the spool

@@ -68,6 +68,7 @@ Result<> SidecarClient::wait(uint64_t wait_ms) {
   const int64_t deadline = now_ms() + static_cast<int64_t>(wait_ms);
   connect();
   while (!connected()) {
+    if (refused_) return Error{trouble_, false};
     const int64_t now = now_ms();
     if (now >= deadline)
       return Error{trouble_.empty() ? "it accepted, but did not answer" : trouble_, false};
@@ -92,10 +93,12 @@ void SidecarClient::connect() {
   const std::string trouble = socket_.connect(socket_path_);
   if (!trouble.empty()) return hang_up(trouble);
   expect_answer(State::kHello);
-  const json hello = {{"type", "hello"},
-                      {"version", kVersion},
-                      {"launcherPid", getpid()},
-                      {"container", environment("CONTAINER_NAME")}};
+  json hello = {{"type", "hello"},
+                {"version", kVersion},
+                {"launcherPid", getpid()},
+                {"container", environment("CONTAINER_NAME")}};
+  const std::optional<ucred> peer = answered_ ? std::nullopt : socket_.peer();
+  if (peer) hello["probe"] = probe(*peer);
   if (!socket_.send(to_line(hello))) hang_up("it takes no requests");
 }
 
@@ -127,7 +130,10 @@ void SidecarClient::on_line(const std::string& line) {
 
 void SidecarClient::on_hello_answer(const std::string& line) {
   const json answer = parse(line);
-  if (!says_ok(answer)) return hang_up(refusal(answer, line));
+  if (!says_ok(answer)) {
+    refused_ = !answered_ && answer.is_object() && answer.value("refused", json()) == json(true);
+    return hang_up(refusal(answer, line));
+  }
   if (answer.value("version", json()) != json(kVersion))
     return hang_up("it speaks another version of the protocol");
   instance_ = shown(text_of(answer, "instance"));

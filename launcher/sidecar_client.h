@@ -9,6 +9,8 @@
 // Trust: what the sidecar says is checked, and made printable before it is shown.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -36,6 +38,8 @@ class SidecarClient {
 
   const std::string& socket_path() const { return socket_path_; }
   const std::string& instance() const { return instance_; }  // of the sidecar that answered last
+  // It has answered that it does not take what is recorded here; wait() says why.
+  bool refused() const { return refused_; }
   const std::string& join() const { return join_; }  // the run it named in its first answer, or ""
   bool connected() const { return state_ == State::kIdle || state_ == State::kRun; }
 
@@ -48,6 +52,10 @@ class SidecarClient {
   int64_t due_ms() const { return due_ms_; }
   void serve(bool has_input);
 
+  // Makes the directory that the first hello shows the sidecar; its name, "": none.
+  std::function<std::string(const ucred& sidecar)> probe = [](const ucred&) {
+    return std::string();
+  };
   std::function<void(const std::string&)> note = [](const std::string&) {};  // for the log
 
  private:
@@ -67,7 +75,7 @@ class SidecarClient {
   int64_t due_ms_ = 0;
   int64_t pause_ms_ = 0;  // before the next attempt
   int64_t connected_ms_ = 0;
-  bool answered_ = false;
+  bool answered_ = false, refused_ = false;
   std::string instance_, join_, run_, member_;
   std::string trouble_;
 };

@@ -146,6 +146,7 @@ Result<StoredBundle> Bundler::make(const BundleJob& job) {
   facts.command = decision.command;
   facts.container = decision.container;
   facts.failure = decision.failure;
+  facts.kinds = decision.kinds;
   facts.process_failure_ns = job.process_failure_ns;
   facts.supersedes = superseded_(job);
   return store_.adopt(*made, facts);
@@ -166,9 +167,7 @@ void Bundler::conclude(const BundleJob& job, const Result<StoredBundle>& outcome
                                 info.created};
     const Result<> queued = queue_.add(bundle, job.decision.egress);
     if (!queued) spdlog::error("{}: not sent: {}", info.name, queued.error().message);
-    const Result<RetentionPlan> plan = store_.enforce(retention_, Moment::now());
-    if (!plan) spdlog::error("retention: {}", plan.error().message);
-    if (plan && !plan->unmet.empty()) spdlog::warn("retention: {}", plan->unmet);
+    enforce_retention();
   } else {
     spdlog::error("no bundle of {}: {}", job.decision.run, outcome.error().message);
   }
@@ -184,6 +183,21 @@ void Bundler::conclude(const BundleJob& job, const Result<StoredBundle>& outcome
     }
   }
   done_(job, outcome);
+}
+
+void Bundler::enforce_retention() {
+  const Result<RetentionPlan> plan = store_.enforce(retention_, Moment::now());
+  if (!plan) return spdlog::error("retention: {}", plan.error().message);
+  if (!plan->unmet.empty()) spdlog::warn("retention: {}", plan->unmet);
+  for (const auto& [name, rule] : plan->drops)
+    spdlog::warn("bundle {} dropped by rule {}: the store is full", name, rule);
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, rule] : plan->drops) ++dropped_[rule];
+}
+
+std::map<std::string, uint64_t> Bundler::dropped() const {
+  const std::lock_guard lock(mutex_);
+  return dropped_;
 }
 
 std::vector<Metric> Bundler::metrics() const {

@@ -17,6 +17,7 @@
 #include <deque>
 #include <functional>
 #include <list>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -70,6 +71,7 @@ class Bundler {
   void finish(std::chrono::milliseconds limit);
   void stop();  // lets the job under way end
 
+  std::map<std::string, uint64_t> dropped() const;
   std::string last_problem() const;  // "" after a success
   std::vector<Metric> metrics() const;
 
@@ -77,6 +79,7 @@ class Bundler {
   using Clock = std::chrono::steady_clock;
   void work();
   Result<StoredBundle> make(const BundleJob& job);
+  void enforce_retention();
   void conclude(const BundleJob& job, const Result<StoredBundle>& outcome);
   Operation& remember(const std::string& id);
 
@@ -92,6 +95,9 @@ class Bundler {
   std::list<BundleJob> jobs_;
   std::deque<Operation> operations_;
   uint64_t made_ = 0, failed_ = 0;
+  // By rule: bundles that retention has dropped.
+  std::map<std::string, uint64_t> dropped_{
+      {"retention.age", 0}, {"retention.bytes", 0}, {"retention.count", 0}, {"retention.free", 0}};
   uint64_t next_operation_ = 1;
   std::string problem_;
   bool busy_ = false, hurry_ = false, stop_ = false;

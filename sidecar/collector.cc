@@ -120,6 +120,7 @@ void Collector::look_at_all() {
     look_at(name, run);
     last_look_ns_ = monotonic_ns();  // thousands of runs take long, and are no hang
   }
+  count_unreadable();
   look_at_files();
   look_at_readiness();
 }
@@ -160,7 +161,10 @@ void Collector::look_at(const std::string& name, Run& run) {
   identify(name, run);
   const auto status = spool_.status(name, Clock::now() - run.met > recording::Spool::kCreation);
   const auto members = spool_.members(name);
-  if (!status || !members) return;  // it has just gone, or cannot be read: the next look tells
+  if (!status || !members) {  // it has just gone, or cannot be read: the next look tells
+    note_unreadable(name, run);
+    return;
+  }
   run.status = *status;
   for (const recording::RunMember& member : *members)
     if (member.identity.problem.empty() && run.members.insert(member.identity.name).second)
@@ -189,10 +193,51 @@ void Collector::look_at(const std::string& name, Run& run) {
   }
   run.follower.reset();
   if (Clock::now() < run.retry_at) return;
+  if (run.wanted && note_unreadable(name, run)) return pause(run);
   if (const Result<> removed = spool_.remove(name); !removed) {
     spdlog::error("{}: not removed: {}", name, removed.error().message);
     pause(run);  // whoever made it so must not fill the log
   }
+}
+
+// True: something of it may not be read, so that its bundle lacks it. The run stays.
+bool Collector::note_unreadable(const std::string& name, Run& run) {
+  const std::string path = spool_.unreadable(name);
+  if (!path.empty() && path != run.unreadable)
+    spdlog::error("run {}: {} may not be read by user {}, group {}: it stays in the spool", name,
+                  path == "." ? "it" : path, geteuid(), getegid());
+  run.unreadable = path;
+  return !path.empty();
+}
+
+void Collector::count_unreadable() {
+  size_t count = 0;
+  std::string first;
+  for (const auto& [name, run] : runs_) {
+    if (run.unreadable.empty()) continue;
+    if (count++ == 0) first = name + (run.unreadable == "." ? "" : "/" + run.unreadable);
+  }
+  const std::lock_guard lock(problem_mutex_);
+  unreadable_runs_ = count;
+  unreadable_ = count == 0 ? ""
+                           : std::to_string(count) + " runs in the spool may not be read by user " +
+                                 std::to_string(geteuid()) + ", group " +
+                                 std::to_string(getegid()) + ", the first " + first;
+}
+
+std::string Collector::refuse(const std::string& probe, uid_t user) {
+  const std::string why = spool_.try_probe(probe);
+  constexpr size_t kMaxUsers = 64;
+  const std::lock_guard lock(problem_mutex_);
+  if (why.empty()) return refused_.erase(user), "";
+  ++refusals_;
+  const std::string text = "the sidecar of user " + std::to_string(geteuid()) + ", group " +
+                           std::to_string(getegid()) + " does not collect what user " +
+                           std::to_string(user) + " records: it " + why +
+                           "; give the pod a securityContext.fsGroup, or both one runAsUser";
+  if (refused_.size() >= kMaxUsers && !refused_.contains(user)) refused_.erase(refused_.begin());
+  if (std::exchange(refused_[user], text) != text) spdlog::error("launcher refused: {}", text);
+  return text;
 }
 
 bool Collector::follow(const std::string& name, Run& run, const Members& members) {
@@ -289,7 +334,20 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
     incident.parent = parent_of(run, *process);
     incident.pid_namespace = process->pid_namespace;
   }
+  event.kind = kind_of(event, fact.place);
+  remember_cause(run, event, incident);
   open_incident(run, event, std::move(incident));
+}
+
+// So that the end of who waited for it is known to be its failure.
+void Collector::remember_cause(Run& run, const Event& event, const Incident& incident) {
+  if (run.causes.size() == kMaxMade) run.causes.erase(run.causes.begin());
+  Incident cause = incident;
+  cause.kind = event.kind;
+  cause.decision.failure = failure_of(event);
+  cause.decision.command = event.command;
+  cause.decision.container = event.container;
+  run.causes.push_back(std::move(cause));
 }
 
 const recording::FollowedProcess* Collector::followed(const Run& run, uint32_t process) const {
@@ -358,6 +416,14 @@ void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
     incident.pid = end->command_pid;
     incident.pid_namespace = launcher.pid_namespace;
   }
+  incident.decision.failure = failure_of(event);
+  incident.decision.command = event.command;
+  incident.decision.container = event.container;
+  const auto cause = std::find_if(run.causes.begin(), run.causes.end(), [&](const auto& earlier) {
+    return same_failure(earlier, incident) &&
+           explains(earlier.decision.failure, incident.decision.failure);
+  });
+  if (cause != run.causes.end()) event.kind = cause->kind;
   open_incident(run, event, std::move(incident));
 }
 
@@ -365,6 +431,7 @@ void Collector::settle(Run& run) {
   run.settled = true;
   ++settled_[name_of(run.status.state)];
   spdlog::info("run {} is over", run.identity.name);
+  run.wanted = !run.pending.empty() || run.bundled;
   if (!run.pending.empty()) bundle_whole(run);
 }
 
@@ -377,8 +444,19 @@ bool Collector::is_made_already(const Run& run, const Event& event) const {
   });
 }
 
+// What a limit forbids is said, of failures each time: evidence goes with it.
+std::optional<Decision> Collector::ask_rules(const Run& run, const Event& event) {
+  std::optional<Decision> decision =
+      engine_.on_event(event, store_.has_room(config_.retention, bundler_->waiting()));
+  if (!engine_.limited_by().empty() && !failure_of(event).empty())
+    spdlog::warn(
+        "run {}: no bundle for {}: dropped by rule {}: its limit is reached, and the store is full",
+        run.identity.name, reason_of(event), engine_.limited_by());
+  return decision;
+}
+
 void Collector::decide(Run& run, const Event& event) {
-  const std::optional<Decision> decision = engine_.on_event(event);
+  const std::optional<Decision> decision = ask_rules(run, event);
   if (!decision) return;
   if (bundler_->add(
           {.decision = *decision, .not_before = Clock::now(), .bytes = run.status.bytes})) {
@@ -393,7 +471,7 @@ void Collector::decide(Run& run, const Event& event) {
 
 // Holds it, with those that it is one with.
 void Collector::open_incident(Run& run, const Event& event, Incident incident) {
-  std::optional<Decision> decision = engine_.on_event(event);
+  std::optional<Decision> decision = ask_rules(run, event);
   if (!decision) return;
   incident.decision = std::move(*decision);
   incident.due = Clock::now() + kSettleTime;
@@ -403,7 +481,7 @@ void Collector::open_incident(Run& run, const Event& event, Incident incident) {
     take_over(run, incident);
   } else {
     for (Incident& earlier : run.pending) {
-      const bool again = !earlier.of_end && earlier.decision.reason == incident.decision.reason;
+      const bool again = !earlier.of_end && earlier.decision.kinds == incident.decision.kinds;
       const bool full = run.pending.size() >= kMaxPending;
       if (!again && !full && !same_chain(earlier, incident)) continue;
       engine_.merge(earlier.decision, incident.decision);
@@ -505,6 +583,7 @@ void Collector::restore_made(Run& run, const StoredBundle& bundle) {
                    .run = bundle.info.run,
                    .reason = bundle.info.trigger,
                    .failure = bundle.failure,
+                   .kinds = bundle.kinds,
                    .keep = bundle.info.keep,
                    .command = bundle.command,
                    .container = bundle.container};
@@ -622,6 +701,8 @@ Health Collector::health() const {
     if (!mistakes_.empty())
       health.remark =
           std::to_string(mistakes_.size()) + " mistakes in the configuration: " + mistakes_.front();
+    if (health.reason.empty() && !refused_.empty()) health.reason = refused_.begin()->second;
+    if (health.reason.empty()) health.reason = unreadable_;
   }
   if (health.reason.empty()) health.reason = bundler_->last_problem();
   const ControlServer* const control = control_;
@@ -704,6 +785,19 @@ std::vector<Metric> Collector::metrics() const {
   const ControlServer* const control = control_;
   const auto launchers = static_cast<double>(control ? control->launchers() : 0);
   all.push_back({"shmrec_launchers", "Launchers connected.", false, "", {{"", launchers}}});
+  {
+    const std::lock_guard lock(problem_mutex_);
+    all.push_back({"shmrec_launchers_refused_total",
+                   "Launchers whose runs the sidecar may not read.",
+                   true,
+                   "",
+                   {{"", double(refusals_)}}});
+    all.push_back({"shmrec_runs_unreadable",
+                   "Runs in the spool that the sidecar may not read, or not all of them.",
+                   false,
+                   "",
+                   {{"", double(unreadable_runs_)}}});
+  }
   all.push_back({"shmrec_store_bytes",
                  "Bytes of stored bundles.",
                  false,
@@ -756,6 +850,13 @@ std::vector<Metric> Collector::metrics() const {
                  true,
                  "",
                  {{"", limited}}});
+  std::map<std::string, uint64_t> dropped = bundler_->dropped();
+  for (const auto& [rule, count] : engine_.limited()) dropped[rule] += count;
+  all.push_back({"shmrec_bundles_dropped_total",
+                 "Bundles dropped for want of room, or not made, by the rule that said so.",
+                 true,
+                 "rule",
+                 {dropped.begin(), dropped.end()}});
   return all;
 }
 

@@ -48,6 +48,9 @@ class Collector : public Service {
   std::string run_to_join() const;
   // Something that was configured cannot be done, and is done without: for whoever looks at us.
   void tell_mistake(const std::string& mistake);
+  // Why runs of this user could not be collected, "" if they can (Spool::try_probe). From any
+  // thread.
+  std::string refuse(const std::string& probe, uid_t user);
   // What metrics() and health() say of it. Borrowed as long as they are asked.
   void set_control(const ControlServer& control) { control_ = &control; }
 
@@ -80,9 +83,12 @@ class Collector : public Service {
     Clock::duration pause{};
     std::map<uint32_t, bool> failed;  // processes whose end is told
     std::set<std::string> told;       // launchers whose end is: "" the first, members by name
+    std::string unreadable;           // what of it may not be read
+    bool wanted = false;              // a bundle of the whole was
     std::vector<Incident> pending;    // failures that are held
     std::vector<Incident> made;       // that were handed on, of processes; the oldest go
     std::set<std::string> members;    // members whose policy's mistakes are told
+    std::vector<Incident> causes;     // processes that failed, whatever the rules say; likewise
   };
 
   using Members = std::vector<recording::RunMember>;
@@ -106,6 +112,8 @@ class Collector : public Service {
   void decide(Run& run, const Event& event);
   void open_incident(Run& run, const Event& event, Incident incident);
   void take_over(Run& run, Incident& end);
+  static void remember_cause(Run& run, const Event& event, const Incident& incident);
+  std::optional<Decision> ask_rules(const Run& run, const Event& event);
   void hand_on(Run& run, Clock::time_point now);
   bool hand_on(Run& run, Incident incident);
   void bundle_whole(Run& run);
@@ -120,6 +128,8 @@ class Collector : public Service {
   std::string newest_recording() const;
   bool is_made_already(const Run& run, const Event& event) const;
   void forget_vanished(const std::vector<std::string>& names);
+  bool note_unreadable(const std::string& name, Run& run);
+  void count_unreadable();
 
   const Config config_;
   const std::string instance_, started_;
@@ -130,7 +140,10 @@ class Collector : public Service {
 
   // Of the last look. Probes must not wait for a look under way: its length is the workload's.
   mutable std::mutex problem_mutex_;
-  std::string problem_;
+  std::string problem_, unreadable_;
+  size_t unreadable_runs_ = 0;
+  std::map<uid_t, std::string> refused_;  // users whose last launcher was, and why
+  uint64_t refusals_ = 0;
   std::vector<std::string> mistakes_;  // in the configuration
 
   mutable std::mutex mutex_;  // guards what follows, up to the blank line

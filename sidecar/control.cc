@@ -26,6 +26,10 @@ constexpr int kBacklog = 64;
 constexpr int kLookMs = 1000;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
+std::string text_of_reply(const ordered_json& reply) {
+  return reply.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
 ordered_json refusal(const std::string& why) { return {{"ok", false}, {"error", why}}; }
 
 std::string text_of(const ordered_json& request, const char* name) {
@@ -242,6 +246,8 @@ std::string ControlServer::reply_to(Client& client, const std::string& line) {
   if (!request.is_object()) {
     reply = refusal("expected one JSON object a line, of at most 64 KiB");
   } else if (const std::string type = text_of(request, "type"); type == "hello") {
+    const std::string why = refuse_launcher(client, text_of(request, "probe"));
+    if (!why.empty()) return text_of_reply({{"ok", false}, {"refused", true}, {"error", why}});
     if (!client.launcher) ++launchers_;
     client.launcher = true;
     reply = {{"ok", true},
@@ -261,7 +267,16 @@ std::string ControlServer::reply_to(Client& client, const std::string& line) {
   } else {
     reply = refusal("unknown type; expected hello, run, trigger, operation or status");
   }
-  return reply.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return text_of_reply(reply);
+}
+
+// A launcher that shows nothing is of an earlier release: its run tells.
+std::string ControlServer::refuse_launcher(const Client& client, const std::string& probe) {
+  ucred peer{};
+  socklen_t bytes = sizeof peer;
+  if (probe.empty() || getsockopt(client.fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0)
+    return "";
+  return options_.refuse(probe, peer.uid);
 }
 
 }  // namespace shmrec::sidecar

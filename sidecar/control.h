@@ -34,6 +34,9 @@ struct ControlOptions {
   std::function<std::string(const std::string& container)> join;
   // A launcher has come with its run, or gone: look at the spool.
   std::function<void()> changed;
+  // Why what a launcher of this user records could not be collected, "" if it can: its probe.
+  std::function<std::string(const std::string& probe, uid_t user)> refuse =
+      [](const std::string&, uid_t) { return std::string(); };
   std::chrono::milliseconds first_line{10'000};  // in which a client must have said one
   std::chrono::milliseconds look_after{
       5'000};  // between looks whether the name is still the socket's
@@ -71,6 +74,7 @@ class ControlServer {
   bool receive(Client& client);
   bool answer(Client& client, const std::string& line);
   std::string reply_to(Client& client, const std::string& line);
+  std::string refuse_launcher(const Client& client, const std::string& probe);
 
   ControlOptions options_;
   Service& service_;

@@ -111,11 +111,12 @@ class Sidecar {
   }
 
   Result<> open_servers() {
-    auto control =
-        ControlServer::open({config_.spool + "/sidecar.sock", instance_,
-                             [this](const std::string&) { return collector_->run_to_join(); },
-                             [this] { collector_->look(); }},
-                            *collector_);
+    auto control = ControlServer::open(
+        {config_.spool + "/sidecar.sock", instance_,
+         [this](const std::string&) { return collector_->run_to_join(); },
+         [this] { collector_->look(); },
+         [this](const std::string& probe, uid_t user) { return collector_->refuse(probe, user); }},
+        *collector_);
     if (!control) return control.error();
     control_ = std::move(*control);
     collector_->set_control(*control_);

@@ -15,6 +15,8 @@
 #include "recording/bundle/bundle_plan.h"
 #include "recording/bundle/bundle_reader.h"
 #include "recording/bundle/kept_binaries.h"
+#include "recording/bundle/run_schema.h"
+#include "recording/run/text.h"
 
 namespace shmrec::recording {
 namespace {
@@ -279,6 +281,29 @@ Result<std::vector<BundleFile>> list_bundle(const fs::path& path, const Progress
   return std::move(read->files);
 }
 
+namespace {
+
+// The texts that are read of a bundle, against their schemas. A run.json that was damaged when the
+// bundle was made is in its coverage list.
+Result<> check_texts(const std::vector<BundleFile>& files, const fs::path& dir,
+                     const fs::path& bundle) {
+  const auto wrong = [&](const std::string& file, const std::string& trouble) {
+    return Error{bundle.string() + ": " + printable(file) + ": " + trouble +
+                 "; do not trust this bundle"};
+  };
+  const nlohmann::json coverage = parse_file(dir / kCoverageName);
+  if (const std::string trouble = coverage_trouble(coverage); !trouble.empty())
+    return wrong(kCoverageName, trouble);
+  for (const BundleFile& file : files) {
+    if (fs::path(file.name).filename() != "run.json" || is_binary_name(file.name)) continue;
+    const std::string trouble = run_json_trouble(parse_file(dir / file.name));
+    if (!trouble.empty() && !is_told(coverage, file.name)) return wrong(file.name, trouble);
+  }
+  return Unit{};
+}
+
+}  // namespace
+
 Result<std::vector<BundleFile>> verify_bundle(const fs::path& path, const Progress& progress) {
   Result<TemporaryDirectory> dir = TemporaryDirectory::make(temporary_parent(), "shmrec-");
   if (!dir) return dir.error();
@@ -291,6 +316,8 @@ Result<std::vector<BundleFile>> verify_bundle(const fs::path& path, const Progre
   const Result<> modules =
       check_binaries(read->manifest, parse_file(dir->path() / kBinariesName), path);
   if (!modules) return modules.error();
+  const Result<> texts = check_texts(read->files, dir->path(), path);
+  if (!texts) return texts.error();
   if (!log) {
     return Error{path.string() +
                  ": intact, but its log does not open and did not when the bundle was "

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <map>
 
+#include "recording/bundle/run_schema.h"
+
 namespace shmrec::recording {
 namespace {
 
@@ -168,7 +170,13 @@ class FactsReader {
     std::string text(std::min(file->bytes, kMaxTextBytes), '\0');
     const ssize_t got = pread_all(file->fd.get(), text.data(), text.size(), 0);
     json value = got < 0 ? json(json::value_t::discarded) : parse(text.substr(0, got));
-    if (is_object(value)) return value;
+    if (is_object(value)) {
+      // So that a bundle of it says what it is (run_schema.h).
+      const bool is_run = std::string_view(name) == "run.json";
+      const std::string trouble = is_run ? run_json_trouble(value) : "";
+      if (!trouble.empty()) problem(name, trouble, false);
+      return value;
+    }
     problem(name, "cut off or damaged: not a JSON object", false);
     return json::object();
   }

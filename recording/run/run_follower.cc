@@ -29,7 +29,11 @@ using shmlog::ProcessEntry;
 constexpr uint32_t kBlock = 256;                       // process entries read at once
 constexpr size_t kMaxText = 512;                       // of an executable or a mark
 constexpr uint64_t kSane = 4'000'000'000'000'000'000;  // nanoseconds: a sum of two fits in 63 bits
-constexpr uint32_t kMetAgain = 64;         // numbers whose entries may not be filled yet
+constexpr uint32_t kMetAgain = 64;  // numbers whose entries may not be filled yet
+// What is remembered of modules, all processes together; of those beyond, deaths have no place.
+constexpr size_t kModulesOfAll = 1024, kModulesOfOne = 8, kMaxModuleNames = 4096;
+constexpr size_t kMaxModuleName = 128;
+constexpr int kMaxForks = 64;              // ancestors that a process has its modules of
 constexpr size_t kMaxHoles = 1024;         // units waited for
 constexpr int kPatience = 30;              // polls that a unit is waited for: its writer died in it
 constexpr size_t kEventsPart = 256 << 10;  // bytes of events.jsonl a poll reads
@@ -214,7 +218,7 @@ void LogFollower::see(uint32_t slot, const ProcessEntry& entry, size_t most) {
     process.parent = entry.parent;
     process.pid_namespace = entry.pid_namespace;
     processes_.push_back(std::move(process));
-    seen_.push_back({.start_tsc = entry.start_tsc});
+    seen_.push_back({.start_tsc = entry.start_tsc, .start_kind = entry.start_kind});
     by_pid_[entry.pid].push_back(known->second);
   }
   Seen& seen = seen_[known->second];
@@ -304,6 +308,53 @@ void LogFollower::note_exit(const PidSeen& seen, int wait_status, std::vector<Ru
     end(*place, end_by(wait_status), wait_status, seen.tsc, facts);
 }
 
+// ---- Where a process died
+
+void LogFollower::map_module(const JournalEntry& entry, const std::string& path) {
+  const size_t most = kModulesOfAll + kModulesOfOne * processes_.size();
+  if (module_count_ >= most && modules_refused_++ % kModulesOfAll == 0) forget_modules();
+  if (module_count_ >= most) return;
+  const std::string name = printable(base_name(path.substr(0, kMaxText))).substr(0, kMaxModuleName);
+  auto known = module_name_at_.find(name);
+  if (known == module_name_at_.end()) {
+    if (module_names_.size() == kMaxModuleNames) return;
+    known = module_name_at_.emplace(name, module_names_.size()).first;
+    module_names_.push_back(name);
+  }
+  ++module_count_;
+  modules_[entry.process].push_back(
+      {entry.a, entry.a + std::min(entry.b, UINT64_MAX - entry.a), entry.c, known->second});
+}
+
+// Those of processes that are gone; children that still have them lose their places.
+void LogFollower::forget_modules() {
+  std::erase_if(modules_, [&](const auto& entry) {
+    const auto known = by_entry_.find(entry.first);
+    const bool gone = known == by_entry_.end() || seen_[known->second].settled;
+    if (gone) module_count_ -= entry.second.size();
+    return gone;
+  });
+}
+
+// A forked process has its parent's modules but for those that it maps itself.
+std::string LogFollower::place_of(uint32_t process, uint64_t pc) const {
+  for (int i = 0; i < kMaxForks; ++i) {
+    const auto known = by_entry_.find(process);
+    if (known == by_entry_.end()) return "";
+    const auto own = modules_.find(process);
+    const size_t count = own == modules_.end() ? 0 : own->second.size();
+    for (size_t at = count; at-- > 0;) {
+      const Module& module = own->second[at];
+      if (pc >= module.begin && pc < module.end)
+        return module_names_[module.name] + "+" + hex(pc - module.begin + module.offset);
+    }
+    const auto start = static_cast<shmlog::StartKind>(seen_[known->second].start_kind);
+    if (start != shmlog::StartKind::kFork && start != shmlog::StartKind::kVfork) return "";
+    process = processes_[known->second].parent;
+  }
+  return "";
+}
+
 // ---- Journal
 
 void LogFollower::read_journal(int log, uint64_t head, std::vector<RunFact>& facts) {
@@ -357,9 +408,12 @@ void LogFollower::take(const JournalEntry& entry, std::string text, std::vector<
     if (process->name.empty()) process->name = base_name(process->executable);
     if (!std::exchange(seen_[by_entry_[entry.process]].announced, true))
       facts.push_back(std::move(fact));
+  } else if (type == JournalType::kModule) {
+    map_module(entry, text);
   } else if (type == JournalType::kSignal) {
     fact.type = RunFact::Type::kSignal;
     fact.signal = static_cast<int>(entry.a & 0x7F);
+    fact.place = place_of(entry.process, entry.d);
     if (process != nullptr) process->fatal_signal = fact.signal;
     facts.push_back(std::move(fact));
   } else if (type == JournalType::kMark) {

@@ -42,6 +42,7 @@ struct RunFact {
   int wait_status = 0;
   int signal = 0;
   bool replaced = false;  // execve succeeded: the pid goes on as another recording
+  std::string place;      // of kSignal: "MODULE+0xOFFSET" in the file, "" if it is in none
   std::string text;
   // Who told: "" the log or the run's first launcher, else the name of one that joined
   // (members/NAME).
@@ -96,6 +97,7 @@ class LogFollower {
   // that fails takes back what was written before it.
   struct Seen {
     uint64_t start_tsc = 0;
+    uint32_t start_kind = 0;
     uint32_t exit_known = 0;
     int wait_status = 0;
     bool confirmed = false;
@@ -118,9 +120,22 @@ class LogFollower {
            std::vector<RunFact>& facts);
   std::optional<size_t> newest_of(const PidSeen& seen) const;
   FollowedProcess* find(uint32_t process);
+  void map_module(const shmlog::JournalEntry& entry, const std::string& path);
+  void forget_modules();
+  std::string place_of(uint32_t process, uint64_t pc) const;
+
+  // Of the code that a process has mapped; what it maps there later comes behind.
+  struct Module {
+    uint64_t begin = 0, end = 0, offset = 0;  // of `begin`, in the file
+    uint32_t name = 0;
+  };
 
   bool has_layout_ = false;
   bool behind_ = false;
+  std::unordered_map<uint32_t, std::vector<Module>> modules_;  // by process
+  std::vector<std::string> module_names_;
+  std::map<std::string, uint32_t> module_name_at_;
+  size_t module_count_ = 0, modules_refused_ = 0;
   shmlog::Area process_table_{}, journal_{};
   uint64_t start_tsc_ = 0, start_realtime_ns_ = 0, start_monotonic_ns_ = 0, tsc_hz_ = 0;
   uint32_t table_count_ = 0;  // of the process table, as its numbers are placed

@@ -143,6 +143,32 @@ bool empty_directory(int directory, int depth) {
   return true;
 }
 
+// ---- What may not be read
+
+bool is_refused(int error) { return error == EACCES || error == EPERM; }
+
+// The first that may not be read, as a path below; "" if there is none. Unfinished copies are not
+// looked at, nor what is no file of a run.
+std::string first_unreadable(int directory, int depth, size_t& entries_left) {
+  const Directory stream = read_directory(directory);
+  while (const dirent* entry = stream ? readdir(stream.get()) : nullptr) {
+    if (entry->d_name[0] == '.' || entries_left == 0) continue;
+    --entries_left;
+    struct stat status;
+    if (fstatat(directory, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    const bool folder = S_ISDIR(status.st_mode);
+    if (!folder && !S_ISREG(status.st_mode)) continue;
+    const UniqueFd opened(
+        openat(directory, entry->d_name,
+               folder ? kOpenDirectory : O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!opened && is_refused(errno)) return printable(entry->d_name);
+    if (!opened || !folder || depth == kMaxDepth) continue;
+    const std::string below = first_unreadable(opened.get(), depth + 1, entries_left);
+    if (!below.empty()) return printable(entry->d_name) + "/" + below;
+  }
+  return "";
+}
+
 // ---- Texts --------------------------------------------------------------------------------------
 
 std::string one_line(const std::vector<std::string>& words) {
@@ -332,6 +358,30 @@ Result<std::vector<RunMember>> Spool::members(const std::string& name) const {
     return a.identity.name < b.identity.name;
   });
   return all;
+}
+
+std::string Spool::try_probe(const std::string& name) const {
+  constexpr std::string_view kProbe = ".probe-";
+  constexpr const char* kFile = "probe";
+  if (!name.starts_with(kProbe) || !valid_name(name.substr(kProbe.size())))
+    return "'" + printable(name.substr(0, 80)) + "' is not a name of a probe";
+  const auto trouble = [](const char* what) {
+    return std::string("cannot ") + what + " what it makes there: " + std::strerror(errno);
+  };
+  const UniqueFd directory(openat(fd_.get(), name.c_str(), kOpenDirectory));
+  if (!directory && errno == ENOENT) return "has another spool: what it makes there is not here";
+  if (!directory || !open_untrusted(directory.get(), kFile)) return trouble("read");
+  if (unlinkat(directory.get(), kFile, 0) != 0 ||
+      unlinkat(fd_.get(), name.c_str(), AT_REMOVEDIR) != 0)
+    return trouble("remove");
+  return "";
+}
+
+std::string Spool::unreadable(const std::string& name) const {
+  const Result<UniqueFd> run = open_run(name);
+  if (!run) return errno == EACCES || errno == EPERM ? "." : "";
+  size_t entries = kMaxWalked;
+  return first_unreadable(run->get(), 0, entries);
 }
 
 Result<> Spool::remove(const std::string& name) const {

@@ -90,6 +90,12 @@ class Spool {
   Result<std::vector<RunMember>> members(const std::string& name) const;
   // The run's directory, for run_follower.h.
   Result<UniqueFd> open_run(const std::string& name) const;
+  // Reads a directory that a launcher has made as its runs will be, and removes it as they will be.
+  // "" or why not, for a person.
+  std::string try_probe(const std::string& name) const;
+  // Something in the run that may not be read, as a path in it; "" if there is none. What a bundle
+  // lacks for that is only in the run.
+  std::string unreadable(const std::string& name) const;
   // Removes the run directory and all in it, holding its log's lock, so that nobody joins it
   // meanwhile. One that is gone already is no error; one that somebody records into is.
   Result<> remove(const std::string& name) const;

@@ -46,16 +46,17 @@ void RuleEngine::restore(const std::vector<StoredBundle>& bundles, const Moment&
     for (const bool from_spool : {false, true})
       if (limited_.contains(bundle.info.rule))
         fired_[{bundle.info.rule, from_spool}].push_back(then);
-    if (bundle.failure.empty()) continue;
-    int64_t& seen = failures_.try_emplace({bundle.command, bundle.container, bundle.failure}, then)
-                        .first->second;
-    seen = std::max(seen, then);
+    for (const std::string& kind : bundle.kinds) {
+      int64_t& seen = failures_.try_emplace(kind, then).first->second;
+      seen = std::max(seen, then);
+    }
   }
   count_kept(bundles);
   for (auto& [rule, times] : fired_) std::sort(times.begin(), times.end());
 }
 
-std::optional<Decision> RuleEngine::on_event(const Event& event) {
+std::optional<Decision> RuleEngine::on_event(const Event& event, bool room) {
+  limited_by_.clear();
   now_ = std::max(now_, event.monotonic_ns);
   const bool readiness = event.type == Event::Type::kReadiness;
   const Rule* chosen = nullptr;
@@ -67,52 +68,46 @@ std::optional<Decision> RuleEngine::on_event(const Event& event) {
   }
   if (chosen == nullptr) return std::nullopt;
 
-  const FailureKey key{event.command, event.container, failure_of(event)};
-  const bool first = is_first(key, now_);
+  const std::string kind = event.kind.empty() ? kind_of(event, "") : event.kind;
+  const bool keep = is_first(kind, now_) && kept_ < (room ? keep_.most_with_room : keep_.most);
   std::deque<int64_t>& times = fired_[{chosen->name, event.from_spool}];
-  if (!within_limit(*chosen, times, now_)) {
+  const bool spared = !kind.empty() && (keep || room);
+  if (!within_limit(*chosen, times, now_) && !spared) {
     ++limited_[chosen->name];
+    limited_by_ = chosen->name;
     // A loop goes on while it fails, bundles or not. But a first failure that the limit swallowed
     // leaves its place to the next one.
-    if (!first) see(key, now_);
+    if (!is_first(kind, now_)) see(kind, now_);
     return std::nullopt;
   }
   Decision decision{.rule = chosen->name,
                     .run = event.run,
                     .reason = reason_of(event),
-                    .failure = std::get<2>(key),
-                    .keep = first && has_place({chosen->name, std::get<2>(key)}),
+                    .failure = failure_of(event),
+                    .keep = keep,
                     .from_spool = event.from_spool,
                     .egress = chosen->egress,
                     .hooks = chosen->hooks,
                     .command = event.command,
                     .container = event.container,
                     .monotonic_ns = now_};
-  see(key, now_);
+  if (!kind.empty()) decision.kinds.push_back(kind);
+  see(kind, now_);
   if (chosen->limit.count > 0) times.push_back(now_);
-  if (decision.keep) ++kept_[{decision.rule, decision.failure}];
+  if (decision.keep) ++kept_;
   return decision;
 }
 
 void RuleEngine::count_kept(const std::vector<StoredBundle>& bundles) {
-  kept_.clear();
-  for (const StoredBundle& bundle : bundles)
-    if (bundle.info.keep) ++kept_[{bundle.info.rule, bundle.failure}];
-}
-
-bool RuleEngine::has_place(const Alike& alike) const {
-  size_t all = 0;
-  for (const auto& [kind, bundles] : kept_) all += bundles;
-  const auto known = kept_.find(alike);
-  return all < keep_.most && (known == kept_.end() || known->second < keep_.most_alike);
+  kept_ = static_cast<size_t>(std::count_if(
+      bundles.begin(), bundles.end(), [](const StoredBundle& bundle) { return bundle.info.keep; }));
 }
 
 void RuleEngine::withdraw(const Decision& decision) {
   take_back(fired_[{decision.rule, decision.from_spool}], decision.monotonic_ns);
   if (!decision.keep) return;
-  size_t& kept = kept_[{decision.rule, decision.failure}];
-  kept -= std::min<size_t>(kept, 1);
-  failures_.erase({decision.command, decision.container, decision.failure});
+  kept_ -= std::min<size_t>(kept_, 1);
+  for (const std::string& kind : decision.kinds) failures_.erase(kind);
 }
 
 namespace {
@@ -132,10 +127,10 @@ void RuleEngine::merge(Decision& into, const Decision& other) {
   for (const std::string& hook : other.hooks)
     if (std::find(into.hooks.begin(), into.hooks.end(), hook) == into.hooks.end())
       into.hooks.push_back(hook);
-  if (into.keep && other.keep) {
-    size_t& kept = kept_[{other.rule, other.failure}];
-    kept -= std::min<size_t>(kept, 1);
-  }
+  for (const std::string& kind : other.kinds)
+    if (std::find(into.kinds.begin(), into.kinds.end(), kind) == into.kinds.end())
+      into.kinds.push_back(kind);
+  if (into.keep && other.keep) kept_ -= std::min<size_t>(kept_, 1);
   into.keep |= other.keep;
 }
 
@@ -159,20 +154,20 @@ bool RuleEngine::within_limit(const Rule& rule, std::deque<int64_t>& times, int6
   return times.size() < rule.limit.count;
 }
 
-bool RuleEngine::is_first(const FailureKey& key, int64_t now) {
-  if (std::get<2>(key).empty()) return false;
-  const auto seen = failures_.find(key);
+bool RuleEngine::is_first(const std::string& kind, int64_t now) {
+  if (kind.empty()) return false;
+  const auto seen = failures_.find(kind);
   return seen == failures_.end() || !within(seen->second, now, keep_.window_s);
 }
 
-void RuleEngine::see(const FailureKey& key, int64_t now) {
-  if (std::get<2>(key).empty()) return;
-  if (!failures_.contains(key) && failures_.size() >= kMaxFailures) {
+void RuleEngine::see(const std::string& kind, int64_t now) {
+  if (kind.empty()) return;
+  if (!failures_.contains(kind) && failures_.size() >= kMaxFailures) {
     failures_.erase(
         std::min_element(failures_.begin(), failures_.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; }));
   }
-  failures_[key] = now;
+  failures_[kind] = now;
 }
 
 }  // namespace shmrec::sidecar

@@ -11,7 +11,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "sidecar/rules/rules.h"
@@ -23,26 +22,24 @@ namespace shmrec::sidecar {
 struct Decision {
   std::string rule;
   std::string run;
-  std::string reason;       // CreateBundleOptions::trigger
-  std::string failure;      // BundleFacts::failure
-  bool keep = false;        // the first failure of a crash loop
-  bool from_spool = false;  // Event::from_spool
+  std::string reason;              // CreateBundleOptions::trigger
+  std::string failure;             // BundleFacts::failure
+  std::vector<std::string> kinds;  // kind_of all failures that the bundle is about
+  bool keep = false;               // the first failure of a crash loop
+  bool from_spool = false;         // Event::from_spool
   std::vector<std::string> egress, hooks;
   std::string command, container;
   int64_t monotonic_ns = 0;
 };
 
 struct KeepOptions {
-  // A failure is a first one if none like it (same command, container and kind) was seen for so
-  // long.
+  // A failure is a first one if none of its kind was seen for so long.
   int64_t window_s = 24 * 3600;
-  // Kept bundles in the store; further firsts are made, but may go again. A workload that fails in
-  // ever new ways must not fill the store with what retention cannot drop. None is given up for a
-  // newer one: what was there before the workload began to fail on purpose stays.
-  size_t most = 16;
-  // Of them with the same rule and failure. Commands whose arguments differ each time make each
-  // failure a first one; they leave places to other failures.
-  size_t most_alike = 4;
+  // Firsts that are kept for good, whatever the store's limits say; and while the store has room.
+  // Further firsts are made, but may go again. A workload that fails in ever new ways must not fill
+  // the store with what retention cannot drop. None is given up for a newer one: what was there
+  // before the workload began to fail on purpose stays.
+  size_t most = 16, most_with_room = 256;
 };
 
 class RuleEngine {
@@ -55,8 +52,12 @@ class RuleEngine {
   // Takes up what the bundles in the store say of the time before; before the first event.
   void restore(const std::vector<StoredBundle>& bundles, const Moment& now, int64_t monotonic_ns);
 
-  // The bundle to be made, if any.
-  std::optional<Decision> on_event(const Event& event);
+  // The bundle to be made, if any. `room`: the store is within its limits. A rule's limit holds for
+  // what is no failure; for failures only when there is no room, and not for a first one that is
+  // kept: with room no evidence is dropped.
+  std::optional<Decision> on_event(const Event& event, bool room = false);
+  // The rule whose limit said no to the last event, "" if none did.
+  const std::string& limited_by() const { return limited_by_; }
   // Which of them are kept now: after some were made or removed.
   void count_kept(const std::vector<StoredBundle>& bundles);
   // The bundle could not be made: as if it had not been decided.
@@ -68,23 +69,19 @@ class RuleEngine {
   const std::map<std::string, uint64_t>& limited() const { return limited_; }
 
  private:
-  using FailureKey = std::tuple<std::string, std::string, std::string>;  // command, container, kind
-
-  using Alike = std::pair<std::string, std::string>;  // rule, kind
-
   bool readiness_strikes(const Rule& rule, const Event& event);
   bool within_limit(const Rule& rule, std::deque<int64_t>& times, int64_t now);
-  bool has_place(const Alike& alike) const;
-  bool is_first(const FailureKey& key, int64_t now);
-  void see(const FailureKey& key, int64_t now);
+  bool is_first(const std::string& kind, int64_t now);
+  void see(const std::string& kind, int64_t now);
 
   std::vector<Rule> rules_;
   KeepOptions keep_;
   int64_t now_ = INT64_MIN;
   std::map<std::pair<std::string, bool>, std::deque<int64_t>>
-      fired_;                               // by rule and from_spool, oldest first
-  std::map<FailureKey, int64_t> failures_;  // when last seen
-  std::map<Alike, size_t> kept_;
+      fired_;                                // by rule and from_spool, oldest first
+  std::map<std::string, int64_t> failures_;  // by kind: when last seen
+  size_t kept_ = 0;
+  std::string limited_by_;
   std::map<std::pair<std::string, std::string>, int> not_ready_;  // by rule and run: in a row
   std::map<std::string, uint64_t> limited_;
 };

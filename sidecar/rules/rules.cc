@@ -139,6 +139,14 @@ std::string failure_of(const Event& event) {
   return "";
 }
 
+std::string kind_of(const Event& event, const std::string& place) {
+  const std::string failure = failure_of(event);
+  if (failure.empty()) return "";
+  return (event.container.empty() ? "" : event.container + ": ") + failure + " of " +
+         (event.executable.empty() ? event.command : event.executable) +
+         (place.empty() ? "" : " at " + place);
+}
+
 std::string reason_of(const Event& event) {
   const std::string of = event.of_process ? " of " + event.executable : "";
   switch (event.type) {

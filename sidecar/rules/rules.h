@@ -81,6 +81,8 @@ struct Event {
   std::string run, command, executable, container;
   int number = 0;
   bool succeeded = false;
+  // Of a failure: its kind (kind_of), if more is known of it than the event says, else "".
+  std::string kind;
   bool from_spool = false;  // kRequest: over the control socket, which recorded programs reach too
   std::string text;
 };
@@ -91,6 +93,11 @@ bool matches(const Rule& rule, const Event& event);
 // Equal for equal failures of one command: "signal 6", "exit 3", "lost", "out of memory",
 // "not ready"; "" if the event is no failure. The same words as in the store.
 std::string failure_of(const Event& event);
+
+// What tells failures apart, "" if it is none: container, program, how it ended, and where: "app:
+// signal 11 of /bin/worker at worker+0x1180". `place`: of a death by a signal, in the file that
+// holds the code; "" for a status, for SIGKILL, and where the log does not tell.
+std::string kind_of(const Event& event, const std::string& place);
 
 // Why a bundle is made, for a person: "signal 6 (SIGABRT) of /bin/worker".
 std::string reason_of(const Event& event);

@@ -19,6 +19,7 @@ class Planner {
   }
 
   void limit_age(uint64_t age_s, const Moment& now) {
+    rule_ = "retention.age";
     if (age_s == 0) return;
     for (size_t i = 0; i < left_.size();) {
       const auto age = static_cast<uint64_t>(age_ns(left_[i].made, now) / kSecond);
@@ -27,6 +28,7 @@ class Planner {
   }
 
   void limit_count(uint64_t count) {
+    rule_ = "retention.count";
     if (count == 0) return;
     while (left_.size() > count && drop_oldest()) continue;
     if (left_.size() > count)
@@ -35,6 +37,7 @@ class Planner {
   }
 
   void limit_bytes(uint64_t bytes) {
+    rule_ = "retention.bytes";
     if (bytes == 0) return;
     while (bytes_ > bytes && drop_oldest()) continue;
     if (bytes_ > bytes)
@@ -45,6 +48,7 @@ class Planner {
   // Others fill the volume too. If all that may go would not make enough room, nothing goes: the
   // evidence would be lost and the volume full all the same.
   void leave_free(uint64_t wanted) {
+    rule_ = "retention.free";
     if (wanted == 0 || free_ >= wanted) return;
     if (free_ + droppable() < wanted)
       return say("the volume has " + std::to_string(free_) + " bytes free, the limit is " +
@@ -61,7 +65,7 @@ class Planner {
   void drop(size_t i) {
     bytes_ -= left_[i].info.bytes;
     free_ += left_[i].info.bytes;
-    plan_.drop.push_back(left_[i].info.name);
+    plan_.drops.push_back({left_[i].info.name, rule_});
     left_.erase(left_.begin() + static_cast<ptrdiff_t>(i));
   }
   bool drop_oldest() {
@@ -87,6 +91,7 @@ class Planner {
   uint64_t bytes_ = 0;
   uint64_t free_;
   RetentionPlan plan_;
+  const char* rule_ = "";  // that is being met
 };
 
 }  // namespace

@@ -26,9 +26,14 @@ struct RetentionLimits {
   uint64_t free_bytes = 0;  // to be left on the volume
 };
 
+struct RetentionDrop {
+  std::string name;  // of the bundle
+  std::string rule;  // "retention.count", ".bytes", ".age" or ".free"
+};
+
 struct RetentionPlan {
-  std::vector<std::string> drop;  // in the order in which they are to go
-  std::string unmet;              // limits that remain exceeded, for a person; "": none
+  std::vector<RetentionDrop> drops;  // in the order in which they are to go
+  std::string unmet;                 // limits that remain exceeded, for a person; "": none
 };
 
 RetentionPlan plan_retention(std::vector<StoredBundle> bundles, const RetentionLimits& limits,

@@ -344,6 +344,7 @@ Result<StoredBundle> Store::adopt(const fs::path& finished, const BundleFacts& f
   bundle.container = facts.container;
   bundle.failure = facts.failure;
   bundle.process_failure_ns = facts.process_failure_ns;
+  bundle.kinds = facts.kinds;
 
   const std::lock_guard taking_in(taking_in_);
   {
@@ -411,11 +412,21 @@ Result<uint64_t> Store::free_bytes() const {
   return uint64_t{volume.f_bavail} * volume.f_frsize;
 }
 
+bool Store::has_room(const RetentionLimits& limits, size_t waiting) const {
+  const std::vector<StoredBundle> all = list();
+  // As large as the last.
+  const uint64_t next = all.empty() ? 0 : all.back().info.bytes * (waiting + 1);
+  const Result<uint64_t> free = free_bytes();
+  return (limits.count == 0 || all.size() + waiting < limits.count) &&
+         (limits.bytes == 0 || bytes() + next <= limits.bytes) &&
+         (limits.free_bytes == 0 || (free && *free >= limits.free_bytes + next));
+}
+
 Result<RetentionPlan> Store::enforce(const RetentionLimits& limits, const Moment& now) {
   const Result<uint64_t> free = free_bytes();
   if (!free) return free.error();
   RetentionPlan plan = plan_retention(list(), limits, now, *free);
-  for (const std::string& name : plan.drop) {
+  for (const auto& [name, rule] : plan.drops) {
     const Result<> removed = remove(name);
     // Gone meanwhile by a client's hand: as wanted.
     if (!removed && !removed.error().bad_input) return removed.error();

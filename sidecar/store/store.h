@@ -49,6 +49,8 @@ class Store {
   Result<> remove(const std::string& name);
 
   Result<uint64_t> free_bytes() const;  // on the volume, for us
+  // Whether one more bundle makes none go, when those that wait to be made are there.
+  bool has_room(const RetentionLimits& limits, size_t waiting) const;
   // Removes what exceeds the limits. The plan says what went and what could not be met.
   Result<RetentionPlan> enforce(const RetentionLimits& limits, const Moment& now);
 

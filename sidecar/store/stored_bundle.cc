@@ -36,6 +36,7 @@ template <typename Bundle, typename Visit>
 void visit_later_members(Bundle& bundle, Visit visit) {
   visit("processFailureNs", bundle.process_failure_ns);
   visit("supersedes", bundle.supersedes);
+  visit("kinds", bundle.kinds);
 }
 
 bool is_for(const json& value, const std::vector<std::string>&) {

@@ -27,6 +27,7 @@ struct BundleFacts {
   // When the process failed that it is about, by the run's clock, if the run went on; else 0.
   int64_t process_failure_ns = 0;
   std::vector<std::string> supersedes;  // bundles that this one replaces
+  std::vector<std::string> kinds;       // kind_of its failures
 };
 
 struct StoredBundle {
@@ -34,7 +35,8 @@ struct StoredBundle {
   std::string command, container, failure;
   int64_t process_failure_ns = 0;
   std::vector<std::string> supersedes;  // SHA-256 of bundles that go, for a name is used again
-  uint64_t sequence = 0;                // order of arrival, whatever the clock said
+  std::vector<std::string> kinds;
+  uint64_t sequence = 0;  // order of arrival, whatever the clock said
   Moment made;
   bool on_record = true;  // NAME.json could be written; if not, a restart knows less of it
 };

@@ -4,6 +4,7 @@
 //   0  a bundle's bytes
 //   1  a list of entries, made into an archive with right checksums: deeper than mutated bytes get
 //   2  a manifest
+//   3  a run.json, and after a NUL a coverage.json
 // An entry of the list: type, name length, content length (2 bytes, little), name, content. In
 // place of the content of an entry named SHA256SUMS stand the right sums if its type is 's'.
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <string_view>
 
 #include "recording/bundle/bundle_reader.h"
+#include "recording/bundle/run_schema.h"
 #include "recording/bundle/sha256.h"
 
 namespace {
@@ -24,10 +26,14 @@ constexpr uint64_t kMiB = 1 << 20;
 
 class KeepingSink : public FileSink {
  public:
-  std::string log, binaries;
+  std::string log, binaries, run, coverage;
 
   Result<> begin(const std::string& name, uint64_t) override {
-    into_ = name == kLogName ? &log : name == kBinariesName ? &binaries : nullptr;
+    into_ = name == kLogName        ? &log
+            : name == kBinariesName ? &binaries
+            : name == kCoverageName ? &coverage
+            : name == "run.json"    ? &run
+                                    : nullptr;
     return Unit{};
   }
   Result<> data(const char* data, size_t bytes) override {
@@ -47,10 +53,18 @@ void check(const Manifest& manifest, const std::string& log_bytes, const std::st
   (void)check_binaries(manifest, nlohmann::json::parse(binaries, nullptr, false), "fuzz");
 }
 
+void check_texts(const std::string& run, const std::string& coverage) {
+  (void)run_json_trouble(nlohmann::json::parse(run, nullptr, false));
+  const nlohmann::json list = nlohmann::json::parse(coverage, nullptr, false);
+  if (coverage_trouble(list).empty()) (void)is_told(list, "run.json");
+}
+
 void read_tar(ByteSource& tar, const UnpackLimits& limits) {
   KeepingSink sink;
   const auto read = read_bundle(tar, "fuzz", limits, sink);
-  if (read) check(read->manifest, sink.log, sink.binaries);
+  if (!read) return;
+  check(read->manifest, sink.log, sink.binaries);
+  check_texts(sink.run, sink.coverage);
 }
 
 std::string tar_entry(char type, const std::string& name, const std::string& content) {
@@ -95,7 +109,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
   const UnpackLimits limits{
       .free_bytes = kMiB, .ratio = 64, .total_bytes = 8 * kMiB, .entries = 64};
-  switch (data[0] % 3) {
+  switch (data[0] % 4) {
     case 0: {
       MemorySource source(input);
       ZstdSource tar(source, "fuzz", limits);
@@ -111,6 +125,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 2: {
       const auto manifest = parse_manifest(input, "fuzz");
       if (manifest) check(*manifest, "", R"({"modules":[]})");
+      break;
+    }
+    case 3: {
+      const size_t end = std::min(input.find('\0'), input.size());
+      check_texts(std::string(input.substr(0, end)),
+                  std::string(input.substr(std::min(end + 1, input.size()))));
       break;
     }
   }

@@ -63,6 +63,9 @@ fi
 
 head -c 300 $bundle >cut
 expect 2 "$shmrec" bundle verify cut
+expect 0 "$shmrec" bundle verify $bundle $bundle
+expect 2 "$shmrec" bundle verify cut $bundle cut
+[ "$(grep -c ': ok, ' out)" = 1 ] || { echo "a bad bundle stops verify"; exit 1; }
 has err "^shmrec: cut: cut off after 300 bytes"
 expect 2 "$shmrec" bundle verify --json cut
 has out '"ok": false'

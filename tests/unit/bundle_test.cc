@@ -1284,6 +1284,53 @@ TEST_F(HostileBundleTest, VerifyHoldsTheManifestAgainstTheContent) {
             std::string::npos);
 }
 
+TEST_F(HostileBundleTest, VerifyNamesFileAndKeyOfWhatIsNotInTheSchema) {
+  const auto original = items_;
+  const auto verify = [&](const char* name, const std::function<void(json&)>& change) {
+    items_ = original;
+    json text = json::parse(item(name).content);
+    change(text);
+    item(name).content = text.dump();
+    change_manifest([&](json& m) {
+      for (json& file : m["files"])
+        if (file["name"] == name) file["bytes"] = item(name).content.size();
+    });
+    renew_sums();
+    spew(root_ / "odd", compress(make_tar(items_)));
+    const auto verified = verify_bundle(root_ / "odd");
+    if (!verified) EXPECT_TRUE(verified.error().bad_input);
+    return verified ? "ok" : verified.error().message;
+  };
+  const struct {
+    const char *file, *key;
+    json value;
+  } cases[] = {{"run.json", "format", "shmrec-run/9"},
+               {"run.json", "runId", "0123"},
+               {"run.json", "command", "sh"},
+               {"run.json", "command", json::array({1})},
+               {"run.json", "uid", -1},
+               {"run.json", "uid", uint64_t{1} << 32},
+               {"run.json", "startTime", "yesterday"},
+               {"run.json", "launcherPid", 0},
+               {"run.json", "container", 7},
+               {"coverage.json", "format", 1},
+               {"coverage.json", "complete", "yes"},
+               {"coverage.json", "items", json::object()},
+               {"coverage.json", "items", json::array({1})},
+               {"coverage.json", "items", json::array({{{"source", "moon"}}})}};
+  for (const auto& row : cases) {
+    const std::string said = verify(row.file, [&](json& text) { text[row.key] = row.value; });
+    EXPECT_NE(said.find(std::string(row.file) + ": " + row.key), std::string::npos)
+        << row.key << " " << row.value << ": " << said;
+  }
+  for (const char* key : {"format", "runId", "command"})
+    EXPECT_NE(verify("run.json", [&](json& text) { text.erase(key); }).find("missing"),
+              std::string::npos);
+  EXPECT_NE(verify("run.json", [](json& text) { text = json::array(); }).find("run.json: expected"),
+            std::string::npos);
+  EXPECT_EQ(verify("run.json", [](json& text) { text["later"] = 1; }), "ok");
+}
+
 TEST_F(HostileBundleTest, WrongSumsAreNamed) {
   const auto original = items_;
   for (const char* name : {"run.json", "run.shmlog", "launcher.log", "coverage.json"}) {

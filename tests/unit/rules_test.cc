@@ -32,6 +32,7 @@ StoredBundle stored(const std::string& rule, const Event& event, int64_t wall_s,
   bundle.command = event.command;
   bundle.container = event.container;
   bundle.failure = failure_of(event);
+  if (!bundle.failure.empty()) bundle.kinds = {kind_of(event, "")};
   bundle.made.wall_ns = wall_s * kSecond;
   return bundle;
 }
@@ -194,11 +195,39 @@ TEST(RuleEngine, LoopGoesOnWhileTheLimitHoldsItsBundlesBack) {
   EXPECT_FALSE(engine.on_event(event(Type::kSignal, 6, 160))->keep);
 }
 
-TEST(RuleEngine, FirstFailureThatTheLimitSwallowedLeavesItsPlaceToTheNext) {
+TEST(RuleEngine, ALimitLetsEveryFirstThrough) {
   RuleEngine engine({rule("r", {.any_signal = true}, {.count = 1, .window_s = 50})});
   EXPECT_TRUE(engine.on_event(event(Type::kSignal, 6, 0))->keep);
-  EXPECT_FALSE(engine.on_event(event(Type::kSignal, 11, 1)));
-  EXPECT_TRUE(engine.on_event(event(Type::kSignal, 11, 51))->keep);
+  EXPECT_TRUE(engine.on_event(event(Type::kSignal, 11, 1))->keep);
+  EXPECT_FALSE(engine.on_event(event(Type::kSignal, 11, 2)));
+  EXPECT_EQ(engine.limited_by(), "r");
+}
+
+TEST(RuleEngine, WithRoomNoFailureIsDropped) {
+  RuleEngine engine(
+      {rule("r", {.any_signal = true, .request = true}, {.count = 1, .window_s = 50})});
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(engine.on_event(event(Type::kSignal, 6, i), true)) << i;
+  EXPECT_FALSE(engine.on_event(event(Type::kSignal, 6, 21), false));
+  EXPECT_FALSE(engine.on_event(event(Type::kRequest, 0, 22), true)) << "it is no evidence";
+}
+
+TEST(RuleEngine, AKindIsProgramEndAndPlace) {
+  RuleEngine engine({rule("r", {.any_signal = true})});
+  Event crash = event(Type::kSignal, 11);
+  const auto first = [&](const std::string& place) {
+    crash.kind = kind_of(crash, place);
+    return engine.on_event(crash)->keep;
+  };
+  EXPECT_TRUE(first("demo+0x10"));
+  EXPECT_FALSE(first("demo+0x10"));
+  EXPECT_TRUE(first("demo+0x20"));
+  crash.command = "/srv/demo --port 81";
+  EXPECT_FALSE(first("demo+0x20")) << "arguments make no other kind";
+  crash.executable = "/srv/other";
+  EXPECT_TRUE(first("demo+0x20"));
+  crash.number = 6;
+  EXPECT_TRUE(first("demo+0x20"));
+  EXPECT_EQ(crash.kind, "app: signal 6 of /srv/other at demo+0x20");
 }
 
 TEST(RuleEngine, SuccessAndRequestsAreNeverKept) {
@@ -208,11 +237,11 @@ TEST(RuleEngine, SuccessAndRequestsAreNeverKept) {
 }
 
 TEST(RuleEngine, AWorkloadThatFailsInEverNewWaysCannotFillTheStore) {
-  RuleEngine engine({rule("r", {.exit_nonzero = true})}, {.most = 4, .most_alike = 4});
+  RuleEngine engine({rule("r", {.exit_nonzero = true})}, {.most = 4});
   size_t kept = 0;
   for (int i = 0; i < 5000; ++i) {
     Event next = event(Type::kExit, 1, i);
-    next.command = std::to_string(i);
+    next.executable = "/tmp/" + std::to_string(i);
     kept += engine.on_event(next)->keep;
   }
   EXPECT_EQ(kept, 4u);
@@ -222,18 +251,11 @@ TEST(RuleEngine, AWorkloadThatFailsInEverNewWaysCannotFillTheStore) {
   EXPECT_FALSE(engine.on_event(event(Type::kExit, 3, 6001))->keep);
 }
 
-TEST(RuleEngine, CommandsThatDifferEachTimeLeavePlacesToOtherFailures) {
-  RuleEngine engine(
-      {rule("crashes", {.any_signal = true}), rule("failures", {.exit_nonzero = true})});
+TEST(RuleEngine, WithRoomMoreFirstsAreKept) {
+  RuleEngine engine({rule("r", {.exit_nonzero = true})}, {.most = 4, .most_with_room = 6});
   size_t kept = 0;
-  for (int i = 0; i < 100; ++i) {
-    Event next = event(Type::kSignal, 11, i);
-    next.command = "worker --job=" + std::to_string(i);
-    kept += engine.on_event(next)->keep;
-  }
-  EXPECT_EQ(kept, 4u);
-  EXPECT_TRUE(engine.on_event(event(Type::kSignal, 6, 200))->keep) << "another failure";
-  EXPECT_TRUE(engine.on_event(event(Type::kExit, 1, 201))->keep) << "another rule";
+  for (int i = 1; i <= 100; ++i) kept += engine.on_event(event(Type::kExit, i, i), i > 50)->keep;
+  EXPECT_EQ(kept, 6u);
 }
 
 TEST(RuleEngine, RequestsFromTheSpoolDoNotUseUpWhatIsForPeople) {
@@ -291,7 +313,7 @@ TEST(RuleEngine, RestartKeepsLimitsAndFirstFailures) {
   RuleEngine engine(rules(), {.window_s = 100});
   engine.restore({stored("r", crash, 9'980, true), stored("gone", crash, 9'990, false)}, now,
                  7 * kSecond);
-  EXPECT_FALSE(engine.on_event(event(Type::kSignal, 11, 7)));
+  EXPECT_FALSE(engine.on_event(event(Type::kSignal, 6, 7)));
   const auto later = engine.on_event(event(Type::kSignal, 6, 7 + 40));
   ASSERT_TRUE(later) << "20 seconds of the window were over before the restart";
   EXPECT_FALSE(later->keep);

@@ -399,9 +399,33 @@ StoredBundle old(const std::string& name, uint64_t sequence, uint64_t bytes, int
   return bundle;
 }
 
-RetentionPlan plan(const std::vector<StoredBundle>& bundles, const RetentionLimits& limits,
-                   int64_t now_s = 0, uint64_t free_bytes = 1 << 30) {
-  return plan_retention(bundles, limits, {.wall_ns = now_s * kSecond}, free_bytes);
+struct Plan {
+  std::vector<std::string> drop, rules;
+  std::string unmet;
+};
+Plan plan_at(const std::vector<StoredBundle>& bundles, const RetentionLimits& limits,
+             const Moment& now, uint64_t free_bytes) {
+  const RetentionPlan made = plan_retention(bundles, limits, now, free_bytes);
+  Plan plan{.unmet = made.unmet};
+  for (const auto& [name, rule] : made.drops) {
+    plan.drop.push_back(name);
+    plan.rules.push_back(rule);
+  }
+  return plan;
+}
+Plan plan(const std::vector<StoredBundle>& bundles, const RetentionLimits& limits,
+          int64_t now_s = 0, uint64_t free_bytes = 1 << 30) {
+  return plan_at(bundles, limits, {.wall_ns = now_s * kSecond}, free_bytes);
+}
+
+TEST(Retention, EachDropNamesTheRuleThatWantedIt) {
+  const std::vector<StoredBundle> bundles{old("a", 1, 10), old("b", 2, 10), old("c", 3, 10)};
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(plan(bundles, {.count = 2}).rules, (Names{"retention.count"}));
+  EXPECT_EQ(plan(bundles, {.count = 2, .bytes = 15}).rules,
+            (Names{"retention.count", "retention.bytes"}));
+  EXPECT_EQ(plan(bundles, {.age_s = 1}, 1000).rules, Names(3, "retention.age"));
+  EXPECT_EQ(plan(bundles, {.free_bytes = 5}, 0, 0).rules, (Names{"retention.free"}));
 }
 
 TEST(Retention, WithoutLimitsAllStays) {
@@ -488,11 +512,36 @@ TEST(Retention, WithinOneBootTheWallClockDoesNotMatter) {
   bundle.made.boot_id = "boot";
   bundle.made.boot_ns = 50 * kSecond;
   const Moment now{.wall_ns = 400'000'000 * kSecond, .boot_ns = 60 * kSecond, .boot_id = "boot"};
-  EXPECT_TRUE(plan_retention({bundle}, {.age_s = 60}, now, 0).drop.empty());
+  EXPECT_TRUE(plan_at({bundle}, {.age_s = 60}, now, 0).drop.empty());
   Moment later = now;
   later.boot_ns = 111 * kSecond;
   later.wall_ns = 0;
-  EXPECT_EQ(plan_retention({bundle}, {.age_s = 60}, later, 0).drop, (Names{"a"}));
+  EXPECT_EQ(plan_at({bundle}, {.age_s = 60}, later, 0).drop, (Names{"a"}));
+}
+
+TEST_F(StoreTest, WhatABundleReplacesGoesAfterItAlsoOverARestart) {
+  const StoredBundle first = adopt("a", "first", {.process_failure_ns = 7});
+  const fs::path path = store_->directory() / first.info.name;
+  fs::copy_file(path, root_ / "copy");
+  const std::string record = record_name(first.info.name);
+  fs::copy_file(store_->directory() / record, root_ / "record");
+  adopt("b", "second", {.supersedes = {first.info.name}});
+  ASSERT_EQ(store_->list().size(), 1u);
+  EXPECT_FALSE(fs::exists(path));
+  // As if death had come before it was removed.
+  const fs::path directory = store_->directory();
+  store_.reset();
+  fs::copy_file(root_ / "copy", path);
+  fs::copy_file(root_ / "record", directory / record);
+  open_again();
+  ASSERT_EQ(store_->list().size(), 1u);
+  EXPECT_FALSE(fs::exists(path));
+  // The name is free for others then.
+  adopt("a", "another", {.kinds = {"signal 6 of /bin/x"}});
+  store_.reset();
+  open_again();
+  ASSERT_EQ(store_->list().size(), 2u);
+  EXPECT_EQ(store_->list()[1].kinds, (std::vector<std::string>{"signal 6 of /bin/x"}));
 }
 
 TEST_F(StoreTest, EnforcingRemovesTheFiles) {

@@ -135,6 +135,18 @@ health: {listen: 'unix:%s'}
         listed = json.loads(data)
         return listed["bundles"] if isinstance(listed, dict) else listed
 
+    def records(self):
+        """What the store notes of its bundles, in order of arrival."""
+        records = [json.load(open(path)) for path in glob.glob(self.store + "/*.json")]
+        return sorted(records, key=lambda record: record["sequence"])
+
+    def dropped(self):
+        """By rule, of the metrics; those that dropped nothing left out."""
+        lines = self.ask("GET", "/metrics", socket=1)[1].decode().split("\n")
+        found = [line.split('"')[1::2] + [line.split()[-1]] for line in lines
+                 if line.startswith("shmrec_bundles_dropped_total{")]
+        return {rule: int(float(number)) for rule, number in found if float(number) > 0}
+
     def runs(self):
         return [path for path in glob.glob(self.spool + "/*") if os.path.isdir(path)]
 
@@ -223,6 +235,127 @@ def test_one_bundle_under_load(setting):
         raise Failed("%d failed runs, but %s" % (len(runs), [(b["run"], b["trigger"]) for b in listed]))
     for bundle in setting.bundles():
         setting.shmrec("bundle", "verify", bundle)
+
+
+# Five kinds: two places of one signal, two other signals, a status.
+KINDS = [[BIN + "/victims/crash", name] for name in ("null-store", "null-from-shared", "illegal", "abort")] + [
+    ["sh", "-c", "exit 3"]]
+
+
+def fail_twenty_times(setting):
+    """Twenty failures in short time, the kinds after one another."""
+    for i in range(20):
+        setting.run(*KINDS[i % len(KINDS)])
+    setting.settle()
+
+
+def test_all_failures_are_kept_while_there_is_room(setting):
+    setting.start_sidecar()
+    fail_twenty_times(setting)
+    records = setting.records()
+    kinds = {}
+    for record in records:
+        kinds.setdefault(tuple(record["kinds"]), []).append(record["keep"])
+    if [(len(bundles), sum(bundles)) for bundles in kinds.values()] != 5 * [(4, 1)] or any(
+            len(kind) != 1 for kind in kinds):
+        raise Failed("expected 4 bundles of each of 5 kinds, one of them kept: %s" % kinds)
+    if sum(" at crash+0x" in kind[0] for kind in kinds) != 3 or sum(" at " in kind[0] for kind in kinds) != 4:
+        raise Failed("places of death: %s" % list(kinds))
+    if setting.dropped():
+        raise Failed("dropped: %s" % setting.dropped())
+
+
+def test_first_of_each_kind_is_kept_in_a_small_store(setting):
+    with open(setting.config, "a") as file:
+        file.write("retention: {count: 5}\n"
+                   "rules:\n- {name: crashes, trigger: {signal: any, processes: true}, limit: {count: 8, per: 1h}}\n"
+                   "- {name: failures, trigger: {exitStatus: nonzero}}\n")
+    setting.start_sidecar()
+    fail_twenty_times(setting)
+    records = setting.records()
+    if len(records) != 5 or len({record["kinds"][0] for record in records}) != 5 or \
+            not all(record["keep"] for record in records):
+        raise Failed("expected the first of each kind: %s" % [(r["kinds"], r["keep"]) for r in records])
+    dropped, log = setting.dropped(), open(setting.top + "/sidecar.log").read()
+    said = {rule: log.count("dropped by rule %s:" % rule) for rule in ("crashes", "retention.count")}
+    if dropped != said or sum(said.values()) != 15 or 0 in said.values():
+        raise Failed("metric %s, log %s" % (dropped, said))
+
+
+# ---- Another user's files ------------------------------------------------------------------------
+
+def foreign(setting):
+    """The sidecar as inject's: not the application's user. Its volume is as an emptyDir without fsGroup."""
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        raise Skipped("needs root and setpriv")
+    os.chmod(setting.top, 0o755)
+    os.chmod(setting.spool, 0o777)
+    for path in (setting.top + "/token", setting.store):
+        os.makedirs(setting.store, exist_ok=True)
+        os.chown(path, 65532, 65532)
+    sockets = setting.top + "/sockets"
+    os.mkdir(sockets)
+    os.chown(sockets, 65532, 65532)
+    with open(setting.config) as file:
+        text = file.read().replace(setting.top + "/http.sock", sockets + "/http.sock").replace(
+            setting.top + "/health.sock", sockets + "/health.sock")
+    with open(setting.config, "w") as file:
+        file.write(text)
+    setting.sockets = sockets + "/http.sock", sockets + "/health.sock"
+    setting.sidecar = subprocess.Popen(
+        ["setpriv", "--reuid", "65532", "--regid", "65532", "--clear-groups", BIN + "/shmrec-sidecar", "-c",
+         setting.config], stdout=setting.log, stderr=setting.log)
+    setting.processes.append(setting.sidecar)
+    wait_for("answer to /readyz", setting.is_ready)
+
+
+def test_root_application_is_read_by_another_user(setting):
+    foreign(setting)
+    setting.run(BIN + "/shmem_producer_consumer")
+    bundle = setting.one_bundle("exit 1")
+    if "shmem_producer_consumer.c" not in setting.shmrec("ls", bundle) and \
+            "binaries/" not in setting.shmrec("bundle", "list", bundle):
+        raise Failed("the binaries are not in the bundle")
+    if not setting.is_ready():
+        raise Failed("not ready")
+
+
+def test_unreadable_run_is_refused_at_its_hello(setting):
+    foreign(setting)
+    output = open(setting.top + "/output", "ab")
+    run = subprocess.run(["setpriv", "--bounding-set", "-chown", "--inh-caps", "-chown", BIN + "/shmrec", "run",
+                          "--", "sh", "-c", "kill -SEGV $$"], cwd=setting.top, stdout=output, stderr=output,
+                         env=setting.environment, timeout=60)
+    text = open(setting.top + "/output").read()
+    if run.returncode != 139 or "does not collect what user 0 records" not in text:
+        raise Failed("exit status %d\n%s" % (run.returncode, text))
+    kept = glob.glob(setting.spool + "/*.shmrec.tar.zst")
+    if len(kept) != 1 or setting.runs() or setting.bundles():
+        raise Failed("in the spool %s, in the store %s" % (os.listdir(setting.spool), setting.bundles()))
+    setting.shmrec("bundle", "verify", kept[0])
+    status, data, _ = setting.ask("GET", "/readyz", socket=1)
+    if status != 503 or b"user 65532" not in data or b"user 0" not in data:
+        raise Failed("/readyz: %d %s" % (status, data))
+    metrics = setting.ask("GET", "/metrics", socket=1)[1].decode()
+    if "shmrec_launchers_refused_total 1" not in metrics:
+        raise Failed(metrics)
+    if "launcher refused" not in open(setting.top + "/sidecar.log").read():
+        raise Failed("nothing in the log")
+    setting.run("true")  # one that it can read
+    wait_for("readiness", setting.is_ready)
+
+
+def test_run_that_became_unreadable_stays(setting):
+    foreign(setting)
+    run = setting.run_sleep()
+    os.chmod(setting.runs()[0] + "/events.jsonl", 0o600)
+    run.send_signal(signal.SIGKILL)
+    os.kill(pid_of(setting, "sleep"), signal.SIGKILL)
+    wait_for("bundle", setting.bundles)
+    wait_for("trouble", lambda: setting.ask("GET", "/readyz", socket=1)[0] == 503)
+    data = setting.ask("GET", "/readyz", socket=1)[1]
+    if b"events.jsonl" not in data or len(setting.runs()) != 1:
+        raise Failed("%s, %s" % (data, setting.runs()))
 
 
 def test_all_killed(setting):
