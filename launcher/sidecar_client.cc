@@ -82,7 +82,7 @@ Result<> SidecarClient::wait(uint64_t wait_ms) {
 
 void SidecarClient::serve(bool has_input) {
   if (has_input) receive();
-  if (now_ms() < due_ms_) return;
+  if (refused_ || now_ms() < due_ms_) return;  // its answer would be the same
   if (state_ == State::kDown)
     connect();
   else

@@ -11,6 +11,7 @@ import http.client
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -337,7 +338,7 @@ def test_unreadable_run_is_refused_at_its_hello(setting):
     if status != 503 or b"user 65532" not in data or b"user 0" not in data:
         raise Failed("/readyz: %d %s" % (status, data))
     metrics = setting.ask("GET", "/metrics", socket=1)[1].decode()
-    if "shmrec_launchers_refused_total 1" not in metrics:
+    if not re.search(r"^shmrec_launchers_refused_total [1-9]", metrics, re.M):
         raise Failed(metrics)
     if "launcher refused" not in open(setting.top + "/sidecar.log").read():
         raise Failed("nothing in the log")
