@@ -337,6 +337,7 @@ void Collector::tell(Run& run, const RunFact& fact, const Members& members) {
   event.kind = kind_of(event, fact.place);
   remember_cause(run, event, incident);
   open_incident(run, event, std::move(incident));
+  run.causes.back().limited = !engine_.limited_by().empty();
 }
 
 // So that the end of who waited for it is known to be its failure.
@@ -424,6 +425,7 @@ void Collector::tell_end(Run& run, const recording::RunIdentity& launcher,
            explains(earlier.decision.failure, incident.decision.failure);
   });
   if (cause != run.causes.end()) event.kind = cause->kind;
+  if (cause != run.causes.end() && cause->limited) return;  // and said to be
   open_incident(run, event, std::move(incident));
 }
 
@@ -445,9 +447,10 @@ bool Collector::is_made_already(const Run& run, const Event& event) const {
 }
 
 // What a limit forbids is said, of failures each time: evidence goes with it.
-std::optional<Decision> Collector::ask_rules(const Run& run, const Event& event) {
+// `again`: of a failure that has its decision, so that no limit is asked for it a second time.
+std::optional<Decision> Collector::ask_rules(const Run& run, const Event& event, bool again) {
   std::optional<Decision> decision =
-      engine_.on_event(event, store_.has_room(config_.retention, bundler_->waiting()));
+      engine_.on_event(event, again || store_.has_room(config_.retention, bundler_->waiting()));
   if (!engine_.limited_by().empty() && !failure_of(event).empty())
     spdlog::warn(
         "run {}: no bundle for {}: dropped by rule {}: its limit is reached, and the store is full",
@@ -456,7 +459,7 @@ std::optional<Decision> Collector::ask_rules(const Run& run, const Event& event)
 }
 
 void Collector::decide(Run& run, const Event& event) {
-  const std::optional<Decision> decision = ask_rules(run, event);
+  const std::optional<Decision> decision = ask_rules(run, event, false);
   if (!decision) return;
   if (bundler_->add(
           {.decision = *decision, .not_before = Clock::now(), .bytes = run.status.bytes})) {
@@ -471,7 +474,11 @@ void Collector::decide(Run& run, const Event& event) {
 
 // Holds it, with those that it is one with.
 void Collector::open_incident(Run& run, const Event& event, Incident incident) {
-  std::optional<Decision> decision = ask_rules(run, event);
+  const bool again = incident.of_end &&
+                     std::any_of(run.pending.begin(), run.pending.end(), [&](const auto& earlier) {
+                       return same_failure(earlier, incident);
+                     });
+  std::optional<Decision> decision = ask_rules(run, event, again);
   if (!decision) return;
   incident.decision = std::move(*decision);
   incident.due = Clock::now() + kSettleTime;

@@ -113,7 +113,7 @@ class Collector : public Service {
   void open_incident(Run& run, const Event& event, Incident incident);
   void take_over(Run& run, Incident& end);
   static void remember_cause(Run& run, const Event& event, const Incident& incident);
-  std::optional<Decision> ask_rules(const Run& run, const Event& event);
+  std::optional<Decision> ask_rules(const Run& run, const Event& event, bool again);
   void hand_on(Run& run, Clock::time_point now);
   bool hand_on(Run& run, Incident incident);
   void bundle_whole(Run& run);

@@ -37,9 +37,10 @@ struct Incident {
   int32_t pid = 0;             // of_end: the command's
   uint64_t pid_namespace = 0;  // that `pid` counts in; 0: unknown
   std::chrono::steady_clock::time_point due;
-  std::string kind;    // kind_of; of those that no rule may have wanted
-  uint64_t id = 0;     // of the job that makes its bundle
-  std::string bundle;  // that was made of it; "": none yet
+  std::string kind;      // kind_of; of those that no rule may have wanted
+  bool limited = false;  // a rule's limit forbade its bundle
+  uint64_t id = 0;       // of the job that makes its bundle
+  std::string bundle;    // that was made of it; "": none yet
 };
 
 // "signal 11" and "exit 139", "exit 3" and "exit 3": how those end who wait for one that failed.
