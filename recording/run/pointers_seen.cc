@@ -50,17 +50,16 @@ std::vector<shmlog::PointerPair> pointer_pairs(const JournalItem& item) {
 
 std::optional<PointerSeen> pointer_seen(const Timeline& timeline, const Recording& recording,
                                         uint64_t address, uint64_t event) {
-  auto seen =
-      choose(looks_at(timeline, recording.process, address, recording.journal_begin, SIZE_MAX),
-             event);
+  auto seen = choose(
+      looks_at(timeline, recording.process, address, recording.journal_begin, SIZE_MAX), event);
   if (seen) return seen;
   constexpr int kMaxGenerations = 64;
   const Recording* child = &recording;
   for (int i = 0; i < kMaxGenerations && child->start_kind == shmlog::StartKind::kFork; ++i) {
     const Recording* parent = timeline.by_process(child->parent);
     if (parent == nullptr) break;
-    const auto looks = looks_at(timeline, parent->process, address, parent->journal_begin,
-                                child->journal_begin);
+    const auto looks =
+        looks_at(timeline, parent->process, address, parent->journal_begin, child->journal_begin);
     if ((seen = choose(looks, UINT64_MAX))) {
       seen->inherited = true;
       return seen;
