@@ -60,6 +60,11 @@ UNKNOWN = {
 }
 
 
+def program_of(name):
+    """Its path, also where only a versioned one is installed."""
+    return shutil.which(name) or shutil.which(name + "-14")
+
+
 def line_of(comment):
     with open(SOURCE) as source:
         return next(n for n, line in enumerate(source, 1) if line.endswith("// %s\n" % comment))
@@ -95,7 +100,8 @@ def main():
     options = parser.parse_args()
     failed = False
     for name, command in BUILDS:
-        if not shutil.which(command[0]) or ("-fuse-ld=lld" in command and not shutil.which("ld.lld")):
+        command = [program_of(command[0])] + command[1:]
+        if not command[0] or ("-fuse-ld=lld" in command and not program_of("ld.lld")):
             print("| %s | not there |" % name)
             continue
         answers = build_and_ask(options.shmrec, command)
