@@ -1,6 +1,7 @@
 #include "launcher/report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -108,10 +109,12 @@ std::string sidecar_text(const std::string& run_directory, bool present) {
     return "shmrec: run " + run +
            " is left to the sidecar, which is not there right now; it finds " + run_directory +
            " when it is back; or: shmrec bundle create " + run_directory + "\n";
+  // kubelet sets this variable in every container.
+  const bool kubernetes = getenv("KUBERNETES_SERVICE_HOST") != nullptr;
   return "shmrec: run " + run + " is left to the sidecar, which keeps bundles by its rules\n" +
-         "shmrec: they are listed by: kubectl shmrec bundles; in the sidecar: shmrec-sidecar "
-         "request "
-         "/v1/bundles\n";
+         "shmrec: they are listed by: " +
+         (kubernetes ? "kubectl shmrec bundles POD; in the sidecar: " : "") +
+         "shmrec-sidecar request /v1/bundles" + (kubernetes ? "" : ", in its container") + "\n";
 }
 
 void print_report(const Summary& summary, const std::vector<Gap>& gaps, const std::string& bundle) {

@@ -29,16 +29,19 @@ launcher.log
 run.json
 run.shmlog" "$(ls spool/"$name")"
 wait_for '^end' heard
-check "...the sidecar heard of both" '{"container":"web","launcherPid":PID,"type":"hello","version":1}
+check "...the sidecar heard of both" '{"container":"web","launcherPid":PID,"probe":".probe-PID-KEY","type":"hello","version":1}
 {"name":"NAME","type":"run"}
-end' "$(heard | sed -E "s/:[0-9]+,\"type\":\"hello/:PID,\"type\":\"hello/; s/$name/NAME/")"
+end' "$(heard | sed -E "s/Pid\":[0-9]+/Pid\":PID/; s/\.probe-[0-9]+-[0-9]+/.probe-PID-KEY/; s/$name/NAME/")"
 check "...the report says who has it" "shmrec: run $name is left to the sidecar, which keeps bundles by its rules
-shmrec: they are listed by: kubectl shmrec bundles; in the sidecar: shmrec-sidecar request /v1/bundles" "$(tail -2 err)"
+shmrec: they are listed by: shmrec-sidecar request /v1/bundles, in its container" "$(tail -2 err)"
 check "...the log is free" 0 "$(flock --nonblock --exclusive "spool/$name/run.shmlog" true; echo $?)"
 check "...the log says which sidecar" 1 "$(grep -c "collects this run, instance $(printf %08x $sidecar)" spool/*/launcher.log)"
 clean
-run sh -c 'exit 9'
+KUBERNETES_SERVICE_HOST=10.0.0.1 run sh -c 'exit 9'
 check "exit code with a sidecar" 9 $?
+check "...in Kubernetes the report names the plugin" \
+  "shmrec: they are listed by: kubectl shmrec bundles POD; in the sidecar: shmrec-sidecar request /v1/bundles" \
+  "$(tail -1 err)"
 clean
 run no-such-command
 check "a command that cannot be started" "127 " "$? $(ls spool)"
