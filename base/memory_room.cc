@@ -6,6 +6,8 @@
 #include <fstream>
 #include <optional>
 
+#include "base/control_groups.h"
+
 namespace shmrec {
 namespace {
 
@@ -62,10 +64,6 @@ void look_up_from(const std::string& root, std::string path, const Files& files,
   look_at(root, files, room);
 }
 
-bool lists(const std::string& controllers, const std::string& wanted) {
-  return ("," + controllers + ",").find("," + wanted + ",") != std::string::npos;
-}
-
 }  // namespace
 
 std::string in_mib(uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
@@ -73,15 +71,8 @@ std::string in_mib(uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"
 MemoryRoom memory_room(const std::string& membership, const std::string& root,
                        const std::string& machine) {
   MemoryRoom room;
-  std::ifstream file(membership);
-  for (std::string line; std::getline(file, line);) {  // ID:CONTROLLERS:PATH
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) look_up_from(root, path, kV2, room);
-    if (lists(controllers, "memory")) look_up_from(root + "/memory", path, kV1, room);
-  }
+  for (const MemoryGroup& group : memory_groups(membership, root))
+    look_up_from(group.root, group.path, group.unified ? kV2 : kV1, room);
   if (const uint64_t kib = read_row(machine, "MemAvailable:")) take_less(room, kib << 10, machine);
   return room;
 }

@@ -4,6 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/control_groups.h"
+
 namespace shmrec::launcher {
 namespace {
 
@@ -18,28 +20,14 @@ std::optional<uint64_t> read_count(const std::string& path) {
   return std::nullopt;
 }
 
-bool lists(const std::string& controllers, const std::string& wanted) {
-  return ("," + controllers + ",").find("," + wanted + ",") != std::string::npos;
-}
-
 // Where the counter may be, best first. A container often sees its own group mounted at the root,
 // while /proc/self/cgroup gives the path as the host has it.
 std::vector<std::string> candidates(const std::string& membership, const std::string& root) {
   std::vector<std::string> paths;
-  std::ifstream file(membership);
-  for (std::string line; std::getline(file, line);) {  // ID:CONTROLLERS:PATH
-    const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) {
-      for (const std::string& group : {path, std::string()})
-        paths.push_back(root + group + "/memory.events");
-    } else if (lists(controllers, "memory")) {
-      for (const std::string& group : {path, std::string()})
-        paths.push_back(root + "/memory" + group + "/memory.oom_control");
-    }
-  }
+  for (const MemoryGroup& group : memory_groups(membership, root))
+    for (const std::string& path : {group.path, std::string()})
+      paths.push_back(group.root + path +
+                      (group.unified ? "/memory.events" : "/memory.oom_control"));
   return paths;
 }
 

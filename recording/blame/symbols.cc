@@ -142,7 +142,9 @@ std::optional<Type::Member> Type::member(const std::string& name) const {
   return member_at_depth(name, 0);
 }
 
-std::optional<Type::Member> Type::member_at_depth(const std::string& name, int depth) const {
+// The first member or base class for which `visit` (of its entry and its place) gives something.
+template <typename Visit>
+std::optional<Type::Member> Type::first_member(int depth, const Visit& visit) const {
   Dwarf_Die child;
   if (!is_aggregate() || depth > kMaxMemberDepth || dwarf_child(&die_, &child) != 0)
     return std::nullopt;
@@ -151,14 +153,28 @@ std::optional<Type::Member> Type::member_at_depth(const std::string& name, int d
     if (child_tag != DW_TAG_member && child_tag != DW_TAG_inheritance) continue;
     const std::optional<Type> type = type_of(&child);
     if (!type) continue;
-    const std::string child_name = text(dwarf_diename(&child));
-    const Member place = member_place(&child, *type);
-    if (child_name == name && child_tag == DW_TAG_member) return place;
-    if (!child_name.empty()) continue;
-    if (auto inner = type->member_at_depth(name, depth + 1))
-      return Member{place.offset + inner->offset, inner->size, inner->type};
+    if (auto found = visit(child, member_place(&child, *type))) return found;
   } while (dwarf_siblingof(&child, &child) == 0);
   return std::nullopt;
+}
+
+namespace {
+
+// A member of a member, counted from the start of the whole.
+std::optional<Type::Member> behind(uint64_t offset, std::optional<Type::Member> inner) {
+  if (inner) inner->offset += offset;
+  return inner;
+}
+
+}  // namespace
+
+std::optional<Type::Member> Type::member_at_depth(const std::string& name, int depth) const {
+  return first_member(depth, [&](Dwarf_Die& entry, const Member& place) -> std::optional<Member> {
+    const std::string own = text(dwarf_diename(&entry));
+    if (own == name && dwarf_tag(&entry) == DW_TAG_member) return place;
+    if (!own.empty()) return std::nullopt;
+    return behind(place.offset, place.type.member_at_depth(name, depth + 1));
+  });
 }
 
 std::optional<Type::Member> Type::held_pointer() const {
@@ -167,21 +183,11 @@ std::optional<Type::Member> Type::held_pointer() const {
 }
 
 std::optional<Type::Member> Type::held_pointer_at_depth(int depth) const {
-  Dwarf_Die child;
-  if (!is_aggregate() || depth > kMaxMemberDepth || dwarf_child(&die_, &child) != 0)
-    return std::nullopt;
-  do {
-    const int child_tag = dwarf_tag(&child);
-    if (child_tag != DW_TAG_member && child_tag != DW_TAG_inheritance) continue;
-    const std::optional<Type> type = type_of(&child);
-    if (!type) continue;
-    const Member place = member_place(&child, *type);
-    const std::optional<Type> target = type->target();  // none: of a deleter, a function
+  return first_member(depth, [&](Dwarf_Die&, const Member& place) -> std::optional<Member> {
+    const std::optional<Type> target = place.type.target();  // none: of a deleter, a function
     if (target && target->tag() != DW_TAG_subroutine_type) return place;
-    if (const auto inner = type->held_pointer_at_depth(depth + 1))
-      return Member{place.offset + inner->offset, inner->size, inner->type};
-  } while (dwarf_siblingof(&child, &child) == 0);
-  return std::nullopt;
+    return behind(place.offset, place.type.held_pointer_at_depth(depth + 1));
+  });
 }
 
 std::optional<Type::Member> Type::held_array() const {

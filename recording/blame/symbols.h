@@ -64,6 +64,8 @@ class Type {
   uint64_t size_at_depth(int depth) const;
   std::optional<Member> member_at_depth(const std::string& name, int depth) const;
   std::optional<Member> held_pointer_at_depth(int depth) const;
+  template <typename Visit>
+  std::optional<Member> first_member(int depth, const Visit& visit) const;
   mutable Dwarf_Die die_{};
   bool known_ = false;
   unsigned dimensions_used_ = 0;

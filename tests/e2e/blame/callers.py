@@ -9,10 +9,11 @@ Exit status: 0 if each answer is right, 1 if one is not.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+
+import built
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "callers.c")
 
@@ -36,16 +37,6 @@ BUILDS = [
 ]
 
 
-def program_of(name):
-    """Its path, also where only a versioned one is installed."""
-    return shutil.which(name) or shutil.which(name + "-14")
-
-
-def line_of(comment):
-    with open(SOURCE) as source:
-        return next(n for n, line in enumerate(source, 1) if line.endswith("// %s\n" % comment))
-
-
 def writer(shmrec, bundle, offset):
     blame = subprocess.run([shmrec, "blame", bundle, "anon#1+%d" % offset, "--json"], check=True,
                            stdout=subprocess.PIPE)
@@ -53,16 +44,13 @@ def writer(shmrec, bundle, offset):
 
 
 def wrong_answers(shmrec, top, command):
-    program, bundle = os.path.join(top, "callers"), os.path.join(top, "callers.shmrec.tar.zst")
-    subprocess.run(command + ["-o", program, SOURCE], check=True)
-    subprocess.run([shmrec, "run", "-q", "-o", bundle, "--spool", os.path.join(top, "spool"), "--", program],
-                   cwd=top, stderr=subprocess.DEVNULL)
+    bundle = built.record(shmrec, top, command, SOURCE)
     static = "-static" in command
     for offset, comment, function, called in QUESTIONS:
         if static and comment == "loads":
             continue  # memcpy's caller there is fread's, which only its symbol tells from the program's
         row = writer(shmrec, bundle, offset)
-        right = row.get("function") == function and row.get("line") == line_of(comment)
+        right = row.get("function") == function and row.get("line") == built.line_of(SOURCE, comment)
         if called and not static:
             right = right and (row.get("called") == called or row.get("syscall") == called or
                                (called == "memset" and "called" not in row))  # made in line
@@ -78,8 +66,8 @@ def main():
     options = parser.parse_args()
     failed = 0
     for name, command in BUILDS:
-        command = [program_of(command[0])] + command[1:]
-        if not command[0] or ("-fuse-ld=lld" in command and not program_of("ld.lld")):
+        command = built.compiler_of(command)
+        if command is None:
             print("%s: not there" % name)
             continue
         with tempfile.TemporaryDirectory(prefix="shmrec-callers-") as top:

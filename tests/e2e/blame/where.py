@@ -9,10 +9,11 @@ right, 1 if one is not.
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
+
+import built
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "where.cc")
 
@@ -60,16 +61,6 @@ UNKNOWN = {
 }
 
 
-def program_of(name):
-    """Its path, also where only a versioned one is installed."""
-    return shutil.which(name) or shutil.which(name + "-14")
-
-
-def line_of(comment):
-    with open(SOURCE) as source:
-        return next(n for n, line in enumerate(source, 1) if line.endswith("// %s\n" % comment))
-
-
 def wrong(shmrec, bundle, form):
     where, comment, value = form
     asked = subprocess.run([shmrec, "blame", bundle, where, "--last", "--json"], stdout=subprocess.PIPE,
@@ -77,9 +68,9 @@ def wrong(shmrec, bundle, form):
     if asked.returncode:
         return asked.stderr.splitlines()[0]
     rows = json.loads(asked.stdout)["rows"]
-    row = next((row for row in rows if row.get("line") == line_of(comment)), None)
+    row = next((row for row in rows if row.get("line") == built.line_of(SOURCE, comment)), None)
     if row is None:
-        return "%s: lines %s, not %d" % (where, [row.get("line") for row in rows], line_of(comment))
+        return "%s: lines %s, not %d" % (where, [row.get("line") for row in rows], built.line_of(SOURCE, comment))
     if value is not None and row["number"] != value:
         return "%s: %s, not %s" % (where, row["number"], value)
     return ""
@@ -87,10 +78,7 @@ def wrong(shmrec, bundle, form):
 
 def build_and_ask(shmrec, command):
     with tempfile.TemporaryDirectory(prefix="shmrec-where-") as top:
-        program, bundle = os.path.join(top, "where"), os.path.join(top, "where.shmrec.tar.zst")
-        subprocess.run(command + ["-std=c++17", "-o", program, SOURCE], check=True, cwd=top)
-        subprocess.run([shmrec, "run", "-q", "-o", bundle, "--spool", os.path.join(top, "spool"), "--", program],
-                       cwd=top, stderr=subprocess.DEVNULL)
+        bundle = built.record(shmrec, top, command + ["-std=c++17"], SOURCE)
         return [wrong(shmrec, bundle, form) for form in FORMS]
 
 
@@ -100,8 +88,8 @@ def main():
     options = parser.parse_args()
     failed = False
     for name, command in BUILDS:
-        command = [program_of(command[0])] + command[1:]
-        if not command[0] or ("-fuse-ld=lld" in command and not program_of("ld.lld")):
+        command = built.compiler_of(command)
+        if command is None:
             print("| %s | not there |" % name)
             continue
         answers = build_and_ask(options.shmrec, command)
