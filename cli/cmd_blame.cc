@@ -42,8 +42,10 @@ void add_common_options(CLI::App& app, Arguments& arguments) {
                  "global variables such as '&ring[2].value'")
       ->required();
   app.add_option("--recording", arguments.query.recording,
-                 "Recording by ID, pid or name; default: of those that accessed it, the one that "
-                 "failed first, else the last to access it");
+                 arguments.query.all
+                     ? "Only accesses by this recording: ID, pid or name"
+                     : "Recording by ID, pid or name; default: of those that accessed it, the one "
+                       "that failed first, else the last to access it");
   app.add_option("--at", arguments.at, "Time in the recording: EVENT, EVENT:0xPC or end")
       ->capture_default_str();
   app.add_option("--len", arguments.query.length,
