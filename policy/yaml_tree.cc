@@ -84,6 +84,10 @@ size_t document_end(std::string_view text, size_t from) {
   return text.size();
 }
 
+// More than any text has: a value or the comma, colon or dash of an absent one takes a byte. The
+// parser finds values without end in some texts ("a:\n  \n ,- - b:").
+size_t values_of(std::string_view text) { return 2 * text.size() + 16; }
+
 class TreeBuilder : public YAML::EventHandler {
  public:
   TreeBuilder(std::string_view text, const YamlLimits& limits, YamlStream& stream)
@@ -162,6 +166,10 @@ class TreeBuilder : public YAML::EventHandler {
 
   YamlNode& add(const YAML::Mark& mark, YAML::anchor_t anchor, Type type) {
     if (stream_.nodes.size() >= limits_.nodes) refuse_size(position_of(mark));
+    if (stream_.nodes.size() >= values_of(text_)) {
+      throw Refusal{position_of(mark),
+                    "values without end; expected YAML; check indentation and commas"};
+    }
     end_collections(offset_of(mark));
     YamlNode& node = stream_.nodes.emplace_back();
     node.type = type;

@@ -436,6 +436,11 @@ TEST(Inject, RefusesTemplatesThatAreNotRendered) {
   EXPECT_THAT(refused(templates[0]), HasSubstr("f.yaml:4:13: "));
 }
 
+TEST(Inject, ValuesWithoutEndAreRefused) {
+  EXPECT_THAT(refused("# my apt$  a\n   env:\n    \n  ,- - e: V\n"),
+              HasSubstr("values without end"));
+}
+
 TEST(Inject, WhatOnlyLooksLikeATemplateIsNone) {
   const std::string rules =
       "kind: ConfigMap\ndata:\n  a: \"{{ $labels.pod }}\"\n  b: |\n    {{ range }}\n  # {{ c }}\n";
