@@ -53,7 +53,6 @@ struct BlameQuery {
 
 inline constexpr uint64_t kWholeHistory = UINT64_MAX;
 inline constexpr uint64_t kMaxBlameBytes = 65536;
-inline constexpr int kMaxInputSteps = 64;  // read-modify-writes followed backwards for one byte
 
 struct BlameRow {
   bool later = false;              // a write after the last access of the recording asked about

@@ -1,16 +1,13 @@
-// What addresses in program files mean: functions and source lines, global variables and their
-// types.
+// What addresses in program files mean: functions and source lines, and where global variables lie.
 //
 // Everything works on addresses as the ELF file has them; callers go from a program's address to a
 // file offset by the module that is mapped there (timeline.h), which serves position independent
 // and fixed programs alike. Separate debug files are found by build-id below /usr/lib/debug.
 // Nothing is fetched from a network.
 //
-// Owner: Symbols owns all open files; Type borrows from it. Threads: one at a time.
+// Owner: Symbols owns all open files; types borrow from it. Threads: one at a time.
 // Trust: ELF and DWARF are parsed by elfutils; files that it refuses have no symbols.
 #pragma once
-
-#include <elfutils/libdw.h>
 
 #include <cstdint>
 #include <functional>
@@ -20,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "recording/blame/value_type.h"
+#include "recording/blame/dwarf_type.h"
 
 namespace shmrec::recording {
 
@@ -34,48 +31,6 @@ struct SourceFrame {
 // header, so that a call of std::atomic::store is where the program stores.
 struct SourcePlace : SourceFrame {
   std::vector<SourceFrame> chain;  // all frames if functions were inlined, innermost first
-};
-
-// A DWARF type seen through typedefs and qualifiers.
-class Type {
- public:
-  struct Member;
-  Type() = default;
-  explicit Type(Dwarf_Die die);
-
-  bool known() const { return known_; }
-  uint64_t size() const;  // 0 if unknown
-  bool is_pointer() const;
-  bool is_array() const;
-  bool is_aggregate() const;            // struct, class or union
-  std::optional<Type> target() const;   // of a pointer; none for void*
-  std::optional<Type> element() const;  // of an array, outermost dimension first
-  // How a value of it is read; kUnknown for what is made of several.
-  ValueType value_type() const;
-  // The pointer that a smart pointer (unique_ptr, shared_ptr and their like) holds.
-  std::optional<Member> held_pointer() const;
-  // The array that a std::array is.
-  std::optional<Member> held_array() const;
-  // A member, also one inside unnamed members, and the bytes it lies in.
-  std::optional<Member> member(const std::string& name) const;
-
- private:
-  int tag() const;
-  uint64_t size_at_depth(int depth) const;
-  std::optional<Member> member_at_depth(const std::string& name, int depth) const;
-  std::optional<Member> held_pointer_at_depth(int depth) const;
-  template <typename Visit>
-  std::optional<Member> first_member(int depth, const Visit& visit) const;
-  mutable Dwarf_Die die_{};
-  bool known_ = false;
-  unsigned dimensions_used_ = 0;
-};
-
-// Of a bit field: the bytes that hold a bit of it, which can be fewer than its type has.
-struct Type::Member {
-  uint64_t offset = 0;
-  uint64_t size = 0;  // 0 if unknown
-  Type type;
 };
 
 struct Variable {

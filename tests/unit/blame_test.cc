@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recording/blame/blame_print.h"
+#include "recording/blame/investigation.h"
 #include "recording/run/listing.h"
 #include "tests/unit/shmlog_builder.h"
 
