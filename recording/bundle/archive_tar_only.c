@@ -1,7 +1,7 @@
 /* Keeps libarchive's other formats out of programs that link libarchive.a.
  *
  * Its tar writer reports an entry of an unsupported type through this function, which lies in one
- * object file with the table of all formats; linking that would need libxml2, nettle and more. A
+ * object file with the table of all formats; linking that would need libxml2 and more. A
  * bundle holds regular files only, so nothing ever calls it. Linked ahead of libarchive by -u. */
 #include <archive.h>
 #include <archive_entry.h>

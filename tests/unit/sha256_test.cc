@@ -1,4 +1,4 @@
-// SHA-256 against the vectors of FIPS 180-4 and NIST's examples, in both engines.
+// SHA-256 against the vectors of FIPS 180-4 and NIST's examples.
 #include "recording/bundle/sha256.h"
 
 #include <gtest/gtest.h>
@@ -8,17 +8,15 @@
 namespace shmrec::recording {
 namespace {
 
-std::string hash(Sha256::Engine engine, const std::string& message, size_t piece) {
-  Sha256 sum(engine);
+std::string hash(const std::string& message, size_t piece) {
+  Sha256 sum;
   for (size_t at = 0; at < message.size(); at += piece) {
     sum.update(&message[at], std::min(piece, message.size() - at));
   }
   return to_hex(sum.finish());
 }
 
-class Sha256Test : public testing::TestWithParam<Sha256::Engine> {};
-
-TEST_P(Sha256Test, GivesThePublishedDigests) {
+TEST(Sha256Test, GivesThePublishedDigests) {
   const struct {
     std::string message;
     const char* digest;
@@ -39,27 +37,15 @@ TEST_P(Sha256Test, GivesThePublishedDigests) {
       {std::string(64, '\0'), "f5a5fd42d16a20302798ef6ed309979b43003d2320d9f0e8ea9831a92759fb4b"},
   };
   for (const auto& vector : vectors) {
-    EXPECT_EQ(hash(GetParam(), vector.message, 1 << 20), vector.digest) << vector.message.size();
+    EXPECT_EQ(hash(vector.message, 1 << 20), vector.digest) << vector.message.size();
   }
 }
 
-TEST_P(Sha256Test, DoesNotDependOnHowTheMessageIsCut) {
+TEST(Sha256Test, DoesNotDependOnHowTheMessageIsCut) {
   std::string message(1000, '\0');
   for (size_t i = 0; i < message.size(); ++i) message[i] = static_cast<char>(i * 7);
-  const std::string whole = hash(GetParam(), message, message.size());
-  for (size_t piece = 1; piece < 200; ++piece) EXPECT_EQ(hash(GetParam(), message, piece), whole);
-}
-
-INSTANTIATE_TEST_SUITE_P(Engines, Sha256Test,
-                         testing::Values(Sha256::Engine::kFastest, Sha256::Engine::kPortable));
-
-TEST(Sha256EnginesTest, AgreeForEveryLength) {
-  std::string message;
-  for (int length = 0; length < 300; ++length) {
-    EXPECT_EQ(hash(Sha256::Engine::kFastest, message, 1 << 20),
-              hash(Sha256::Engine::kPortable, message, 1 << 20));
-    message += static_cast<char>(length * 31 + 5);
-  }
+  const std::string whole = hash(message, message.size());
+  for (size_t piece = 1; piece < 200; ++piece) EXPECT_EQ(hash(message, piece), whole);
 }
 
 }  // namespace
