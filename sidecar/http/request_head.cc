@@ -1,8 +1,12 @@
 #include "sidecar/http/request_head.h"
 
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <cctype>
+#include <memory>
 
 namespace shmrec::sidecar {
 namespace {
@@ -20,6 +24,7 @@ constexpr const char* kSingle[] = {"host",  "content-length", "content-type",
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 bool is_visible(char c) { return c > 0x20 && c < 0x7f; }
+bool is_control(char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 std::string lowered(std::string_view text) {
@@ -28,28 +33,28 @@ std::string lowered(std::string_view text) {
   return made;
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = lower(c);
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 Refusal bad(std::string detail) { return {400, std::move(detail)}; }
 
+// libcurl leaves a % that stands alone as it is.
+bool is_escaped_well(std::string_view text) {
+  for (size_t at = text.find('%'); at != text.npos; at = text.find('%', at + 1))
+    if (at + 2 >= text.size() || !std::isxdigit(text[at + 1]) || !std::isxdigit(text[at + 2]))
+      return false;
+  return true;
+}
+
+// REQUIRES: visible ASCII.
 std::optional<Refusal> decode_segment(std::string_view text, std::string& segment) {
-  for (size_t i = 0; i < text.size(); i++) {
-    char c = text[i];
-    if (c == '%') {
-      const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
-      const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
-      if (high < 0 || low < 0) return bad("The path has a % without two hexadecimal digits.");
-      c = static_cast<char>(high << 4 | low);
-      i += 2;
-    }
-    if (c == '/' || c == '\\' || (c >= 0 && c < 0x20) || c == 0x7f)
-      return bad("The path has a backslash, an escaped slash or a control character.");
-    segment += c;
-  }
+  if (text.empty()) return {};  // whose length libcurl would look for
+  if (!is_escaped_well(text)) return bad("The path has a % without two hexadecimal digits.");
+  int bytes = 0;
+  const std::unique_ptr<char, decltype(&curl_free)> decoded(
+      curl_easy_unescape(nullptr, text.data(), static_cast<int>(text.size()), &bytes), &curl_free);
+  if (decoded == nullptr) return Refusal{503, "There is no memory to read the path."};
+  segment.assign(decoded.get(), static_cast<size_t>(bytes));
+  const auto is_refused = [](char c) { return c == '/' || c == '\\' || is_control(c); };
+  if (std::any_of(segment.begin(), segment.end(), is_refused))
+    return bad("The path has a backslash, an escaped slash or a control character.");
   if (segment == "." || segment == "..") return bad("The path has a segment . or .. in it.");
   return {};
 }

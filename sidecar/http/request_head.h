@@ -1,5 +1,6 @@
 // The head of an HTTP/1 request: request line and headers. Boost.Beast reads it; what it takes and
-// two readers could understand differently is refused here.
+// two readers could understand differently is refused here. libcurl decodes the path's escapes: the
+// targets are no whole URLs, and Boost.URL is newer than Debian 12's Boost.
 //
 // Trust: hostile bytes. Not taken: bare CR or LF, NUL, folded lines, spaces before a colon,
 // repeated Content-Length, any Transfer-Encoding, escaped slashes in a path.
