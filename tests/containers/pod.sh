@@ -119,6 +119,28 @@ wait_until() {  # WHAT SECONDS COMMAND...
   done
 }
 
+# The example must end as it does alone. Sets $address, where the wrong value was found, which
+# $work/output tells.
+await_example() {
+  local status
+  wait_until "end of the example" 60 is_over app
+  status=$(podman inspect --format '{{.State.ExitCode}}' "$pod-app")
+  podman logs "$pod-app" >"$work/output" 2>&1
+  [ "$status" = 1 ] || { cat "$work/output"; fail "the example ended with $status, alone it ends with 1"; }
+  address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' "$work/output")
+  [ -n "$address" ] || { cat "$work/output"; fail "the example did not say what it found"; }
+}
+
+# Who asks for the value at $address must be told of the bug.
+blame_example() {  # BUNDLE
+  "$programs/shmrec" blame "$1" --recording consumer "$address" >"$work/blame" 2>&1 ||
+    { cat "$work/blame"; fail "blame"; }
+  tail -n 1 "$work/blame" | grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' ||
+    { cat "$work/blame"; fail "no read of line 80"; }
+  tail -n 2 "$work/blame" | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
+    { cat "$work/blame"; fail "the write of line 102 is not found"; }
+}
+
 sidecar_is_ready() { podman exec "$pod-sidecar" shmrec-sidecar health >/dev/null 2>&1; }
 pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1" | grep -vx 0; }  # 0 would be all of us
 is_over() { [ "$(podman inspect --format '{{.State.Running}}' "$pod-$1")" = false ]; }

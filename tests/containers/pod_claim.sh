@@ -63,12 +63,7 @@ podman start --attach "$pod-shmrec-install" >"$work/installed" 2>&1 ||
 start shmrec-sidecar
 wait_until "health of the sidecar" 20 health
 start app
-wait_until "end of the Job" 60 is_over app
-status=$(podman inspect --format '{{.State.ExitCode}}' "$pod-app")
-podman logs "$pod-app" >"$work/output" 2>&1
-[ "$status" = 1 ] || { cat "$work/output"; fail "the example ended with $status, alone it ends with 1"; }
-address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' "$work/output")
-[ -n "$address" ] || { cat "$work/output"; fail "the example did not say what it found"; }
+await_example
 grep -q "is left to the sidecar" "$work/output" ||
   { cat "$work/output"; fail "the sidecar did not have the run"; }
 podman stop -t 30 "$pod-shmrec-sidecar" >/dev/null
@@ -116,10 +111,8 @@ podman pod exists "$reader" && fail "the pod that read the claim is still there"
 
 # ---- The answer
 
-"$programs/shmrec" blame "$bundle" --recording consumer "$address" >"$work/blame" 2>&1 ||
-  { cat "$work/blame"; fail "blame"; }
+blame_example "$bundle"
 echo "\$ kubectl shmrec pull $pod --claim $claim --image $sidecar_image --uid 1000"
 cat said name
 echo "\$ shmrec blame $bundle --recording consumer $address"
 cat "$work/blame"
-grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' "$work/blame" || fail "the write of line 102 is not found"

@@ -5,7 +5,10 @@ image=localhost/shmrec-test:bookworm
 CONTAINERS_CONF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/containers.conf
 export CONTAINERS_CONF
 
+# In the storage's directory: where the kernel has a container's process killed for want of memory,
+# conmon leaves an empty file `oom` in the directory that podman was started in. So paths are absolute.
 podman() {
-  command podman --root "$storage/root" --runroot "$storage/runroot" --tmpdir "$storage/tmp" \
+  mkdir -p "$storage" || return
+  env -C "$storage" podman --root "$storage/root" --runroot "$storage/runroot" --tmpdir "$storage/tmp" \
     --storage-driver vfs --runtime runc --cgroup-manager cgroupfs "$@"
 }
