@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 namespace shmrec::sidecar {
@@ -21,7 +22,6 @@ using nlohmann::ordered_json;
 constexpr size_t kMaxLine = 64 * 1024;
 constexpr size_t kMaxWhy = 255;
 constexpr int kProtocol = 1;
-constexpr mode_t kMode = 0660;
 constexpr int kBacklog = 64;
 constexpr int kLookMs = 1000;
 constexpr std::chrono::milliseconds kAcceptPause{100};
@@ -147,6 +147,16 @@ bool make_way(const std::string& path) {
   return false;
 }
 
+// For whoever may make a run directory beside it: one whose run cannot be collected is told so at
+// its hello. An emptyDir without fsGroup lets every user in.
+mode_t mode_beside(const std::string& path) {
+  constexpr mode_t kForAll = S_IWOTH | S_IXOTH;
+  struct stat directory;
+  const std::string parent = std::filesystem::path(path).parent_path();
+  const bool open = stat(parent.c_str(), &directory) == 0;
+  return open && (directory.st_mode & kForAll) == kForAll ? 0666 : 0660;
+}
+
 }  // namespace
 
 Result<> ControlServer::make_socket() {
@@ -158,10 +168,11 @@ Result<> ControlServer::make_socket() {
   if (!made) return system_error(path);
   if (!make_way(path)) return system_error(path);
   // The mode of the descriptor is that of the name, less the umask, which is every thread's.
-  fchmod(made.get(), kMode);
+  const mode_t mode = mode_beside(path);
+  fchmod(made.get(), mode);
   struct stat self;
   if (bind(made.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-      fchmodat(AT_FDCWD, path.c_str(), kMode, AT_SYMLINK_NOFOLLOW) != 0 ||
+      fchmodat(AT_FDCWD, path.c_str(), mode, AT_SYMLINK_NOFOLLOW) != 0 ||
       listen(made.get(), kBacklog) != 0 || lstat(path.c_str(), &self) != 0)
     return system_error(path);
   listener_ = std::move(made);

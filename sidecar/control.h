@@ -2,12 +2,12 @@
 // bundle. docs/spool.md describes its lines.
 //
 // Owner: serves on a thread of its own until it is destroyed; borrows the service and the handler.
-// Trust: whoever can reach the socket can write the spool anyway. A line is at most 64 KiB; a
-// client that sends more, or something that is not a request, gets an error and is cut off; a
-// client that does not read is cut off, and one that does not speak. Who comes is always served: of
-// more than 256 the one goes that has been silent longest, launchers last. A launcher that is cut
-// off connects again. Its name can be taken by others: it is made again, every few seconds;
-// meanwhile problem() says why.
+// Trust: whoever can reach the socket can write the spool anyway, and the other way round. A line
+// is at most 64 KiB; a client that sends more, or something that is not a request, gets an error
+// and is cut off; a client that does not read is cut off, and one that does not speak. Who comes is
+// always served: of more than 256 the one goes that has been silent longest, launchers last. A
+// launcher that is cut off connects again. Its name can be taken by others: it is made again, every
+// few seconds; meanwhile problem() says why.
 #pragma once
 
 #include <sys/types.h>

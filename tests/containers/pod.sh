@@ -3,16 +3,18 @@
 # volumes are directories of $work, so that the tests see what is in them. What stands for an emptyDir
 # with fsGroup is a directory of that group with the setgid bit.
 #
-# Before: $pod (a name of the test's own), $programs. Sets $sidecar_image; begin sets $work.
+# Before: $pod (a name of the test's own), $programs. Sets $sidecar_image; begin sets $work; $sidecar is the
+# name of the sidecar's container in the pod.
 # shellcheck shell=bash disable=SC2154
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/podman.sh"
 sidecar_image=localhost/shmrec-test:pod
+sidecar=sidecar
 # shellcheck disable=SC2034
 containers=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 fail() {
   echo "FAILED: $1"
-  podman logs "$pod-sidecar" 2>&1 | tail -n 40 || true
+  podman logs "$pod-$sidecar" 2>&1 | tail -n 40 || true
   exit 1
 }
 
@@ -110,6 +112,28 @@ create_app() {  # [OPTION_OF_PODMAN]... -- COMMAND...
 
 start() { podman start "$pod-$1" >/dev/null || fail "$1 does not start"; }
 
+# What inject makes of $work/MANIFEST.yaml, in $work/injected.yaml and $work/notes, as kubelet runs it: one
+# init container after the other, and the sidecar ready before the containers start, which is left to the
+# test. What kubelet does more than podman is in as_kubelet.py. REQUIRES: $work/volumes.
+play_injected() {  # MANIFEST.yaml [OPTION_OF_INJECT]...
+  local manifest=$work/$1
+  shift
+  sidecar=shmrec-sidecar
+  "$programs/shmrec" inject -f "$manifest" --image "$sidecar_image" "$@" >"$work/injected.yaml" \
+    2>"$work/notes" || { cat "$work/notes"; fail "inject"; }
+  python3 "$containers/as_kubelet.py" "$pod" "$work/volumes" <"$work/injected.yaml" >"$work/pod.json"
+  podman kube play --start=false --network none "$work/pod.json" >"$work/played" 2>&1 ||
+    { cat "$work/played"; fail "kube play"; }
+  podman start --attach "$pod-shmrec-install" >"$work/installed" 2>&1 ||
+    { cat "$work/installed"; fail "the installer"; }
+  start $sidecar
+  wait_until "health of the sidecar" 20 sidecar_is_ready
+}
+
+# PATH [OPTION_OF_CURL]...: the answer of the health server, which only the pod's network has.
+health() { nsenter -t "$(pid_1 "$sidecar")" -n curl -sS -m 5 "http://127.0.0.1:7071$1" "${@:2}"; }
+health_has() { health "$1" | grep -E "$2" >/dev/null; }
+
 wait_until() {  # WHAT SECONDS COMMAND...
   local what=$1 end=$((SECONDS + $2))
   shift 2
@@ -119,15 +143,15 @@ wait_until() {  # WHAT SECONDS COMMAND...
   done
 }
 
-# The example must end as it does alone. Sets $address, where the wrong value was found, which
-# $work/output tells.
-await_example() {
+# The example must end as it does alone. Sets $address, where the wrong value was found (the last time),
+# which $work/output tells.
+await_example() {  # [CONTAINER]
   local status
-  wait_until "end of the example" 60 is_over app
-  status=$(podman inspect --format '{{.State.ExitCode}}' "$pod-app")
-  podman logs "$pod-app" >"$work/output" 2>&1
+  wait_until "end of the example" 60 is_over "${1:-app}"
+  status=$(podman inspect --format '{{.State.ExitCode}}' "$pod-${1:-app}")
+  podman logs "$pod-${1:-app}" >"$work/output" 2>&1
   [ "$status" = 1 ] || { cat "$work/output"; fail "the example ended with $status, alone it ends with 1"; }
-  address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' "$work/output")
+  address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' "$work/output" | tail -n 1)
   [ -n "$address" ] || { cat "$work/output"; fail "the example did not say what it found"; }
 }
 
@@ -141,7 +165,7 @@ blame_example() {  # BUNDLE
     { cat "$work/blame"; fail "the write of line 102 is not found"; }
 }
 
-sidecar_is_ready() { podman exec "$pod-sidecar" shmrec-sidecar health >/dev/null 2>&1; }
+sidecar_is_ready() { podman exec "$pod-$sidecar" shmrec-sidecar health >/dev/null 2>&1; }
 pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1" | grep -vx 0; }  # 0 would be all of us
 is_over() { [ "$(podman inspect --format '{{.State.Running}}' "$pod-$1")" = false ]; }
-spool_is_empty() { [ -z "$(find "$work/spool" -mindepth 1 -maxdepth 1 -type d)" ]; }
+spool_is_empty() { [ -z "$(find "${1:-$work/spool}" -mindepth 1 -maxdepth 1 -type d)" ]; }

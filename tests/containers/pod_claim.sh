@@ -24,7 +24,7 @@ chmod 755 "$work" "$work/app"
 cp "$programs/shmem_producer_consumer" "$work/app"
 podman volume create --opt o=uid=1000,gid=1000 "$claim" >/dev/null
 
-# ---- The Job
+# ---- The Job, which is told to end when its containers have ended
 
 cat >"$work/job.yaml" <<END
 apiVersion: batch/v1
@@ -45,30 +45,16 @@ spec:
         volumeMounts: [{name: app, mountPath: /app}, {name: work, mountPath: /work}]
       volumes: [{name: app, hostPath: {path: $work/app}}, {name: work, emptyDir: {}}]
 END
-"$programs/shmrec" inject -f "$work/job.yaml" --image "$sidecar_image" --claim "$claim" \
-  >"$work/injected.yaml" 2>"$work/notes" || { cat "$work/notes"; fail "inject"; }
+play_injected job.yaml --claim "$claim"
 [ ! -s "$work/notes" ] || { cat "$work/notes"; fail "inject has something to say of a Job with a claim"; }
 "$programs/shmrec" uninject -f "$work/injected.yaml" | cmp - "$work/job.yaml" || fail "uninject"
-python3 "$containers/as_kubelet.py" "$pod" "$work/volumes" <"$work/injected.yaml" >"$work/pod.json"
-
-# ---- It runs as kubelet runs it: one init container after the other, the sidecar ready before the
-# containers start, and told to end when they have ended
-
-health() { podman exec "$pod-shmrec-sidecar" shmrec-sidecar health >/dev/null 2>&1; }
-
-podman kube play --start=false --network none "$work/pod.json" >"$work/played" 2>&1 ||
-  { cat "$work/played"; fail "kube play"; }
-podman start --attach "$pod-shmrec-install" >"$work/installed" 2>&1 ||
-  { cat "$work/installed"; fail "the installer"; }
-start shmrec-sidecar
-wait_until "health of the sidecar" 20 health
 start app
 await_example
 grep -q "is left to the sidecar" "$work/output" ||
   { cat "$work/output"; fail "the sidecar did not have the run"; }
-podman stop -t 30 "$pod-shmrec-sidecar" >/dev/null
-ended=$(podman inspect --format '{{.State.ExitCode}}' "$pod-shmrec-sidecar")
-[ "$ended" = 0 ] || { podman logs "$pod-shmrec-sidecar"; fail "the sidecar ended with $ended"; }
+podman stop -t 30 "$pod-$sidecar" >/dev/null
+ended=$(podman inspect --format '{{.State.ExitCode}}' "$pod-$sidecar")
+[ "$ended" = 0 ] || { podman logs "$pod-$sidecar"; fail "the sidecar ended with $ended"; }
 grep -q "^shmrec: exit 1 in run .*: bundle /var/lib/shmrec/$pod/.*\.shmrec\.tar\.zst" \
   "$work/volumes/termination-log" || { cat "$work/volumes/termination-log"; fail "the termination message"; }
 

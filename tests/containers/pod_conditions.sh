@@ -10,6 +10,7 @@
 #   mistakes       in the sidecar's configuration and in the policy, which may also be missing
 #   store_memory   the store is in memory, and the sidecar may have little of it
 #   taken_port     the application has the port of the sidecar's health
+#   twenty_failures  of five kinds, in a store that holds five bundles
 # The application's container runs commands one after another, as the test hands them in, so that it need
 # not be started for each. Exit status 77: not root, or what is needed is not there. A failure keeps its
 # files and says where.
@@ -83,8 +84,6 @@ says() { grep -qF "$1" "$output" || { cat "$output"; fail "the launcher does not
 
 exit_code() { podman inspect --format '{{.State.ExitCode}}' "$pod-$1"; }
 log_has() { podman logs "$pod-${2:-sidecar}" 2>&1 | grep -F "$1" >/dev/null; }
-health() { nsenter -t "$(pid_1 sidecar)" -n curl -sS -m 5 "http://127.0.0.1:7071$1"; }
-health_has() { health "$1" | grep -E "$2" >/dev/null; }
 ask() { curl -sS -m 10 --unix-socket "$work/store/api.sock" "http://localhost$1"; }
 listed() { ask /v1/bundles; }
 something_is_recorded() { ask /v1/processes | grep -F '"running"' >/dev/null; }
@@ -439,6 +438,36 @@ taken_port() {
   is_listed "exit 1" || fail "$(listed)"
   touch "$work/shared/end"
   wait_until "health of the sidecar" 20 sidecar_is_ready
+  check_bundles
+}
+
+# The first of each kind stays, one bundle for each failure, and each that goes is told with its rule.
+twenty_failures() {
+  local rule dropped all=0
+  cp "$programs/victims/crash" "$work/app"
+  make_all 'retention: {count: 5}'
+  start_sidecar
+  app 0 'for i in 1 2 3 4; do
+    for kind in null-store null-from-shared illegal abort; do /shmrec/shmrec run -- /app/crash $kind; done
+    /shmrec/shmrec run -- sh -c "exit 3"
+  done
+  true'
+  [ "$(grep -c "is left to the sidecar" "$output")" = 20 ] || { cat "$output"; fail "there were not 20 runs"; }
+  collected 5
+  python3 -c 'import glob, json, sys
+records = [json.load(open(path)) for path in glob.glob(sys.argv[1] + "/*.json")]
+print(*(record["kinds"][0] for record in records), sep="\n")
+sys.exit(not all(record["keep"] and len(record["kinds"]) == 1 for record in records))' "$work/store" >"$work/kinds" ||
+    { cat "$work/kinds"; fail "not all are first ones, of one kind each"; }
+  [ "$(sort -u "$work/kinds" | wc -l)" = 5 ] || { cat "$work/kinds"; fail "there are not five kinds"; }
+  # By the count of the store, and by the limit of the default rule, which holds while it is full.
+  for rule in retention.count crashes; do
+    dropped=$(podman logs "$pod-sidecar" 2>&1 | grep -c "dropped by rule $rule:")
+    all=$((all + dropped))
+    health_has /metrics "^shmrec_bundles_dropped_total\\{rule=\"$rule\"\\} $dropped\$" ||
+      fail "the log tells of $dropped by $rule: $(health /metrics | grep dropped)"
+  done
+  [ "$all" = 15 ] || fail "the log tells of $all that were dropped"
   check_bundles
 }
 

@@ -95,13 +95,20 @@ TEST_F(ControlTest, WhyABundleIsWantedIsOneShortLine) {
   EXPECT_EQ(service_.asked().trigger.size(), 255u);
 }
 
-TEST_F(ControlTest, IsForUserAndGroupWhateverTheUmask) {
-  const mode_t before = umask(0077);
-  serve();
-  umask(before);
-  struct stat status;
-  ASSERT_EQ(lstat(path_.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode, mode_t{S_IFSOCK | 0660});
+TEST_F(ControlTest, IsForWhoMayRecordThereWhateverTheUmask) {
+  const struct {
+    mode_t directory, socket;
+  } cases[] = {{0700, 0660}, {02770, 0660}, {0775, 0660}, {0777, 0666}, {01777, 0666}};
+  const std::string directory = std::filesystem::path(path_).parent_path();
+  for (const auto& one : cases) {
+    ASSERT_EQ(chmod(directory.c_str(), one.directory), 0);
+    const mode_t before = umask(0077);
+    serve();
+    umask(before);
+    struct stat status;
+    ASSERT_EQ(lstat(path_.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode, S_IFSOCK | one.socket) << std::oct << one.directory;
+  }
 }
 
 TEST_F(ControlTest, HeldConnectionsKeepNobodyOutAndNoLauncherIsCutForThem) {
