@@ -29,8 +29,9 @@ address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*
 "$bin/shmrec" blame example.shmrec.tar.zst --recording consumer "$address" >blame 2>&1 ||
   fail "blame ended with $?"
 cat blame
-# The last line is the consumer's own read, the one before it the producer's store.
-tail -n 1 blame | grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' ||
-  fail "the last line is not the read of line 80"
-tail -n 2 blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
-  fail "the line before the last is not the write of line 102"
+# The row with the * is the consumer's own read, the one before it the producer's store; behind it may
+# be what overwrote the value later.
+grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' blame ||
+  fail "the row with the * is not the read of line 80"
+grep -B 1 '^\*' blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
+  fail "the row before it is not the write of line 102"

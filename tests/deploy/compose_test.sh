@@ -84,8 +84,5 @@ podman healthcheck run "${pod}_shmrec-sidecar_1" >/dev/null || fail_with_logs "t
 
 "$programs/shmrec" bundle verify "$work/by_port" >"$work/verified" 2>&1 ||
   { cat "$work/verified"; fail "verify"; }
-"$programs/shmrec" blame "$work/by_port" --recording consumer "$address" >"$work/blame" 2>&1 ||
-  { cat "$work/blame"; fail "blame"; }
+blame_example "$work/by_port"
 cat "$work/blame"
-tail -n 2 "$work/blame" | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
-  fail "the write of line 102 is not found"

@@ -43,8 +43,8 @@ grep -q '"source": "binaries"' coverage && fail "binaries are missing"
 address=$(sed -n 's/.*shmem_data_array\[[0-9]*\] at \(0x[0-9a-f]*\) held 100\..*/\1/p' output)
 [ -n "$address" ] || fail "the example did not say what it found"
 "$bin/shmrec" blame foreign.shmrec.tar.zst --recording consumer "$address" >blame 2>&1 || fail "blame"
-tail -n 1 blame | grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' || fail "not the read of line 80"
-tail -n 2 blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
+grep -q '^\*.* read .*shmem_producer_consumer\.c:80\b' blame || fail "not the read of line 80"
+grep -B 1 '^\*' blame | head -n 1 | grep -q '^ .* write .*shmem_producer_consumer\.c:102\b' ||
   fail "not the write of line 102"
 
 # Without the copies there are none: never by path.
