@@ -23,7 +23,9 @@ struct Origin {
   // 0: an instruction; else the number + 1 of a syscall.
   uint16_t syscall;
   uint16_t flags = 0;  // shmlog::RecordFlags
-  uint64_t stack = 0;  // the program's stack pointer, under which its callers are found; 0: none
+  // The program's stack pointer, above which its callers are found (0: none), and rbp, which may be
+  // its frame pointer.
+  uint64_t stack = 0, frame = 0;
 };
 
 // Reads [address, address + bytes) of the program into `to`, logging what is traced in it; private

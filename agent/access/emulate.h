@@ -16,7 +16,7 @@ enum Next : int {
 };
 
 inline Origin origin_of(const Thread* thread, const Site& site) {
-  return {site.ip, thread->event, 0, 0, thread->regs.rsp};
+  return {site.ip, thread->event, 0, 0, thread->regs.rsp, thread->regs.rbp};
 }
 
 // The program is to see this fault at the instruction. Returns kTail.

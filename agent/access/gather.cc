@@ -105,7 +105,7 @@ void write_partial_data(VectorState& state, const Gather& gather, const GatherFa
 uint32_t move_elements(Thread* thread, const Context& context, const Site& site, uint64_t mask,
                        uint8_t* data, const uint8_t* indices, Fault* fault) {
   const Gather& gather = site.gather;
-  const Origin origin = {site.ip, next_event(thread), 0, 0, context.regs.rsp};
+  const Origin origin = {site.ip, next_event(thread), 0, 0, context.regs.rsp, context.regs.rbp};
   for (uint32_t i = 0; i < gather.elements; ++i) {
     if (!(mask >> i & 1)) continue;
     uint8_t* element = data + i * gather.element_bytes;

@@ -55,8 +55,8 @@ inline int64_t pass(const Thread* thread) {
 }
 // Accesses that the kernel makes for it are logged as this syscall's.
 inline Origin call_origin(const Thread* thread) {
-  return {thread->call.pc, thread->call.event, static_cast<uint16_t>(thread->call.number + 1), 0,
-          thread->regs.rsp};
+  return {thread->call.pc,  thread->call.event, static_cast<uint16_t>(thread->call.number + 1), 0,
+          thread->regs.rsp, thread->regs.rbp};
 }
 
 }  // namespace shmrec::agent

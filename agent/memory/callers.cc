@@ -8,8 +8,12 @@ using namespace shmlog;
 
 namespace {
 
-// How far the callers of a runtime library's functions are looked for: most keep less on the stack.
-constexpr uint32_t kWordsSeen = 32;
+// How far callers are looked for beside the stack pointer: most functions of runtime libraries, and
+// templates that were not inlined, keep less on the stack.
+constexpr uint32_t kWordsSeen = 64;
+// How many frame pointers are followed, and how far above the stack pointer.
+constexpr uint32_t kFramesSeen = kMaxCallers;
+constexpr uint64_t kMaxPlace = 4096;  // in words
 
 // The words of the stack that can be read. One that lies in two pages may end with the first.
 uint32_t read_words(uint64_t stack, uint32_t wanted, uint64_t* words) {
@@ -34,15 +38,54 @@ bool behind_call(uint64_t address) {
   return code[2] == 0xE8 || indirect(2) || indirect(3) || indirect(6) || indirect(7);
 }
 
-Callers callers_of(uint64_t pc, uint64_t stack) {
+namespace {
+
+void add(Callers& callers, uint64_t place, uint64_t word) {
+  if (callers.count == kMaxCallers || code_owner(word) == CodeOwner::kNobody || !behind_call(word))
+    return;
+  for (uint32_t i = 0; i < callers.count; ++i)
+    if (caller_place(callers.words[i]) == place) return;
+  callers.words[callers.count++] = caller_word(place, word);
+}
+
+// A frame pointer points to the one before it, with the return address behind it.
+void follow_frames(Callers& callers, uint64_t stack, uint64_t frame) {
+  uint64_t words[2];
+  uint64_t least = stack;
+  for (uint32_t i = 0; i < kFramesSeen; ++i) {
+    if (frame % 8 || frame < least || frame - stack >= kMaxPlace * 8) return;
+    if (!safe_copy(words, reinterpret_cast<void*>(frame), sizeof words)) return;
+    add(callers, (frame - stack) / 8 + 1, words[1]);
+    least = frame + sizeof words;
+    frame = words[0];
+  }
+}
+
+// The same instruction, in the same frames: a thread makes the next access mostly so.
+bool still_there(const KnownCallers& known) {
+  for (uint32_t i = 0; i < known.callers.count; ++i) {
+    const uint64_t word = known.callers.words[i];
+    uint64_t now;
+    if (!safe_copy(&now, reinterpret_cast<void*>(known.stack + caller_place(word) * 8), 8) ||
+        caller_address(now) != caller_address(word))
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Callers callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame) {
+  if (!stack || stack % 8) return {};
+  KnownCallers& known = thread->known_callers[(pc ^ pc >> 4) % kKnownCallers];
+  if (known.pc == pc && known.stack == stack && known.frame == frame && still_there(known))
+    return known.callers;
   Callers callers = {};
-  if (!stack || stack % 8) return callers;
+  follow_frames(callers, stack, frame);
   uint64_t words[kWordsSeen];
-  const uint32_t count =
-      read_words(stack, code_owner(pc) == CodeOwner::kRuntime ? kWordsSeen : 1, words);
-  for (uint32_t i = 0; i < count && callers.count < kMaxCallers; ++i)
-    if (code_owner(words[i]) != CodeOwner::kNobody && behind_call(words[i]))
-      callers.words[callers.count++] = caller_word(i, words[i]);
+  const uint32_t count = read_words(stack, kWordsSeen, words);
+  for (uint32_t i = 0; i < count; ++i) add(callers, i, words[i]);
+  known = {pc, stack, frame, callers};
   return callers;
 }
 

@@ -7,6 +7,7 @@
 #include "agent/memory/identity.h"
 #include "agent/memory/modules.h"
 #include "agent/memory/native.h"
+#include "agent/memory/pointers.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -331,6 +332,7 @@ int64_t unmap_around(Thread* thread, uint64_t begin, uint64_t end) {
 Answer do_munmap(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), end = begin + page_up(arg(thread, 1));
   if (begin % kPage || end <= begin) return done(thread, pass(thread));
+  if (region_overlaps(begin, end - begin)) pointers_before_unmap(thread);
   MapsLock lock;
   const int64_t result = in_agents_part(begin, end - begin) ? unmap_around(thread, begin, end)
                                                             : unmap(thread, begin, end);

@@ -20,7 +20,8 @@ PointerPair pairs[kMaxPairs];
 uint32_t found;         // pointers there are, also those beyond kMaxPairs
 uint64_t last_hash;     // of what was said last
 uint32_t last_said_by;  // process that said it
-uint64_t next_look;     // TSC
+// TSC: when to look at a syscall, and before memory is unmapped.
+uint64_t next_look, next_before_unmap;
 
 // All traced memory lies between these.
 struct Bounds {
@@ -102,14 +103,23 @@ bool uses_traced(const Process* process) {
 
 }  // namespace
 
-void pointers_if_due(Thread* thread) {
+namespace {
+
+// `next`: not before, and set to what the cost of this look allows.
+void look_if_due(Thread* thread, uint64_t* next, uint64_t least_distance) {
   const uint64_t begin = rdtsc();
-  if (begin < load(&next_look) || !uses_traced(thread->process) || !looking.try_lock()) return;
+  if (begin < load(next) || !uses_traced(thread->process) || !looking.try_lock()) return;
   look(thread->process);
   const uint64_t end = rdtsc();
-  store(&next_look, end + max(log_header().tsc_hz / 10, 50 * (end - begin)));
+  store(next, end + max(least_distance, 50 * (end - begin)));
   looking.unlock();
 }
+
+}  // namespace
+
+void pointers_if_due(Thread* thread) { look_if_due(thread, &next_look, log_header().tsc_hz / 10); }
+
+void pointers_before_unmap(Thread* thread) { look_if_due(thread, &next_before_unmap, 0); }
 
 void pointers_at_end(const Process* process) {
   if (!uses_traced(process) || !looking.try_lock()) return;

@@ -5,9 +5,10 @@
 //     static struct ring *ring;        the word at &ring is 0x7fe5f0f2f000, in segment 1:
 //     journalled
 //
-// The data is looked at when the process ends, by exit or by a fatal signal, and now and then in
-// between, at a syscall: at most each tenth of a second, and so that the looking takes no more than
-// a fiftieth of the time. What is the same as last time is not said again.
+// The data is looked at when the process ends, by exit or by a fatal signal, before traced memory
+// is unmapped, and now and then in between, at a syscall: at most each tenth of a second. Before
+// the end, looking takes no more than a fiftieth of the time. What is the same as last time is not
+// said again.
 //
 // Threads: any; one looks at a time, who finds another looking does without. Units: words of 8
 // bytes that are aligned.
@@ -19,6 +20,8 @@ namespace shmrec::agent {
 
 // At a syscall: if it is time.
 void pointers_if_due(Thread* thread);
+// Traced memory is to be unmapped, to which pointers may lead now and not at the end.
+void pointers_before_unmap(Thread* thread);
 // The process ends.
 void pointers_at_end(const Process* process);
 // Around a fork: a child says its own.

@@ -4,6 +4,7 @@
 #include "agent/log/log.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/pointers.h"
 
 namespace shmrec::agent {
 
@@ -135,8 +136,9 @@ Answer do_shmat(Thread* thread, void*) {
 // As the kernel finds them: parts of the segment at their place, whatever of it was unmapped,
 // replaced or protected apart since it was attached.
 Answer do_shmdt(Thread* thread, void*) {
-  MapsLock lock;
   const uint64_t begin = arg(thread, 0);
+  if (region_overlaps(begin, 1)) pointers_before_unmap(thread);
+  MapsLock lock;
   const int64_t result = pass(thread);
   if (failed(result)) return done(thread, result);
   uint32_t segment = 0;

@@ -121,6 +121,19 @@ struct PendingSyscall {
   uint64_t waits_for;     // what sigtimedwait waits for of the signals the agent needs
 };
 
+// Words of the program's stack that point behind a call (memory/callers.h).
+struct Callers {
+  uint32_t count;
+  uint64_t words[shmlog::kMaxCallers];  // shmlog::caller_word
+};
+
+// Those found for an instruction with these registers.
+struct KnownCallers {
+  uint64_t pc, stack, frame;
+  Callers callers;
+};
+constexpr uint32_t kKnownCallers = 16;
+
 struct Thread {
   // ---- Known to entry.S; see the asserts below.
   Thread* self;           // 0
@@ -172,6 +185,7 @@ struct Thread {
   uint64_t alias;           // where it is performed
   uint64_t versions[2];     // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
+  KnownCallers known_callers[kKnownCallers];  // by a hash of the pc
   uint64_t region_use;  // 0: none; else what it uses of the regions is no older (regions.h)
   // The lane of the log.
   uint32_t lane;         // 0: none yet

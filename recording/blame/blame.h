@@ -68,6 +68,7 @@ struct BlameRow {
   int line = 0;
   std::vector<SourceFrame> chain;  // if functions were inlined: all frames, innermost first
   std::string module;              // file that holds it, "" if unknown
+  std::string in_module;           // where in it, or what other memory it is: CodeAddress::place
   std::string called;              // what the shown frame called that made the access, "" if itself
   uint64_t value_offset = 0;       // segment offset of the first byte below
   std::vector<uint8_t> value;      // asked bytes as written, or as read by a read

@@ -45,7 +45,7 @@ std::string value_cell(const BlameAnswer& answer, const BlameRow& row) {
 }
 
 std::string function_cell(const BlameRow& row) {
-  std::string place = !row.function.empty() ? row.function : base_name(row.module);
+  const std::string place = !row.function.empty() ? row.function : base_name(row.module);
   const uint16_t syscall = row.access.header.syscall;
   const std::string call = syscall != 0 ? syscall_name(syscall - 1u) + "(2)" : row.called;
   if (call.empty()) return place;
@@ -72,7 +72,7 @@ std::string callers_line(const BlameRow& row) {
   std::string line;
   for (const CodeFrame& frame : row.frames) {
     line += (line.empty() ? "    called: " : " < ") + frame.function + " " +
-            (frame.file.empty() ? base_name(frame.module) : source_text(frame.file, frame.line));
+            (frame.file.empty() ? frame.in_module : source_text(frame.file, frame.line));
   }
   return printable(line) + "\n";
 }
@@ -104,7 +104,7 @@ Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
           value_cell(answer, row),
           known ? row.recording->name : "?",
           function_cell(row),
-          source_text(row.file, row.line),
+          row.file.empty() ? row.in_module : source_text(row.file, row.line),
           answer.segment + "+" + hex(header.offset)};
 }
 
@@ -168,6 +168,7 @@ json row_json(const BlameAnswer& answer, const BlameRow& row) {
         {{"function", frame.function}, {"file", frame.file}, {"line", frame.line}});
   }
   if (!row.module.empty()) out["module"] = row.module;
+  if (!row.in_module.empty()) out["place"] = row.in_module;
   if (!row.called.empty()) out["called"] = row.called;
   for (size_t i = 1; i < row.frames.size(); ++i) {
     const CodeFrame& caller = row.frames[i];
@@ -175,7 +176,8 @@ json row_json(const BlameAnswer& answer, const BlameRow& row) {
                               {"function", caller.function},
                               {"file", caller.file},
                               {"line", caller.line},
-                              {"module", caller.module}});
+                              {"module", caller.module},
+                              {"place", caller.in_module}});
   }
   if (row.recording != nullptr) {
     out["pid"] = row.recording->pid;

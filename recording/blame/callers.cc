@@ -33,6 +33,7 @@ CodeFrame frame_at(uint64_t pc, const std::optional<CodeAddress>& code) {
   frame.pc = pc;
   if (!code) return frame;
   frame.module = code->module;
+  frame.in_module = code->place;
   if (code->file != nullptr) static_cast<SourcePlace&>(frame) = code->file->place(code->address);
   return frame;
 }
@@ -70,14 +71,18 @@ std::vector<CodeFrame> frames_of(uint64_t pc, const std::vector<uint64_t>& calle
 
 const CodeFrame& shown_frame(const std::vector<CodeFrame>& frames) {
   const auto is_program = [](const CodeFrame& frame) {
-    return !frame.module.empty() && !is_runtime_library(frame.module.c_str());
+    return !frame.in_module.empty() && !is_runtime_library(frame.module.c_str());
   };
-  const auto first = std::find_if(frames.begin(), frames.end(), is_program);
-  const auto with_source = std::find_if(first, frames.end(), [&](const CodeFrame& frame) {
+  const auto has_source = [&](const CodeFrame& frame) {
     return is_program(frame) && !frame.file.empty();
-  });
-  if (with_source != frames.end()) return *with_source;
-  return first != frames.end() ? *first : frames.front();
+  };
+  const auto is_own = [&](const CodeFrame& frame) {
+    return has_source(frame) && !is_system_source(frame.file);
+  };
+  auto shown = std::find_if(frames.begin(), frames.end(), is_own);
+  if (shown == frames.end()) shown = std::find_if(frames.begin(), frames.end(), has_source);
+  if (shown == frames.end()) shown = std::find_if(frames.begin(), frames.end(), is_program);
+  return shown == frames.end() ? frames.front() : *shown;
 }
 
 }  // namespace shmrec::recording

@@ -22,16 +22,20 @@ namespace shmrec::recording {
 
 // Where an address of the program lies.
 struct CodeAddress {
-  std::string module;                // path, as mapped
+  std::string module;                // path, as mapped; "" in memory that is no file's
   const ModuleFile* file = nullptr;  // nullptr if it cannot be read
   uint64_t address = 0;              // in the ELF file
+  // Where in the module, "nginx+0x2a", as the ELF file counts addresses; "nginx@0x2a" with the
+  // offset in the file if that cannot be read. Without a module: what else it is.
+  std::string place;
 };
 using FindCode = std::function<std::optional<CodeAddress>(uint64_t pc)>;
 
 // A function that the thread was in: the innermost made the access.
 struct CodeFrame : SourcePlace {
-  uint64_t pc = 0;     // of the access, or where the call returns to
-  std::string module;  // file that holds it, "" if unknown
+  uint64_t pc = 0;        // of the access, or where the call returns to
+  std::string module;     // file that holds it, "" if unknown
+  std::string in_module;  // CodeAddress::place
 };
 
 // The frames of an access at `pc`, innermost first, as far as they are known; at least one. What
@@ -39,8 +43,10 @@ struct CodeFrame : SourcePlace {
 std::vector<CodeFrame> frames_of(uint64_t pc, const std::vector<uint64_t>& callers,
                                  const FindCode& find_code);
 
-// The innermost that is not in a runtime library, and whose source is known if any such is: in a
-// static program nothing else tells the C library apart. The innermost of all if there is none.
+// The innermost whose source is the program's own: in no runtime library, nor written in a system
+// header (a template's function that was not inlined). If there is none, the innermost that is in
+// no runtime library, one with known source if any is: in a static program nothing else tells the C
+// library apart. The innermost of all if there is none.
 const CodeFrame& shown_frame(const std::vector<CodeFrame>& frames);
 
 }  // namespace shmrec::recording

@@ -173,6 +173,20 @@ std::optional<Type::Member> Type::held_pointer_at_depth(int depth) const {
   });
 }
 
+std::optional<Type::Relative> Type::relative_pointer() const {
+  const std::string name = is_aggregate() ? string_or_empty(dwarf_diename(&die_)) : "";
+  const auto held = name.starts_with("offset_ptr<") ? member("internal") : std::nullopt;
+  const auto distance = held ? held->type.member("m_offset") : std::nullopt;
+  Dwarf_Die child;
+  if (!distance || dwarf_child(&die_, &child) != 0) return std::nullopt;
+  do {
+    if (dwarf_tag(&child) != DW_TAG_template_type_parameter) continue;
+    const auto target = type_of(&child);
+    if (target) return Relative{*behind(held->offset, distance), *target};
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return std::nullopt;
+}
+
 std::optional<Type::Member> Type::held_array() const {
   for (const char* name : {"_M_elems", "__elems_"}) {
     const auto held = member(name);

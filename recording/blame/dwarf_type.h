@@ -33,6 +33,10 @@ class Type {
   ValueType value_type() const;
   // The pointer that a smart pointer (unique_ptr, shared_ptr and their like) holds.
   std::optional<Member> held_pointer() const;
+  // The distance to its target that an offset_ptr of Boost.Interprocess holds, counted from its own
+  // address (1: it is null), and what it points to.
+  struct Relative;
+  std::optional<Relative> relative_pointer() const;
   // The array that a std::array is.
   std::optional<Member> held_array() const;
   // A member, also one inside unnamed members, and the bytes it lies in.
@@ -59,6 +63,11 @@ struct Type::Member {
 
 // The type that an entry says it is of.
 std::optional<Type> type_of(Dwarf_Die* entry);
+
+struct Type::Relative {
+  Member distance;
+  Type target;
+};
 
 // What libdw gives for a name: null if there is none.
 inline std::string string_or_empty(const char* chars) { return chars != nullptr ? chars : ""; }

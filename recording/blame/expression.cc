@@ -81,12 +81,23 @@ class Evaluator {
     if (!place.type.known()) return unknown_type(place);
     if (const auto held = place.type.held_pointer())
       return dereference({place.address + held->offset, held->size, false, held->type, ""}, begin);
+    if (const auto relative = place.type.relative_pointer())
+      return step_over(place, *relative, begin);
     if (!place.type.is_pointer()) return fail("this is not a pointer");
     const Result<uint64_t> value =
         context_.read_pointer(place.address, text_.substr(begin, at_ - begin));
     if (!value) return value.error();
     const std::optional<Type> target = place.type.target();
     return Place{*value, target ? target->size() : 0, false, target.value_or(Type()), ""};
+  }
+
+  Result<Place> step_over(const Place& place, const Type::Relative& relative, size_t begin) {
+    constexpr uint64_t kNull = 1;
+    const Result<uint64_t> distance = context_.read_pointer(
+        place.address + relative.distance.offset, text_.substr(begin, at_ - begin));
+    if (!distance) return distance.error();
+    if (*distance == kNull) return fail("this pointer is null");
+    return Place{place.address + *distance, relative.target.size(), false, relative.target, ""};
   }
 
   Result<Place> index(const Place& place, size_t begin) {

@@ -94,8 +94,8 @@ class Locator {
         space_(context.timeline.address_space(recording, event)) {}
 
   Result<Location> address(uint64_t address, uint64_t length) {
-    const Mapping* mapping = space_.find(address);
-    if (mapping == nullptr || mapping->segment == 0) return no_segment(address);
+    const Mapping* mapping = segment_at(address);
+    if (mapping == nullptr) return no_segment(address);
     return Location{
         mapping->segment, mapping->offset + (address - mapping->begin), length, notes_, {}};
   }
@@ -107,8 +107,7 @@ class Locator {
     };
     Result<EvaluatedPlace> place = evaluate_expression(where, callbacks);
     if (!place) return place.error();
-    const Mapping* mapping = space_.find(place->address);
-    const bool shared = mapping != nullptr && mapping->segment != 0;
+    const bool shared = segment_at(place->address) != nullptr;
     // "p", a private pointer: the question is about what it points to.
     if (!shared && !place->is_address && place->type.is_pointer()) {
       const Result<uint64_t> target = read_pointer(place->address, where);
@@ -120,6 +119,16 @@ class Locator {
   }
 
  private:
+  // What of traced memory is mapped there at that time; or, where a pointer led that was seen when
+  // what it points to was still mapped, at the pointer's.
+  const Mapping* segment_at(uint64_t address) const {
+    for (const AddressSpace* space : {&space_, &earlier_}) {
+      const Mapping* mapping = space->find(address);
+      if (mapping != nullptr && mapping->segment != 0) return mapping;
+    }
+    return nullptr;
+  }
+
   static Result<Location> typed(Result<Location> location, const Type& type) {
     if (location && type.known()) location->type = type.value_type();
     return location;
@@ -165,8 +174,7 @@ class Locator {
   }
 
   Result<uint64_t> read_pointer(uint64_t at, const std::string& text) {
-    const Mapping* mapping = space_.find(at);
-    if (mapping != nullptr && mapping->segment != 0) return logged_pointer(*mapping, at, text);
+    if (const Mapping* mapping = segment_at(at)) return logged_pointer(*mapping, at, text);
     const auto seen = pointer_seen(context_.timeline, recording_, at, event_);
     if (!seen) {
       return Error{text + ": a private pointer of " + recording_.id + " (" + recording_.name +
@@ -174,13 +182,23 @@ class Locator {
                    "address instead" +
                    mapped_segments()};
     }
-    if (seen->inherited || seen->led_away || seen->event > event_) {
-      notes_.push_back(text + " is a private pointer: " + hex(seen->value) +
-                       (seen->inherited ? " in the process that this one was forked from"
-                                        : " at event " + with_separators(seen->event)) +
-                       (seen->led_away ? "; later it was something else" : ""));
-    }
+    note_when_seen(*seen, text);
     return seen->value;
+  }
+
+  void note_when_seen(const PointerSeen& seen, const std::string& text) {
+    const bool earlier = !seen.inherited && seen.event > 0 && seen.event < event_;
+    if (earlier && space_.find(seen.value) == nullptr) {
+      // The look is before what the event, a system call, did.
+      earlier_ = context_.timeline.address_space(recording_, seen.event - 1);
+      notes_.push_back(text + " led to " + hex(seen.value) + " at event " +
+                       with_separators(seen.event) + "; that memory was unmapped later");
+    } else if (seen.inherited || seen.led_away || seen.event > event_) {
+      notes_.push_back(text + " is a private pointer: " + hex(seen.value) +
+                       (seen.inherited ? " in the process that this one was forked from"
+                                       : " at event " + with_separators(seen.event)) +
+                       (seen.led_away ? "; later it was something else" : ""));
+    }
   }
 
   // The newest value this recording read from or wrote to the pointer.
@@ -207,6 +225,7 @@ class Locator {
   const Recording& recording_;
   uint64_t event_;
   AddressSpace space_;
+  AddressSpace earlier_;  // empty, or when a pointer was seen
   std::vector<std::string> notes_;
 };
 

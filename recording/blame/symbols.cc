@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <iterator>
 
@@ -43,18 +44,40 @@ bool find_unit(Dwarf* dwarf, uint64_t address, Dwarf_Die& unit) {
   return false;
 }
 
-// The entry of the innermost block or function at `address`, and all around it as they were
-// compiled: dwarf_getscopes alone goes on at an inlined function with what is around its source.
+bool is_one_of(int tag, std::initializer_list<int> tags) {
+  return std::find(tags.begin(), tags.end(), tag) != tags.end();
+}
+
+constexpr int kMaxScopes = 256;  // inside each other
+
+// The first entry of one of these kinds below `parent` that holds `address`, those of its
+// namespaces and types included.
+std::optional<Dwarf_Die> child_at(Dwarf_Die* parent, uint64_t address,
+                                  std::initializer_list<int> kinds, int depth) {
+  Dwarf_Die child;
+  if (depth > kMaxScopes || dwarf_child(parent, &child) != 0) return std::nullopt;
+  do {
+    const int tag = dwarf_tag(&child);
+    if (is_one_of(tag, kinds) && dwarf_haspc(&child, address) > 0) return child;
+    // These have no addresses of their own.
+    if (!is_one_of(tag, {DW_TAG_namespace, DW_TAG_module, DW_TAG_structure_type, DW_TAG_class_type,
+                         DW_TAG_union_type, DW_TAG_enumeration_type}))
+      continue;
+    if (auto inner = child_at(&child, address, kinds, depth + 1)) return inner;
+  } while (dwarf_siblingof(&child, &child) == 0);
+  return std::nullopt;
+}
+
+// The blocks and functions around `address` as they were compiled, innermost first. dwarf_getscopes
+// goes on at an inlined function with what is around its source, and enters no namespace.
 std::vector<Dwarf_Die> scopes_around(Dwarf_Die& unit, uint64_t address) {
   std::vector<Dwarf_Die> around;
-  Dwarf_Die* innermost = nullptr;
-  Dwarf_Die* scopes = nullptr;
-  if (dwarf_getscopes(&unit, address, &innermost) > 0) {
-    const int count = dwarf_getscopes_die(&innermost[0], &scopes);
-    around.assign(scopes, scopes + std::max(count, 0));
+  for (auto scope = child_at(&unit, address, {DW_TAG_subprogram}, 0); scope;
+       scope = child_at(&around.front(), address,
+                        {DW_TAG_subprogram, DW_TAG_lexical_block, DW_TAG_inlined_subroutine}, 0)) {
+    if (around.size() == kMaxScopes) break;
+    around.insert(around.begin(), *scope);
   }
-  std::free(scopes);
-  std::free(innermost);
   return around;
 }
 
@@ -89,19 +112,10 @@ std::vector<SourceFrame> frames_at(Dwarf_Die& unit, uint64_t address, std::strin
   return frames;
 }
 
-bool in_system_header(const SourceFrame& frame) {
-  constexpr const char* kDirectories[] = {"/usr/include/", "/usr/local/include/", "/usr/lib/gcc/",
-                                          "/usr/lib/llvm"};
-  // clang names the headers of gcc from its own directory: /usr/bin/../lib/gcc/...
-  const std::string file = std::filesystem::path(frame.file).lexically_normal();
-  return std::any_of(std::begin(kDirectories), std::end(kDirectories),
-                     [&](const char* directory) { return file.starts_with(directory); });
-}
-
 // The innermost if all are in system headers.
 const SourceFrame& shown_frame(const std::vector<SourceFrame>& frames) {
   for (size_t i = frames.size(); i-- > 0;) {
-    if (!frames[i].file.empty() && !in_system_header(frames[i])) return frames[i];
+    if (!frames[i].file.empty() && !is_system_source(frames[i].file)) return frames[i];
   }
   return frames.front();
 }
@@ -221,6 +235,17 @@ std::string lacking(const std::string& file, bool debug_information, const std::
 
 }  // namespace
 
+bool is_system_source(const std::string& file) {
+  constexpr const char* kDirectories[] = {
+      "/usr/include/", "/usr/local/include/", "/usr/lib/gcc/", "/usr/lib/llvm",
+      "/rustc/",       "/usr/src/rustc-",     "/usr/lib/go-",  "/usr/local/go/src/"};
+  // clang names the headers of gcc from its own directory: /usr/bin/../lib/gcc/...
+  const std::string path = std::filesystem::path(file).lexically_normal();
+  return path.find("/rustlib/src/rust/") != std::string::npos ||
+         std::any_of(std::begin(kDirectories), std::end(kDirectories),
+                     [&](const char* directory) { return path.starts_with(directory); });
+}
+
 struct ModuleFile::Dwfl_ {
   ::Dwfl* session = nullptr;
   Dwfl_Module* module = nullptr;
@@ -230,7 +255,10 @@ struct ModuleFile::Dwfl_ {
   ~Dwfl_() { dwfl_end(session); }
 
   std::optional<Variable> search(const std::string& name) const;
+  // The function that holds the address: its symbol and where it begins.
+  std::optional<std::pair<std::string, uint64_t>> function_at(uint64_t address) const;
   std::string symbol_at(uint64_t address) const;
+  std::optional<uint64_t> bytes_below_return(uint64_t address) const;
   std::string imported_in_slot(uint64_t slot) const;
   std::vector<uint8_t> bytes_at(uint64_t address, size_t count) const;
   Elf* elf(GElf_Addr* bias) const { return dwfl_module_getelf(module, bias); }
@@ -296,23 +324,66 @@ SourcePlace ModuleFile::place(uint64_t address) const {
   return place;
 }
 
-// The symbol that holds the address. In a stripped file the nearest one before it is often that of
-// another function.
-std::string ModuleFile::Dwfl_::symbol_at(uint64_t address) const {
+// In a stripped file the nearest symbol before an address is often that of another function.
+std::optional<std::pair<std::string, uint64_t>> ModuleFile::Dwfl_::function_at(
+    uint64_t address) const {
   GElf_Addr bias = 0;
   GElf_Off inside = 0;
   GElf_Sym symbol;
   elf(&bias);
   const char* name =
       dwfl_module_addrinfo(module, address + bias, &inside, &symbol, nullptr, nullptr, nullptr);
-  if (name == nullptr || (symbol.st_size != 0 && inside >= symbol.st_size)) return "";
-  return demangled(name);
+  if (name == nullptr || (symbol.st_size != 0 && inside >= symbol.st_size)) return std::nullopt;
+  return std::make_pair(std::string(name), address - inside);
+}
+
+std::string ModuleFile::Dwfl_::symbol_at(uint64_t address) const {
+  const auto function = function_at(address);
+  return function ? demangled(function->first.c_str()) : "";
 }
 
 // ---- Calls --------------------------------------------------------------------------------------
 
+namespace {
+
+// How many bytes a function with a frame pointer takes from the stack at its beginning, the return
+// address included; none if that is not told by these instructions. Unoptimized code, in which each
+// template is a function of its own, is so, and its unwind information counts from the frame
+// pointer, which the log does not have.
+std::optional<uint64_t> frame_of(const std::vector<uint8_t>& code) {
+  size_t at = 0;
+  const auto next_is = [&](std::initializer_list<int> bytes) {
+    return code.size() - at >= bytes.size() &&
+           std::equal(bytes.begin(), bytes.end(), code.begin() + static_cast<ptrdiff_t>(at));
+  };
+  if (next_is({0xF3, 0x0F, 0x1E, 0xFA})) at += 4;     // endbr64
+  if (!next_is({0x55, 0x48, 0x89, 0xE5})) return {};  // push %rbp; mov %rsp, %rbp
+  uint64_t bytes = 16;
+  at += 4;
+  for (; at + 1 < code.size(); ++at, bytes += 8) {  // push
+    const bool high = code[at] == 0x41;
+    if ((code[at + high] & 0xF8) != 0x50) break;
+    at += high;
+  }
+  if (next_is({0x48, 0x83, 0xEC}) && code.size() - at >= 4) return bytes + code[at + 3];  // sub
+  if (next_is({0x48, 0x83, 0xE4}) || next_is({0x48, 0x81, 0xE4})) return {};  // and: aligned
+  if (!next_is({0x48, 0x81, 0xEC})) return bytes;
+  if (code.size() - at < 7) return {};
+  uint32_t taken = 0;
+  std::memcpy(&taken, &code[at + 3], sizeof taken);
+  return bytes + taken;
+}
+
+}  // namespace
+
+std::optional<uint64_t> ModuleFile::Dwfl_::bytes_below_return(uint64_t address) const {
+  constexpr size_t kBeginning = 40;  // as many instructions as frame_of knows
+  const auto function = function_at(address);
+  return function ? frame_of(bytes_at(function->second, kBeginning)) : std::nullopt;
+}
+
 StackRule ModuleFile::stack_rule(uint64_t address) const {
-  constexpr unsigned kRsp = 7;  // as DWARF numbers it
+  constexpr unsigned kRbp = 6, kRsp = 7;  // as DWARF numbers them
   using GetCfi = Dwarf_CFI* (*)(Dwfl_Module*, Dwarf_Addr*);
   for (const GetCfi get : {GetCfi{dwfl_module_eh_cfi}, GetCfi{dwfl_module_dwarf_cfi}}) {
     Dwarf_Addr bias = 0;
@@ -326,10 +397,15 @@ StackRule ModuleFile::stack_rule(uint64_t address) const {
     Dwarf_Op* operations = nullptr;
     size_t count = 0;
     const bool known = dwarf_frame_cfa(frame, &operations, &count) == 0 && count == 1;
-    if (known && (operations[0].atom == DW_OP_breg0 + kRsp ||
-                  (operations[0].atom == DW_OP_bregx && operations[0].number == kRsp))) {
+    const auto counts_from = [&](unsigned number) {
+      return known && (operations[0].atom == DW_OP_breg0 + number ||
+                       (operations[0].atom == DW_OP_bregx && operations[0].number == number));
+    };
+    if (counts_from(kRsp)) {
       rule.frame_bytes =
           operations[0].atom == DW_OP_bregx ? operations[0].number2 : operations[0].number;
+    } else if (counts_from(kRbp)) {
+      rule.frame_bytes = dwfl_->bytes_below_return(address);
     }
     std::free(frame);
     return rule;

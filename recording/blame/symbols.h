@@ -27,6 +27,10 @@ struct SourceFrame {
   int line = 0;
 };
 
+// Does the file belong to a compiler, a system library's headers, or a language's own library
+// (Rust, Go)? What such code stores, it stores for whoever called it.
+bool is_system_source(const std::string& file);
+
 // Of an instruction. Where functions were inlined: the outermost frame that is not in a system
 // header, so that a call of std::atomic::store is where the program stores.
 struct SourcePlace : SourceFrame {
@@ -42,9 +46,10 @@ struct Variable {
 
 // What the unwind information says of an address.
 struct StackRule {
-  bool described = false;               // there is some
-  std::optional<uint64_t> frame_bytes;  // from the stack pointer to behind the return address; none
-                                        // if it is not told by the stack pointer
+  bool described = false;  // there is some
+  // From the stack pointer to behind the return address. None if it is told neither by the stack
+  // pointer nor, of a function with a frame pointer, by its first instructions.
+  std::optional<uint64_t> frame_bytes;
 };
 
 // One ELF file.

@@ -400,15 +400,12 @@ enum RecordFlags : uint16_t {
 
 // Bits 8..10 of the flags: how many callers the record ends with, one word each. Such is a word of
 // the stack that points behind a call instruction: its place above the stack pointer, in words of 8
-// bytes, in bits 48..63 | the address in bits 0..47. Of the C library and its like the first few
-// are logged, of other code the one at the stack pointer itself, which is the caller if the
-// function has pushed nothing. Which of them is a return address, and not left from an earlier
-// call, only the code's unwind information tells.
-inline constexpr uint32_t kMaxCallers = 4;
+// bytes, in bits 48..63 | the address in bits 0..47. Which of them is a return address, and not
+// left from an earlier call, only the code's unwind information tells.
+inline constexpr uint32_t kMaxCallers = 7;
 inline constexpr uint32_t kCallersShift = 8;
 inline constexpr uint32_t callers_of_flags(uint16_t flags) {
-  const uint32_t count = flags >> kCallersShift & 7;
-  return count < kMaxCallers ? count : kMaxCallers;
+  return flags >> kCallersShift & kMaxCallers;
 }
 inline constexpr uint64_t caller_word(uint64_t place, uint64_t address) {
   return place << 48 | (address & 0xFFFFFFFFFFFFull);

@@ -380,15 +380,15 @@ TEST_F(SymbolsTest, WhatIsLackingIsSaidWithTheFile) {
 // The store of an accessor in a header of the standard library is shown where the program makes it.
 TEST_F(SymbolsTest, AnInlinedAccessIsShownInTheOutermostFrameOfTheProgram) {
   const std::string source = R"(#include <atomic>
-struct Gauge { std::atomic<long> v; };
+namespace app { struct Gauge { std::atomic<long> v; };
 Gauge gauge;
 __attribute__((always_inline)) inline void set(Gauge& g, long v) {
   g.v.store(v, std::memory_order_relaxed);
 }
 extern "C" __attribute__((noinline)) void fail_over() {
   set(gauge, -1);
-}
-int main() { fail_over(); }
+} }
+int main() { app::fail_over(); }
 )";
   for (const Compiled& program : compile_everywhere(directory_, "gauge.cpp", source, "-O2")) {
     SCOPED_TRACE(program.title);
@@ -415,6 +415,17 @@ int main() { fail_over(); }
     const SourcePlace main = module->place(linked_at(program.file, "main"));
     EXPECT_TRUE(main.chain.empty()) << main.chain.size();
   }
+}
+
+TEST(SystemSource, IsOfCompilersAndLanguagesNotOfTheProgram) {
+  for (const char* file :
+       {"/usr/include/boost/container/vector.hpp", "/usr/bin/../lib/gcc/x86_64-linux-gnu/12/x.h",
+        "/rustc/897e37553bba8b42751c67658967889d11ecd120/library/core/src/sync/atomic.rs",
+        "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/slice/mod.rs",
+        "/usr/lib/go-1.19/src/sync/atomic/type.go"})
+    EXPECT_TRUE(is_system_source(file)) << file;
+  for (const char* file : {"ring.c", "/src/app/ring.rs", "/usr/src/app/ring.c", "/home/go/ring.go"})
+    EXPECT_FALSE(is_system_source(file)) << file;
 }
 
 // A run of `program` with its code mapped at a load address, and one shared array.
