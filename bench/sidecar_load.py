@@ -47,12 +47,11 @@ http: {{listen: 'unix:{store}/http.sock', tokenFile: {config}/token}}
 health: {{listen: 'unix:{store}/health.sock'}}
 retention: {{count: 0, bytes: 0}}
 rules:
-- {{name: crashes, trigger: {{signal: any, processes: true, lost: true}}, limit: {{count: {crash_bundles}, per: 1h}}}}
+- {{name: crashes, trigger: {{signal: any, processes: true, lost: true}}}}
 - {{name: failures, trigger: {{exitStatus: nonzero}}}}
 """
-SHORT = {"processes": 20, "runs": 2, "run_processes": 5, "clients": 2, "seconds": 8, "life": 3,
-         "crash_bundles": 2}
-SHORT_IN_POD = {"runs": 3, "seconds": 10, "life": 5, "crash_bundles": 3, "log_size": "32MiB"}
+SHORT = {"processes": 20, "runs": 2, "run_processes": 5, "clients": 2, "seconds": 8, "life": 3}
+SHORT_IN_POD = {"runs": 3, "seconds": 10, "life": 5, "log_size": "32MiB"}
 
 
 def arguments():
@@ -65,7 +64,6 @@ def arguments():
     parser.add_argument("--rate", type=int, default=100, help="accesses a second of each process")
     parser.add_argument("--life", type=float, default=10, help="seconds a process lives")
     parser.add_argument("--crash-percent", type=int, default=20)
-    parser.add_argument("--crash-bundles", type=int, default=10, help="limit of the rule for crashes")
     parser.add_argument("--within", type=float, default=30, help="seconds from a run's end to its bundle")
     parser.add_argument("--log-size", default="128MiB")
     parser.add_argument("--short", action="store_true",
@@ -250,7 +248,7 @@ class Load:
         self.options = options
         self.place = Pod(options) if options.pod else Processes(options)
         self.top = self.place.top
-        config = CONFIG.format(crash_bundles=options.crash_bundles, **self.place.inside)
+        config = CONFIG.format(**self.place.inside)
         for name, mode, text in ("token", 0o640, TOKEN + "\n"), ("sidecar.yaml", 0o644, config):
             with open(os.path.join(self.top, "config", name), "w") as file:
                 os.fchmod(file.fileno(), mode)
