@@ -148,7 +148,7 @@ bool make_way(const std::string& path) {
 }
 
 // For whoever may make a run directory beside it: one whose run cannot be collected is told so at
-// its hello. An emptyDir without fsGroup lets every user in.
+// its hello. An emptyDir lets every user in.
 mode_t mode_beside(const std::string& path) {
   constexpr mode_t kForAll = S_IWOTH | S_IXOTH;
   struct stat directory;

@@ -196,7 +196,18 @@ bool PodInjector::check_conflicts(const PodTemplate& pod, const std::vector<Obje
   return !problems_.any();
 }
 
-// The user that all recorded containers run as: their recordings are for their user alone.
+namespace {
+
+// Kubelet gives the pod's volumes to it: then the sidecar reads what any user records.
+bool has_group(const PodTemplate& pod) {
+  const YamlNode* context = find_value(pod.spec.node(), "securityContext");
+  return context != nullptr && find_value(*context, "fsGroup") != nullptr;
+}
+
+}  // namespace
+
+// The user that all recorded containers run as: their recordings are for their user alone, and
+// their group where there is one.
 std::string PodInjector::user_of_sidecar(const PodTemplate& pod,
                                          const std::vector<Object>& chosen) {
   const auto user_of = [](const Object& object) -> std::string_view {
@@ -212,11 +223,13 @@ std::string PodInjector::user_of_sidecar(const PodTemplate& pod,
   const bool number = !user.empty() && user.size() < 10 &&
                       user.find_first_not_of("0123456789") == user.npos && user[0] != '0';
   if (number) return user;
+  if (has_group(pod)) return "";
   tell(pod,
        std::string(users.size() > 1 ? "runs the recorded containers as different users"
                                     : "does not say which user but root its containers run as") +
-           ", so the sidecar runs as the user of its image and can collect only what that user may "
-           "read; set securityContext.runAsUser");
+           ", so the sidecar runs as the user of its image, and collects what root with the "
+           "capability CHOWN records, but of no other user; set securityContext.fsGroup, or set "
+           "securityContext.runAsUser");
   return "";
 }
 
@@ -234,9 +247,7 @@ void PodInjector::tell_of_storage(const PodTemplate& pod) {
                   "raise it by what the spool and the store may take (up to 8Gi)");
     break;
   }
-  const YamlNode* context = find_value(pod.spec.node(), "securityContext");
-  const bool group = context != nullptr && find_value(*context, "fsGroup") != nullptr;
-  if (!settings_.claim.empty() && !group) {
+  if (!settings_.claim.empty() && !has_group(pod)) {
     tell(pod,
          "does not say securityContext.fsGroup, so a claim may be root's alone and the "
          "sidecar not allowed to write there; set it, or see that its user may write there");

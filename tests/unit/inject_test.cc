@@ -637,6 +637,8 @@ TEST(Inject, TheSidecarRunsAsTheUserThatIsRecorded) {
     ASSERT_EQ(injection.notes.size(), 1u);
     EXPECT_THAT(injection.notes[0], HasSubstr("set securityContext.runAsUser"));
   }
+  // The volume's group is common to all users.
+  EXPECT_TRUE(injected(with(kPod, "{runAsUser: 1000}", "{fsGroup: 7}")).notes.empty());
 }
 
 TEST(Inject, TellsOfContainersInKindsThatItDoesNotKnow) {
