@@ -44,10 +44,11 @@ std::string counted(uint64_t number, const char* noun, const char* plural_ending
   return grouped(number) + " " + noun + (number == 1 ? "" : plural_ending);
 }
 
-// Calls `visit` with each entry of a table that was in use.
+// Calls `visit` with each entry of a table that was in use. `next`: the header's, entries that were
+// handed out + 1.
 template <typename Entry, typename Visit>
-void for_each_entry(int fd, const shmlog::Area& area, Visit visit) {
-  std::vector<Entry> entries(area.count);
+void for_each_entry(int fd, const shmlog::Area& area, uint32_t next, Visit visit) {
+  std::vector<Entry> entries(std::min(area.count, next));
   const size_t bytes = entries.size() * sizeof(Entry);
   if (pread(fd, entries.data(), bytes, static_cast<off_t>(area.offset)) !=
       static_cast<ssize_t>(bytes))
@@ -68,13 +69,17 @@ std::string name_of(const shmlog::ProcessEntry& process) {
 
 Summary summarize(int log_fd, const shmlog::Header& layout) {
   Summary summary;
-  for_each_entry<shmlog::ProcessEntry>(log_fd, layout.processes, [&](const auto& process) {
+  shmlog::Header header;
+  if (pread(log_fd, &header, sizeof header, 0) != sizeof header) return summary;
+  for_each_entry<
+      shmlog::
+          ProcessEntry>(log_fd, layout.processes, header.next_process, [&](const auto& process) {
     ++summary.recordings;
     summary.accesses += process.accesses;
     if (process.degraded == 0 || process.degraded == kStopped) return;
     summary.unrecorded.push_back({name_of(process), recording::degraded_words(process.degraded)});
   });
-  for_each_entry<shmlog::SegmentEntry>(log_fd, layout.segments,
+  for_each_entry<shmlog::SegmentEntry>(log_fd, layout.segments, header.next_segment,
                                        [&](const auto&) { ++summary.segments; });
   if (pread(log_fd, summary.losses, sizeof summary.losses, offsetof(shmlog::Header, losses)) !=
       sizeof summary.losses)

@@ -81,6 +81,7 @@ recording::CreateOptions log_options(const Policy& policy) {
 
 Result<> make_log(Recording& recording, recording::CreateOptions options) {
   options.file_mode = recording.directory.file_mode();
+  options.clock_ns = 300'000;  // refined later
   if (auto planned = recording::plan_layout(options, recording.layout); !planned)
     return planned.error();
   Result<int> file = recording::create_shmlog(recording.directory.log_path(), options);
@@ -467,7 +468,13 @@ class Run {
     recording_->directory.write_oom(killed);
   }
 
+  // A launcher that joined may be in another time namespace.
+  void refine_clock() {
+    if (recording_->directory.member().empty()) recording::refine_clock(recording_->log.get());
+  }
+
   void on_exec(const ExecReport& report) {
+    refine_clock();
     const bool recorded = report.outcome == ExecReport::Outcome::kInjected;
     log("exec by pid {}: {} {}", report.pid, report.exec.executable,
         recorded ? "gets the agent" : report.why);
@@ -499,6 +506,7 @@ class Run {
       directory.write_gap("processes that outlived the command",
                           "they still ran when the bundle was made; what they did later is missing "
                           "(shmrec run --wait-all waits for them)");
+    refine_clock();
     finish_keeper();
     directory.tell_lost_lines();
     if (const Result<> end =

@@ -73,11 +73,30 @@ bool zero_tail(int fd, uint64_t from, uint64_t to) {
   return std::all_of(tail.begin(), tail.end(), [](char c) { return c == 0; });
 }
 
+// End of the last data from `from` on; what follows reads as zeros. `to` where the file system
+// cannot tell, or the data has too many pieces. A chunk that was never used is allocated and no
+// data, until it is read.
+uint64_t data_end(int fd, uint64_t from, uint64_t to) {
+  uint64_t end = from;
+  for (size_t i = 0; i < kMaxExtents; ++i) {
+    const off_t data = lseek(fd, static_cast<off_t>(end), SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? end : to;
+    const off_t hole = lseek(fd, data, SEEK_HOLE);
+    if (hole < 0) return to;
+    end = std::min(to, static_cast<uint64_t>(hole));
+    if (end == to) return to;
+  }
+  return to;
+}
+
 // End of the last chunk with anything in its header.
 uint64_t used_end(int fd, const Chunks& chunks, uint64_t file_bytes) {
+  const uint64_t end = data_end(fd, chunks.offset, file_bytes);
+  if (chunks.count != 0 && end <= chunks.offset) return chunks.offset;
   if (chunks.count == 0 || file_bytes - chunks.end() >= kChunkBytes) return file_bytes;
   if (!zero_tail(fd, chunks.end(), file_bytes)) return file_bytes;
-  for (uint64_t i = chunks.count; i > 0; --i) {
+  const uint64_t with_data = (end - chunks.offset + kChunkBytes - 1) / kChunkBytes;
+  for (uint64_t i = std::min(chunks.count, with_data); i > 0; --i) {
     const uint64_t at = chunks.offset + (i - 1) * kChunkBytes;
     ChunkHeader header{};
     if (!read_chunk_header(fd, at, header) || ever_used(header)) return at + kChunkBytes;

@@ -62,19 +62,48 @@ uint64_t clock_ns(clockid_t clock) {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
-// Calibrated rather than read from CPUID 0x15: hypervisors leave that leaf empty or unscaled.
-void set_clock(Header& header) {
-  constexpr uint64_t kCalibrationNs = 10'000'000;
+// Both clocks at one moment: of several tries the one in which least time passed between them.
+struct Moment {
+  uint64_t tsc = 0, monotonic_ns = 0;
+};
+Moment now() {
+  constexpr int kTries = 8;
+  Moment best;
+  uint64_t least = UINT64_MAX;
+  for (int i = 0; i < kTries; ++i) {
+    const uint64_t before = __rdtsc();
+    const uint64_t ns = clock_ns(CLOCK_MONOTONIC);
+    const uint64_t took = __rdtsc() - before;
+    if (took >= least) continue;
+    least = took;
+    best = {before + took / 2, ns};
+  }
+  return best;
+}
+
+void begin_clock(Header& header) {
+  const Moment start = now();
   header.start_realtime_ns = clock_ns(CLOCK_REALTIME);
-  header.start_monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-  header.start_tsc = __rdtsc();
-  const timespec pause{0, static_cast<long>(kCalibrationNs)};
-  nanosleep(&pause, nullptr);
-  const uint64_t elapsed_ns =
-      std::max<uint64_t>(1, clock_ns(CLOCK_MONOTONIC) - header.start_monotonic_ns);
-  const uint64_t elapsed_tsc = __rdtsc() - header.start_tsc;
-  header.tsc_hz = static_cast<uint64_t>(static_cast<double>(elapsed_tsc) * 1e9 /
+  header.start_monotonic_ns = start.monotonic_ns;
+  header.start_tsc = start.tsc;
+}
+
+// Calibrated rather than read from CPUID 0x15: hypervisors leave that leaf empty or unscaled.
+void measure_clock(Header& header) {
+  const Moment end = now();
+  const uint64_t elapsed_ns = std::max<uint64_t>(1, end.monotonic_ns - header.start_monotonic_ns);
+  header.tsc_hz = static_cast<uint64_t>(static_cast<double>(end.tsc - header.start_tsc) * 1e9 /
                                         static_cast<double>(elapsed_ns));
+}
+
+// Waits for what is left of the time that it is measured for, after what was done meanwhile.
+void finish_clock(Header& header, uint64_t least_ns) {
+  const uint64_t passed_ns = clock_ns(CLOCK_MONOTONIC) - header.start_monotonic_ns;
+  if (passed_ns < least_ns) {
+    const timespec pause{0, static_cast<long>(least_ns - passed_ns)};
+    nanosleep(&pause, nullptr);
+  }
+  measure_clock(header);
 }
 
 // Writes all of it or returns an errno.
@@ -121,9 +150,11 @@ int write_header(int fd, const Header& complete) {
   return write_all(fd, shmlog::kMagic, sizeof(shmlog::kMagic), 0);
 }
 
-int fill(int fd, const Header& header, const CreateOptions& options) {
+int fill(int fd, Header& header, const CreateOptions& options) {
+  begin_clock(header);
   if (const int error = allocate(fd, header.file_bytes)) return error;
   if (const int error = write_rules(fd, header.rules, options.rules)) return error;
+  finish_clock(header, options.clock_ns);
   return write_header(fd, header);
 }
 
@@ -195,13 +226,19 @@ Result<int> create_shmlog(const std::string& path, const CreateOptions& options)
   // that it records, and others that join (shmlog_join.h). Whoever can take it exclusively knows
   // that all of them are gone.
   flock(fd, LOCK_SH | LOCK_NB);
-  set_clock(header);
   if (const int error = fill(fd, header, options)) {
     close(fd);
     unlink(path.c_str());
     return creation_error(path, header.file_bytes, error);
   }
   return fd;
+}
+
+void refine_clock(int log) {
+  Header header;
+  if (pread(log, &header, sizeof header, 0) != sizeof header) return;
+  measure_clock(header);
+  write_all(log, &header.tsc_hz, sizeof header.tsc_hz, offsetof(Header, tsc_hz));
 }
 
 }  // namespace shmrec::recording

@@ -33,10 +33,18 @@ struct CreateOptions {
   uint32_t launcher_pid = 0;
   std::string build;        // cut to 31 bytes
   mode_t file_mode = 0600;  // whatever the umask
+  // The processor's clock is measured for at least this long, below a second. Less will do for who
+  // calls refine_clock() later.
+  uint64_t clock_ns = 10'000'000;
 };
 
 // A new file at `path`; an existing one is an error. Returns its descriptor.
 Result<int> create_shmlog(const std::string& path, const CreateOptions& options);
+
+// Measures `tsc_hz` again, over all the time since the log `log` was created. An error of the
+// clocks (some 50 ns) is so a constant in what is computed, however long the run. REQUIRES:
+// CLOCK_MONOTONIC is the creator's (not one of another time namespace).
+void refine_clock(int log);
 
 // Sets `header` to what create_shmlog would write, clock fields zero. Fails if log_bytes is out of
 // range.

@@ -66,7 +66,7 @@ struct Header {
   uint64_t file_bytes;
   uint64_t run_id;  // random, same in the bundle's manifest
   // Clock: tsc at creation and the two wall clocks read beside it. tsc_hz is measured by the
-  // creator.
+  // creator, who may write a better value as time passes.
   uint64_t start_tsc;
   uint64_t start_realtime_ns;
   uint64_t start_monotonic_ns;
