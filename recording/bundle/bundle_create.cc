@@ -70,7 +70,8 @@ class BundleWriter {
 
   Result<const char*> block(const PlannedFile& file, uint64_t at, size_t bytes) {
     if (file.fd < 0) return file.text.data() + at;
-    const ssize_t got = pread_all(file.fd, buffer_.data(), bytes, at);
+    const ssize_t got = file.log != nullptr ? file.log->read(buffer_.data(), bytes, at)
+                                            : pread_all(file.fd, buffer_.data(), bytes, at);
     if (got < 0) return system_error(file.name);
     if (static_cast<size_t>(got) != bytes) {
       // Its length is in the manifest already. A stranger must not be able to prevent a bundle.

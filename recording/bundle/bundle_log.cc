@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "recording/log/shmlog_create.h"
 #include "recording/log/shmlog_format.h"
 
 namespace shmrec::recording {
@@ -91,10 +92,12 @@ uint64_t data_end(int fd, uint64_t from, uint64_t to) {
 
 // End of the last chunk with anything in its header.
 uint64_t used_end(int fd, const Chunks& chunks, uint64_t file_bytes) {
+  if (chunks.count == 0) return file_bytes;
   const uint64_t end = data_end(fd, chunks.offset, file_bytes);
-  if (chunks.count != 0 && end <= chunks.offset) return chunks.offset;
-  if (chunks.count == 0 || file_bytes - chunks.end() >= kChunkBytes) return file_bytes;
-  if (!zero_tail(fd, chunks.end(), file_bytes)) return file_bytes;
+  if (end > chunks.end()) {
+    if (file_bytes - chunks.end() >= kChunkBytes) return file_bytes;
+    if (!zero_tail(fd, chunks.end(), file_bytes)) return file_bytes;
+  }
   const uint64_t with_data = (end - chunks.offset + kChunkBytes - 1) / kChunkBytes;
   for (uint64_t i = std::min(chunks.count, with_data); i > 0; --i) {
     const uint64_t at = chunks.offset + (i - 1) * kChunkBytes;
@@ -135,6 +138,101 @@ bool too_sparse(const LogImage& image, uint64_t written) {
   const uint64_t explained = written * kMaxSparseness + image.present_bytes / 8 + kMaxHoles;
   return image.stored_bytes > explained;
 }
+
+// ---- Packing ------------------------------------------------------------------------------------
+
+constexpr uint64_t kPage = 4096;
+constexpr uint32_t kMostRules = 4096;  // plan_layout wants them all in memory
+
+// Whether the areas are where they were when the log was made.
+bool laid_out_as_made(const Header& header) {
+  if (header.version != shmlog::kVersion || header.rules.count > kMostRules) return false;
+  CreateOptions made;
+  made.log_bytes = header.file_bytes;
+  made.rules.resize(header.rules.count);
+  Header planned;
+  constexpr size_t kAreas = offsetof(Header, default_mode) - offsetof(Header, rules);
+  return plan_layout(made, planned) && std::memcmp(&header.rules, &planned.rules, kAreas) == 0;
+}
+
+// What readers look at: all, if entries were used again; then an entry's place depends on the
+// count.
+uint32_t handed_out(const shmlog::Area& table, uint32_t next) {
+  return std::min(table.count, std::max(next, 2u));  // entry 0 is never used, and there is one more
+}
+
+// Whether a lane names a place in the file.
+bool any_access_in_flight(int fd, const Header& header) {
+  std::vector<shmlog::LaneEntry> lanes(handed_out(header.lanes, header.next_lane));
+  const size_t bytes = lanes.size() * sizeof(lanes[0]);
+  if (pread_all(fd, lanes.data(), bytes, header.lanes.offset) != static_cast<ssize_t>(bytes))
+    return true;
+  return std::any_of(lanes.begin(), lanes.end(),
+                     [](const shmlog::LaneEntry& lane) { return lane.record != 0; });
+}
+
+class Packer {
+ public:
+  explicit Packer(const Header& header) : header_(header) {}
+
+  // Puts the first `count` entries of the area behind what is there already.
+  void keep(shmlog::Area& area, uint32_t count) {
+    const uint64_t bytes = (uint64_t{count} * area.entry_bytes + kPage - 1) / kPage * kPage;
+    if (bytes > 0) pieces_.push_back({next_, area.offset, bytes});
+    area.offset = next_;
+    area.count = count;
+    next_ += bytes;
+  }
+
+  void pack(uint64_t used_bytes) {
+    Header& to = header_;
+    const uint64_t chunk_bytes = used_bytes - to.chunks.offset;
+    const uint64_t units =
+        std::min<uint64_t>(to.journal.count, std::max<uint64_t>(to.journal_units, 1));
+    keep(to.rules, to.rules.count);
+    keep(to.processes, handed_out(to.processes, to.next_process));
+    keep(to.lanes, handed_out(to.lanes, to.next_lane));
+    keep(to.segments, handed_out(to.segments, to.next_segment));
+    keep(to.usage, handed_out(to.usage, to.next_usage));
+    keep(to.journal, static_cast<uint32_t>(units));
+    // Without a segment no stripe was ever taken: they lie in the hole behind the chunks.
+    const bool stripes = to.next_segment > 1;
+    if (stripes) keep(to.stripes, to.stripes.count);
+    if (chunk_bytes > 0) pieces_.push_back({next_, to.chunks.offset, chunk_bytes});
+    to.chunks.offset = next_;
+    next_ += chunk_bytes;
+    if (!stripes) to.stripes.offset = to.chunks.offset + uint64_t{to.chunks.count} * kChunkBytes;
+  }
+
+  void into(LogImage& image) && {
+    image.header.assign(kPage, '\0');
+    std::memcpy(image.header.data(), &header_, sizeof(header_));
+    image.stored_bytes = next_;
+    image.pieces = std::move(pieces_);
+  }
+
+ private:
+  Header header_;
+  uint64_t next_ = kPage;
+  std::vector<LogImage::Piece> pieces_;
+};
+
+// Says what of image.fd is stored.
+void choose_pieces(LogImage& image) {
+  image.stored_bytes = image.used_bytes;
+  image.pieces = {{0, 0, image.used_bytes}};
+  Header header{};
+  if (pread_all(image.fd.get(), &header, sizeof(header), 0) != sizeof(header)) return;
+  if (!sound_header(header) || !laid_out_as_made(header)) return;
+  if (header.file_bytes != image.present_bytes || image.used_bytes < header.chunks.offset) return;
+  if (image.used_bytes > header.chunks.offset + uint64_t{header.chunks.count} * kChunkBytes) return;
+  if (any_access_in_flight(image.fd.get(), header)) return;
+  Packer packer(header);
+  packer.pack(image.used_bytes);
+  std::move(packer).into(image);
+}
+
+// ---- A log that may still be written ------------------------------------------------------------
 
 class Snapshot {
  public:
@@ -216,7 +314,7 @@ Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
     return Error{shown + ": " + human_bytes(image.present_bytes) +
                  " long and not a shared-memory log; not taken"};
   }
-  image.stored_bytes = used_end(fd->get(), chunks, image.present_bytes);
+  image.used_bytes = image.stored_bytes = used_end(fd->get(), chunks, image.present_bytes);
   const uint64_t written = written_bytes(fd->get());
   if (foreign && too_sparse(image, written)) {
     return Error{shown + ": " + human_bytes(image.stored_bytes) + " long, of which " +
@@ -236,15 +334,35 @@ Result<LogImage> take_log(int run_dir, const std::string& shown, bool foreign,
   }
   if (!image.copied) {
     image.fd = std::move(*fd);
+    choose_pieces(image);
     return image;
   }
   Result<UniqueFd> copy = unnamed_file(scratch);
   if (!copy) return copy.error();
-  if (!Snapshot(fd->get(), copy->get()).take(chunks, image.stored_bytes)) {
+  if (!Snapshot(fd->get(), copy->get()).take(chunks, image.used_bytes)) {
     return system_error(shown + ": cannot copy it to " + scratch.string());
   }
   image.fd = std::move(*copy);
+  choose_pieces(image);
   return image;
+}
+
+ssize_t LogImage::read(char* into, size_t bytes, uint64_t at) const {
+  size_t done = 0;
+  if (at < header.size()) {
+    done = std::min<size_t>(bytes, header.size() - at);
+    std::copy_n(header.data() + at, done, into);
+  }
+  for (const Piece& piece : pieces) {
+    const uint64_t place = at + done;
+    if (done == bytes || place < piece.at || place >= piece.at + piece.bytes) continue;
+    const size_t part = std::min<uint64_t>(bytes - done, piece.at + piece.bytes - place);
+    const ssize_t got = pread_all(fd.get(), into + done, part, piece.from + (place - piece.at));
+    if (got < 0) return got;
+    done += static_cast<size_t>(got);
+    if (static_cast<size_t>(got) != part) break;
+  }
+  return static_cast<ssize_t>(done);
 }
 
 LogView::LogView() : data_(MAP_FAILED) {}
@@ -260,7 +378,7 @@ Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std:
   view->data_ =
       mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (view->data_ == MAP_FAILED) return system_error(name);
-  if (!view->map_data(image.fd.get(), image.stored_bytes)) return system_error(name);
+  if (!view->map_data(image.fd.get(), image.used_bytes)) return system_error(name);
   auto reader = ShmlogReader::from_memory(
       {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name,
       {.journal_types = kJournalTypes, .journal_bytes = kMaxJournalBytes, .chunks = false});

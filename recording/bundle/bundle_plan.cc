@@ -32,10 +32,13 @@ class Planner {
 
   void add_text(const char* name, std::string text) {
     const uint64_t bytes = text.size();
-    plan_.files.push_back({name, bytes, -1, std::move(text)});
+    plan_.files.push_back({name, bytes, -1, std::move(text), nullptr});
   }
   void add_file(const std::string& name, uint64_t bytes, const UniqueFd& fd) {
-    plan_.files.push_back({name, bytes, fd.get(), {}});
+    plan_.files.push_back({name, bytes, fd.get(), {}, nullptr});
+  }
+  void add_log(const LogImage& image) {
+    plan_.files.push_back({kLogName, image.stored_bytes, image.fd.get(), {}, &image});
   }
 
   std::vector<FileSize> sizes() const {
@@ -67,7 +70,7 @@ uint64_t taken_bytes(const BundlePlan& plan) {
 // 0: any.
 uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& options) {
   const uint64_t taken = taken_bytes(plan);
-  const uint64_t copy = plan.image.copied ? plan.image.stored_bytes : 0;
+  const uint64_t copy = plan.image.copied ? plan.image.used_bytes : 0;
   uint64_t most = UINT64_MAX;
   if (options.max_bytes != 0)
     most = less(options.max_bytes, taken);
@@ -136,7 +139,7 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   for (const RunFile& file : plan->facts.files) planner.add_file(file.name, file.bytes, file.fd);
   planner.add_text(kCoverageName, to_text(coverage_document(coverage)));
   planner.add_text(kBinariesName, make_binaries(plan->binaries));
-  planner.add_file(kLogName, plan->image.stored_bytes, plan->image.fd);
+  planner.add_log(plan->image);
   for (const BinaryFile& file : plan->binaries.files)
     planner.add_file(file.name, file.bytes, file.fd);
   planner.put_manifest_first(

@@ -16,12 +16,14 @@
 
 namespace shmrec::recording {
 
-// One file of the bundle: `text`, or the first `bytes` bytes of `fd` (the plan's).
+// One file of the bundle: `text`, the first `bytes` bytes of `fd` (the plan's), or what is stored
+// of `log` (likewise).
 struct PlannedFile {
   std::string name;
   uint64_t bytes = 0;
   int fd = -1;
   std::string text;
+  const LogImage* log = nullptr;
 };
 
 struct BundlePlan {
