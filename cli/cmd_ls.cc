@@ -7,6 +7,7 @@
 #include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
 #include "recording/blame/touched.h"
+#include "recording/run/gaps.h"
 #include "recording/run/listing.h"
 #include "recording/run/run_files.h"
 #include "recording/run/text.h"
@@ -44,7 +45,8 @@ void print(const nlohmann::json& document) {
   std::printf("%s\n", document.dump(2, ' ', false, error_handler_t::replace).c_str());
 }
 
-// The ranges of one segment that were accessed.
+// The ranges of one segment that were accessed,
+// and what of it was not recorded.
 int list_segment(const recording::RunFiles& files, const recording::Timeline& timeline,
                  const std::string& name, uint64_t limit, bool json) {
   const auto index = recording::AccessIndex::build(files.log());
@@ -55,14 +57,20 @@ int list_segment(const recording::RunFiles& files, const recording::Timeline& ti
       recording::touched_ranges(files.log(), place->segment);
   const std::string label =
       recording::segment_label(place->segment, files.log().segment(place->segment));
+  const std::vector<recording::CoverageItem> gaps =
+      recording::gaps_of_segment(timeline, place->segment, files.coverage());
   if (json) {
+    const nlohmann::json coverage = recording::coverage_document(gaps);
     print({{"format", "shmrec-ranges/1"},
            {"segment", {{"number", place->segment}, {"label", label}}},
-           {"ranges", recording::touched_json(timeline, ranges)}});
+           {"ranges", recording::touched_json(timeline, ranges)},
+           {"complete", coverage["complete"]},
+           {"coverage", coverage["items"]}});
     return 0;
   }
   std::printf("Accessed bytes of %u %s\n%s", place->segment, recording::printable(label).c_str(),
               recording::touched_text(timeline, ranges, limit ? limit : UINT64_MAX).c_str());
+  if (!gaps.empty()) std::fputs(recording::gaps_text(timeline, gaps).c_str(), stdout);
   return 0;
 }
 
@@ -71,9 +79,9 @@ int list_segment(const recording::RunFiles& files, const recording::Timeline& ti
 int cmd_ls(int argc, char** argv) {
   CLI::App app{
       "Lists the recordings of a run, the shared-memory segments with who mapped them, where, and "
-      "how "
-      "often they were read and written, what was lost, and what was not recorded. With SEGMENT: "
-      "which bytes of it were accessed, how often, and who wrote them last.",
+      "how often they were read and written, and what was not recorded and why. With SEGMENT: "
+      "which bytes of it were accessed, how often, who wrote them last, and what concerns it of "
+      "what was not recorded.",
       "shmrec ls"};
   std::string bundle;
   std::string segment;
@@ -98,6 +106,7 @@ int cmd_ls(int argc, char** argv) {
         return recording::code_place(timeline, symbols, recording, pc);
       });
   listing.launchers = (*files)->launchers();
+  listing.coverage = (*files)->coverage();
   if (json)
     print(recording::listing_json(listing));
   else

@@ -10,6 +10,7 @@
 
 #include "base/output_file.h"
 #include "recording/bundle/coverage.h"
+#include "recording/log/names.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -18,21 +19,6 @@ using shmlog::Loss;
 
 constexpr size_t kShownGaps = 5;
 constexpr auto kStopped = static_cast<uint32_t>(shmlog::DegradedReason::kStopped);  // as it wished
-
-struct LossText {
-  Loss loss;
-  const char* text;
-};
-constexpr LossText kLossTexts[] = {
-    {Loss::kRecordsOverwritten, "oldest accesses were discarded, because the log was full"},
-    {Loss::kRecordsDropped, "accesses were not logged: no room could be had"},
-    {Loss::kJournalDropped, "notes about processes and mappings did not fit"},
-    {Loss::kProcessesDropped, "processes ran unrecorded: too many"},
-    {Loss::kLanesDropped, "threads ran unrecorded: too many"},
-    {Loss::kSegmentsDropped, "segments were not traced: too many"},
-    {Loss::kUsageDropped, "usage counters did not fit"},
-    {Loss::kStripesStolen, "times order was broken, because a process held a line for too long"},
-};
 
 std::string grouped(uint64_t number) {
   std::string digits = std::to_string(number);
@@ -92,9 +78,12 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
   std::string text = "shmrec: " + counted(summary.recordings, "recording") + ", " +
                      counted(summary.accesses, "access", "es") + " to " +
                      counted(summary.segments, "shared segment") + "\n";
-  for (const LossText& loss : kLossTexts)
-    if (const uint64_t count = summary.losses[static_cast<size_t>(loss.loss)])
-      text += "shmrec: lost: " + grouped(count) + " " + loss.text + "\n";
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {
+    const recording::LossWords& words = recording::loss_words(static_cast<Loss>(i));
+    if (summary.losses[i] > 0 && words.gap)
+      text += "shmrec: lost: " + grouped(summary.losses[i]) + " " + words.what + ": " + words.why +
+              "\n";
+  }
   std::vector<Gap> all = summary.unrecorded;
   all.insert(all.end(), gaps.begin(), gaps.end());
   for (size_t i = 0; i < std::min(all.size(), kShownGaps); ++i)

@@ -7,50 +7,14 @@
 #include <tuple>
 #include <utility>
 
+#include "recording/log/names.h"
+
 namespace shmrec::recording {
 namespace {
 
 using shmlog::DegradedReason;
 using shmlog::JournalType;
 using shmlog::Loss;
-
-struct LossWords {
-  const char* what;
-  const char* why;
-  bool gap;
-};
-
-constexpr const char* kLogFull =
-    "the log was full and the oldest records made room; raise limits.logSize in the policy";
-constexpr const char* kTableFull =
-    "a table of the log was full; raise limits.logSize in the policy: tables grow with it";
-
-// Indexed by Loss.
-constexpr LossWords kLossWords[] = {
-    {"records discarded with the oldest chunks", kLogFull, true},
-    {"chunks of records discarded", kLogFull, true},
-    {"accesses made but not logged", "no chunk of the log could be had", true},
-    {"journal entries left out",
-     "living processes filled the journal: modules or mappings may be unknown; "
-     "raise limits.logSize",
-     true},
-    {"processes that ran unrecorded", kTableFull, true},
-    {"threads that ran unrecorded", kTableFull, true},
-    {"segments left untraced", kTableFull, true},
-    {"usage counters left out", "counts of reads and writes by segment are too low", true},
-    {"lines of memory taken from a thread that was alive but did not move",
-     "order of accesses to these lines may be wrong at that point", true},
-    {"lines of memory taken over from a thread that had died",
-     "its last access is marked as inferred or in flight; nothing else is affected", false},
-    {"journal entries that nothing needed any more", "the oldest made room for newer ones", false},
-    {"recordings that had ended and of which no record is left",
-     "the oldest made room for newer ones", false},
-    {"usage counters of such recordings, or of segments that are forgotten",
-     "the oldest made room for newer ones", false},
-    {"segments that nobody mapped any more, with records of them left",
-     "the oldest made room for newer ones; raise limits.logSize", true},
-};
-static_assert(std::size(kLossWords) == static_cast<size_t>(Loss::kCount));
 
 // Indexed by DegradedReason.
 constexpr const char* kDegradedWords[] = {
@@ -104,9 +68,9 @@ class CoverageList {
   }
 
   void add_log(const ShmlogReader& log) {
-    for (size_t i = 0; i < std::size(kLossWords); ++i) {
+    for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {
       const uint64_t count = log.header().losses[i];
-      const LossWords& words = kLossWords[i];
+      const LossWords& words = loss_words(static_cast<Loss>(i));
       if (count > 0) items.push_back({"log", words.what, words.why, count, "", words.gap});
     }
     for (const Damage& damage : log.damage()) {
@@ -231,6 +195,14 @@ nlohmann::ordered_json coverage_document(const std::vector<CoverageItem>& items)
     rows.push_back(std::move(row));
   }
   return {{"format", "shmrec-coverage/1"}, {"complete", complete}, {"items", std::move(rows)}};
+}
+
+std::vector<CoverageItem> coverage_items(const nlohmann::json& document) {
+  std::vector<CoverageItem> items;
+  for (const auto& row : document["items"])
+    items.push_back({row["source"], row["what"], row["why"], row.value("count", uint64_t{1}),
+                     row.value("process", ""), row["gap"]});
+  return items;
 }
 
 }  // namespace shmrec::recording

@@ -32,6 +32,8 @@ std::vector<CoverageItem> list_coverage(const ShmlogReader* log, const std::stri
 
 // coverage.json, format shmrec-coverage/1.
 nlohmann::ordered_json coverage_document(const std::vector<CoverageItem>& items);
+// Its items again. REQUIRES: coverage_trouble(document) is "" (run_schema.h).
+std::vector<CoverageItem> coverage_items(const nlohmann::json& document);
 
 // "292b1631-c83d"; "" for entry 0 or one that is not there.
 std::string recording_id(const ShmlogReader& log, uint32_t process);

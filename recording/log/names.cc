@@ -23,7 +23,8 @@ constexpr const char* kStartKinds[] = {"exec", "fork", "api", "vfork"};
 constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permission",
                                      "tables full", "uses gs",       "agent fault",
                                      "stopped",     "not x86-64",    "no syscall dispatch",
-                                     "instruction", "many sites",    "own seccomp filter"};
+                                     "instruction", "many sites",    "own seccomp filter",
+                                     "32-bit call", "traced"};
 constexpr const char* kJournalTypes[] = {
     "process start", "module",       "segment map",  "unmap",      "process exit", "mark",
     "coverage",      "thread start", "signal",       "child exit", "protect",      "segment name",
@@ -35,28 +36,36 @@ constexpr const char* kRecordStates[] = {"none", "begun", "committed", "aborted"
 constexpr const char* kEntryStates[] = {"free", "claimed", "live", "ended"};
 constexpr const char* kChunkStates[] = {"free", "claimed", "ready", "full", "busy"};
 
-struct LossText {
-  const char* name;
-  const char* meaning;  // follows the count
-};
-constexpr LossText kLosses[] = {
-    {"recordsOverwritten", "records were overwritten because the log was full"},
-    {"chunksOverwritten", "chunks were overwritten because the log was full"},
-    {"recordsDropped", "accesses happened but were not logged"},
-    {"journalDropped",
-     "journal entries were given up though something living or a record needed them"},
-    {"processesDropped", "processes ran unrecorded: the process table was full of living ones"},
-    {"lanesDropped", "threads ran unrecorded: the lane table was full"},
-    {"segmentsDropped", "segments were not traced: the segment table was full of mapped ones"},
-    {"usageDropped", "usage counters did not fit"},
-    {"stripesStolen", "locks were taken from a thread that was alive but did not move"},
-    {"stripesRecovered", "locks were taken over from a dead thread"},
-    {"journalOverwritten", "journal entries that nothing needed any more were overwritten"},
-    {"processesOverwritten", "recordings that had ended and left no records were forgotten"},
-    {"usageOverwritten",
-     "usage counters of such recordings, or of forgotten segments, were forgotten"},
-    {"segmentsOverwritten",
-     "segments that nobody mapped any more were forgotten, with records of them left"},
+constexpr const char* kLogFull =
+    "the log was full and the oldest records made room; raise limits.logSize in the policy";
+constexpr const char* kTableFull =
+    "a table of the log was full; raise limits.logSize in the policy: tables grow with it";
+
+constexpr LossWords kLosses[] = {
+    {"recordsOverwritten", "records discarded with the oldest chunks", kLogFull, true},
+    {"chunksOverwritten", "chunks of the log used again", "their records are counted apart", false},
+    {"recordsDropped", "accesses made but not logged", "no chunk of the log could be had", true},
+    {"journalDropped", "journal entries left out",
+     "living processes filled the journal: modules or mappings may be unknown; "
+     "raise limits.logSize",
+     true},
+    {"processesDropped", "processes that ran unrecorded", kTableFull, true},
+    {"lanesDropped", "threads that ran unrecorded", kTableFull, true},
+    {"segmentsDropped", "segments left untraced", kTableFull, true},
+    {"usageDropped", "usage counters left out", "counts of reads and writes by segment are too low",
+     true},
+    {"stripesStolen", "lines of memory taken from a thread that was alive but did not move",
+     "order of accesses to these lines may be wrong at that point", true},
+    {"stripesRecovered", "lines of memory taken over from a thread that had died",
+     "its last access is marked as inferred or in flight; nothing else is affected", false},
+    {"journalOverwritten", "journal entries that nothing needed any more",
+     "the oldest made room for newer ones", false},
+    {"processesOverwritten", "recordings that had ended and of which no record is left",
+     "the oldest made room for newer ones", false},
+    {"usageOverwritten", "usage counters of such recordings, or of segments that are forgotten",
+     "the oldest made room for newer ones", false},
+    {"segmentsOverwritten", "segments that nobody mapped any more, with records of them left",
+     "the oldest made room for newer ones; raise limits.logSize", true},
 };
 static_assert(std::size(kLosses) == static_cast<size_t>(shmlog::Loss::kCount));
 
@@ -74,12 +83,6 @@ std::string record_state_name(uint32_t state) { return name_in(kRecordStates, st
 std::string entry_state_name(uint32_t state) { return name_in(kEntryStates, state, 0); }
 std::string chunk_state_name(uint32_t state) { return name_in(kChunkStates, state, 0); }
 
-std::string loss_name(uint32_t loss) {
-  return loss < std::size(kLosses) ? kLosses[loss].name : "unknown(" + std::to_string(loss) + ")";
-}
-
-std::string describe_loss(shmlog::Loss loss, uint64_t count) {
-  return with_separators(count) + " " + kLosses[static_cast<size_t>(loss)].meaning;
-}
+const LossWords& loss_words(shmlog::Loss loss) { return kLosses[static_cast<size_t>(loss)]; }
 
 }  // namespace shmrec::recording

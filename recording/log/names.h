@@ -20,8 +20,15 @@ std::string record_kind_name(uint32_t kind);
 std::string record_state_name(uint32_t state);
 std::string entry_state_name(uint32_t state);
 std::string chunk_state_name(uint32_t state);
-std::string loss_name(uint32_t loss);
-// What a loss means, with its count: "3 records were overwritten because the log was full".
-std::string describe_loss(shmlog::Loss loss, uint64_t count);
+
+// The words for a counter of the log, for everybody who tells of it: the launcher's report,
+// coverage.json, shmrec ls and dump.
+struct LossWords {
+  const char* name;  // in JSON
+  const char* what;  // "records discarded with the oldest chunks", behind their number
+  const char* why;   // and what to do
+  bool gap;          // false: worth knowing, but nothing is missing
+};
+const LossWords& loss_words(shmlog::Loss loss);
 
 }  // namespace shmrec::recording

@@ -53,7 +53,8 @@ Item header_item(const ShmlogReader& log) {
                {"promotions", header.promotions},
                {"journalTail", header.journal_tail}};
   for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
-    if (header.losses[i] != 0) item[loss_name(i)] = header.losses[i];
+    if (header.losses[i] != 0)
+      item[loss_words(static_cast<shmlog::Loss>(i)).name] = header.losses[i];
   }
   return item;
 }

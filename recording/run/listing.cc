@@ -8,6 +8,7 @@
 #include "recording/blame/locate.h"
 #include "recording/log/names.h"
 #include "recording/log/runtime_libraries.h"
+#include "recording/run/gaps.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
@@ -148,12 +149,6 @@ std::string segment_text(const Timeline& timeline, const SegmentListing& segment
   return text;
 }
 
-std::string list_text(const char* title, const std::vector<std::string>& lines) {
-  std::string text = std::string("\n") + title + "\n";
-  for (const std::string& line : lines) text += "  " + printable(line) + "\n";
-  return text;
-}
-
 json mapping_json(const Mapping& mapping) {
   return {{"begin", hex(mapping.begin)},
           {"end", hex(mapping.end)},
@@ -284,15 +279,6 @@ Listing make_listing(const Timeline& timeline, const PlaceOf& place_of) {
                      });
     listing.segments.push_back(std::move(segment));
   }
-  for (uint32_t i = 0; i < static_cast<uint32_t>(shmlog::Loss::kCount); ++i) {
-    const auto loss = static_cast<shmlog::Loss>(i);
-    if (timeline.reader().loss(loss) != 0)
-      listing.losses.push_back(describe_loss(loss, timeline.reader().loss(loss)));
-  }
-  for (const Damage& damage : timeline.reader().damage()) {
-    listing.losses.push_back(damage.reason + ": " + with_separators(damage.count));
-  }
-  listing.coverage = timeline.coverage();
   return listing;
 }
 
@@ -301,9 +287,7 @@ std::string listing_text(const Listing& listing) {
   for (const SegmentListing& segment : listing.segments)
     text += segment_text(*listing.timeline, segment);
   if (listing.segments.empty()) text += "  none was mapped\n";
-  text += list_text("Lost",
-                    listing.losses.empty() ? std::vector<std::string>{"nothing"} : listing.losses);
-  if (!listing.coverage.empty()) text += list_text("Not recorded", listing.coverage);
+  text += gaps_text(*listing.timeline, listing.coverage);
   return text;
 }
 
@@ -321,8 +305,10 @@ json listing_json(const Listing& listing) {
                          {"command", launcher.command},
                          {"ended", launcher.end},
                          {"pidNamespace", launcher.pid_namespace}});
-  return {{"format", "shmrec-ls/1"}, {"recordings", recordings}, {"launchers", launchers},
-          {"segments", segments},    {"losses", listing.losses}, {"coverage", listing.coverage}};
+  const json coverage = coverage_document(listing.coverage);
+  return {{"format", "shmrec-ls/2"},          {"recordings", recordings},
+          {"launchers", launchers},           {"segments", segments},
+          {"complete", coverage["complete"]}, {"coverage", coverage["items"]}};
 }
 
 }  // namespace shmrec::recording

@@ -1,5 +1,5 @@
 // What `shmrec ls` says of a run: its recordings, its segments with who mapped them where and how
-// often they were read and written, what was lost and what was not recorded.
+// often they were read and written, and what was not recorded.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "recording/bundle/coverage.h"
 #include "recording/run/segment_history.h"
 #include "recording/run/timeline.h"
 
@@ -43,8 +44,7 @@ struct Listing {
   const Timeline* timeline = nullptr;
   std::vector<SegmentListing> segments;
   std::vector<LauncherListing> launchers;  // empty: one alone
-  std::vector<std::string> losses;         // sentences; empty: nothing was lost
-  std::vector<std::string> coverage;       // what was not recorded and why
+  std::vector<CoverageItem> coverage;      // what was not recorded and why
 };
 
 // `place_of`: the function that holds the pc in the recording's code when it had `event` events, ""
@@ -53,6 +53,7 @@ struct CodePlace {
   std::string function, module;
 };
 using PlaceOf = std::function<CodePlace(const Recording& recording, uint64_t pc)>;
+// Launchers and coverage are left to who has the run's other files (RunFiles).
 Listing make_listing(const Timeline& timeline, const PlaceOf& place_of = nullptr);
 std::string listing_text(const Listing& listing);
 nlohmann::json listing_json(const Listing& listing);

@@ -7,12 +7,16 @@
 
 #include "base/signal_name.h"
 #include "recording/bundle/bundle.h"
+#include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/bundle_run.h"
+#include "recording/bundle/run_schema.h"
 #include "recording/log/names.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
 namespace {
+
+constexpr uint64_t kMaxCoverageBytes = 64 << 20;
 
 // A log alone begins with its magic; a bundle with that of its compression.
 bool is_log(const std::filesystem::path& path) {
@@ -87,6 +91,20 @@ std::vector<LauncherListing> RunFiles::launchers() const {
   for (const MemberFacts& member : facts.members)
     launchers.push_back(launcher_of(member.name, member.run, member.end));
   return launchers;
+}
+
+std::vector<CoverageItem> RunFiles::coverage() const {
+  std::string trouble;
+  if (const Result<std::string> text = read_text(directory_ / kCoverageName, kMaxCoverageBytes);
+      !directory_.empty() && text) {
+    const nlohmann::json document = nlohmann::json::parse(*text, nullptr, false);
+    trouble = coverage_trouble(document);
+    if (trouble.empty()) return coverage_items(document);
+  }
+  const RunFacts facts = directory_.empty() ? RunFacts() : read_run_facts(directory_);
+  std::vector<CoverageItem> items = list_coverage(log_.get(), "", facts, {});
+  if (!trouble.empty()) items.push_back({"run", kCoverageName, "damaged: " + trouble});
+  return items;
 }
 
 std::string RunFiles::binary(const std::string& path) const {

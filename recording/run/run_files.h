@@ -28,6 +28,9 @@ class RunFiles {
   Timeline timeline() const;
   // The launchers that recorded into the log, the first one first; empty if it was one alone.
   std::vector<LauncherListing> launchers() const;
+  // What was not recorded: the bundle's coverage.json, or what would stand in it now, but for
+  // binaries that could not be had.
+  std::vector<CoverageItem> coverage() const;
   // Directory with run.json and its neighbours; empty for a log alone.
   const std::filesystem::path& directory() const { return directory_; }
   // The file to read for a program or library of the recorded system: its copy in the bundle, else

@@ -328,14 +328,4 @@ std::vector<std::string> Timeline::other_names(uint32_t segment) const {
   return names;
 }
 
-std::vector<std::string> Timeline::coverage() const {
-  std::vector<std::string> lines;
-  for (const JournalItem& item : reader_.journal()) {
-    if (static_cast<JournalType>(item.entry.type) != JournalType::kCoverage) continue;
-    const Recording* recording = by_process(item.entry.process);
-    lines.push_back((recording ? recording->id + " (" + recording->name + "): " : "") + item.text);
-  }
-  return lines;
-}
-
 }  // namespace shmrec::recording

@@ -93,9 +93,6 @@ class Timeline {
   // Names under which a segment was mapped later, beside that in its entry; the oldest first.
   std::vector<std::string> other_names(uint32_t segment) const;
 
-  // Coverage lines of the journal: what was not recorded, and why.
-  std::vector<std::string> coverage() const;
-
  private:
   struct Step {      // a journal item of one process
     size_t item;     // index in reader().journal()

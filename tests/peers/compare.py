@@ -43,7 +43,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 import equality  # noqa: E402  (one way of running a program and seeing how it ended)
 
-RECORDING = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}( \([^)]*\))?: ")  # ID and name before what it misses
 NUMBERS = re.compile(rb"0x[0-9a-fA-F]+|\d+(\.\d+)?")
 
 
@@ -225,8 +224,8 @@ class Runner:
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if listing.returncode != 0:
             return ["no bundle that opens: " + listing.stdout.decode(errors="replace").strip()[-200:]]
-        return sorted({NUMBERS.sub(b"N", RECORDING.sub("", item).encode()).decode()
-                       for item in json.loads(listing.stdout)["coverage"]})
+        return sorted({NUMBERS.sub(b"N", item["what"].encode()).decode()
+                       for item in json.loads(listing.stdout)["coverage"] if item["source"] == "journal"})
 
     def judge(self, program):
         """(verdict, detail, gaps): verdict is skipped, equal, different or unsteady."""

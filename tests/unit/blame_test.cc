@@ -9,6 +9,7 @@
 
 #include "recording/blame/blame_print.h"
 #include "recording/blame/investigation.h"
+#include "recording/run/gaps.h"
 #include "recording/run/listing.h"
 #include "tests/unit/shmlog_builder.h"
 
@@ -690,9 +691,12 @@ TEST(Listing, SaysWhoMappedWhatAndHowOften) {
   run.log.header().losses[static_cast<uint32_t>(shmlog::Loss::kRecordsDropped)] = 3;
   run.log.add_journal(shmlog::JournalType::kCoverage, run.consumer, 0, {}, "io_uring refused");
   Opened opened(run.log);
-  const Listing listing = make_listing(*opened.timeline);
+  Listing listing = make_listing(*opened.timeline);
+  listing.coverage = list_coverage(&opened.timeline->reader(), "", {}, {});
   const nlohmann::json json = listing_json(listing);
   EXPECT_EQ(json["recordings"][1]["ended"], "SIGABRT");
+  EXPECT_FALSE(json["complete"].get<bool>());
+  EXPECT_EQ(json["coverage"], nlohmann::json(coverage_document(listing.coverage)["items"]));
   EXPECT_EQ(json["recordings"][1]["parent"], "292b1631-c83d");
   EXPECT_EQ(json["segments"][0]["users"][0]["writes"], 4);
   EXPECT_EQ(json["segments"][0]["users"][1]["mappings"][0]["begin"], "0x7f61b0794000")
@@ -700,9 +704,62 @@ TEST(Listing, SaysWhoMappedWhatAndHowOften) {
   const std::string text = listing_text(listing);
   for (const char* part :
        {"292b1631-c83d", "fork by 292b1631-c83d", "anon#1", "2 reads", "(1 by the kernel)",
-        "3 accesses happened but were not logged", "io_uring refused"}) {
+        "3 accesses made but not logged: no chunk", "(consumer): io_uring refused\n"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
+}
+
+CoverageItem said(const char* what, const char* process, uint64_t count = 1) {
+  return {"journal", what, "not recorded", count, process};
+}
+
+TEST(Gaps, ThoseAlikeAreOneRowAndManyAreCut) {
+  ProducerConsumer run;
+  Opened opened(run.log);
+  std::vector<CoverageItem> items = {said("io_uring", "292b1631-c83d"), said("uffd", "a-1"),
+                                     said("uffd", "a-2"), said("aio", "a-3", 7)};
+  items.push_back({"log", "records discarded", "full", 1234});
+  items.push_back({"log", "lines taken over", "died", 5, "", false});
+  const std::string text = gaps_text(*opened.timeline, items);
+  EXPECT_EQ(text,
+            "\nNot recorded\n"
+            "  292b1631-c83d (producer): io_uring\n"
+            "  2 recordings: uffd\n"
+            "  a-3: aio, 7 times\n"
+            "  1,234 records discarded: full\n"
+            "\nNothing is missing, but worth knowing\n"
+            "  5 lines taken over: died\n");
+  EXPECT_EQ(gaps_text(*opened.timeline, {}), "\nNot recorded\n  nothing is missing\n");
+  items.clear();
+  for (int i = 0; i < 1000; ++i) items.push_back({"process", "end " + std::to_string(i), "\x1b[m"});
+  const std::string cut = gaps_text(*opened.timeline, items);
+  EXPECT_EQ(std::count(cut.begin(), cut.end(), '\n'), 2 + 20 + 1) << cut;
+  EXPECT_NE(cut.find("  and 980 more"), std::string::npos) << cut;
+  EXPECT_EQ(cut.find('\x1b'), std::string::npos);
+}
+
+TEST(Gaps, ASegmentHasThoseThatConcernIt) {
+  ShmlogBuilder log;
+  const uint32_t mine = log.add_segment(SegmentKind::kFile, "/data/mine");
+  const uint32_t other = log.add_segment(SegmentKind::kFile, "/data/other");
+  const uint32_t user = log.add_process({.id_high = 1, .pid = 1});
+  const uint32_t stranger = log.add_process({.id_high = 2, .pid = 2});
+  log.map_segment(user, mine, 0x10000);
+  log.map_segment(stranger, other, 0x10000);
+  Opened opened(log);
+  const std::vector<CoverageItem> items = {
+      said("of the user", "00000001-0000"),
+      said("of another", "00000002-0000"),
+      said("/data/mine is read natively", "00000002-0000"),
+      {"log", "records discarded", "full", 3},
+      {"log", "lines taken over", "died", 5, "", false},
+      {"binaries", "/lib/libc.so", "not there"},
+      {"process", "end of x", "no exit record", 1, "00000001-0000"}};
+  std::vector<std::string> found;
+  for (const CoverageItem& item : gaps_of_segment(*opened.timeline, mine, items))
+    found.push_back(item.what);
+  EXPECT_EQ(found, (std::vector<std::string>{"of the user", "/data/mine is read natively",
+                                             "records discarded"}));
 }
 
 TEST(Listing, CountsRecordingsThatOnlyMappedASegment) {
