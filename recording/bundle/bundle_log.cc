@@ -378,6 +378,8 @@ Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std:
   view->data_ =
       mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (view->data_ == MAP_FAILED) return system_error(name);
+  // The head of each chunk is looked at, used or not: a fault for 32 of them instead of each.
+  madvise(view->data_, view->bytes_, MADV_HUGEPAGE);
   if (!view->map_data(image.fd.get(), image.used_bytes)) return system_error(name);
   auto reader = ShmlogReader::from_memory(
       {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name,
