@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "recording/bundle/bundle_reader.h"
+#include "recording/bundle/coverage.h"
 #include "recording/bundle/run_schema.h"
 #include "recording/bundle/sha256.h"
 
@@ -56,7 +57,11 @@ void check(const Manifest& manifest, const std::string& log_bytes, const std::st
 void check_texts(const std::string& run, const std::string& coverage) {
   (void)run_json_trouble(nlohmann::json::parse(run, nullptr, false));
   const nlohmann::json list = nlohmann::json::parse(coverage, nullptr, false);
-  if (coverage_trouble(list).empty()) (void)is_told(list, "run.json");
+  if (!coverage_trouble(list).empty()) return;
+  (void)is_told(list, "run.json");
+  // Read and written again it is a sound list, and says the same.
+  const nlohmann::json again = coverage_document(coverage_items(list));
+  if (!coverage_trouble(again).empty() || again["complete"] != list["complete"]) __builtin_trap();
 }
 
 void read_tar(ByteSource& tar, const UnpackLimits& limits) {
