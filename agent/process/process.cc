@@ -69,11 +69,15 @@ int64_t make_fork(const Thread* thread, const CloneRequest& request) {
   return sys(__NR_clone3, request.args, request.args_bytes);
 }
 
+// The child starts on its signal stack, below the context that it will continue in: the frame of a
+// signal that comes before that goes below both. On another stack the kernel would put it at the
+// top of the signal stack, where the context is.
 int64_t make_sharing(const CloneRequest& request, Thread* child) {
+  const uint64_t stack = reinterpret_cast<uint64_t>(child->child_frame);
   if (!request.args)
-    return shmrec_clone(request.flags, child->stack_top, request.parent_tid, request.child_tid,
-                        request.tls, child);
-  request.args->stack = child->stack_top - kPage;
+    return shmrec_clone(request.flags, stack, request.parent_tid, request.child_tid, request.tls,
+                        child);
+  request.args->stack = stack - kPage;
   request.args->stack_size = kPage;
   return shmrec_clone3(request.args, request.args_bytes, child);
 }

@@ -140,7 +140,7 @@ class Matcher:
         if entry.kind == COPY_OUT and got["before"] != entry.before:
             raise Wrong("bytes copied out: trace %s\n but log %s" % (entry, got["before"].hex()))
         overlap = (entry.segment == entry.other_segment and
-                   abs(entry.offset - entry.other_offset) < entry.length)
+                   0 < abs(entry.offset - entry.other_offset) < entry.length)
         if entry.kind == COPY_WITHIN and not overlap and got["before"] != got["after"]:
             raise Wrong("copy changed bytes: trace %s\n but log %s" % (entry, got))
 
@@ -341,7 +341,9 @@ def damage(data, at, how):
     if how == "version" and kind != shmlog.KIND_WRITE:
         return False  # a read between two writes of other bytes of the line fits either version
     if how == "value":
-        data[at + 56] ^= 0x10
+        offset, length = struct.unpack_from("<Q", data, at + 8)[0], struct.unpack_from("<I", data, at + 40)[0]
+        lines = (offset + length - 1) // 64 - offset // 64 + 1
+        data[at + 48 + 8 * lines] ^= 0x10
     elif how == "version":
         struct.pack_into("<Q", data, at + 48, struct.unpack_from("<Q", data, at + 48)[0] + 1)
     elif how == "gone":
