@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/index_warning.h"
 #include "recording/blame/blame.h"
 #include "recording/blame/blame_print.h"
 #include "recording/run/run_files.h"
@@ -117,6 +118,20 @@ void print_answer(const Arguments& arguments, const recording::BlameAnswer& answ
     std::fprintf(stderr, "shmrec: note: %s\n", note.c_str());
 }
 
+// Nothing if the bundle's index turns out to be wrong.
+std::optional<int> ask(const Arguments& arguments, recording::RunFiles::Read read) {
+  const auto files = recording::RunFiles::open(arguments.bundle, read);
+  if (!files) return fail(files.error());
+  const auto index = (*files)->access_index();
+  const recording::Timeline timeline = (*files)->timeline();
+  recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
+  const auto answer = recording::Blame(*index, timeline, symbols).ask(arguments.query);
+  if (warn_of_index(**files)) return std::nullopt;
+  if (!answer) return fail(answer.error());
+  print_answer(arguments, *answer);
+  return 0;
+}
+
 int answer_question(CLI::App& app, Arguments& arguments, int argc, char** argv) {
   try {
     app.parse(argc, argv);
@@ -124,15 +139,7 @@ int answer_question(CLI::App& app, Arguments& arguments, int argc, char** argv) 
     return app.exit(error) == 0 ? 0 : 2;
   }
   if (const Result<> settled = settle(arguments); !settled) return fail(settled.error());
-  const auto files = recording::RunFiles::open(arguments.bundle);
-  if (!files) return fail(files.error());
-  const auto index = recording::AccessIndex::build((*files)->log());
-  const recording::Timeline timeline = (*files)->timeline();
-  recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
-  const auto answer = recording::Blame(*index, timeline, symbols).ask(arguments.query);
-  if (!answer) return fail(answer.error());
-  print_answer(arguments, *answer);
-  return 0;
+  return in_parts_or_whole([&](auto read) { return ask(arguments, read); });
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/commands.h"
+#include "cli/index_warning.h"
 #include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
 #include "recording/blame/touched.h"
@@ -47,18 +49,23 @@ void print(const nlohmann::json& document) {
 
 // The ranges of one segment that were accessed,
 // and what of it was not recorded.
-int list_segment(const recording::RunFiles& files, const recording::Timeline& timeline,
-                 const std::string& name, uint64_t limit, bool json) {
-  const auto index = recording::AccessIndex::build(files.log());
+std::optional<int> list_segment(const recording::RunFiles& files,
+                                const recording::Timeline& timeline, const std::string& name,
+                                uint64_t limit, bool json) {
+  const auto index = files.access_index();
   recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
   const auto place = recording::locate_in_segments({*index, timeline, symbols}, name + "+0");
-  if (!place) return fail(place.error());
+  if (!place) {
+    if (warn_of_index(files)) return std::nullopt;
+    return fail(place.error());
+  }
   const std::vector<recording::TouchedRange> ranges =
       recording::touched_ranges(files.log(), place->segment);
   const std::string label =
       recording::segment_label(place->segment, files.log().segment(place->segment));
   const std::vector<recording::CoverageItem> gaps =
       recording::gaps_of_segment(timeline, place->segment, files.coverage());
+  if (warn_of_index(files)) return std::nullopt;
   if (json) {
     const nlohmann::json coverage = recording::coverage_document(gaps);
     print({{"format", "shmrec-ranges/1"},
@@ -71,6 +78,23 @@ int list_segment(const recording::RunFiles& files, const recording::Timeline& ti
   std::printf("Accessed bytes of %u %s\n%s", place->segment, recording::printable(label).c_str(),
               recording::touched_text(timeline, ranges, limit ? limit : UINT64_MAX).c_str());
   if (!gaps.empty()) std::fputs(recording::gaps_text(timeline, gaps).c_str(), stdout);
+  return 0;
+}
+
+std::optional<int> list_run(const recording::RunFiles& files, const recording::Timeline& timeline,
+                            bool json) {
+  recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
+  recording::Listing listing =
+      recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
+        return recording::code_place(timeline, symbols, recording, pc);
+      });
+  listing.launchers = files.launchers();
+  listing.coverage = files.coverage();
+  if (warn_of_index(files)) return std::nullopt;
+  if (json)
+    print(recording::listing_json(listing));
+  else
+    std::fputs(recording::listing_text(listing).c_str(), stdout);
   return 0;
 }
 
@@ -96,22 +120,13 @@ int cmd_ls(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  const auto files = recording::RunFiles::open(bundle);
-  if (!files) return fail(files.error());
-  const recording::Timeline timeline = (*files)->timeline();
-  if (!segment.empty()) return list_segment(**files, timeline, segment, limit, json);
-  recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
-  recording::Listing listing =
-      recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
-        return recording::code_place(timeline, symbols, recording, pc);
-      });
-  listing.launchers = (*files)->launchers();
-  listing.coverage = (*files)->coverage();
-  if (json)
-    print(recording::listing_json(listing));
-  else
-    std::fputs(recording::listing_text(listing).c_str(), stdout);
-  return 0;
+  return in_parts_or_whole([&](auto read) -> std::optional<int> {
+    const auto files = recording::RunFiles::open(bundle, read);
+    if (!files) return fail(files.error());
+    const recording::Timeline timeline = (*files)->timeline();
+    return segment.empty() ? list_run(**files, timeline, json)
+                           : list_segment(**files, timeline, segment, limit, json);
+  });
 }
 
 }  // namespace shmrec::cli

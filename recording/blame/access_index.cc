@@ -10,10 +10,6 @@ using shmlog::RecordKind;
 
 namespace {
 
-uint64_t line_version(const RecordView& record, uint32_t i) {
-  return record.writes() ? record.write_version(i) : record.read_version(i);
-}
-
 // The version is filled in before the line is touched; an access that was cut short lacks the rest.
 bool line_done(const RecordView& record, uint32_t i) { return line_version(record, i) != 0; }
 
@@ -48,8 +44,7 @@ uint64_t Access::latest(uint64_t offset) const {
 // Indexes a share of the chunks; one per thread.
 class AccessIndex::Builder {
  public:
-  explicit Builder(AccessIndex& index)
-      : index_(index), buckets_(index.buckets_), table_(kFirstTableSize) {}
+  explicit Builder(AccessIndex& index) : index_(index), buckets_(index.buckets_) {}
 
   void run(uint32_t first, uint32_t step) {
     for (uint32_t slot = first; slot < index_.slots_.size(); slot += step) add_chunk(slot);
@@ -65,62 +60,14 @@ class AccessIndex::Builder {
     if (!reader.copy_chunk(reader.chunks()[slot], copy_)) {
       return add_damage("chunk claimed anew while it was read", shmlog::kChunkBytes);
     }
-    open_.clear();
-    std::fill(table_.begin(), table_.end(), kNone);
-    uint32_t at = 0;
-    RecordView record;
-    while (copy_.next(at, record)) add_record(slot, record);
-    if (const char* reason = copy_.damage_at(at)) add_damage(reason, copy_.bytes_after(at));
-    for (const Posting& posting : open_) buckets_[index_.bucket_of(posting.key)].push_back(posting);
-  }
-
-  void add_record(uint32_t slot, const RecordView& record) {
-    if (record.is_clock()) return;
-    const Outcome outcome = index_.reader_.outcome(copy_.info(), record);
-    if (outcome == Outcome::kNotDone) return;
-    Slot& summary = index_.slots_[slot];
-    summary.first_event = std::min(summary.first_event, record.header.event);
-    summary.last_event = std::max(summary.last_event, record.header.event);
-    ++summary.records;
-    summary.has_between = summary.has_between || record.between();
-    const uint64_t line = record.header.offset / shmlog::kLineBytes;
-    for (uint32_t i = 0; i < record.lines(); ++i) {
-      if (!line_done(record, i)) continue;
-      add_line(slot, record, line + i, line_version(record, i));
+    summary_.read(reader, copy_);
+    index_.slots_[slot] = summary_.facts();
+    if (const char* reason = summary_.damage()) add_damage(reason, summary_.damaged_bytes());
+    for (const LinePosting& line : summary_.postings()) {
+      buckets_[index_.bucket_of(key_of(line.segment, line.line))].push_back(
+          {line.segment, slot * 2 + (line.writes ? 1 : 0), line.line, line.first_version,
+           line.last_version});
     }
-  }
-
-  void add_line(uint32_t slot, const RecordView& record, uint64_t line, uint64_t version) {
-    Posting& posting = open_posting(key_of(record.header.segment, line), record.writes());
-    if (posting.last_version == 0) posting = {posting.key, version, version, slot, posting.writes};
-    posting.first_version = std::min(posting.first_version, version);
-    posting.last_version = std::max(posting.last_version, version);
-  }
-
-  // The chunk's posting of this key, made if it is new (with version 0). `table_` finds it: open
-  // addressing, at most half full; this is where building spends its time.
-  Posting& open_posting(uint64_t key, bool writes) {
-    if (open_.size() * 2 >= table_.size()) grow_table();
-    uint32_t* place = find_place(key, writes);
-    if (*place == kNone) {
-      *place = static_cast<uint32_t>(open_.size());
-      open_.push_back({key, 0, 0, 0, writes});
-    }
-    return open_[*place];
-  }
-
-  uint32_t* find_place(uint64_t key, bool writes) {
-    const size_t mask = table_.size() - 1;
-    size_t at = (key >> 20 ^ static_cast<size_t>(writes)) & mask;
-    while (table_[at] != kNone &&
-           (open_[table_[at]].key != key || open_[table_[at]].writes != writes))
-      at = (at + 1) & mask;
-    return &table_[at];
-  }
-
-  void grow_table() {
-    table_.assign(table_.size() * 2, kNone);
-    for (uint32_t i = 0; i < open_.size(); ++i) *find_place(open_[i].key, open_[i].writes) = i;
   }
 
   void add_damage(const std::string& reason, uint64_t bytes) {
@@ -131,10 +78,7 @@ class AccessIndex::Builder {
   }
 
   ChunkCopy copy_;
-  static constexpr size_t kFirstTableSize = 4096;  // a power of two
-  static constexpr uint32_t kNone = UINT32_MAX;
-  std::vector<Posting> open_;    // of the chunk being read
-  std::vector<uint32_t> table_;  // hash table of indices into open_
+  ChunkSummary summary_;
 };
 
 uint64_t AccessIndex::key_of(uint32_t segment, uint64_t line) {
@@ -174,25 +118,66 @@ std::unique_ptr<AccessIndex> AccessIndex::build(const ShmlogReader& reader) {
   return index;
 }
 
+std::unique_ptr<AccessIndex> AccessIndex::from_stored(const ShmlogReader& reader,
+                                                      std::shared_ptr<const StoredIndex> stored) {
+  std::unique_ptr<AccessIndex> index(new AccessIndex(reader));
+  std::vector<uint32_t>& slots = index->slot_of_chunk_;
+  const std::vector<ChunkInfo>& chunks = reader.chunks();
+  for (uint32_t slot = 0; slot < chunks.size(); ++slot) {
+    if (chunks[slot].index >= slots.size()) slots.resize(chunks[slot].index + 1, UINT32_MAX);
+    slots[chunks[slot].index] = slot;
+  }
+  index->slots_.resize(chunks.size());
+  for (const index::Chunk& chunk : stored->chunks()) {
+    if (chunk.index >= slots.size() || slots[chunk.index] == UINT32_MAX) continue;
+    const bool between = (chunk.flags & index::kHasBetween) != 0;
+    index->slots_[slots[chunk.index]] = {chunk.first_event, chunk.last_event, chunk.records,
+                                         between};
+    index->records_ += chunk.records;
+    index->has_between_ = index->has_between_ || between;
+  }
+  index->stored_ = std::move(stored);
+  return index;
+}
+
 // ---- Questions ----------------------------------------------------------------------------------
+
+std::vector<AccessIndex::Posting> AccessIndex::postings_of(uint32_t segment, uint64_t line) const {
+  std::vector<Posting> found;
+  if (!stored_) {
+    for (const Buckets& part : parts_) {
+      for (const Posting& posting : part[bucket_of(key_of(segment, line))])
+        if (posting.segment == segment && posting.line == line) found.push_back(posting);
+    }
+    return found;
+  }
+  stored_->find(segment, line, found);
+  for (Posting& posting : found) {
+    const uint32_t slot =
+        posting.chunk() < slot_of_chunk_.size() ? slot_of_chunk_[posting.chunk()] : UINT32_MAX;
+    if (slot == UINT32_MAX) {
+      stored_->note_trouble("it names a chunk that is not there");
+      return {};
+    }
+    posting.chunk_writes = slot * 2 + (posting.writes() ? 1 : 0);
+  }
+  return found;
+}
 
 // Postings that can hold an answer, those with the newest accesses first.
 std::vector<AccessIndex::Posting> AccessIndex::candidates(const LineQuery& query) const {
-  const uint64_t key = key_of(query.segment, query.begin / shmlog::kLineBytes);
-  std::vector<Posting> found;
-  for (const Buckets& part : parts_) {
-    for (const Posting& posting : part[bucket_of(key)]) {
-      if (posting.key != key || (query.writes_only && !posting.writes)) continue;
-      if (query.before_version && posting.first_version >= *query.before_version) continue;
-      if (posting.last_version <= query.after_version) continue;
-      if (query.process != 0 && reader_.chunks()[posting.slot].header.process != query.process)
-        continue;
-      if (slots_[posting.slot].first_event > query.max_event) continue;
-      found.push_back(posting);
-    }
-  }
+  std::vector<Posting> found = postings_of(query.segment, query.begin / shmlog::kLineBytes);
+  std::erase_if(found, [&](const Posting& posting) {
+    if (query.writes_only && !posting.writes()) return true;
+    if (query.before_version && posting.first_version >= *query.before_version) return true;
+    if (posting.last_version <= query.after_version) return true;
+    if (query.process != 0 && reader_.chunks()[posting.chunk()].header.process != query.process)
+      return true;
+    return slots_[posting.chunk()].first_event > query.max_event;
+  });
   std::sort(found.begin(), found.end(), [](const Posting& a, const Posting& b) {
-    return a.last_version != b.last_version ? a.last_version > b.last_version : a.slot > b.slot;
+    return a.last_version != b.last_version ? a.last_version > b.last_version
+                                            : a.chunk() > b.chunk();
   });
   return found;
 }
@@ -202,7 +187,10 @@ std::shared_ptr<const ChunkCopy> AccessIndex::chunk(uint32_t slot) const {
   CachedChunk& cached = cache_[slot % cache_.size()];
   if (cached.slot != slot || !cached.copy) {
     auto copy = std::make_shared<ChunkCopy>();
-    if (!reader_.copy_chunk(reader_.chunks()[slot], *copy)) return nullptr;
+    if (!reader_.copy_chunk(reader_.chunks()[slot], *copy)) {
+      if (stored_) stored_->note_trouble("a chunk is not the one that it describes");
+      return nullptr;
+    }
     cached = {slot, std::move(copy)};
   }
   return cached.copy;
@@ -211,25 +199,32 @@ std::shared_ptr<const ChunkCopy> AccessIndex::chunk(uint32_t slot) const {
 // Calls visit(record, version of the line) for the admitted records in the posting's chunk.
 template <typename Visit>
 void AccessIndex::visit_matches(const LineQuery& query, const Posting& posting, Visit visit) const {
-  const std::shared_ptr<const ChunkCopy> copy = chunk(posting.slot);
+  const std::shared_ptr<const ChunkCopy> copy = chunk(posting.chunk());
   if (!copy) return;
   const uint64_t line = query.begin / shmlog::kLineBytes;
+  uint64_t first_version = UINT64_MAX, last_version = 0;
   uint32_t at = 0;
   RecordView record;
   while (copy->next(at, record)) {
     const shmlog::RecordHeader& header = record.header;
-    if (record.is_clock() || header.segment != query.segment || record.writes() != posting.writes)
+    if (record.is_clock() || header.segment != query.segment ||
+        record.writes() != posting.writes() || header.offset / shmlog::kLineBytes > line ||
+        (header.offset + header.length - 1) / shmlog::kLineBytes < line)
       continue;
-    if (header.offset >= query.end || header.offset + header.length <= query.begin) continue;
-    if (header.event > query.max_event) continue;
     const auto index = static_cast<uint32_t>(line - header.offset / shmlog::kLineBytes);
     if (reader_.outcome(copy->info(), record) == Outcome::kNotDone || !line_done(record, index))
       continue;
     const uint64_t version = line_version(record, index);
+    first_version = std::min(first_version, version);
+    last_version = std::max(last_version, version);
+    if (header.offset >= query.end || header.offset + header.length <= query.begin) continue;
+    if (header.event > query.max_event) continue;
     if (query.before_version && version >= *query.before_version) continue;
     if (version <= query.after_version) continue;
     visit(record, version);
   }
+  if (stored_ && (first_version != posting.first_version || last_version != posting.last_version))
+    stored_->note_trouble("it does not say what is in a chunk");
 }
 
 std::vector<std::optional<RecordId>> AccessIndex::newest(const LineQuery& query) const {
@@ -249,7 +244,7 @@ std::vector<std::optional<RecordId>> AccessIndex::newest(const LineQuery& query)
       const uint64_t to = std::min(query.end, record.header.offset + record.header.length);
       for (uint64_t byte = from; byte < to; ++byte) {
         Best& b = best[byte - query.begin];
-        const RecordId id{posting.slot, record.at};
+        const RecordId id{posting.chunk(), record.at};
         // Equal positions: pieces of one event; the later record of the lane wins.
         if (!b.id || b.position < position || (b.position == position && *b.id < id))
           b = {position, id};
@@ -265,7 +260,8 @@ std::vector<RecordId> AccessIndex::all(const LineQuery& query) const {
   std::vector<std::pair<Position, RecordId>> found;
   for (const Posting& posting : candidates(query)) {
     visit_matches(query, posting, [&](const RecordView& record, uint64_t version) {
-      found.push_back({{version, record.writes(), record.header.event}, {posting.slot, record.at}});
+      found.push_back(
+          {{version, record.writes(), record.header.event}, {posting.chunk(), record.at}});
     });
   }
   std::sort(found.begin(), found.end());

@@ -5,9 +5,9 @@
 // and searches those, newest first, until nothing older can win. So the price of a question is a
 // few chunks (64 KiB each), whatever the size of the log.
 //
-// The index is built in memory, in one pass over all chunks on all processors, when a log is opened
-// for a question. A posting is plain data, so that a later version can write the buckets beside the
-// log when it is sealed.
+// A bundle of a large run has its postings with it (recording/index), and only the chunks that a
+// question needs are read. Otherwise the index is built in memory, in one pass over all chunks on
+// all processors, when a log is opened for a question.
 //
 // Position: accesses to one line are ordered by (version, reads before the write, event). Versions
 // are TSC readings where the segment's order is relaxed.
@@ -25,6 +25,8 @@
 #include <string>
 #include <vector>
 
+#include "recording/index/chunk_summary.h"
+#include "recording/index/stored_index.h"
 #include "recording/log/shmlog_reader.h"
 
 namespace shmrec::recording {
@@ -95,6 +97,9 @@ class AccessIndex {
  public:
   // Reads every chunk once.
   static std::unique_ptr<AccessIndex> build(const ShmlogReader& reader);
+  // Answers are worth nothing if stored->trouble() says something after them.
+  static std::unique_ptr<AccessIndex> from_stored(const ShmlogReader& reader,
+                                                  std::shared_ptr<const StoredIndex> stored);
 
   // For each byte of [begin, end) the newest access the query admits, if there is one.
   std::vector<std::optional<RecordId>> newest(const LineQuery& query) const;
@@ -111,25 +116,15 @@ class AccessIndex {
   const std::vector<Damage>& damage() const { return damage_; }
 
  private:
-  struct Posting {
-    uint64_t key;  // hash of segment and line
-    uint64_t first_version;
-    uint64_t last_version;
-    uint32_t slot;
-    bool writes;
-  };
-  struct Slot {  // what is known of a chunk
-    uint64_t first_event = UINT64_MAX;
-    uint64_t last_event = 0;
-    uint64_t records = 0;
-    bool has_between = false;
-  };
+  using Posting = StoredPosting;  // chunk(): the slot
+  using Slot = ChunkFacts;
   class Builder;
   using Buckets = std::vector<std::vector<Posting>>;
 
   explicit AccessIndex(const ShmlogReader& reader) : reader_(reader) {}
   static uint64_t key_of(uint32_t segment, uint64_t line);
   size_t bucket_of(uint64_t key) const { return key % buckets_; }
+  std::vector<Posting> postings_of(uint32_t segment, uint64_t line) const;
   std::vector<Posting> candidates(const LineQuery& query) const;
   std::shared_ptr<const ChunkCopy> chunk(uint32_t slot) const;
   template <typename Visit>
@@ -142,6 +137,8 @@ class AccessIndex {
   std::vector<Damage> damage_;
   uint64_t records_ = 0;
   bool has_between_ = false;
+  std::shared_ptr<const StoredIndex> stored_;  // nullptr: parts_ has the postings
+  std::vector<uint32_t> slot_of_chunk_;        // of it; UINT32_MAX: not one that is read
 
   struct CachedChunk {
     uint32_t slot = UINT32_MAX;

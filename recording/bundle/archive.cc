@@ -21,6 +21,8 @@ constexpr int kCompressionLevel = 1;
 // Memory that a frame may ask of the reader: 2^27 bytes, zstd's own default for streams.
 constexpr int kMaxWindowLog = 27;
 constexpr size_t kMaxNameBytes = 255;
+// What is unpacked for the sake of any byte in it.
+constexpr uint64_t kFrameBytes = 256 * 1024;
 
 struct EntryDeleter {
   void operator()(archive_entry* entry) const { archive_entry_free(entry); }
@@ -49,6 +51,12 @@ struct ArchiveWriter::State {
   ZSTD_CCtx* zstd = nullptr;
   std::vector<char> out = std::vector<char>(kBufferBytes);
   std::optional<Error> failure;  // of the file or of zstd, behind libarchive's back
+  bool cut = false;              // into frames
+  bool ended = false;            // the archive
+  uint64_t file_at = 0;          // bytes written
+  uint64_t tar_at = 0;           // bytes compressed
+  Frame frame;                   // being written, if it has bytes
+  std::vector<Frame> frames;
 
   explicit State(OutputFile output) : file(std::move(output)) {}
   ~State() {
@@ -57,8 +65,16 @@ struct ArchiveWriter::State {
     ZSTD_freeCCtx(zstd);
   }
 
+  bool put(const char* data, size_t bytes) {
+    file_at += bytes;
+    if (write_all(file.fd(), data, bytes)) return true;
+    failure = file.error(errno);
+    return false;
+  }
+
   bool compress(const void* data, size_t bytes, ZSTD_EndDirective directive) {
     ZSTD_inBuffer input{data, bytes, 0};
+    tar_at += bytes;
     size_t left;
     do {
       ZSTD_outBuffer output{out.data(), out.size(), 0};
@@ -67,11 +83,18 @@ struct ArchiveWriter::State {
         failure = Error{file.name() + ": cannot compress: " + ZSTD_getErrorName(left), false};
         return false;
       }
-      if (!write_all(file.fd(), out.data(), output.pos)) {
-        failure = file.error(errno);
-        return false;
-      }
+      if (!put(out.data(), output.pos)) return false;
     } while (input.pos < input.size || (directive == ZSTD_e_end && left > 0));
+    return true;
+  }
+
+  bool end_frame() {
+    if (tar_at == frame.tar_at) return true;
+    if (!compress(nullptr, 0, ZSTD_e_end)) return false;
+    frame.tar_bytes = static_cast<uint32_t>(tar_at - frame.tar_at);
+    frame.file_bytes = static_cast<uint32_t>(file_at - frame.file_at);
+    frames.push_back(frame);
+    frame = {tar_at, file_at, 0, 0};
     return true;
   }
 
@@ -85,7 +108,9 @@ struct ArchiveWriter::State {
   // Never fails towards libarchive, which would not free its buffers then; see `failure`.
   static la_ssize_t on_write(archive*, void* self, const void* data, size_t bytes) {
     State& state = *static_cast<State*>(self);
-    if (!state.failure && !state.given_up) state.compress(data, bytes, ZSTD_e_continue);
+    if (state.failure || state.given_up) return static_cast<la_ssize_t>(bytes);
+    const bool done = state.compress(data, bytes, ZSTD_e_continue);
+    if (done && state.cut && state.tar_at - state.frame.tar_at >= kFrameBytes) state.end_frame();
     return static_cast<la_ssize_t>(bytes);
   }
 };
@@ -129,10 +154,33 @@ Result<> ArchiveWriter::write(const char* data, size_t bytes) {
   return Unit{};
 }
 
-Result<> ArchiveWriter::commit() {
+void ArchiveWriter::cut_frames() { state_->cut = true; }
+
+const std::vector<ArchiveWriter::Frame>& ArchiveWriter::frames() const { return state_->frames; }
+
+uint64_t ArchiveWriter::entry_at() const {
+  return static_cast<uint64_t>(archive_filter_bytes(state_->tar, 0));
+}
+
+Result<uint64_t> ArchiveWriter::put_block(std::string_view content) {
+  const uint32_t head[] = {kBlockMagic, static_cast<uint32_t>(content.size())};
+  if (!state_->end_frame()) return state_->error();
+  if (!state_->put(reinterpret_cast<const char*>(head), sizeof(head))) return state_->error();
+  const uint64_t at = state_->file_at;
+  if (!state_->put(content.data(), content.size())) return state_->error();
+  state_->frame.file_at = state_->file_at;
+  return at;
+}
+
+Result<> ArchiveWriter::end_archive() {
+  state_->ended = true;
   if (archive_write_close(state_->tar) != ARCHIVE_OK || state_->failure) return state_->error();
-  if (!state_->compress(nullptr, 0, ZSTD_e_end)) return state_->error();
-  return state_->file.commit();
+  return state_->end_frame() ? Result<>(Unit{}) : Result<>(state_->error());
+}
+
+Result<> ArchiveWriter::commit() {
+  const Result<> ended = state_->ended ? Result<>(Unit{}) : end_archive();
+  return ended ? state_->file.commit() : ended;
 }
 
 // ---- Sources ------------------------------------------------------------------------------------
@@ -185,18 +233,20 @@ Result<> ZstdSource::refill() {
   return Unit{};
 }
 
-Result<size_t> ZstdSource::end_of_frame() {
-  state_->ended = true;
+// Another frame may follow. The first byte of a frame or a block tells it from all else.
+Result<> ZstdSource::end_of_frame() {
   if (state_->input.pos == state_->input.size) {
     const Result<> refilled = refill();
     if (!refilled) return refilled.error();
   }
-  if (state_->input.size > state_->input.pos) {
-    return Error{state_->name +
-                 ": bytes follow the end of the bundle; it was appended to or damaged: "
-                 "get another copy"};
-  }
-  return size_t{0};
+  state_->ended = state_->input.size == state_->input.pos;
+  if (state_->ended) return Unit{};
+  const auto next =
+      static_cast<uint8_t>(static_cast<const char*>(state_->input.src)[state_->input.pos]);
+  if (next == (ZSTD_MAGICNUMBER & 0xFF) || next == (kBlockMagic & 0xFF)) return Unit{};
+  return Error{state_->name +
+               ": bytes follow the end of the bundle; it was appended to or damaged: "
+               "get another copy"};
 }
 
 Result<size_t> ZstdSource::read(char* into, size_t bytes) {
@@ -226,9 +276,9 @@ Result<size_t> ZstdSource::read(char* into, size_t bytes) {
                    ", which no honest bundle of its size does; not opened"};
     }
     if (hint != 0) continue;
-    const Result<size_t> end = end_of_frame();
+    const Result<> end = end_of_frame();
     if (!end) return end.error();
-    break;
+    if (state_->ended) break;
   }
   return output.pos;
 }

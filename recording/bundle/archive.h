@@ -3,7 +3,8 @@
 // may be hostile. What the entries mean is bundle.h's business.
 //
 // Bytes: tar (POSIX ustar; a pax header only for an entry of 8 GiB or more), regular files only,
-// one zstd frame with a checksum. docs/bundle_format.md.
+// one zstd frame with a checksum, or several with blocks between that are not the archive's
+// (skippable frames). docs/bundle_format.md.
 // Trust: ArchiveReader and its sources trust nothing they read. Every failure is an Error that
 // names the archive; after one, the object is of no more use.
 // Threads: one at a time.
@@ -14,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "recording/bundle/bundle_files.h"
@@ -35,7 +37,25 @@ class ArchiveWriter {
   // Starts an entry of exactly `bytes` bytes; the one before it must be complete.
   Result<> begin(const std::string& name, uint64_t bytes, int64_t mtime_s);
   Result<> write(const char* data, size_t bytes);
-  // Ends the archive, brings it to disk and gives it its final name, replacing what had it.
+
+  // For an index (recording/index): a frame that is read alone.
+  struct Frame {
+    uint64_t tar_at = 0;  // of its first byte in the archive
+    uint64_t file_at = 0;
+    uint32_t tar_bytes = 0;
+    uint32_t file_bytes = 0;
+  };
+  // From now on the archive is cut into frames. REQUIRES: called before the first begin().
+  void cut_frames();
+  const std::vector<Frame>& frames() const;  // all but the one that is being written
+  // Where the content of the entry just begun lies in the archive.
+  uint64_t entry_at() const;
+  // Ends the frame and puts a block behind it. Returns where its content lies in the file.
+  Result<uint64_t> put_block(std::string_view content);
+  // Ends the archive; blocks may follow.
+  Result<> end_archive();
+  // Ends the archive if it has not been, brings it to disk and gives it its final name, replacing
+  // what had it.
   Result<> commit();
 
  private:
@@ -84,7 +104,11 @@ struct UnpackLimits {
   uint32_t entries = 4096;
 };
 
-// Decompresses a source that is one zstd frame and nothing else.
+// Blocks that are not the archive's are in skippable frames of this number.
+inline constexpr uint32_t kBlockMagic = 0x184D2A5B;
+inline constexpr uint32_t kBlockHeadBytes = 8;  // number, bytes that follow
+
+// Decompresses a source that is zstd frames and nothing else. Blocks are passed over.
 class ZstdSource : public ByteSource {
  public:
   // `compressed` must outlive this object.
@@ -95,7 +119,7 @@ class ZstdSource : public ByteSource {
  private:
   struct State;
   Result<> refill();
-  Result<size_t> end_of_frame();
+  Result<> end_of_frame();
   std::unique_ptr<State> state_;
 };
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@
 #include "recording/bundle/archive.h"
 
 namespace shmrec::recording {
+
+class BundleParts;
 
 // Bytes done of all bytes to do; called often, from the caller's thread.
 using Progress = std::function<void(uint64_t done, uint64_t total)>;
@@ -41,6 +44,8 @@ struct CreateBundleOptions {
   // from the run directory alone (kept_binaries.h), 1 GiB of them at most if max_bytes is 0; and
   // whoever writes there may be hostile, so texts have limits and the log is copied first.
   bool foreign = false;
+  // From as many bytes of records on the bundle has an index (recording/index).
+  uint64_t least_indexed_bytes = uint64_t{4} << 20;
   Progress progress;
 };
 
@@ -64,18 +69,27 @@ class OpenedBundle {
   ~OpenedBundle();
 
   bool is_run_directory() const { return !temporary_; }
+  // Of a bundle opened in parts: its log in `dir` lacks the chunks, and binaries come when asked
+  // for.
+  const std::shared_ptr<const BundleParts>& parts() const { return parts_; }
   // The file that was mapped as `module_path` in the recorded processes: the bundle's copy, or for
   // a run directory the launcher's copy, else the file itself. Nothing if it was not kept.
   std::optional<std::filesystem::path> binary(const std::string& module_path) const;
 
  private:
   friend Result<OpenedBundle> open_bundle(const std::filesystem::path&, const Progress&);
+  friend Result<OpenedBundle> open_bundle_in_parts(const std::filesystem::path&);
   bool temporary_ = false;
+  std::shared_ptr<const BundleParts> parts_;
 };
 
 // Unpacks and checks a bundle, or takes a run directory as it is. The temporary directory is made
 // in $TMPDIR, else /tmp.
 Result<OpenedBundle> open_bundle(const std::filesystem::path& path, const Progress& progress = {});
+
+// Unpacks of a bundle with an index what a question needs (bundle_parts.h). An empty `dir` if it
+// has none; an Error if that cannot be used: open_bundle() may open it still.
+Result<OpenedBundle> open_bundle_in_parts(const std::filesystem::path& path);
 
 // manifest.json, as stored in a bundle or made anew for a run directory.
 Result<std::string> manifest_json(const OpenedBundle& bundle);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "base/memory_room.h"
 #include "base/output_file.h"
@@ -10,6 +11,7 @@
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/bundle_plan.h"
 #include "recording/bundle/sha256.h"
+#include "recording/index/index_writer.h"
 
 namespace shmrec::recording {
 namespace {
@@ -42,16 +44,49 @@ class BundleWriter {
       : archive_(archive), plan_(plan), options_(options) {}
 
   Result<> write_all_files() {
+    begin_index();
     for (const PlannedFile& file : plan_.files) {
       const Result<> written = write(file);
       if (!written) return written;
     }
-    return write_sums();
+    const Result<> sums = write_sums();
+    return sums && index_ ? end_index() : sums;
   }
 
  private:
+  // A small log is read as quickly without one.
+  void begin_index() {
+    shmlog::Header header;
+    const LogImage& image = plan_.image;
+    if (!plan_.log || image.read(reinterpret_cast<char*>(&header), sizeof(header), 0) !=
+                          static_cast<ssize_t>(sizeof(header)))
+      return;
+    if (!IndexWriter::can_index(header, image.stored_bytes) ||
+        image.stored_bytes - header.chunks.offset < options_.least_indexed_bytes)
+      return;
+    archive_.cut_frames();
+    index_.emplace(plan_.log->reader(), header.chunks.offset,
+                   [&](std::string_view block) { return archive_.put_block(block); });
+  }
+
+  Result<> end_index() {
+    const Result<> ended = archive_.end_archive();
+    if (!ended) return ended;
+    std::vector<index::Frame> frames;
+    for (const ArchiveWriter::Frame& frame : archive_.frames())
+      frames.push_back({frame.tar_at, frame.file_at, frame.tar_bytes, frame.file_bytes});
+    return index_->finish(log_at_, entries_, frames);
+  }
+
+  Result<> begin(const std::string& name, uint64_t bytes) {
+    const Result<> begun = archive_.begin(name, bytes, plan_.start_s);
+    entries_.push_back(archive_.entry_at());
+    if (name == kLogName) log_at_ = entries_.back();
+    return begun;
+  }
+
   Result<> write(const PlannedFile& file) {
-    Result<> begun = archive_.begin(file.name, file.bytes, plan_.start_s);
+    Result<> begun = begin(file.name, file.bytes);
     if (!begun) return begun;
     Sha256 sum;
     for (uint64_t at = 0; at < file.bytes;) {
@@ -61,6 +96,8 @@ class BundleWriter {
       sum.update(*data, part);
       const Result<> written = archive_.write(*data, part);
       if (!written) return written;
+      const Result<> fed = index_ && file.log != nullptr ? index_->feed({*data, part}) : Unit{};
+      if (!fed) return fed;
       at += part;
       tell(part);
     }
@@ -85,7 +122,7 @@ class BundleWriter {
   }
 
   Result<> write_sums() {
-    const Result<> begun = archive_.begin(kSumsName, sums_.size(), plan_.start_s);
+    const Result<> begun = begin(kSumsName, sums_.size());
     return begun ? archive_.write(sums_.data(), sums_.size()) : begun;
   }
 
@@ -99,6 +136,9 @@ class BundleWriter {
   const CreateBundleOptions& options_;
   std::vector<char> buffer_ = std::vector<char>(kBlockBytes);
   std::string sums_;
+  std::optional<IndexWriter> index_;
+  std::vector<uint64_t> entries_;  // where the content of each begins in the archive
+  uint64_t log_at_ = 0;
   uint64_t done_ = 0;
 };
 

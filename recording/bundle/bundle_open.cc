@@ -12,6 +12,7 @@
 
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_manifest.h"
+#include "recording/bundle/bundle_parts.h"
 #include "recording/bundle/bundle_plan.h"
 #include "recording/bundle/bundle_reader.h"
 #include "recording/bundle/kept_binaries.h"
@@ -205,11 +206,14 @@ std::optional<fs::path> kept_binary(const fs::path& dir, const std::string& modu
 // ---- OpenedBundle -------------------------------------------------------------------------------
 
 OpenedBundle::OpenedBundle(OpenedBundle&& other) noexcept
-    : dir(std::exchange(other.dir, {})), temporary_(std::exchange(other.temporary_, false)) {}
+    : dir(std::exchange(other.dir, {})),
+      temporary_(std::exchange(other.temporary_, false)),
+      parts_(std::move(other.parts_)) {}
 
 OpenedBundle& OpenedBundle::operator=(OpenedBundle&& other) noexcept {
   std::swap(dir, other.dir);
   std::swap(temporary_, other.temporary_);
+  std::swap(parts_, other.parts_);
   return *this;
 }
 
@@ -233,6 +237,8 @@ std::optional<fs::path> OpenedBundle::binary(const std::string& module_path) con
     if (file == module.end() || !file->is_string() || !is_binary_name(file->get<std::string>()))
       continue;
     const fs::path path = dir / file->get<std::string>();
+    if (parts_ && !fs::exists(path, ignored) && !parts_->unpack(file->get<std::string>(), path))
+      continue;
     if (fs::is_regular_file(path, ignored)) return path;
   }
   return std::nullopt;
@@ -255,6 +261,29 @@ Result<OpenedBundle> open_bundle(const fs::path& path, const Progress& progress)
   if (!read) return read.error();
   opened.dir = dir->keep();
   opened.temporary_ = true;
+  return opened;
+}
+
+Result<OpenedBundle> open_bundle_in_parts(const fs::path& path) {
+  OpenedBundle opened;
+  auto parts = BundleParts::open(path);
+  if (!parts) return parts.error();
+  if (*parts == nullptr) return opened;
+  Result<TemporaryDirectory> dir = TemporaryDirectory::make(temporary_parent(), "shmrec-");
+  if (!dir) return dir.error();
+  std::vector<std::string> names = {kManifestName};
+  for (const FileSize& file : (*parts)->manifest().files) {
+    if (file.name != kLogName && !is_binary_name(file.name)) names.push_back(file.name);
+  }
+  for (const std::string& name : names) {
+    const Result<> unpacked = (*parts)->unpack(name, dir->path() / name);
+    if (!unpacked) return unpacked.error();
+  }
+  const Result<> head = (*parts)->unpack_log_head(dir->path() / kLogName);
+  if (!head) return head.error();
+  opened.dir = dir->keep();
+  opened.temporary_ = true;
+  opened.parts_ = std::move(*parts);
   return opened;
 }
 
@@ -324,6 +353,10 @@ Result<std::vector<BundleFile>> verify_bundle(const fs::path& path, const Progre
                  "made: " +
                  log.error().message};
   }
+  const auto parts = BundleParts::open(path);
+  if (!parts) return Error{path.string() + ": its index is damaged: " + parts.error().message};
+  const Result<> index = *parts ? (*parts)->check(**log, dir->path() / kLogName) : Unit{};
+  if (!index) return index.error();
   return std::move(read->files);
 }
 

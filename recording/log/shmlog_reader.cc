@@ -236,6 +236,11 @@ ShmlogReader::~ShmlogReader() {
 }
 
 Result<std::unique_ptr<ShmlogReader>> ShmlogReader::open(const std::string& path) {
+  return open_file(path, {});
+}
+
+Result<std::unique_ptr<ShmlogReader>> ShmlogReader::open_file(const std::string& path,
+                                                              const ReadChoice& choice) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return Error{path + ": " + std::strerror(errno)};
   struct stat status {};
@@ -250,8 +255,19 @@ Result<std::unique_ptr<ShmlogReader>> ShmlogReader::open(const std::string& path
   if (mapping == MAP_FAILED) return system_error(path, map_errno);
   auto bytes = std::span(static_cast<const uint8_t*>(mapping), size);
   std::unique_ptr<ShmlogReader> reader(new ShmlogReader(bytes, true));
-  const Result<> loaded = reader->load(path, {});
+  const Result<> loaded = reader->load(path, choice);
   if (!loaded) return loaded.error();
+  return reader;
+}
+
+Result<std::unique_ptr<ShmlogReader>> ShmlogReader::open_in_parts(
+    const std::string& path, const std::vector<ChunkInfo>& heads,
+    std::shared_ptr<const ChunkSource> chunks) {
+  auto reader = open_file(path, {.in_parts = true});
+  if (!reader) return reader;
+  (*reader)->source_ = std::move(chunks);
+  for (const ChunkInfo& head : heads) (*reader)->add_chunk(head, true);
+  (*reader)->sort_chunks();
   return reader;
 }
 
@@ -288,7 +304,7 @@ Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
     add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
   load_tables();
   load_journal(choice);
-  load_chunks(choice.chunks);
+  if (!choice.in_parts) load_chunks(choice.chunks);
   return Unit{};
 }
 
@@ -481,13 +497,20 @@ void ShmlogReader::load_chunks(bool keep) {
       add_damage("chunks cut off by the end of the file", area.count - i, 0);
       break;
     }
-    const auto header = recording::load<ChunkHeader>(&bytes_[at]);
-    if (chunk_readable(header)) {
-      if (keep) chunks_.push_back({i, header});
-    } else if (header.magic != 0 || header.state != 0) {
-      add_damage("chunks being claimed or damaged", 1, shmlog::kChunkBytes);
-    }
+    add_chunk({i, recording::load<ChunkHeader>(&bytes_[at])}, keep);
   }
+  sort_chunks();
+}
+
+void ShmlogReader::add_chunk(const ChunkInfo& chunk, bool keep) {
+  if (chunk_readable(chunk.header)) {
+    if (keep) chunks_.push_back(chunk);
+  } else if (chunk.header.magic != 0 || chunk.header.state != 0) {
+    add_damage("chunks being claimed or damaged", 1, shmlog::kChunkBytes);
+  }
+}
+
+void ShmlogReader::sort_chunks() {
   std::sort(chunks_.begin(), chunks_.end(), [](const ChunkInfo& a, const ChunkInfo& b) {
     return a.header.ticket != b.header.ticket ? a.header.ticket < b.header.ticket
                                               : a.index < b.index;
@@ -517,7 +540,19 @@ uint64_t ShmlogReader::stripe_word(uint32_t segment, uint64_t offset) const {
   return load_u64(&bytes_[header_.stripes.offset + stripe * sizeof(uint64_t)]);
 }
 
+bool ShmlogReader::copy_chunk(uint32_t index, std::span<const uint8_t> bytes, ChunkCopy& copy) {
+  copy.bytes_.assign(bytes.begin(), bytes.end());
+  copy.info_ = {index, recording::load<ChunkHeader>(copy.bytes_.data())};
+  return chunk_readable(copy.info_.header);
+}
+
 bool ShmlogReader::copy_chunk(const ChunkInfo& chunk, ChunkCopy& copy) const {
+  if (source_) {
+    copy.info_ = chunk;
+    copy.bytes_.resize(shmlog::kChunkBytes);
+    return source_->read_chunk(chunk.index, copy.bytes_) &&
+           std::memcmp(copy.bytes_.data(), &chunk.header, sizeof(ChunkHeader)) == 0;
+  }
   const uint64_t at = header_.chunks.offset + uint64_t{chunk.index} * shmlog::kChunkBytes;
   const uint64_t bytes = std::min<uint64_t>(shmlog::kChunkBytes, bytes_.size() - at);
   copy.info_ = chunk;

@@ -34,8 +34,9 @@ struct Damage {
 struct ReadChoice {
   uint64_t journal_types = UINT64_MAX;  // bits of JournalType
   uint64_t journal_bytes =
-      UINT64_MAX;      // of their entries; the others are counted: journal_left_out
-  bool chunks = true;  // else they are only checked
+      UINT64_MAX;         // of their entries; the others are counted: journal_left_out
+  bool chunks = true;     // else they are only checked
+  bool in_parts = false;  // they are not in the file, and not looked for
 };
 
 // A table entry with the number by which the rest of the log names it: its place in the table, but
@@ -55,6 +56,15 @@ struct JournalItem {
 struct ChunkInfo {
   uint32_t index = 0;  // in the file
   shmlog::ChunkHeader header;
+};
+
+// The chunks of a log of which only what lies before them is in the file (recording/index).
+// Threads: read() from any.
+class ChunkSource {
+ public:
+  virtual ~ChunkSource() = default;
+  // All of the chunk's bytes; false if they cannot be had.
+  virtual bool read_chunk(uint32_t index, std::span<uint8_t> into) const = 0;
 };
 
 // One record inside a chunk's copy; valid while that copy is.
@@ -117,6 +127,11 @@ enum class Outcome {
 class ShmlogReader {
  public:
   static Result<std::unique_ptr<ShmlogReader>> open(const std::string& path);
+  // The file is as long as the log, and has it up to its chunks. `heads`: of all chunks that were
+  // ever used.
+  static Result<std::unique_ptr<ShmlogReader>> open_in_parts(
+      const std::string& path, const std::vector<ChunkInfo>& heads,
+      std::shared_ptr<const ChunkSource> chunks);
   // `bytes` must outlive the reader. `name` stands for the path in messages.
   static Result<std::unique_ptr<ShmlogReader>> from_memory(std::span<const uint8_t> bytes,
                                                            const std::string& name,
@@ -147,7 +162,10 @@ class ShmlogReader {
   uint64_t stripe_word(uint32_t segment, uint64_t offset) const;  // 0 if the stripes are not there
 
   // Copies the chunk. False if it has been claimed anew since opening (a live log that wraps).
+  // False too if its bytes cannot be had, or are not those of the chunk.
   bool copy_chunk(const ChunkInfo& chunk, ChunkCopy& copy) const;
+  // The chunk that these bytes are, which must be kChunkBytes. False if it was not in use.
+  static bool copy_chunk(uint32_t index, std::span<const uint8_t> bytes, ChunkCopy& copy);
 
   // What became of a record of kind other than kClock, by its state, its versions and its stripes.
   Outcome outcome(const ChunkInfo& chunk, const RecordView& record) const;
@@ -156,6 +174,8 @@ class ShmlogReader {
 
  private:
   ShmlogReader(std::span<const uint8_t> bytes, bool owns_mapping);
+  static Result<std::unique_ptr<ShmlogReader>> open_file(const std::string& path,
+                                                         const ReadChoice& choice);
   Result<> load(const std::string& name, const ReadChoice& choice);
   void load_tables();
   void load_journal(const ReadChoice& choice);
@@ -166,6 +186,8 @@ class ShmlogReader {
   void keep_journal(const shmlog::JournalEntry& entry, const uint8_t* text,
                     const ReadChoice& choice, uint64_t& kept);
   void load_chunks(bool keep);
+  void add_chunk(const ChunkInfo& chunk, bool keep);
+  void sort_chunks();
   template <typename T>
   uint32_t usable_entries(const shmlog::Area& area, uint32_t limit, const char* what);
   template <typename T>
@@ -185,6 +207,7 @@ class ShmlogReader {
   std::vector<JournalItem> journal_;
   uint64_t journal_left_out_ = 0;
   std::vector<ChunkInfo> chunks_;
+  std::shared_ptr<const ChunkSource> source_;  // nullptr: they are in the file
 };
 
 // Text of a fixed field up to its first NUL.

@@ -8,6 +8,7 @@
 #include "base/signal_name.h"
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_manifest.h"
+#include "recording/bundle/bundle_parts.h"
 #include "recording/bundle/bundle_run.h"
 #include "recording/bundle/run_schema.h"
 #include "recording/log/names.h"
@@ -30,22 +31,55 @@ bool is_log(const std::filesystem::path& path) {
 RunFiles::RunFiles() = default;
 RunFiles::~RunFiles() = default;
 
-Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path) {
+Result<std::unique_ptr<RunFiles>> RunFiles::open(const std::string& path, Read read) {
   std::unique_ptr<RunFiles> files(new RunFiles);
   std::filesystem::path log = path;
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored) || !is_log(path)) {
+  const bool regular = std::filesystem::is_regular_file(path, ignored);
+  if (!regular || !is_log(path)) {
+    if (regular && read == Read::kParts) files->open_in_parts(path);
+    if (files->bundle_ && files->log_) return files;
     Result<OpenedBundle> bundle = open_bundle(path);
     if (!bundle) return bundle.error();
     files->bundle_ = std::make_unique<OpenedBundle>(std::move(*bundle));
     files->directory_ = files->bundle_->dir;
-    log = files->directory_ / "run.shmlog";
+    log = files->directory_ / kLogName;
   }
   Result<std::unique_ptr<ShmlogReader>> reader = ShmlogReader::open(log.string());
   if (!reader) return reader.error();
   files->log_ = std::move(*reader);
   return files;
 }
+
+void RunFiles::open_in_parts(const std::string& path) {
+  Result<OpenedBundle> bundle = open_bundle_in_parts(path);
+  if (bundle && bundle->dir.empty()) return;
+  if (!bundle) {
+    index_trouble_ = bundle.error().message;
+    return;
+  }
+  const std::shared_ptr<const BundleParts>& parts = bundle->parts();
+  Result<std::unique_ptr<ShmlogReader>> reader = ShmlogReader::open_in_parts(
+      (bundle->dir / kLogName).string(), parts->index()->chunk_heads(), parts);
+  if (!reader) {
+    index_trouble_ = reader.error().message;
+    return;
+  }
+  bundle_ = std::make_unique<OpenedBundle>(std::move(*bundle));
+  directory_ = bundle_->dir;
+  log_ = std::move(*reader);
+}
+
+std::unique_ptr<AccessIndex> RunFiles::access_index() const {
+  return is_whole() ? AccessIndex::build(*log_)
+                    : AccessIndex::from_stored(*log_, bundle_->parts()->index());
+}
+
+std::string RunFiles::index_trouble() const {
+  return is_whole() ? index_trouble_ : bundle_->parts()->index()->trouble();
+}
+
+bool RunFiles::is_whole() const { return !bundle_ || !bundle_->parts(); }
 
 Timeline RunFiles::timeline() const {
   Timeline timeline(*log_);

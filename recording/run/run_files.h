@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "recording/blame/access_index.h"
 #include "recording/log/shmlog_reader.h"
 #include "recording/run/listing.h"
 #include "recording/run/timeline.h"
@@ -20,10 +21,20 @@ class OpenedBundle;
 
 class RunFiles {
  public:
-  static Result<std::unique_ptr<RunFiles>> open(const std::string& bundle_or_directory_or_log);
+  // kParts: a bundle with an index is not unpacked; what a question needs is read of it.
+  enum class Read { kParts, kWhole };
+  static Result<std::unique_ptr<RunFiles>> open(const std::string& bundle_or_directory_or_log,
+                                                Read read = Read::kParts);
   ~RunFiles();
 
   const ShmlogReader& log() const { return *log_; }
+  // The bundle's, or one made by reading all of the log. Borrows this object.
+  std::unique_ptr<AccessIndex> access_index() const;
+  // What is wrong with the bundle's index, "" if nothing was found. What was found out from it
+  // since open() is worth nothing then, unless nothing was: opened with kWhole all of it is read.
+  std::string index_trouble() const;
+  // Is all of the log read?
+  bool is_whole() const;
   // The log's timeline, with the ends of processes that only the launcher saw (SIGKILL).
   Timeline timeline() const;
   // The launchers that recorded into the log, the first one first; empty if it was one alone.
@@ -39,9 +50,12 @@ class RunFiles {
 
  private:
   RunFiles();
+  // Leaves log_ empty if that is not possible.
+  void open_in_parts(const std::string& path);
 
   std::filesystem::path directory_;
   std::unique_ptr<OpenedBundle> bundle_;
+  std::string index_trouble_;  // found at opening
   std::unique_ptr<ShmlogReader> log_;
 };
 

@@ -11,6 +11,7 @@
 #include "recording/blame/investigation.h"
 #include "recording/run/gaps.h"
 #include "recording/run/listing.h"
+#include "tests/unit/indexed_copy.h"
 #include "tests/unit/shmlog_builder.h"
 
 namespace shmrec::recording {
@@ -33,8 +34,15 @@ struct Opened {
     index = AccessIndex::build(*log);
     timeline = std::make_unique<Timeline>(*log);
   }
+  // Each is asked of a bundle with an index too.
   Result<BlameAnswer> ask(const BlameQuery& query) {
-    return Blame(*index, *timeline, symbols).ask(query);
+    Result<BlameAnswer> answer = Blame(*index, *timeline, symbols).ask(query);
+    if (!indexed) indexed = std::make_unique<testing::IndexedCopy>(bytes);
+    const testing::AnswerByIndex other = testing::ask_bundle(indexed->bundle(), query);
+    EXPECT_EQ(other.text, testing::text_of(answer));
+    EXPECT_EQ(other.trouble, "");
+    EXPECT_FALSE(other.whole);
+    return answer;
   }
   BlameAnswer answer(const BlameQuery& query) {
     Result<BlameAnswer> result = ask(query);
@@ -49,6 +57,7 @@ struct Opened {
   std::unique_ptr<ShmlogReader> log;
   std::unique_ptr<AccessIndex> index;
   std::unique_ptr<Timeline> timeline;
+  std::unique_ptr<testing::IndexedCopy> indexed;
   Symbols symbols{[](const std::string& path) { return path; }};
 };
 

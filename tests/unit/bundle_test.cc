@@ -1467,7 +1467,7 @@ TEST_F(HostileBundleTest, NotABundleAtAll) {
 TEST_F(HostileBundleTest, NothingMayFollowTheEnd) {
   const std::string good = compress(make_tar(items_));
   expect_refused(good + "x", "bytes follow the end");
-  expect_refused(good + good, "bytes follow the end");
+  expect_refused(good + good, "data follows the end");
   expect_refused(good + std::string(1000, '\0'), "bytes follow the end");
   expect_refused(compress(make_tar(items_) + "x"), "data follows the end");
   expect_refused(compress(make_tar(items_) + std::string(1 << 20, '\0') + "x"),
