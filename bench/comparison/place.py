@@ -22,13 +22,14 @@ class Place:
         shutil.copy(options.shmrec, self.shmrec)
         self.drrun, self.client = options.drrun, options.client
         self.of_two_processes = of_two_processes
+        self.alone = None  # the way to run what only prepares
         self._made = {}
         self._folders = 0
 
     def file(self, name):
         return os.path.join(self.folder, name)
 
-    def new_folder(self, user=None):
+    def new_folder(self, user=None):  # theirs, if there is a user
         self._folders += 1
         path = self.file(f"run-{self._folders}")
         os.mkdir(path)
@@ -54,6 +55,9 @@ class Place:
         return self.once(out, lambda: compiled(
             ["c++", "-std=c++20", "-O2", "-g", "-Wall", "-Wextra", *FLAGS[build], "-o", out,
              str(PROGRAMS / f"{name}.cc"), *LIBRARIES.get(name, [])], out))
+
+    def copied(self, path):
+        return shutil.copy(path, self.folder)
 
     def qemu_plugin(self):
         out = self.file("qemu_plugin.so")

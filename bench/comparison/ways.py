@@ -9,7 +9,6 @@ import shutil
 import subprocess
 
 MIX, PROGRAM, SERVER, START = "mix", "program", "server", "start"  # kinds of workloads
-EVERY_KIND = (MIX, PROGRAM, SERVER, START)
 TOO_SLOW = "would take minutes"
 
 SEGMENT_KINDS = ["path: '/**'", "posix: '*'", "memfd: '*'", "sysv: '*'", "anonymous: true"]
@@ -20,9 +19,9 @@ class Unable(Exception):
 
 
 class Way:
-    def __init__(self, name, title, prefix, tool=None, kinds=EVERY_KIND, refused=None, missing=None,
+    def __init__(self, name, title, prefix, tool=None, refused=None, missing=None,
                  build="plain", environment=None, slow=False):
-        self.name, self.title, self.tool, self.kinds = name, title, tool, kinds
+        self.name, self.title, self.tool = name, title, tool
         self.prefix = prefix  # words before the command, given the run's folder and its bundle
         self.refused = refused or {}  # reason, by a workload's name or kind
         self.missing = missing  # why this way is not there at all
@@ -33,8 +32,6 @@ class Way:
     def check(self, workload):
         """Raises Unable with the reason, if there is one."""
         reason = self.missing or self.refused.get(workload.name) or self.refused.get(workload.kind)
-        if not reason and workload.kind not in self.kinds:
-            reason = "does not run such programs"
         if not reason and self.tool and not shutil.which(self.tool):
             reason = f"{self.tool} is not installed (tools/install-packages --bench)"
         if reason:
@@ -130,9 +127,11 @@ def ways(place):
             lambda folder, bundle: ["qemu-x86_64", "-plugin", place.qemu_plugin()], "qemu-x86_64"),
         Way("tsan", "TSan (gcc -fsanitize=thread)",
             # Its shadow memory lies where some kernels' randomization puts other things.
-            lambda folder, bundle: ["setarch", "-R"], "setarch", kinds=(MIX,), build="tsan"),
+            lambda folder, bundle: ["setarch", "-R"], "setarch", build="tsan",
+            refused=dict.fromkeys((PROGRAM, SERVER, START), "would have to be compiled for it")),
         Way("gdb-record", "gdb record full", lambda folder, bundle: [*GDB, "--args"], "gdb",
-            kinds=(MIX,), environment=PLAIN_LIBC, slow=True, refused=two),
+            environment=PLAIN_LIBC, slow=True,
+            refused={**two, **dict.fromkeys((PROGRAM, SERVER, START), TOO_SLOW)}),
         Way("strace", "strace -f", lambda folder, bundle: ["strace", "-f", "-o", "/dev/null"],
             "strace"),
     ]

@@ -1,10 +1,9 @@
 """The table of workloads. Each says what an operation is, the ratios that are wanted of it (all,
 writes only; None: none was set), and opens a session for a way to run it."""
 import dataclasses
-import os
-import sys
 import typing
 
+from comparison import programs, servers
 from comparison.measure import CommandSession, StartSession
 from comparison.ways import MIX, PROGRAM, SERVER, START
 
@@ -55,7 +54,29 @@ def start():
     return Workload("start", START, "start and end of /bin/true", ("+3 ms", None), open_session)
 
 
+def real():
+    select, tpcb = servers.postgres("-S"), servers.postgres()
+    get, put, put_writemap = (programs.database("lmdb", m) for m in ("get", "put", "put-writemap"))
+    sqlite_select, sqlite_update = (programs.database("sqlite", m) for m in ("select", "update"))
+    return [Workload(*row) for row in (
+        ("pgbench-select", SERVER, "PostgreSQL, pgbench -S, a transaction", (1.6, 1.15), select),
+        ("pgbench-tpcb", SERVER, "PostgreSQL, pgbench's TPC-B, a transaction", (1.9, 1.3), tpcb),
+        ("lmdb-get", PROGRAM, "LMDB, get", (1.6, 1.05), get),
+        ("lmdb-put", PROGRAM, "LMDB, put", (1.2, 1.2), put),
+        ("lmdb-put-writemap", PROGRAM, "LMDB, put with MDB_WRITEMAP", (1.6, 1.4), put_writemap),
+        ("sqlite-select", PROGRAM, "SQLite WAL, select of a row", (1.3, 1.05), sqlite_select),
+        ("sqlite-update", PROGRAM, "SQLite WAL, update of a row", (1.4, 1.2), sqlite_update),
+        ("nginx", SERVER, "nginx with limit_req and limit_conn, a request", (1.05, 1.03),
+         servers.nginx),
+        ("python", PROGRAM, "Python shared_memory, struct write and read", (1.3, 1.15),
+         programs.python_shared_memory),
+        ("fork-server", PROGRAM, "a server of 200 processes, a request", (None, None),
+         programs.fork_server),
+        ("redis", SERVER, "Redis, get and set: private memory only", (1.02, 1.02), servers.redis),
+    )]
+
+
 def workloads():
     mixes = [mix(name) for name in MIXES]
     pairs = [mix(name, pair) for name in MIXES if name not in PRIVATE for pair in PAIRS]
-    return [*mixes, *pairs, start()]
+    return [*mixes, *pairs, *real(), start()]
