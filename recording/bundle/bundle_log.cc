@@ -378,12 +378,17 @@ Result<std::unique_ptr<LogView>> LogView::open(const LogImage& image, const std:
   view->data_ =
       mmap(nullptr, view->bytes_, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (view->data_ == MAP_FAILED) return system_error(name);
-  // The head of each chunk is looked at, used or not: a fault for 32 of them instead of each.
-  madvise(view->data_, view->bytes_, MADV_HUGEPAGE);
   if (!view->map_data(image.fd.get(), image.used_bytes)) return system_error(name);
   auto reader = ShmlogReader::from_memory(
       {static_cast<const uint8_t*>(view->data_), image.present_bytes}, name,
-      {.journal_types = kJournalTypes, .journal_bytes = kMaxJournalBytes, .chunks = false});
+      {.journal_types = kJournalTypes,
+       .journal_bytes = kMaxJournalBytes,
+       .chunks = false,
+       .chunk_header = [&](uint64_t at) {
+         ChunkHeader header{};  // of what cannot be read: as in a hole
+         if (at < image.used_bytes) read_chunk_header(image.fd.get(), at, header);
+         return header;
+       }});
   if (!reader) return reader.error();
   view->reader_ = std::move(*reader);
   return view;

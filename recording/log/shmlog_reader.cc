@@ -304,7 +304,7 @@ Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
     add_damage("file is shorter than its header says", 1, header_.file_bytes - bytes_.size());
   load_tables();
   load_journal(choice);
-  if (!choice.in_parts) load_chunks(choice.chunks);
+  if (!choice.in_parts) load_chunks(choice);
   return Unit{};
 }
 
@@ -485,7 +485,7 @@ void ShmlogReader::load_journal_ring(uint32_t units, const ReadChoice& choice) {
       journal_.end());
 }
 
-void ShmlogReader::load_chunks(bool keep) {
+void ShmlogReader::load_chunks(const ReadChoice& choice) {
   const Area& area = header_.chunks;
   if (area.count == 0) return;
   if (area.entry_bytes != shmlog::kChunkBytes || area.offset > bytes_.size()) {
@@ -497,7 +497,9 @@ void ShmlogReader::load_chunks(bool keep) {
       add_damage("chunks cut off by the end of the file", area.count - i, 0);
       break;
     }
-    add_chunk({i, recording::load<ChunkHeader>(&bytes_[at])}, keep);
+    add_chunk({i, choice.chunk_header ? choice.chunk_header(at)
+                                      : recording::load<ChunkHeader>(&bytes_[at])},
+              choice.chunks);
   }
   sort_chunks();
 }

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,6 +38,8 @@ struct ReadChoice {
       UINT64_MAX;         // of their entries; the others are counted: journal_left_out
   bool chunks = true;     // else they are only checked
   bool in_parts = false;  // they are not in the file, and not looked for
+  // Where their headers come from, if not from memory: looking at each would map all of a log.
+  std::function<shmlog::ChunkHeader(uint64_t at)> chunk_header = {};
 };
 
 // A table entry with the number by which the rest of the log names it: its place in the table, but
@@ -185,7 +188,7 @@ class ShmlogReader {
                                          std::vector<uint8_t>& copy) const;
   void keep_journal(const shmlog::JournalEntry& entry, const uint8_t* text,
                     const ReadChoice& choice, uint64_t& kept);
-  void load_chunks(bool keep);
+  void load_chunks(const ReadChoice& choice);
   void add_chunk(const ChunkInfo& chunk, bool keep);
   void sort_chunks();
   template <typename T>
