@@ -81,6 +81,8 @@ int cmd_run(int argc, char** argv) {
                "(failurePolicy: closed)");
   app.add_flag("--wait-all", options.wait_all,
                "Wait for all processes that the command left, not for the command alone");
+  app.add_flag("--slow", options.slow,
+               "Change no instruction of the program: each access costs a fault (for comparison)");
   app.add_flag("-q,--quiet", options.quiet, "No report at the end");
   app.prefix_command();
   try {

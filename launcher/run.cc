@@ -65,13 +65,14 @@ struct Recording {
   std::optional<Injector::Settings> injection;
 };
 
-recording::CreateOptions log_options(const Policy& policy) {
+recording::CreateOptions log_options(const Policy& policy, bool slow) {
   recording::CreateOptions options;
   options.log_bytes = policy.limits.log_bytes;
   options.rules = compile_rules(policy);
   options.default_mode = policy.default_mode;
   options.default_order = policy.default_order;
   options.failure_closed = policy.failure_policy == FailurePolicy::kClosed;
+  options.slow = slow;
   options.launcher_pid = static_cast<uint32_t>(getpid());
   options.build = SHMREC_VERSION;
   if (getrandom(&options.run_id, sizeof options.run_id, 0) != sizeof options.run_id)
@@ -130,7 +131,7 @@ Result<Recording> prepare(const Policy& policy, const RunOptions& options, const
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, "", options.command, group);
   if (!directory) return directory.error();
   Recording recording{std::move(*directory)};
-  const recording::CreateOptions log = log_options(policy);
+  const recording::CreateOptions log = log_options(policy, options.slow);
   if (const Result<> made = make_log(recording, log); !made) {
     recording.directory.remove();
     return made.error();
@@ -144,7 +145,8 @@ Result<Recording> prepare_joined(const Policy& policy, const RunOptions& options
                                  const Notes& notes) {
   if (!is_plain_name(join)) return Error{"it is no name of a run", false};
   const std::string path = spool + "/" + join + "/run.shmlog";
-  Result<recording::JoinedLog> log = recording::join_shmlog(path, log_options(policy));
+  Result<recording::JoinedLog> log =
+      recording::join_shmlog(path, log_options(policy, options.slow));
   if (!log) return log.error();
   Result<RunDirectory> directory = RunDirectory::create(policy, spool, join, options.command);
   if (!directory) return directory.error();

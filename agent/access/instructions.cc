@@ -309,13 +309,29 @@ extern "C" int access_begin(Thread* thread) {
   native_look(thread);
   const Site& site = *thread->site;
   thread->regs.rip = site.ip;
-  thread->exit_ip = site.ip + site.length;
+  const uint64_t behind = load(&site.behind);
+  thread->exit_ip = behind ? behind : site.ip + site.length;
   thread->ea = effective_address(site, thread->regs);
   thread->event = next_event(thread);
   thread->phase = kFirst;
   thread->record = nullptr;
   region_use_begin(thread);  // until the instruction is done
   return next_of(thread, performance(site).begin(thread, site));
+}
+
+// From a stub: its site is pinned. What is in the window and not traced, and what has to fault, is
+// the instruction's own to find out.
+extern "C" int access_jumped(Thread* thread) {
+  Site& site = site_numbered(thread->jumped_site);
+  Region region;
+  store(&thread->site, &site);
+  thread->stored_by_kernel = 0;
+  const bool checked = thread->regs.eflags & kAlignmentFlag;
+  if (!checked && region_find(effective_address(site, thread->regs), &region))
+    return access_begin(thread);
+  thread->exit_ip = load(&site.miss);
+  site_leave(thread);
+  return kTail;
 }
 
 extern "C" int access_end(Thread* thread) {

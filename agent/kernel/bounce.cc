@@ -58,9 +58,10 @@ Block* block_map(Plan* plan, uint64_t bytes) {
   return block;
 }
 
-// Direct I/O asks for the alignment of the program's buffer; everything else for that of its type.
+// Direct I/O asks for the alignment of the program's buffer, and for the same pages' borders in it;
+// everything else for the alignment of its type.
 uint8_t* aligned_like(uint8_t* at, uint64_t address, uint64_t bytes) {
-  const uint64_t unit = address % 512 == 0 && bytes >= 512 ? kPage : 64;
+  const uint64_t unit = bytes >= 512 ? kPage : 64;
   const uint64_t value = reinterpret_cast<uint64_t>(at);
   return at + ((address - value) & (unit - 1));
 }

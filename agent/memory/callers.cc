@@ -53,7 +53,7 @@ void follow_frames(Callers& callers, uint64_t stack, uint64_t frame) {
   uint64_t words[2];
   uint64_t least = stack;
   for (uint32_t i = 0; i < kFramesSeen; ++i) {
-    if (frame % 8 || frame < least || frame - stack >= kMaxPlace * 8) return;
+    if (frame % 8 || frame < least || frame - stack >= kMaxPlace * 8) return;  // 0, too
     if (!safe_copy(words, reinterpret_cast<void*>(frame), sizeof words)) return;
     add(callers, (frame - stack) / 8 + 1, words[1]);
     least = frame + sizeof words;
@@ -77,6 +77,7 @@ bool still_there(const KnownCallers& known) {
 
 Callers callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame) {
   if (!stack || stack % 8) return {};
+  if (frame % 8 || frame - stack >= kMaxPlace * 8) frame = 0;  // rbp is used for something else
   KnownCallers& known = thread->known_callers[(pc ^ pc >> 4) % kKnownCallers];
   if (known.pc == pc && known.stack == stack && known.frame == frame && still_there(known))
     return known.callers;

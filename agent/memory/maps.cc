@@ -8,6 +8,7 @@
 #include "agent/memory/modules.h"
 #include "agent/memory/native.h"
 #include "agent/memory/pointers.h"
+#include "agent/memory/window.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -272,6 +273,8 @@ Answer do_mmap(Thread* thread, void*) {
     maps_settle(thread);
     return done(thread, placed);
   }
+  if (!arg(thread, 0) && is_shared(flags) && !(flags & (MAP_FIXED | MAP_32BIT | MAP_HUGETLB)))
+    thread->call.args[0] = window_hint(bytes);
   const int64_t at = pass(thread);
   if (failed(at)) return done(thread, at);
   const uint64_t address = static_cast<uint64_t>(at);
@@ -283,6 +286,8 @@ Answer do_mmap(Thread* thread, void*) {
   }
   if ((protection & PROT_EXEC) && !anonymous)
     journal_module(thread->process, address, bytes, fd, arg(thread, 5));
+  if ((protection & PROT_EXEC) && (protection & PROT_WRITE))
+    modules_written(address, address + bytes);
   if (!is_shared(flags)) return done(thread, at);
   SegmentIdentity identity;
   if (!identify(address, flags, fd, &identity)) {
@@ -389,6 +394,7 @@ Answer do_mprotect(Thread* thread, void*) {
   if (cut) end = max(begin, min(end, agent_base()));
   // Who makes a mapping writable is about to write.
   if (protection & PROT_WRITE) native_promote(thread, begin, end);
+  if (protection & PROT_WRITE) modules_written(begin, end);
   int64_t result = 0;
   // As the kernel does it: from the lower end on, up to the first error.
   for (uint64_t at = begin, stop; at < end && !failed(result); at = stop) {
@@ -558,6 +564,7 @@ bool note_map(const MapLine& line, void* raw) {
   if (line.executable && line.inode && !line.shared)
     module_add(adoption.thread->process, line.begin, line.end - line.begin, line.offset, line.inode,
                line.path);
+  if (line.executable && line.writable) modules_written(line.begin, line.end);
   if (line.shared && adoption.adopt && adoption.count < 256)
     adoption.found[adoption.count++] = {line.begin, line.end, line.offset,
                                         (line.readable ? PROT_READ : 0u) |

@@ -8,6 +8,7 @@
 #include "agent/log/log.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/regions.h"
+#include "agent/patches/arena.h"
 
 namespace shmrec::agent {
 
@@ -32,7 +33,8 @@ struct Owner {
   int32_t pid = 0;  // 0: this process
   uint64_t base = 0;
   bool has(const MapLine& line) const {
-    return line.begin >= base && line.begin < base + kZoneBytes;
+    return (line.begin >= base && line.begin < base + kZoneBytes) ||
+           arena_begins(line.begin, pid, base);
   }
 };
 

@@ -2,8 +2,10 @@
 
 #include <linux/elf.h>
 
+#include "agent/arch/x86_64/gs.h"
 #include "agent/log/log.h"
 #include "agent/memory/native.h"
+#include "agent/patches/patch.h"
 #include "agent/sites/table.h"
 #include "recording/log/runtime_libraries.h"
 
@@ -19,6 +21,9 @@ constexpr uint32_t kLeastChanges = 128;  // until all is listed again
 struct Module {
   uint64_t begin, end, offset, inode;
   CodeOwner owner;
+  bool written;   // it is or was writable
+  bool gs_known;  // it was looked for uses of gs...
+  bool uses_gs;   // ...and has some
   bool data_known;
   DataRange data;  // once it is known
   char path[256];
@@ -177,15 +182,67 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
   module.offset = offset;
   module.inode = inode;
   copy_path(module.path, path, sizeof module.path);
-  module.data_known = false;
+  module.data_known = module.written = module.gs_known = module.uses_gs = false;
   module.owner = recording::is_runtime_library(path) ? CodeOwner::kRuntime : CodeOwner::kProgram;
   forget_pages();
   if (&module == &unlisted) coverage(process, "more modules are mapped than are kept by name");
   journal(process, JournalType::kModule, values_of(module));
+  if (load(&gs_kept) && modules_use_gs()) patches_end_locked();
+}
+
+namespace {
+
+// rdgsbase and wrgsbase: F3 [REX] 0F AE /1 or /3, with a register.
+bool is_gs_instruction(const uint8_t* code) {
+  const uint8_t* opcode = code + ((code[1] & 0xF0) == 0x40 ? 2 : 1);
+  const uint8_t kind = opcode[2] & 0xF8;
+  return code[0] == 0xF3 && opcode[0] == 0x0F && opcode[1] == 0xAE &&
+         (kind == 0xC8 || kind == 0xD8);
+}
+
+bool finds_gs(const Module& module) {
+  constexpr uint64_t kLongest = 5, kStep = 1024;
+  uint8_t code[kStep + kLongest];
+  for (uint64_t at = module.begin; at < module.end; at += kStep) {
+    const uint64_t bytes = min(kStep + kLongest, module.end - at);
+    memset(code + bytes, 0, sizeof code - bytes);
+    if (!safe_copy(code, reinterpret_cast<void*>(at), bytes)) continue;  // beyond the file's end
+    for (uint64_t i = 0; i < kStep; ++i)
+      if (code[i] == 0xF3 && is_gs_instruction(code + i)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool modules_use_gs() {
+  bool any = false;
+  for (uint32_t i = 0; i < module_count; ++i) {
+    Module& module = modules[i];
+    if (!module.gs_known) module.uses_gs = finds_gs(module);
+    module.gs_known = true;
+    any |= module.uses_gs;
+  }
+  return any || module_count == kMaxModules;
+}
+
+bool module_patchable(uint64_t address, uint64_t bytes) {
+  for (uint32_t i = 0; i < module_count; ++i)
+    if (modules[i].begin <= address && address < modules[i].end)
+      return !modules[i].written && bytes <= modules[i].end - address;
+  return false;
+}
+
+void modules_written(uint64_t begin, uint64_t end) {
+  bool any = false;
+  for (uint32_t i = 0; i < module_count; ++i)
+    if (modules[i].begin < end && modules[i].end > begin) modules[i].written = any = true;
+  if (any) patches_undo(begin, end);
 }
 
 bool modules_forget(uint64_t begin, uint64_t end) {
   sites_forget(begin, end);
+  patches_forget(begin, end);
   bool any = false;
   for (uint32_t i = 0; i < module_count;) {
     if (modules[i].begin < end && modules[i].end > begin) {

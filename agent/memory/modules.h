@@ -29,6 +29,13 @@ enum class CodeOwner : uint8_t { kNobody, kProgram, kRuntime };
 // Without a lock: right but while the modules change, and for a while after that.
 CodeOwner code_owner(uint64_t address);
 
+// May [address, address + bytes) be patched? It is the code of a file, and was never writable.
+// REQUIRES for these: regions_lock held.
+bool module_patchable(uint64_t address, uint64_t bytes);
+void modules_written(uint64_t begin, uint64_t end);  // it becomes writable
+// Does any of the code read or write the gs base? What is new is looked through.
+bool modules_use_gs();
+
 // The static data of the program's modules, runtime libraries left out. Returns how many ranges
 // there are. REQUIRES: regions_lock held.
 struct DataRange {

@@ -1,5 +1,7 @@
 #include "agent/memory/regions.h"
 
+#include "agent/memory/remote_agent.h"
+
 namespace shmrec::agent {
 namespace {
 
@@ -141,26 +143,6 @@ bool region_of_segment(uint32_t segment, uint64_t offset, uint64_t bytes, Region
   }
   return false;
 }
-
-namespace {
-
-// The agent of a process, whose image is the same as ours but for its base.
-struct RemoteAgent {
-  int32_t pid;
-  uint64_t base;
-
-  // Copies its counterpart of *ours.
-  template <typename T>
-  bool read(const T* ours, T* to) const {
-    const uint64_t offset = reinterpret_cast<uint64_t>(ours) - agent_base();
-    const uint64_t local[2] = {reinterpret_cast<uint64_t>(to), sizeof(T)};
-    const uint64_t remote[2] = {base + offset, sizeof(T)};
-    return sys(__NR_process_vm_readv, pid, local, 1, remote, 1, 0) ==
-           static_cast<int64_t>(sizeof(T));
-  }
-};
-
-}  // namespace
 
 bool region_next_remote(int32_t pid, uint64_t base, uint64_t address, Region* region) {
   const RemoteAgent agent = {pid, base};

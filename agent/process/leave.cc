@@ -5,8 +5,10 @@
 #include <linux/time_types.h>
 
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/gs.h"
 #include "agent/log/log.h"
 #include "agent/memory/regions.h"
+#include "agent/patches/patch.h"
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
@@ -106,6 +108,7 @@ void give_back_thread(Thread* thread, Context* context) {
 // From the handler the thread returns to code that says so and goes on in the program.
 void go_out(Thread* thread, Context* context) {
   give_back_thread(thread, context);
+  gs_choose(thread);
   thread->regs = context->regs;
   thread->exit_ip = context->regs.rip;
   context->regs.rip =
@@ -175,7 +178,9 @@ void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reas
   refuse_calls(process, reason);
   stop_tracing(process, reason, why);
   block_needed();
-  give_back_actions(process, gather_others(thread, kStands));
+  const bool gathered = gather_others(thread, kStands);
+  patches_end();
+  give_back_actions(process, gathered);
   store<uint32_t>(&process->leaving, kGone);
   sys(__NR_futex, &process->leaving, FUTEX_WAKE_PRIVATE, kMaxThreads);
   gather_others(thread, kLeft);

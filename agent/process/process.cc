@@ -12,6 +12,7 @@
 #include "agent/memory/maps.h"
 #include "agent/memory/modules.h"
 #include "agent/memory/pointers.h"
+#include "agent/patches/patch.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
@@ -94,6 +95,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   Process* process = thread->process;
   regions_lock.reset();
   process->signal_lock.reset();
+  patches_after_fork();
   sites_after_fork();
   pointers_after_fork();
   threads_after_fork(thread);
@@ -123,6 +125,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
 
 Answer fork_process(Thread* thread, const CloneRequest& request) {
   regions_lock.lock();
+  patches_before_fork();
   sites_before_fork();
   block_needed(kSigBlock);
   const int64_t result = make_fork(thread, request);
@@ -130,6 +133,7 @@ Answer fork_process(Thread* thread, const CloneRequest& request) {
     thread->process->forked_tsc = rdtsc();
     block_needed(kSigUnblock);
     sites_after_fork();
+    patches_after_fork();
     regions_lock.unlock();
     return done(thread, result);
   }
@@ -157,7 +161,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
     return done(thread, -EAGAIN);
   }
   child->virtual_mask = thread->virtual_mask;
-  child->program_gs = thread->program_gs;
+  gs_set(child, thread->program_gs);
   seccomp_inherit(child, thread);
   if (child->process != thread->process) child->process->clears_handlers = request.clears_handlers;
   child->shown_fault = thread->shown_fault;
@@ -469,7 +473,8 @@ Answer do_arch_prctl(Thread* thread, void* context) {
   }
   if (arg(thread, 0) != kSetGs) return kernel_access(thread, context);
   const int64_t result = pass(thread);  // it clears the selector, too
-  gs_enter(thread);
+  if (!failed(result)) gs_set(thread, read_gs_base());
+  write_gs_base(reinterpret_cast<uint64_t>(thread));
   return done(thread, result);
 }
 

@@ -9,6 +9,7 @@
 #include "agent/image_layout.h"
 #include "agent/log/log.h"
 #include "agent/memory/maps.h"
+#include "agent/patches/text.h"
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
 #include "agent/process/tracer.h"
@@ -131,6 +132,7 @@ extern "C" int64_t shmrec_agent_start() {
   } else {
     signals_start(process);
     signals_take_mask(thread);
+    text_start();
   }
   return error;
 }

@@ -70,6 +70,8 @@ void prepare(Thread* thread) {
   thread->altstack_top = reinterpret_cast<uint64_t>(thread) + kThreadBlockBytes;
   thread->canary_base = reinterpret_cast<uint64_t>(thread->canary);
   thread->altstack.flags = kSsDisable;
+  thread->register_gs = reinterpret_cast<uint64_t>(thread);
+  thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_jumped);
 }
 
 }  // namespace

@@ -146,13 +146,19 @@ struct Thread {
   uint64_t deferred;      // 328: Deferred bits: what waits for the end of the access
   uint64_t canary_base;   // 336: fs base while foreign code (Zydis) runs; canary at +0x28
   uint64_t exit_page;     // 344: code that ends each path of the agent without a signal
-  uint64_t program_gs;    // 352: the program's gs base, while it is not in the register (gs.h)
+  uint64_t register_gs;   // 352: the gs base while the program runs (gs.h)
   uint32_t left;          // 360: 1: stands still to leave the recording (leave.h), 2: has left it
   uint32_t own_state;     // 364: of those that are not the last of their process to leave
   uint32_t* entry_state;  // 368: ProcessEntry::state, to be ended by who leaves last
   uint32_t unsettled;     // 376: 1: a needed signal came while a handler ran (handler.cc)
+  uint32_t jumped_site;   // 380: number of the patched site that was jumped from (patches/)
+  uint64_t saved_rcx;     // 384: the program's while a stub looks at the address
+  uint64_t looked_at;     // 392: that address
+  uint64_t jump_entry;    // 400: shmrec_access_jumped
   // ---- C++ only
-  uint32_t claimed;  // 1: block in use
+  uint64_t program_gs;   // the program's gs base, as it set it
+  uint32_t changes_met;  // how often text had been changed when it last met such (patches/)
+  uint32_t claimed;      // 1: block in use
   int32_t tid;
   Process* process;
   uint64_t altstack_top;
@@ -215,9 +221,10 @@ static_assert(offsetof(Thread, regs) == 8 && offsetof(Thread, core) == 152);
 static_assert(offsetof(Thread, site) == 296 && offsetof(Thread, core_ip) == 304);
 static_assert(offsetof(Thread, exit_ip) == 312 && offsetof(Thread, stack_top) == 320);
 static_assert(offsetof(Thread, deferred) == 328);
-static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, program_gs) == 352);
+static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, register_gs) == 352);
 static_assert(offsetof(Thread, left) == 360 && offsetof(Thread, entry_state) == 368);
 static_assert(offsetof(Thread, unsettled) == 376 && kThreadBlockBytes == 0x40000);
+static_assert(offsetof(Thread, saved_rcx) == 384 && offsetof(Thread, jump_entry) == 400);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 64 * 1024);
 

@@ -7,6 +7,8 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/memory/window.h"
+#include "agent/patches/patch.h"
 #include "agent/process/stop.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
@@ -116,6 +118,24 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
          signature == expected;
 }
 
+// Patched by its second fault: code that runs once is not worth it.
+void patch_if_due(Thread* thread, Site& site, uint64_t address) {
+  if (site.patched != kNotPatched || !in_window(address)) return;
+  if (site.faults)
+    patch_site(thread, site);
+  else
+    site.faults = 1;
+}
+
+// REQUIRES: the thread holds the instruction's site.
+bool perform(Thread* thread, Context* context, uint64_t address) {
+  if (misaligned(*context, *thread->site, address)) return deliver_misaligned(thread, context);
+  patch_if_due(thread, *thread->site, address);
+  hold_flags_for_access(thread, context);
+  context->regs.rip = reinterpret_cast<uint64_t>(shmrec_access_enter);
+  return true;
+}
+
 // A fault at an address of a traced mapping that the program may access: perform the access. Other
 // reasons for a SIGSEGV, as a protection key, are the program's.
 bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
@@ -145,12 +165,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
   const Site* site = context->cs == kCode64 ? site_for(thread, context->regs.rip) : nullptr;
   // A page that is there and that no access is allowed to is never reported as not mapped.
   thread->stored_by_kernel = info->code == kSegvMaperr;
-  if (site && site->form < Form::kGather) {
-    if (misaligned(*context, *site, info->fault.addr)) return deliver_misaligned(thread, context);
-    hold_flags_for_access(thread, context);
-    context->regs.rip = reinterpret_cast<uint64_t>(shmrec_access_enter);
-    return true;
-  }
+  if (site && site->form < Form::kGather) return perform(thread, context, info->fault.addr);
   const bool gathered = site && site->form == Form::kGather && begin_gather(thread, context, *site);
   site_leave(thread);
   // The instruction executes again, on memory that is the program's own.
@@ -161,6 +176,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
 }
 
 void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
+  if (patch_trapped(thread, context)) return;
   if (begin_access(thread, info, context)) return;
   deliver_numbered(thread, context, *info);
 }
@@ -180,6 +196,30 @@ void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
     shmrec_return_to(thread->outer);
   }
   context->regs = thread->regs;
+}
+
+// The stub was about to look at the instruction's address: its answer is found here.
+void answer_stub(Thread* thread, Context* context, const StubPlace& place) {
+  Region region;
+  const uint64_t address = effective_address(*place.site, context->regs);
+  thread->stored_by_kernel = 0;
+  if (region_find(address, &region) && site_for(thread, place.ip))
+    perform(thread, context, address);
+  else
+    context->regs.rip = place.copy;
+}
+
+// A stub itself faults where its thread has no base in gs yet, and is stepped through where the
+// program steps, which must not see it. A copy of an instruction faults as the instruction would.
+void fault_in_stub(Thread* thread, Siginfo* info, Context* context) {
+  StubPlace place;
+  const bool names_instruction = info->fault.addr == context->regs.rip;
+  patch_place(context->regs.rip, &place);
+  patch_leave_stub(thread, &context->regs);
+  if (names_instruction) info->fault.addr = context->regs.rip;
+  const bool stepped = context->trap == kDebugException;
+  if (place.asks && !(stepped && place.begins)) return answer_stub(thread, context, place);
+  if (stepped || !begin_access(thread, info, context)) deliver_numbered(thread, context, *info);
 }
 
 void fault_in_safe_copy(Thread* thread, Siginfo* info, Context* context) {
@@ -233,10 +273,15 @@ struct FaultRow {
   void (*handle)(Thread* thread, Siginfo* info, Context* context);
 };
 constexpr FaultRow kFaultRows[] = {
-    {Place::kProgram, fault_in_program},   {Place::kSafeCopy, fault_in_safe_copy},
-    {Place::kDeferredTrap, deferred_trap}, {Place::kRaiseTrap, raise_trap},
-    {Place::kAccessCore, fault_in_access}, {Place::kTail, trap_at_end},
-    {Place::kCallReturned, trap_at_end},   {Place::kOldCallReturned, trap_at_end},
+    {Place::kProgram, fault_in_program},
+    {Place::kStub, fault_in_stub},
+    {Place::kSafeCopy, fault_in_safe_copy},
+    {Place::kDeferredTrap, deferred_trap},
+    {Place::kRaiseTrap, raise_trap},
+    {Place::kAccessCore, fault_in_access},
+    {Place::kTail, trap_at_end},
+    {Place::kCallReturned, trap_at_end},
+    {Place::kOldCallReturned, trap_at_end},
 };
 
 }  // namespace

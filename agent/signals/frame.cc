@@ -2,6 +2,7 @@
 
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/vector_state.h"
+#include "agent/patches/patch.h"
 #include "agent/process/event.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/signal_sets.h"
@@ -161,6 +162,7 @@ Answer do_sigreturn(Thread* thread, void* raw) {
   Context* context = static_cast<Context*>(raw);
   if (!restore(thread, context)) deliver(thread, context, kBadStack);
   thread->regs = context->regs;
+  context->regs.rip = patch_resume(context->regs.rip);
   thread->exit_ip = context->regs.rip;
   return Answer::kResume;
 }

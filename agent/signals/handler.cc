@@ -2,6 +2,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/patches/patch.h"
 #include "agent/process/leave.h"
 #include "agent/signals/faults.h"
 #include "agent/signals/pending.h"
@@ -82,6 +83,8 @@ void settle_and_leave(Thread* thread, Context* context, bool sent, uint64_t gs, 
   store(&thread->unsettled, 0u);
   thread->outer = nullptr;
   settle(thread, context, sent);
+  if (load(&gs_used) && load(&gs_kept) && !in_agent(context)) patches_end();
+  gs_choose(thread);
   if (!in_agent(context) || load(&thread->left))
     gs_leave(thread);
   else if (from_agent)

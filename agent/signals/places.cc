@@ -5,6 +5,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/image_layout.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/patches/patch.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -25,7 +26,7 @@ void leave_tail(Thread* thread, Context* context) {
   give_flags_back(thread, context);
   // A fault that the access met comes again by itself: the access is executed again.
   if (thread->exit_ip != reinterpret_cast<uint64_t>(shmrec_raise_trap))
-    context->regs.rip = thread->exit_ip;
+    context->regs.rip = thread->exit_ip, patch_leave_stub(thread, &context->regs);
   else
     thread->deferred &= ~uint64_t{kDeferredStep};
 }
@@ -128,9 +129,13 @@ constexpr PlaceRow kPlaces[] = {
      Way::kDefer, nullptr},
 };
 
+constexpr PlaceRow kStubRow = {
+    Place::kStub, nullptr, Way::kBack,
+    [](Thread* thread, Context* context) { patch_leave_stub(thread, &context->regs); }};
+
 // Null: the program's.
 const PlaceRow* row_of(uint64_t ip) {
-  if (ip - agent_base() >= kZoneBytes) return nullptr;
+  if (ip - agent_base() >= kZoneBytes) return in_stub(ip) ? &kStubRow : nullptr;
   for (const PlaceRow& row : kPlaces) {
     const Range range = row.range();
     if (ip >= range.begin && ip < range.end) return &row;

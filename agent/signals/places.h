@@ -33,12 +33,14 @@ enum class Place : uint8_t {
   kDeferredTrap,      // the trap at the end of a path for which something waits
   kRaiseTrap,         // the trap at the end of an access that meets a fault
   kAccessCore,        // generated code: the access instruction itself and what is around it
+  kStub,              // the code that a patched site jumps to
   kAgent,             // all other code of the agent, Zydis included
 };
 
 Place place_of(uint64_t ip);
 inline bool in_agent(const Context* context) {
-  return place_of(context->regs.rip) != Place::kProgram;
+  const Place place = place_of(context->regs.rip);
+  return place != Place::kProgram && place != Place::kStub;
 }
 
 // Makes an interrupted path of the agent look like a place in the program. False: it cannot be yet,

@@ -523,6 +523,12 @@ bool describe(Thread* thread, Site& site, Decoded& decoded) {
   return true;
 }
 
+bool decode_plain(Thread* thread, const uint8_t code[kMaxInstruction], Decoded* decoded) {
+  ForeignCode foreign(thread);
+  bool atomic;
+  return decode(code, *decoded, &atomic);
+}
+
 uint64_t segment_base(const Site& site) {
   if (site.segment == Segment::kNone) return 0;
   return site.segment == Segment::kFs ? read_fs_base() : current_thread()->program_gs;

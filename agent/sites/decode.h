@@ -31,6 +31,9 @@ uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction);
 // instruction that is known.
 bool describe(Thread* thread, Site& site, Decoded& decoded);
 
+// Decodes an instruction for its own sake.
+bool decode_plain(Thread* thread, const uint8_t code[kMaxInstruction], Decoded* decoded);
+
 void decode_start(Thread* thread);
 
 }  // namespace shmrec::agent

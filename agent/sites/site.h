@@ -75,6 +75,9 @@ struct State {
 
 constexpr uint32_t kMaxInstruction = 15;
 
+// Is it part of a patch (patches/patch.h)?
+enum Patched : uint8_t { kNotPatched = 0, kPatched, kUnpatchable };
+
 struct Site {
   uint64_t ip;     // 0: describes nothing
   uint64_t core;   // generated code: the instruction itself
@@ -107,6 +110,12 @@ struct Site {
   uint8_t tile;             // kLoadTile, kStoreTile: number of the tile register
   Gather gather;
   State state;
+  // The patches' (patches/patch.h).
+  uint64_t miss;    // the instruction's copy in its stub
+  uint64_t behind;  // and what is behind it; 0: what is behind it in the program
+  uint8_t faults;   // how often it faulted, as far as that matters
+  Patched patched;
+  uint8_t stray;  // 1: what is behind it is often jumped to
   // The table's.
   uint8_t used;  // looked up since the hand passed
   uint8_t held;  // by a thread, at the last look at all of them

@@ -34,6 +34,7 @@
 #include "agent/arch/x86_64/processor.h"
 #include "agent/log/journal.h"
 #include "agent/memory/regions.h"
+#include "agent/patches/patch.h"
 #include "agent/sites/emit.h"
 
 namespace shmrec::agent {
@@ -79,6 +80,7 @@ bool read_code(uint64_t ip, CodeBytes* code) {
   if (!read_code_page(code->bytes, ip, here)) return false;
   const bool both = beyond && read_code_page(code->bytes + here, ip + here, beyond);
   code->count = both ? kMaxInstruction : here;
+  patch_original(ip, code->bytes, code->count);
   return true;
 }
 
@@ -143,7 +145,7 @@ void make_room(const Process* process) {
   for (uint32_t steps = 0; steps < 3 * kMaxSites && taken < kBatch; ++steps) {
     Site& site = sites[hand];
     hand = hand + 1 == kMaxSites ? 1 : hand + 1;
-    if (!ips[index_of(site)]) continue;
+    if (!ips[index_of(site)] || site.patched == kPatched) continue;
     if (site.used) {
       site.used = 0;
       continue;
@@ -219,6 +221,33 @@ Site* site_for(Thread* thread, uint64_t ip) {
   if (site) hold(thread, site);
   return site;
 }
+
+Site* site_pin(Thread* thread, uint64_t ip) {
+  CodeBytes code;
+  if (!read_code(ip, &code)) return nullptr;
+  Locked lock(sites_lock);
+  Site* site = find(ip, code);
+  if (!site) site = make(thread, ip, code);
+  if (!site || site->patched == kPatched) return nullptr;
+  site->patched = kPatched;
+  return site;
+}
+
+void site_unpin(Site& site) {
+  Locked lock(sites_lock);
+  if (site.patched == kPatched) site.patched = kNotPatched;
+  site.faults = 0;
+}
+
+bool code_copy(uint64_t ip, uint8_t code[kMaxInstruction]) {
+  CodeBytes read;
+  if (!read_code(ip, &read)) return false;
+  memcpy(code, read.bytes, kMaxInstruction);
+  return true;
+}
+
+uint32_t site_number(const Site& site) { return index_of(site); }
+Site& site_numbered(uint32_t number) { return sites[number]; }
 
 void site_leave(Thread* thread) { store(&thread->site, static_cast<Site*>(nullptr)); }
 

@@ -20,6 +20,15 @@ inline bool in_generated(uint64_t ip) { return ip - code_base() < kCodeBytes; }
 // The site of the instruction at ip, made if need be, and held by the thread. Null: its bytes are
 // not readable or not known.
 Site* site_for(Thread* thread, uint64_t ip);
+// Sites by number, as stubs name them. REQUIRES of the second: it is patched.
+uint32_t site_number(const Site& site);
+// The site at `ip`, made if need be, that stays in the table until it is unpinned or its code goes:
+// it is part of a patch. Null: its bytes are not readable or not known, or it is pinned already.
+Site* site_pin(Thread* thread, uint64_t ip);
+void site_unpin(Site& site);
+// The program's code at `ip`, without what patches have changed of it; what is not there is zero.
+bool code_copy(uint64_t ip, uint8_t code[kMaxInstruction]);
+Site& site_numbered(uint32_t number);
 // The thread does not use its site any more.
 void site_leave(Thread* thread);
 // The code in [begin, end) is gone or replaced.

@@ -29,6 +29,7 @@ struct CreateOptions {
   shmlog::SegmentMode default_mode = shmlog::SegmentMode::kTrace;
   shmlog::Order default_order = shmlog::Order::kExact;
   bool failure_closed = false;
+  bool slow = false;
   uint64_t run_id = 0;
   uint32_t launcher_pid = 0;
   std::string build;        // cut to 31 bytes

@@ -82,8 +82,8 @@ struct Header {
   uint32_t default_mode;    // SegmentMode when no rule matches
   uint32_t default_order;   // Order when no rule matches
   uint32_t failure_closed;  // 1: refuse what cannot be recorded
-  uint32_t reserved0;
-  char build[32];  // shmrec version that created the file, NUL padded
+  uint32_t slow;            // 1: no instruction is patched, each access faults (run --slow)
+  char build[32];           // shmrec version that created the file, NUL padded
 
   // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
   alignas(64) uint64_t next_ticket;    // chunk tickets handed out

@@ -38,6 +38,8 @@ std::string header_problem(const Header& header, const struct stat& file,
       header.default_order != planned.default_order ||
       header.failure_closed != planned.failure_closed)
     return "its defaults or failurePolicy are not those of this policy";
+  if (header.slow != planned.slow)
+    return "one of the two is recorded with --slow, the other is not";
   if (header.closed != 0) return "it has ended";
   return "";
 }

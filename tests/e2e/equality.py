@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs a command on its own and recorded, and compares all that can be seen of it.
 
-usage: equality.py [--shmrec PATH] [--native] [--policy FILE] [--timeout SECONDS] [--keep] -- COMMAND...
+usage: equality.py [--shmrec PATH] [--native] [--slow] [--policy FILE] [--timeout SECONDS] [--keep] -- COMMAND...
 
 Compared: standard output, standard error, exit status (signal and core flag included) and the files
 left in the working directory, a fresh one for each run. The native run itself must succeed, or end by
-the same signal. --native does no more than that. On a difference the directory with both runs is kept
+the same signal. --native does no more than that; --slow records without patching anything. On a difference the directory with both runs is kept
 and the commands that repeat them are printed. Exit status: 0 equal, 1 different, 2 bad usage.
 """
 
@@ -123,6 +123,7 @@ def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--shmrec", default="shmrec")
     parser.add_argument("--native", action="store_true")
+    parser.add_argument("--slow", action="store_true")
     parser.add_argument("--policy")
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--keep", action="store_true")
@@ -136,6 +137,8 @@ def main():
                       % (native["status"], text(native["stdout"]), text(native["stderr"])))
     recorder = [options.shmrec, "run", "-q", "-o", os.path.join(top, "bundle.shmrec.tar.zst"),
                 "--spool", os.path.join(top, "spool")]
+    if options.slow:
+        recorder.append("--slow")
     if options.policy:
         recorder += ["--policy", options.policy]
     recorded_command = recorder + ["--"] + command

@@ -391,7 +391,8 @@ def record_and_check(options):
     traces, spool = os.path.join(top, "traces"), os.path.join(top, "spool")
     os.makedirs(traces)
     command = [options.shmrec, "run", "-q", "--keep-spool", "-o", os.path.join(top, "bundle.shmrec.tar.zst"),
-               "--spool", spool, "--", os.path.abspath(options.oracle), traces, str(options.seed),
+               "--spool", spool, *(["--slow"] if options.slow else []), "--",
+               os.path.abspath(options.oracle), traces, str(options.seed),
                str(options.processes), str(options.threads), str(options.operations)]
     try:
         status = subprocess.run(command, cwd=top, timeout=options.timeout,
@@ -412,6 +413,7 @@ def record_and_check(options):
 def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--shmrec", default="shmrec")
+    parser.add_argument("--slow", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)

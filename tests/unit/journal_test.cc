@@ -42,6 +42,9 @@ bool safe_copy(void* to, const void* from, size_t bytes, Fault*) {
 }
 
 void sites_forget(uint64_t, uint64_t) {}
+void patches_forget(uint64_t, uint64_t) {}
+void patches_undo(uint64_t, uint64_t) {}
+void patches_end_locked() {}
 void native_for_each(void (*)(const Region&, void*), void*) {}
 void for_each_block(void (*)(Thread*, void*), void*) {}
 

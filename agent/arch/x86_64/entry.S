@@ -29,10 +29,11 @@
 #define STACK_TOP 320
 #define DEFERRED 328
 #define EXIT_PAGE 344
-#define PROGRAM_GS 352
+#define REGISTER_GS 352
 #define LEFT 360
 #define ENTRY_STATE 368
 #define UNSETTLED 376
+#define SAVED_RCX 384
 #define THREAD_BLOCK 0x40000
 #define ENTRY_ENDED 3
 
@@ -272,6 +273,15 @@ run_core:
   load_registers CORE
   jmp *%gs:CORE_IP
 
+// From a patched site's stub, with the program's registers.
+function shmrec_access_jumped
+  save_registers REGS
+  mov %gs:0, %rdi
+  call access_jumped
+  test %eax, %eax
+  jz shmrec_tail_begin
+  jmp run_core
+
 function shmrec_access_leave
   save_registers CORE
   mov %gs:0, %rdi
@@ -385,7 +395,7 @@ function shmrec_safe_faulted
 #define EXIT_PAGE_AT 65536
 #define OF_THREAD(offset) shmrec_exit_begin - EXIT_PAGE_AT + (offset)(%rip)
 function shmrec_exit_begin
-  mov OF_THREAD(PROGRAM_GS), %rax
+  mov OF_THREAD(REGISTER_GS), %rax
   wrgsbase %rax
   mov OF_THREAD(REGS + R_RAX), %rax
   jmp *OF_THREAD(EXIT_IP)

@@ -30,6 +30,7 @@ void shmrec_deferred_trap();
 extern const uint8_t shmrec_exit_begin[], shmrec_exit_left[], shmrec_exit_end[];
 void shmrec_raise_trap();
 void shmrec_access_enter();
+void shmrec_access_jumped();
 void shmrec_safe_measure_begin();
 void shmrec_safe_measure_end();
 void shmrec_serialize();

@@ -9,8 +9,8 @@ namespace shmrec::agent {
 constexpr uint16_t kCode64 = 0x33;
 
 // Context::trap.
-constexpr uint64_t kDebugException = 1, kGeneralProtection = 13, kPageFault = 14,
-                   kAlignmentCheck = 17;
+constexpr uint64_t kDebugException = 1, kBreakpointTrap = 3, kInvalidOpcode = 6,
+                   kGeneralProtection = 13, kPageFault = 14, kAlignmentCheck = 17;
 
 // Context::error of a page fault.
 constexpr uint64_t kFaultPresent = 1, kFaultWrite = 2, kFaultUser = 4, kFaultFetch = 16;

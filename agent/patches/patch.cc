@@ -1,0 +1,380 @@
+#include "agent/patches/patch.h"
+
+#include "agent/arch/x86_64/exceptions.h"
+#include "agent/arch/x86_64/gs.h"
+#include "agent/log/log.h"
+#include "agent/memory/modules.h"
+#include "agent/memory/regions.h"
+#include "agent/patches/arena.h"
+#include "agent/patches/tactics.h"
+#include "agent/patches/text.h"
+#include "agent/sites/table.h"
+
+namespace shmrec::agent {
+namespace {
+
+constexpr uint32_t kMaxPatches = 16 * 1024;
+constexpr uint32_t kBuckets = 2 * kMaxPatches;
+constexpr uint64_t kGone = 1;      // in `ips`: something was here
+constexpr uint8_t kMaxStrays = 8;  // jumps into the overwritten bytes, until the tactic is changed
+
+struct Patch {
+  uint64_t ip, stub;  // ip 0: free
+  StubLayout layout;
+  uint32_t sites[kMaxCovered];  // numbers of those that ask, 0: does not
+  uint8_t lengths[kMaxCovered];
+  uint8_t count, bytes;
+  uint8_t original[kJumpBytes];
+  uint8_t tactic;
+  uint8_t strays;
+  uint16_t next_free;
+};
+
+Patch patches[kMaxPatches];  // 0 is none
+uint32_t patch_count = 1;    // those from here on were never used
+uint16_t free_patch = 0;
+uint64_t ips[kBuckets];  // of the jumps that are there, hashed, open
+uint16_t numbers[kBuckets];
+uint64_t lowest = ~0ull, highest = 0;  // of all that was ever patched
+bool ended = false;                    // no more
+uint32_t changes = 0;                  // how often text was changed
+SpinLock patches_lock;
+
+uint32_t hash_of(uint64_t ip) {
+  return static_cast<uint32_t>(ip * 0x9E3779B97F4A7C15 >> 40) % kBuckets;
+}
+
+bool none_near(uint64_t ip) { return ip + 64 < load(&lowest) || ip > load(&highest) + 64; }
+
+// The patch whose jump begins at `ip`.
+Patch* patch_at(uint64_t ip) {
+  uint64_t found;
+  for (uint32_t at = hash_of(ip); (found = load(&ips[at])); at = (at + 1) % kBuckets)
+    if (found == ip) return &patches[numbers[at]];
+  return nullptr;
+}
+
+uint16_t number_of(const Patch& patch) { return static_cast<uint16_t>(&patch - patches); }
+
+// The patch one of whose bytes lies in [begin, end); null: none.
+Patch* patch_over(uint64_t begin, uint64_t end) {
+  if (none_near(begin)) return nullptr;
+  for (uint64_t ip = begin - kJumpBytes + 1; ip < end; ++ip)
+    if (Patch* patch = patch_at(ip)) return patch;
+  return nullptr;
+}
+
+void enter(const Patch& patch) {
+  uint32_t at = hash_of(patch.ip);
+  while (ips[at] > kGone) at = (at + 1) % kBuckets;
+  numbers[at] = number_of(patch);
+  store(&ips[at], patch.ip);
+  store(&lowest, min(lowest, patch.ip));
+  store(&highest, max(highest, patch.ip));
+}
+
+void take_out(const Patch& patch) {
+  for (uint32_t at = hash_of(patch.ip); ips[at]; at = (at + 1) % kBuckets)
+    if (ips[at] == patch.ip && numbers[at] == number_of(patch)) store(&ips[at], kGone);
+}
+
+uint16_t take_number() {
+  if (const uint16_t number = free_patch) {
+    free_patch = patches[number].next_free;
+    return number;
+  }
+  return patch_count < kMaxPatches ? static_cast<uint16_t>(patch_count++) : 0;
+}
+
+void free_number(uint16_t number) {
+  patches[number].ip = 0;
+  patches[number].next_free = free_patch;
+  free_patch = number;
+}
+
+bool alone(const Thread* thread) {
+  return threads_of(thread->process) == 1 && !memory_is_shared(thread->process);
+}
+
+// At which bytes of the jump instructions began (text.h).
+uint32_t firsts_of(const Patch& patch) {
+  uint32_t firsts = 1, at = 0;
+  for (uint32_t i = 0; i + 1 < patch.count; ++i)
+    if ((at += patch.lengths[i]) < kJumpBytes) firsts |= 1u << at;
+  return firsts;
+}
+
+// ---- Putting in ---------------------------------------------------------------------------------
+
+void describe_patch(const Plan& plan, Patch* patch) {
+  patch->ip = plan.covered.ip;
+  patch->stub = plan.stub;
+  patch->layout = plan.layout;
+  patch->count = static_cast<uint8_t>(plan.covered.count);
+  patch->bytes = static_cast<uint8_t>(plan.covered.bytes);
+  patch->tactic = plan.tactic;
+  patch->strays = 0;
+  memcpy(patch->original, plan.original, kJumpBytes);
+  for (uint32_t i = 0; i < plan.covered.count; ++i) {
+    const Covered& covered = plan.covered.instructions[i];
+    patch->lengths[i] = covered.length;
+    patch->sites[i] = covered.site ? site_number(*covered.site) : 0;
+  }
+}
+
+// From the jump on, their accesses end in the stub.
+void lead_sites(const Patch& patch) {
+  for (uint32_t i = 0; i < patch.count; ++i) {
+    if (!patch.sites[i]) continue;
+    Site& site = site_numbered(patch.sites[i]);
+    const bool last = i + 1 == patch.count;
+    store(&site.miss, patch.stub + patch.layout.parts[i].copy);
+    store(&site.behind, patch.stub + (last ? patch.layout.back : patch.layout.parts[i + 1].begin));
+  }
+}
+
+void forget_sites(const Patch& patch) {
+  for (uint32_t i = 0; i < patch.count; ++i)
+    if (patch.sites[i]) store(&site_numbered(patch.sites[i]).behind, uint64_t{0});
+}
+
+void make_jump(const Patch& patch, uint8_t* jump) {
+  const uint32_t distance = static_cast<uint32_t>(patch.stub - (patch.ip + kJumpBytes));
+  jump[0] = 0xE9;
+  memcpy(jump + 1, &distance, 4);
+}
+
+bool put_in(const Thread* thread, const Plan& plan, uint16_t number) {
+  uint8_t code[kMaxStubBytes], jump[kJumpBytes];
+  StubLayout layout;
+  Patch& patch = patches[number];
+  if (!stub_emit(plan.covered, plan.stub, code, &layout) ||
+      !text_write(plan.stub, code, layout.bytes))
+    return false;
+  describe_patch(plan, &patch);
+  lead_sites(patch);
+  make_jump(patch, jump);
+  enter(patch);
+  const bool ok =
+      text_replace(patch.ip, patch.original, jump, kJumpBytes, firsts_of(patch), alone(thread));
+  store(&changes, changes + 1);
+  if (!ok) take_out(patch), forget_sites(patch);
+  return ok;
+}
+
+// ---- Taking out ---------------------------------------------------------------------------------
+
+// The stub stays. False: the text cannot be written any more.
+bool undo(const Thread* thread, Patch& patch) {
+  uint8_t jump[kJumpBytes];
+  make_jump(patch, jump);
+  if (!text_replace(patch.ip, jump, patch.original, kJumpBytes, firsts_of(patch), alone(thread)))
+    return false;
+  store(&changes, changes + 1);
+  take_out(patch);
+  forget_sites(patch);
+  for (uint32_t i = 0; i < patch.count; ++i)
+    if (patch.sites[i]) site_unpin(site_numbered(patch.sites[i]));
+  return true;
+}
+
+// Makes room for a jump at `ip`. False: `ip` itself has been overwritten.
+bool clear(const Thread* thread, uint64_t ip) {
+  while (Patch* other = patch_over(ip, ip + kJumpBytes))
+    if (other->ip < ip || !undo(thread, *other)) return false;
+  return true;
+}
+
+template <typename Visit>
+void for_each_patch_in(uint64_t begin, uint64_t end, Visit visit) {
+  if (begin > highest || end <= lowest) return;
+  for (uint32_t i = 1; i < patch_count; ++i)
+    if (patches[i].ip >= begin && patches[i].ip < end) visit(patches[i]);
+}
+
+bool is_in(const Patch& patch) { return patch_at(patch.ip) == &patch; }
+
+}  // namespace
+
+void patch_site(Thread* thread, Site& site) {
+  Locked regions(regions_lock);
+  Locked lock(patches_lock);
+  if (ended || site.patched || site.ip == 0) return;
+  site.patched = kUnpatchable;
+  if (log_header().slow || !stubs_possible() || !stub_possible(site) ||
+      !module_patchable(site.ip, kMaxInstruction))
+    return;
+  if (modules_use_gs() || thread->program_gs) {
+    ended = true;
+    return;
+  }
+  const uint16_t number = clear(thread, site.ip) ? take_number() : 0;
+  if (!number) return;
+  Plan plan;
+  site.patched = kNotPatched;
+  Site* const held = thread->site;
+  const uint8_t first = site.stray ? kPunning : 1;
+  const bool planned = plan_patch(thread, site, number, first, &plan);
+  store(&thread->site, held);
+  store(&gs_kept, 1u);
+  if (planned && put_in(thread, plan, number)) return;
+  if (planned) {
+    arena_give_back(plan.stub, number);
+    plan_unpin(plan.covered);
+  }
+  free_number(number);
+  site.patched = kUnpatchable;
+}
+
+// ---- Threads in stubs ---------------------------------------------------------------------------
+
+bool in_stub(uint64_t rip) { return arena_owner(rip) != 0; }
+
+bool patch_place(uint64_t rip, StubPlace* place) {
+  const uint16_t number = arena_owner(rip);
+  if (!number) return false;
+  const Patch& patch = patches[number];
+  const uint64_t at = rip - patch.stub;
+  uint32_t i = 0, next = 0;
+  bool in_hit = false;
+  *place = {};
+  place->ip = patch.ip;
+  for (; i < patch.count; ++i) {
+    const PartLayout& part = patch.layout.parts[i];
+    in_hit = at >= part.hit && at < part.end;
+    const bool last = i + 1 == patch.count;
+    next = last ? patch.layout.back : patch.layout.parts[i + 1].begin;
+    if (in_hit || (at >= part.begin && at < next)) break;
+    place->ip += patch.lengths[i];
+  }
+  if (i == patch.count) return true;
+  const PartLayout& part = patch.layout.parts[i];
+  place->copy = patch.stub + part.copy;
+  place->site = patch.sites[i] ? &site_numbered(patch.sites[i]) : nullptr;
+  place->asks = in_hit || at < part.copy;
+  place->rcx_saved = in_hit ? at < part.enter : at >= part.saved && at < part.copy;
+  place->begins = at == part.begin && i > 0;
+  return true;
+}
+
+bool patch_leave_stub(const Thread* thread, Regs* regs) {
+  StubPlace place;
+  if (!patch_place(regs->rip, &place)) return false;
+  if (place.rcx_saved) regs->rcx = thread->saved_rcx;
+  regs->rip = place.ip;
+  return true;
+}
+
+uint64_t patch_resume(uint64_t ip) {
+  if (none_near(ip)) return ip;
+  for (uint32_t back = 1; back < kJumpBytes; ++back) {
+    const Patch* patch = patch_at(ip - back);
+    if (!patch) continue;
+    uint64_t boundary = patch->ip;
+    for (uint32_t i = 0; i + 1 < patch->count; ++i) {
+      boundary += patch->lengths[i];
+      if (boundary == ip) return patch->stub + patch->layout.parts[i + 1].begin;
+    }
+  }
+  return ip;
+}
+
+namespace {
+
+// The program comes to what the jump has overwritten: rarely because a signal found it there, and
+// often because it jumps there.
+void stray(const Thread* thread, uint64_t ip) {
+  Locked regions(regions_lock);
+  Locked lock(patches_lock);
+  Patch* patch = patch_over(ip, ip + 1);
+  if (!patch || patch->ip == ip) return;
+  const bool behind_lock = patch->original[0] == kLockPrefix && ip == patch->ip + 1;
+  if (++patch->strays < kMaxStrays && !behind_lock) return;
+  patch->strays = 0;
+  Site& site = site_numbered(patch->sites[0]);
+  if (!undo(thread, *patch)) return;
+  site.stray = 1;
+  if (behind_lock) site.patched = kUnpatchable;
+}
+
+bool overwritten(uint64_t ip) {
+  const Patch* patch = patch_over(ip, ip + 1);
+  return patch && patch->ip != ip;
+}
+
+}  // namespace
+
+bool patch_trapped(Thread* thread, Context* context) {
+  const uint64_t rip = context->regs.rip;
+  const bool breakpoint = context->trap == kBreakpointTrap;
+  const uint64_t met = breakpoint ? rip - 1 : rip;
+  if (none_near(met)) return false;
+  if (breakpoint) {
+    Locked lock(patches_lock);  // what was being replaced has been
+    uint8_t byte = kBreakpoint;
+    if (safe_copy(&byte, reinterpret_cast<void*>(met), 1) && byte != kBreakpoint) {
+      context->regs.rip = met;
+      return true;
+    }
+    return false;
+  }
+  if (context->trap != kInvalidOpcode && context->trap != kGeneralProtection) return false;
+  if (overwritten(met)) {
+    stray(thread, met);
+    context->regs.rip = patch_resume(met);
+    return true;
+  }
+  // Another thread has put back what this one met, or it is the program's own and is met again.
+  const uint32_t now = load(&changes);
+  if (thread->changes_met == now) return false;
+  thread->changes_met = now;
+  return true;
+}
+
+void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes) {
+  if (none_near(ip)) return;
+  for (uint64_t at = ip - kJumpBytes + 1; at < ip + bytes; ++at) {
+    const Patch* patch = patch_at(at);
+    if (!patch) continue;
+    for (uint64_t i = 0; i < kJumpBytes; ++i)
+      if (at + i >= ip && at + i < ip + bytes) code[at + i - ip] = patch->original[i];
+  }
+}
+
+// ---- Code that goes -----------------------------------------------------------------------------
+
+void patches_forget(uint64_t begin, uint64_t end) {
+  Locked lock(patches_lock);
+  for_each_patch_in(begin, end, [](Patch& patch) {
+    const uint16_t number = number_of(patch);
+    take_out(patch);
+    arena_give_back(patch.stub, number);
+    free_number(number);
+  });
+}
+
+void patches_undo(uint64_t begin, uint64_t end) {
+  Locked lock(patches_lock);
+  for_each_patch_in(begin, end, [](Patch& patch) {
+    if (is_in(patch)) undo(current_thread(), patch);
+  });
+}
+
+void patches_end_locked() {
+  {
+    Locked lock(patches_lock);
+    ended = true;
+  }
+  patches_undo(0, ~0ull);
+  store(&gs_kept, 0u);
+}
+
+void patches_end() {
+  Locked regions(regions_lock);
+  patches_end_locked();
+}
+
+void patches_before_fork() { patches_lock.lock(); }
+void patches_after_fork() { patches_lock.unlock(); }
+
+}  // namespace shmrec::agent

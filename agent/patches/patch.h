@@ -1,0 +1,65 @@
+// Patched sites: instructions of the program that touch traced memory, and that have become jumps
+// to stubs, so that they do so without a fault.
+//
+// A site is patched when it has faulted twice, by the first of the tactics (tactics.h) that can.
+// It is put back when its code is about to be written or is gone, and when a stray jump meets what
+// the jump has overwritten again and again.
+//
+// What a patch must not change:
+//  - what the program sees of itself: signals that find a thread in a stub show the program's own
+//    address and registers (patch_leave_stub), and programs go on from there (patch_resume);
+//  - code that is not the program's own file, or was ever writable: it is left alone;
+//  - programs that use the gs register, which stubs need (gs.h): none of theirs is patched.
+//
+// Invariants
+//  1. A byte of the program's text is part of at most one patch. Its original is kept.
+//  2. A stub lives as long as the module: threads may be in it though its site is put back.
+// Threads: lookups without a lock, by a table that only grows while a module lives; changes under
+// patches_lock, which is taken after regions_lock and before the table of sites'.
+#pragma once
+
+#include "agent/patches/stub.h"
+#include "agent/signals/signals.h"
+
+namespace shmrec::agent {
+
+// Patches the site if one of the tactics can. REQUIRES: the thread holds it, no lock is held.
+void patch_site(Thread* thread, Site& site);
+
+// Where in a stub a thread is.
+struct StubPlace {
+  uint64_t ip;       // of the instruction that is next, as the program has it
+  uint64_t copy;     // where the stub has it; 0: behind the last one
+  const Site* site;  // of that instruction; null: it does not ask
+  bool asks;         // it has not come to the copy yet
+  bool begins;       // it has just come here from the instruction before
+  bool rcx_saved;
+};
+bool in_stub(uint64_t rip);
+// False: in none.
+bool patch_place(uint64_t rip, StubPlace* place);
+// Makes the registers of a thread that is in a stub those that the program has at the instruction
+// that is next. False: it is in none.
+bool patch_leave_stub(const Thread* thread, Regs* regs);
+// Where the program goes on that is to be at `ip`: there, or at the part of a stub that stands for
+// an instruction which a jump has overwritten.
+uint64_t patch_resume(uint64_t ip);
+// Has a thread met the breakpoint of a site that is being replaced, or an overwritten instruction?
+// It goes on then.
+bool patch_trapped(Thread* thread, Context* context);
+
+// Puts what jumps have overwritten of the code at `ip` back into a copy of it.
+void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes);
+
+// REQUIRES for these: regions_lock held.
+void patches_forget(uint64_t begin, uint64_t end);  // [begin, end) is gone
+void patches_undo(uint64_t begin, uint64_t end);    // it is about to be written
+// New code uses gs: no site of this address space is patched any more.
+void patches_end_locked();
+// The same. REQUIRES: no lock is held.
+void patches_end();
+
+void patches_before_fork();
+void patches_after_fork();
+
+}  // namespace shmrec::agent

@@ -1,0 +1,141 @@
+#include "agent/patches/stub.h"
+
+#include <cpuid.h>
+
+#include "agent/memory/window.h"
+#include "agent/sites/table.h"
+
+namespace shmrec::agent {
+namespace {
+
+struct Emitter {
+  uint8_t* begin;
+  uint8_t* at;
+  uint64_t address;  // of `begin` when it runs
+
+  template <typename... Bytes>
+  void bytes(Bytes... values) {
+    ((*at++ = static_cast<uint8_t>(values)), ...);
+  }
+  void word(uint64_t value) {
+    memcpy(at, &value, 4);
+    at += 4;
+  }
+  uint16_t offset() const { return static_cast<uint16_t>(at - begin); }
+  uint64_t here() const { return address + offset(); }
+};
+
+constexpr uint32_t kSavedRcx = offsetof(Thread, saved_rcx);
+
+void save_rcx(Emitter& out) { out.bytes(0x65, 0x48, 0x89, 0x0C, 0x25), out.word(kSavedRcx); }
+void load_rcx(Emitter& out) { out.bytes(0x65, 0x48, 0x8B, 0x0C, 0x25), out.word(kSavedRcx); }
+
+int hardware_of(int8_t index) {
+  int hardware = 0;
+  while (kFromHardware[hardware] != index) ++hardware;
+  return hardware;
+}
+
+// lea ADDRESS, %rcx
+void load_address(Emitter& out, const Site& site) {
+  const int base = site.base == kNoRegister ? 5 : hardware_of(site.base);
+  const int index = site.index == kNoRegister ? 4 : hardware_of(site.index);
+  const int scale = site.scale == 8 ? 3 : site.scale == 4 ? 2 : site.scale == 2 ? 1 : 0;
+  out.bytes(0x48 | (index >> 3) << 1 | base >> 3, 0x8D, site.base == kNoRegister ? 0x0C : 0x8C,
+            scale << 6 | (index & 7) << 3 | (base & 7));
+  out.word(static_cast<uint64_t>(site.displacement));
+}
+
+// The part of the address above the window's shift minus the window's number: zero in the window.
+void look(Emitter& out) {
+  out.bytes(0xC4, 0xE3, 0xFB, 0xF0, 0xC9, kWindowShift);  // rorx $SHIFT, %rcx, %rcx
+  out.bytes(0x0F, 0xB7, 0xC9);                            // movzx %cx, %ecx
+  out.bytes(0x8D, 0x89), out.word(0u - window_number());  // lea -NUMBER(%rcx), %ecx
+}
+
+bool within_reach(int64_t distance) { return distance == static_cast<int32_t>(distance); }
+
+bool copy(Emitter& out, const Covered& instruction, uint64_t ip) {
+  memcpy(out.at, instruction.code, instruction.length);
+  if (instruction.rip_displacement) {
+    int32_t displacement;
+    memcpy(&displacement, instruction.code + instruction.rip_displacement, 4);
+    const int64_t moved = displacement + static_cast<int64_t>(ip - out.here());
+    if (!within_reach(moved)) return false;
+    memcpy(out.at + instruction.rip_displacement, &moved, 4);
+  }
+  out.at += instruction.length;
+  return true;
+}
+
+// Returns where the distance to the hit is to be written.
+uint8_t* ask(Emitter& out, const Site& site, PartLayout* part) {
+  save_rcx(out);
+  part->saved = out.offset();
+  load_address(out, site);
+  look(out);
+  out.bytes(0xE3, 0);  // jrcxz hit
+  uint8_t* const distance = out.at - 1;
+  load_rcx(out);
+  return distance;
+}
+
+void hit(Emitter& out, const Site& site, PartLayout* part) {
+  part->hit = out.offset();
+  load_rcx(out);
+  part->enter = out.offset();
+  out.bytes(0x65, 0xC7, 0x04, 0x25);  // movl $NUMBER, %gs:jumped_site
+  out.word(offsetof(Thread, jumped_site)), out.word(site_number(site));
+  out.bytes(0x65, 0xFF, 0x24, 0x25), out.word(offsetof(Thread, jump_entry));  // jmp *%gs:...
+  part->end = out.offset();
+}
+
+}  // namespace
+
+bool stubs_possible() {
+  constexpr uint32_t kBmi2 = 1 << 8;
+  static uint8_t answer = 0;
+  uint32_t a, b = 0, c, d;
+  if (!answer) answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & kBmi2) ? 1 : 2;
+  return answer == 1;
+}
+
+bool stub_possible(const Site& site) {
+  const bool registers = site.base != kNoRegister || site.index != kNoRegister;
+  const bool plain = site.segment == Segment::kNone && !site.address32 && !site.rip_relative &&
+                     !site.line && site.bit_register == kNoRegister && !site.x87;
+  return site.form <= Form::kMaskedStore && registers && plain;
+}
+
+bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
+  Emitter out = {code, code, at};
+  uint8_t* to_hits[kMaxCovered] = {};
+  uint64_t ip = covered.ip;
+  *layout = {};
+  for (uint32_t i = 0; i < covered.count; ++i) {
+    const Covered& instruction = covered.instructions[i];
+    PartLayout& part = layout->parts[i];
+    part.begin = part.saved = out.offset();
+    if (instruction.site) to_hits[i] = ask(out, *instruction.site, &part);
+    part.copy = out.offset();
+    if (!copy(out, instruction, ip)) return false;
+    ip += instruction.length;
+  }
+  layout->back = out.offset();
+  const int64_t back = static_cast<int64_t>(ip - (out.here() + 5));
+  if (!within_reach(back)) return false;
+  out.bytes(0xE9), out.word(static_cast<uint64_t>(back));
+  for (uint32_t i = 0; i < covered.count; ++i) {
+    PartLayout& part = layout->parts[i];
+    part.hit = part.enter = part.end = out.offset();
+    if (!to_hits[i]) continue;
+    const int64_t distance = out.at - to_hits[i] - 1;
+    if (distance > INT8_MAX) return false;  // no three instructions in five bytes are that long
+    *to_hits[i] = static_cast<uint8_t>(distance);
+    hit(out, *covered.instructions[i].site, &part);
+  }
+  layout->bytes = out.offset();
+  return true;
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,70 @@
+// The code that a patched site jumps to: the instructions that the jump has overwritten, each of
+// which asks before it accesses memory whether that may be traced.
+//
+//     site:  jmp stub                      stub:  part 0: is the address in the window? -> hit 0
+//            ...rest of what the                          the instruction itself
+//            jump overwrote                       part 1: the same for the next one, and so on
+//     back:                                       jmp back
+//                                          hit 0: jmp shmrec_access_jumped
+//
+// Example: `mov %rax,8(%rdi); add %rcx,(%rsi)` is 4 + 3 bytes. The jump takes 5, so both move.
+//
+//     65 48 89 0c 25 ..        mov   %rcx, %gs:saved_rcx
+//     48 8d 8c 27 08 00 00 00  lea   8(%rdi), %rcx
+//     c4 e3 fb f0 c9 28        rorx  $40, %rcx, %rcx
+//     0f b7 c9                 movzx %cx, %ecx
+//     8d 89 ..                 lea   -WINDOW(%rcx), %ecx
+//     e3 ..                    jrcxz hit 0
+//     65 48 8b 0c 25 ..        mov   %gs:saved_rcx, %rcx
+//     48 89 47 08              mov   %rax, 8(%rdi)
+//     ...
+//
+// A stub uses no stack and changes no flags.
+//
+// Threads: a stub is written before it is jumped to, and never changed.
+#pragma once
+
+#include "agent/sites/decode.h"
+
+namespace shmrec::agent {
+
+constexpr uint32_t kMaxStubBytes = 512;
+constexpr uint32_t kMaxCovered = 5;  // instructions that a jump of 5 bytes overwrites
+
+// An instruction that moves to the stub.
+struct Covered {
+  uint8_t code[kMaxInstruction];
+  uint8_t length;
+  uint8_t rip_displacement;  // where its displacement relative to rip is; 0: there is none
+  const Site* site;          // null: it does not ask
+};
+struct CoveredCode {
+  uint64_t ip;
+  uint32_t count, bytes;
+  Covered instructions[kMaxCovered];
+};
+
+// Where the pieces of a part begin, from the stub's start.
+struct PartLayout {
+  uint16_t begin;  // the program's registers
+  uint16_t saved;  // rcx is in the Thread from here...
+  uint16_t copy;   // ...to here, where the instruction is
+  uint16_t hit;    // the same: rcx is in the Thread from here...
+  uint16_t enter;  // ...to here
+  uint16_t end;    // of the hit
+};
+struct StubLayout {
+  uint16_t back;
+  uint16_t bytes;
+  PartLayout parts[kMaxCovered];
+};
+
+// Has the processor what stubs are made of?
+bool stubs_possible();
+// Can a stub look at the site's address?
+bool stub_possible(const Site& site);
+// Writes the stub that will run at `at` to `code`, which has room for kMaxStubBytes. False: it
+// cannot reach what it refers to.
+bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,162 @@
+#include "agent/patches/tactics.h"
+
+#include "agent/patches/arena.h"
+#include "agent/sites/table.h"
+
+namespace shmrec::agent {
+namespace {
+
+// Bytes that no instruction begins with in 64-bit mode, or that only the kernel may execute.
+constexpr uint8_t kTraps[] = {0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x27, 0x2F, 0x37, 0x3F,
+                              0x60, 0x61, 0x9A, 0xCE, 0xD4, 0xD6, 0xEA, 0xF4, 0xFA, 0xFB};
+
+// Does an instruction do the same at another address?
+bool movable(const ZydisDecodedInstruction& instruction) {
+  switch (instruction.meta.category) {
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_COND_BR:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET:
+    case ZYDIS_CATEGORY_INTERRUPT:
+    case ZYDIS_CATEGORY_SYSTEM:
+    case ZYDIS_CATEGORY_X87_ALU:  // the processor keeps the address of the last one
+    case ZYDIS_CATEGORY_RDWRFSGS:
+      return false;
+    default:
+      return instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE &&
+             instruction.mnemonic != ZYDIS_MNEMONIC_UD2;
+  }
+}
+
+bool uses_stack(const Site& site) { return site.base == kFromHardware[4]; }
+
+// What is behind the site itself asks, too, if it may touch traced memory.
+const Site* pin_asking(Thread* thread, uint64_t ip, const Decoded& decoded) {
+  bool memory = false;
+  for (int i = 0; i < decoded.instruction.operand_count_visible; ++i)
+    memory |= decoded.operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY;
+  if (!memory || decoded.instruction.mnemonic == ZYDIS_MNEMONIC_LEA ||
+      decoded.instruction.mnemonic == ZYDIS_MNEMONIC_NOP)
+    return nullptr;
+  Site* site = site_pin(thread, ip);
+  if (site && stub_possible(*site) && !uses_stack(*site)) return site;
+  if (site) site_unpin(*site);
+  return nullptr;
+}
+
+void unpin(const CoveredCode& covered) {
+  for (uint32_t i = 0; i < covered.count; ++i)
+    if (covered.instructions[i].site) site_unpin(*const_cast<Site*>(covered.instructions[i].site));
+}
+
+// Adds the instruction behind what is covered.
+bool cover_next(Thread* thread, CoveredCode* covered) {
+  if (covered->count == kMaxCovered) return false;
+  const uint64_t ip = covered->ip + covered->bytes;
+  Covered& next = covered->instructions[covered->count];
+  Decoded decoded;
+  uint8_t bytes[kMaxInstruction] = {};
+  if (!code_copy(ip, bytes) || !decode_plain(thread, bytes, &decoded) ||
+      !movable(decoded.instruction))
+    return false;
+  const bool relative = decoded.instruction.attributes & ZYDIS_ATTRIB_IS_RELATIVE;
+  if (relative && decoded.instruction.raw.disp.size != 32) return false;
+  next.length = decoded.instruction.length;
+  next.rip_displacement = relative ? decoded.instruction.raw.disp.offset : 0;
+  memcpy(next.code, bytes, next.length);
+  next.site = pin_asking(thread, ip, decoded);
+  covered->bytes += next.length;
+  ++covered->count;
+  return true;
+}
+
+// ---- Distances that a jump may have -------------------------------------------------------------
+
+// Byte `at` of the jump, 1..4, must trap.
+void trap_at(Distances& distances, uint32_t at) {
+  distances.forbid_all(at - 1);
+  for (uint8_t each : kTraps) distances.allow(at - 1, each);
+}
+
+// Where what is overwritten could be jumped to, the jump's bytes trap: where instructions began,
+// and behind a lock prefix, which some code jumps over where there is one thread.
+Distances trapping(const CoveredCode& covered) {
+  Distances distances;
+  for (uint32_t at = 0; at < 4; ++at) distances.allow_all(at);
+  if (covered.instructions[0].code[0] == kLockPrefix) trap_at(distances, 1);
+  uint32_t boundary = 0;
+  for (uint32_t i = 0; i + 1 < covered.count; ++i) {
+    boundary += covered.instructions[i].length;
+    if (boundary < kJumpBytes) trap_at(distances, boundary);
+  }
+  return distances;
+}
+
+// ---- The tactics --------------------------------------------------------------------------------
+
+// Finds room for the stub of what is covered.
+bool place(Plan* plan, uint16_t number, const Distances& distances) {
+  uint8_t scratch[kMaxStubBytes];
+  // Its length does not depend on its place; whether it reaches everything may.
+  if (!stub_emit(plan->covered, plan->covered.ip, scratch, &plan->layout)) return false;
+  plan->stub = arena_take(plan->covered.ip + kJumpBytes, plan->layout.bytes, number, distances);
+  return plan->stub != 0;
+}
+
+bool direct(Thread* thread, uint16_t number, Plan* plan) {
+  return cover_next(thread, &plan->covered) && plan->covered.bytes >= kJumpBytes &&
+         place(plan, number, trapping(plan->covered));
+}
+
+bool relocation(Thread* thread, uint16_t number, Plan* plan) {
+  while (plan->covered.bytes < kJumpBytes)
+    if (!cover_next(thread, &plan->covered)) return false;
+  return plan->covered.count > 1 && place(plan, number, trapping(plan->covered));
+}
+
+bool punning(Thread* thread, uint16_t number, Plan* plan) {
+  if (!cover_next(thread, &plan->covered)) return false;
+  const uint32_t own = plan->covered.bytes;
+  if (own < 2 || own >= kJumpBytes) return false;
+  Distances distances = trapping(plan->covered);
+  for (uint32_t at = own; at < kJumpBytes; ++at) {
+    distances.forbid_all(at - 1);
+    distances.allow(at - 1, plan->original[at]);
+  }
+  return place(plan, number, distances);
+}
+
+constexpr bool (*kTactics[])(Thread*, uint16_t, Plan*) = {direct, relocation, punning};
+static_assert(sizeof kTactics / sizeof kTactics[0] == kTacticCount);
+
+// Some code jumps over a lock prefix where there is one thread. Where that is how the instruction
+// was met, the prefix belongs to another one, which must stay whole.
+bool behind_lock(uint64_t ip) {
+  uint8_t before;
+  return safe_copy(&before, reinterpret_cast<void*>(ip - 1), 1) && before == kLockPrefix;
+}
+
+}  // namespace
+
+bool plan_patch(Thread* thread, Site& site, uint16_t number, uint8_t first, Plan* plan) {
+  if (behind_lock(site.ip)) return false;
+  for (uint8_t tactic = first; tactic <= kTacticCount; ++tactic) {
+    *plan = {};
+    plan->covered.ip = site.ip;
+    plan->tactic = tactic;
+    uint8_t bytes[kMaxInstruction] = {};
+    if (!code_copy(site.ip, bytes)) return false;
+    memcpy(plan->original, bytes, kJumpBytes);
+    if (kTactics[tactic - 1](thread, number, plan) && plan->covered.instructions[0].site)
+      return true;
+    if (plan->stub) arena_give_back(plan->stub, number);
+    unpin(plan->covered);
+  }
+  return false;
+}
+
+void plan_unpin(const CoveredCode& covered) { unpin(covered); }
+
+}  // namespace shmrec::agent
