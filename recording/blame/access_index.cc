@@ -1,6 +1,7 @@
 #include "recording/blame/access_index.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <thread>
 
@@ -257,14 +258,24 @@ std::vector<std::optional<RecordId>> AccessIndex::newest(const LineQuery& query)
 }
 
 std::vector<RecordId> AccessIndex::all(const LineQuery& query) const {
-  std::vector<std::pair<Position, RecordId>> found;
+  using Found = std::pair<Position, RecordId>;
+  std::vector<Found> found;
+  if (query.most == 0) return {};
   for (const Posting& posting : candidates(query)) {
+    if (found.size() > query.most) {  // the oldest of those wanted goes to the end
+      const auto oldest = found.begin() + static_cast<ptrdiff_t>(query.most) - 1;
+      std::nth_element(found.begin(), oldest, found.end(), std::greater<Found>());
+      found.erase(oldest + 1, found.end());
+      if (oldest->first.version > posting.last_version) break;
+    }
     visit_matches(query, posting, [&](const RecordView& record, uint64_t version) {
       found.push_back(
           {{version, record.writes(), record.header.event}, {posting.chunk(), record.at}});
     });
   }
   std::sort(found.begin(), found.end());
+  if (found.size() > query.most)
+    found.erase(found.begin(), found.end() - static_cast<ptrdiff_t>(query.most));
   std::vector<RecordId> answer;
   for (const auto& [position, id] : found) answer.push_back(id);
   return answer;

@@ -91,6 +91,7 @@ struct LineQuery {
   uint32_t process = 0;                    // 0: any
   uint64_t max_event = UINT64_MAX;
   bool writes_only = false;
+  size_t most = SIZE_MAX;  // of all(): the newest of them
 };
 
 class AccessIndex {

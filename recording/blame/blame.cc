@@ -169,7 +169,8 @@ void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateCon
 }
 
 // Keeps what is nearest to the question: the end, or of readers the beginning.
-void limit_rows(BlameAnswer& answer, const BlameQuery& query) {
+// `more`: there are rows that were not even looked for.
+void limit_rows(BlameAnswer& answer, const BlameQuery& query, bool more) {
   if (answer.rows.size() <= query.limit) return;
   answer.left_out = answer.rows.size() - query.limit;
   const auto count = static_cast<ptrdiff_t>(answer.left_out);
@@ -177,7 +178,7 @@ void limit_rows(BlameAnswer& answer, const BlameQuery& query) {
     answer.rows.erase(answer.rows.end() - count, answer.rows.end());
   else
     answer.rows.erase(answer.rows.begin(), answer.rows.begin() + count);
-  answer.notes.push_back(with_separators(answer.left_out) +
+  answer.notes.push_back((more ? "more than " : "") + with_separators(answer.left_out) +
                          (query.forward ? " later" : " earlier") +
                          " rows are left out; --limit 0 shows all");
 }
@@ -250,7 +251,7 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
                               answer.recording ? answer.recording->process : 0, query.time.event);
   if (query.all) {
     const bool named = answer.recording != nullptr && !query.recording.empty();
-    investigation.find_all(named ? answer.recording->process : 0);
+    investigation.find_all(named ? answer.recording->process : 0, query.limit);
   } else if (answer.recording != nullptr) {
     ask_recording(answer, investigation, query);
   } else if (query.last) {
@@ -264,7 +265,7 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
     answer.notes.push_back(query.last ? "no recording wrote these bytes"
                                       : "no recording accessed these bytes");
   }
-  limit_rows(answer, query);
+  limit_rows(answer, query, query.all && investigation.more());
   return answer;
 }
 

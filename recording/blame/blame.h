@@ -81,7 +81,7 @@ struct BlameAnswer {
   const Recording* recording = nullptr;  // asked about; nullptr: nobody accessed the bytes
   TimeInRecording time;
   std::vector<BlameRow> rows;      // oldest first
-  uint64_t left_out = 0;           // rows beyond the limit
+  uint64_t left_out = 0;           // rows beyond the limit, as far as they were counted
   ValueType type;                  // how values are read
   std::vector<std::string> notes;  // what the reader of the rows must know
 };

@@ -63,12 +63,12 @@ void Investigation::find_last_writers() {
   }
 }
 
-void Investigation::find_all(uint32_t process) {
+void Investigation::find_all(uint32_t process, uint64_t limit) {
   for (const auto& [begin, end] : pieces()) {
     LineQuery query = line_query(begin, end);
     query.process = process;
     query.max_event = process != 0 ? event_ : UINT64_MAX;
-    for (const RecordId id : index_.all(query)) rows_.insert(id);
+    for (const RecordId id : newest(query, limit, more_)) rows_.insert(id);
   }
 }
 
@@ -88,25 +88,27 @@ void Investigation::find_later() {
     }
   }
   if (const uint64_t between = writes_between(); between != 0) {
-    note("between the last access and what is there in the end, " + with_separators(between) +
+    note("between the last access and what is there in the end, " +
+         std::string(more_ ? "more than " : "") + with_separators(between) +
          " more writes: shmrec timeline lists them");
   }
 }
 
 void Investigation::add_history(uint64_t count) {
+  bool more = false;
   std::vector<RecordId> found;
   for (const auto& [begin, end] : pieces()) {
     LineQuery query = line_query(begin, end);
     query.writes_only = true;
     query.before_version = oldest_version(begin, end);
-    for (const RecordId id : index_.all(query)) found.push_back(id);
+    for (const RecordId id : newest(query, count, more)) found.push_back(id);
   }
   std::set<RecordId> fresh(found.begin(), found.end());
   for (const RecordId id : rows_) fresh.erase(id);
   std::vector<RecordId> order = ordered(fresh);
   const size_t kept = static_cast<size_t>(std::min<uint64_t>(count, order.size()));
   if (kept < order.size()) {
-    note(with_separators(order.size() - kept) +
+    note((more ? "more than " : "") + with_separators(order.size() - kept) +
          " earlier writes are not shown; --history all lists them");
   }
   rows_.insert(order.end() - static_cast<ptrdiff_t>(kept), order.end());
@@ -124,6 +126,15 @@ std::vector<std::pair<uint64_t, uint64_t>> Investigation::pieces() const {
 
 LineQuery Investigation::line_query(uint64_t begin, uint64_t end) const {
   return LineQuery{.segment = location_.segment, .begin = begin, .end = end};
+}
+
+std::vector<RecordId> Investigation::newest(LineQuery query, uint64_t wanted, bool& more) const {
+  if (wanted < UINT64_MAX - kMostCounted - 1) query.most = wanted + kMostCounted + 1;
+  std::vector<RecordId> found = index_.all(query);
+  if (found.size() < query.most) return found;
+  more = true;
+  found.erase(found.begin());
+  return found;
 }
 
 void Investigation::note(const std::string& text) {
@@ -273,7 +284,7 @@ uint64_t Investigation::writes_between() {
     LineQuery query = line_query(byte, byte + 1);
     query.writes_only = true;
     query.after_version = seen->position(byte).version - 1;
-    for (const RecordId write : index_.all(query)) {
+    for (const RecordId write : newest(query, 1, more_)) {
       const Access* access = load(write);
       if (access != nullptr && seen->position(byte) < access->position(byte)) between.insert(write);
     }
@@ -290,18 +301,26 @@ void Investigation::add_readers(uint64_t byte, RecordId write_id) {
   for (const RecordId id : readers_of(byte, version)) rows_.insert(id);
 }
 
+// Looks at few versions first, and then at more and more: there may be millions after the answer.
 std::vector<RecordId> Investigation::readers_of(uint64_t byte, uint64_t version) {
+  constexpr uint64_t kFirstWidth = 64;
   LineQuery query = line_query(byte, byte + 1);
   query.after_version = version;
   std::vector<RecordId> readers;
-  for (const RecordId id : index_.all(query)) {
-    const Access* access = load(id);
-    if (access == nullptr) continue;
-    const uint32_t line = access->line_index(byte);
-    if (access->reads() && access->read_versions[line] > version) readers.push_back(id);
-    if (access->writes() && access->write_versions[line] > version) break;
+  for (uint64_t width = kFirstWidth;; width *= 8) {
+    const bool last = width > UINT64_MAX / 16 || query.after_version > UINT64_MAX / 2;
+    query.before_version.reset();
+    if (!last) query.before_version = query.after_version + width + 1;
+    for (const RecordId id : index_.all(query)) {
+      const Access* access = load(id);
+      if (access == nullptr) continue;
+      const uint32_t line = access->line_index(byte);
+      if (access->reads() && access->read_versions[line] > version) readers.push_back(id);
+      if (access->writes() && access->write_versions[line] > version) return readers;
+    }
+    if (last) return readers;
+    query.after_version += width;
   }
-  return readers;
 }
 
 std::optional<uint64_t> Investigation::oldest_version(uint64_t begin, uint64_t end) {

@@ -19,6 +19,8 @@
 
 namespace shmrec::recording {
 
+// Of accesses to a line that are counted and not shown. A lock can have millions.
+inline constexpr uint64_t kMostCounted = 500;
 inline constexpr int kMaxInputSteps = 64;  // read-modify-writes followed backwards for one byte
 
 inline uint8_t byte_at(const std::vector<uint8_t>& bytes, const Access& access, uint64_t offset) {
@@ -41,8 +43,8 @@ class Investigation {
   void trace_forward();
   // Who wrote each byte last, whoever that was.
   void find_last_writers();
-  // Every access, by `process` (0: any).
-  void find_all(uint32_t process);
+  // Every access, by `process` (0: any); of a line at least the newest `limit`.
+  void find_all(uint32_t process, uint64_t limit);
   // What others wrote to bytes after the recording's last access to them: what is there in the end.
   void find_later();
   // The newest `count` writes to the bytes that are older than what is already listed.
@@ -53,11 +55,15 @@ class Investigation {
   std::vector<RecordId> ordered_later() { return ordered(later_); }
   const std::vector<std::string>& notes() const { return notes_; }
   const Access* load(RecordId id);
+  // Was it too much to find all?
+  bool more() const { return more_; }
 
  private:
   std::vector<std::pair<uint64_t, uint64_t>> pieces() const;
 
   LineQuery line_query(uint64_t begin, uint64_t end) const;
+  // The newest accesses that the query admits, `wanted` or more; not all if there are many.
+  std::vector<RecordId> newest(LineQuery query, uint64_t wanted, bool& more) const;
   void note(const std::string& text);
   void trace_byte(uint64_t byte, RecordId last);
   // Where what the access found in `byte` came from. Writes by descriptor have no exact place in
@@ -105,6 +111,7 @@ class Investigation {
   std::set<RecordId> placed_early_;  // before what their latest version says
   std::map<RecordId, std::optional<Access>> loaded_;
   std::vector<std::string> notes_;
+  bool more_ = false;
 };
 
 }  // namespace shmrec::recording

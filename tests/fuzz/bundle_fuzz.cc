@@ -5,6 +5,9 @@
 //   1  a list of entries, made into an archive with right checksums: deeper than mutated bytes get
 //   2  a manifest
 //   3  a run.json, and after a NUL a coverage.json
+//   4  the directory of an index, packed with a right checksum; behind what it says of blocks lies
+//      one of postings
+//   5  a block of postings
 // An entry of the list: type, name length, content length (2 bytes, little), name, content. In
 // place of the content of an entry named SHA256SUMS stand the right sums if its type is 's'.
 #include <cstdint>
@@ -17,6 +20,7 @@
 #include "recording/bundle/coverage.h"
 #include "recording/bundle/run_schema.h"
 #include "recording/bundle/sha256.h"
+#include "recording/index/stored_index.h"
 
 namespace {
 
@@ -107,6 +111,46 @@ std::string tar_of_list(std::string_view list) {
   return tar + std::string(1024, '\0');
 }
 
+void require(bool true_of_it) {
+  if (!true_of_it) __builtin_trap();
+}
+
+// What comes out is sound, and the same when it is written and read again.
+void read_postings(std::string_view raw) {
+  const auto postings = decode_block(raw);
+  if (!postings) return;
+  const auto again = decode_block(encode_block(*postings));
+  require(again.ok() && again->size() == postings->size());
+  for (size_t i = 0; i < postings->size(); ++i) {
+    require((*again)[i].line == (*postings)[i].line);
+    require((*again)[i].last_version == (*postings)[i].last_version);
+    require((*postings)[i].first_version <= (*postings)[i].last_version);
+  }
+}
+
+void read_index(std::string_view directory) {
+  // Where the directory says that blocks lie, a sound one does, as far as sizes allow.
+  const std::vector<StoredPosting> postings = {{1, 2, 3, 4, 5}, {1, 3, 3, 4, 5}, {2, 0, 0, 1, 1}};
+  std::string file = *packed(encode_block(postings));
+  file.resize(4096);
+  std::string frame = *packed(directory);
+  index::Tail tail{
+      static_cast<uint32_t>(frame.size()), static_cast<uint32_t>(directory.size()), {}};
+  std::memcpy(tail.magic, index::kTailMagic, sizeof(tail.magic));
+  file += frame;
+  file.append(reinterpret_cast<const char*>(&tail), sizeof(tail));
+  const auto index = StoredIndex::open(file.size(), [&](uint64_t at, char* into, size_t bytes) {
+    if (at > file.size() || bytes > file.size() - at) return false;
+    return file.copy(into, bytes, at) == bytes;
+  });
+  if (!index) return;
+  require(*index != nullptr);
+  std::vector<StoredPosting> found;
+  for (uint32_t segment = 0; segment < 4; ++segment) (*index)->find(segment, 3, found);
+  for (const StoredPosting& posting : found) require(posting.line == 3);
+  (void)(*index)->chunk_heads();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -114,7 +158,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
   const UnpackLimits limits{
       .free_bytes = kMiB, .ratio = 64, .total_bytes = 8 * kMiB, .entries = 64};
-  switch (data[0] % 4) {
+  switch (data[0] % 6) {
     case 0: {
       MemorySource source(input);
       ZstdSource tar(source, "fuzz", limits);
@@ -138,6 +182,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                   std::string(input.substr(std::min(end + 1, input.size()))));
       break;
     }
+    case 4:
+      read_index(input);
+      break;
+    case 5:
+      read_postings(input);
+      break;
   }
   return 0;
 }

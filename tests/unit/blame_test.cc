@@ -692,6 +692,52 @@ TEST(Blame, ManyRecordsStayQuickAndExact) {
   EXPECT_EQ(opened.index->records(), 200'200u);
 }
 
+// A lock or a counter: of its accesses the newest are looked for, the others counted up to 500.
+struct BusyLine {
+  ShmlogBuilder log = ShmlogBuilder(40);
+  uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/lock", 4096);
+  uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  uint32_t b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+  BusyLine() {
+    for (const uint32_t process : {a, b}) log.map_segment(process, segment, 0x7f0000000000);
+    log.write(a, segment, 0, le32(1));
+    log.read(b, segment, 8, 4);
+    for (uint32_t i = 1; i <= 15'000; ++i) log.write(a, segment, 8, le32(i));
+    log.read(b, segment, 0, 4);
+    log.write(b, segment, 0, le32(2));
+    log.read(a, segment, 0, 4);
+  }
+};
+
+TEST(Blame, OfABusyLineTheNewestAreListedAndTheOthersNotAllCounted) {
+  BusyLine run;
+  Opened opened(run.log);
+  const BlameAnswer all = opened.answer({.where = "1+8", .all = true});
+  ASSERT_EQ(all.rows.size(), 15'001u);
+  const BlameAnswer some = opened.answer({.where = "1+8", .all = true, .limit = 3});
+  EXPECT_EQ(summary(some),
+            (Lines{"* write 14998 @14999", "* write 14999 @15000", "* write 15000 @15001"}));
+  EXPECT_TRUE(has_note(some, "more than 500 earlier rows"));
+  EXPECT_EQ(some.left_out, 500u);
+  const BlameAnswer history =
+      opened.answer({.where = "1+8", .recording = "a", .length = 4, .history = 2});
+  EXPECT_TRUE(has_note(history, "more than 500 earlier writes are not shown"));
+  EXPECT_EQ(history.rows.size(), 4u);
+  const BlameAnswer overwritten = opened.answer({.where = "1+8", .recording = "b", .length = 4});
+  EXPECT_TRUE(has_note(overwritten, "more than 500 more writes"));
+}
+
+TEST(Blame, AReaderIsFoundFarFromItsWrite) {
+  BusyLine run;
+  Opened opened(run.log);
+  EXPECT_EQ(summary(opened.answer(
+                {.where = "1+0", .recording = "a", .time = {1}, .length = 4, .forward = true})),
+            (Lines{"* write 1 @1", "read 1 @2"}));
+  EXPECT_EQ(
+      summary(opened.answer({.where = "1+0", .recording = "a", .length = 4, .forward = true})),
+      (Lines{"write 2 @3", "* read 2 @15002"}));
+}
+
 TEST(Listing, SaysWhoMappedWhatAndHowOften) {
   ProducerConsumer run;
   run.log.header().next_usage = 3;

@@ -149,6 +149,23 @@ TEST(Index, AnswersAsWithoutIt) {
   }
 }
 
+TEST(Index, TheNewestOfAllAreThoseAtTheEnd) {
+  const std::vector<uint8_t> log = random_log(4, 40, 5000);
+  const auto reader = ShmlogReader::from_memory(log, "log");
+  ASSERT_TRUE(reader);
+  const auto index = AccessIndex::build(**reader);
+  for (uint64_t line = 0; line < 4000; line += 64) {
+    LineQuery query{.segment = 1, .begin = line, .end = line + 64};
+    const std::vector<RecordId> all = index->all(query);
+    ASSERT_GT(all.size(), 20u);
+    for (const size_t most : {size_t{0}, size_t{1}, size_t{7}, all.size(), all.size() + 1}) {
+      query.most = most;
+      const size_t kept = std::min(most, all.size());
+      EXPECT_EQ(index->all(query), std::vector<RecordId>(all.end() - kept, all.end())) << most;
+    }
+  }
+}
+
 TEST(Index, OfEqualLogsIsEqual) {
   const std::vector<uint8_t> log = random_log(7, 8, 1000);
   EXPECT_EQ(slurp(IndexedCopy(log).bundle()), slurp(IndexedCopy(log).bundle()));
