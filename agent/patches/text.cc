@@ -47,14 +47,10 @@ struct Replacement {
   uint64_t address;
   uint32_t count, firsts;
 
-  bool write_firsts(const uint8_t* bytes) const {
-    for (uint32_t i = count; i-- > 0;)  // the first one last
-      if ((firsts >> i & 1) && !text_write(address + i, bytes + i, 1)) return false;
-    return true;
-  }
-  bool write_others(const uint8_t* bytes) const {
+  // Writes those of the bytes whose bit is set.
+  bool write(const uint8_t* bytes, uint32_t which) const {
     for (uint32_t i = 0; i < count; ++i)
-      if (!(firsts >> i & 1) && !text_write(address + i, bytes + i, 1)) return false;
+      if ((which >> i & 1) && !text_write(address + i, bytes + i, 1)) return false;
     return true;
   }
 };
@@ -69,11 +65,14 @@ bool text_replace(uint64_t address, const uint8_t* from, const uint8_t* to, uint
   const Replacement replacement = {address, count, firsts};
   if (alone) return text_write(address, to, count);
   if (!fetch_anew()) return false;
-  const bool done = replacement.write_firsts(kBreakpoints) && fetch_anew() &&
-                    replacement.write_others(to) && fetch_anew();
-  if (!done) replacement.write_others(from);
-  // What has been possible so far is possible now: the breakpoints do not stay.
-  replacement.write_firsts(done ? to : from);
+  const bool done = replacement.write(kBreakpoints, firsts) && fetch_anew() &&
+                    replacement.write(to, ~firsts) && fetch_anew();
+  if (!done) replacement.write(from, ~firsts);
+  // What has been possible so far is possible now: the breakpoints do not stay. The first one goes
+  // last, for the others may be bytes of its instruction.
+  replacement.write(done ? to : from, firsts & ~1u);
+  fetch_anew();
+  replacement.write(done ? to : from, 1);
   fetch_anew();
   return done;
 }

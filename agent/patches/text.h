@@ -1,10 +1,11 @@
 // Changing the program's text while its threads may execute it.
 //
 // Replacing instructions: their first bytes become breakpoints, then what is between them is
-// written, and then the first bytes. Between two of these steps all processors that run this
-// address space fetch anew what they execute (membarrier). So a thread executes the old
-// instruction, traps, or executes the new one, also where it stands behind the first of several
-// that are replaced; and who meets a breakpoint goes on when the bytes are there (patch_trapped).
+// written, then the first bytes but one, and at last that one. Between two of these steps all
+// processors that run this address space fetch anew what they execute (membarrier). So a thread
+// executes the old instruction, traps, or executes the new one, also where it stands behind the
+// first of several that are replaced; and who meets a breakpoint goes on when the bytes are there
+// (patch_trapped).
 //
 // Threads: the caller excludes other changes of the same bytes. Owner: the page is the program's; a
 // private copy of it is made by the first change.
