@@ -283,8 +283,8 @@ Result<> BundleParts::check(const ShmlogReader& log, const std::filesystem::path
   const Result<> fed = feed_file(writer, log_file, index_->header().log_bytes);
   if (!fed) return fed;
   const bool same = next == blocks.size() && writer.chunks().size() == chunks.size() &&
-                    std::memcmp(writer.chunks().data(), chunks.data(),
-                                chunks.size() * sizeof(index::Chunk)) == 0 &&
+                    (chunks.empty() || std::memcmp(writer.chunks().data(), chunks.data(),
+                                                   chunks.size() * sizeof(index::Chunk)) == 0) &&
                     std::equal(blocks.begin(), blocks.end(), writer.blocks().begin(), same_keys);
   if (!same) return wrong;
   for (const auto& [name, place] : places_) {

@@ -16,6 +16,7 @@ template <typename T>
 bool take(std::string_view& from, uint32_t count, std::vector<T>& into) {
   if (from.size() / sizeof(T) < count) return false;
   into.resize(count);
+  if (count == 0) return true;  // memcpy wants a place even for nothing
   std::memcpy(into.data(), from.data(), count * sizeof(T));
   from.remove_prefix(count * sizeof(T));
   return true;
