@@ -1,11 +1,17 @@
-"""Results as JSON and as Markdown. A result is one document (`document`); all else is made of it."""
+"""A result is one JSON document; Markdown and plots are made of it."""
 import datetime
 import os
+import pathlib
 import platform
 import shlex
 import statistics
 import subprocess
 import sys
+
+from comparison import plot
+
+HERE = pathlib.Path(__file__).resolve().parent
+SECTIONS = {"Mixes": ("mix",), "Programs": ("program", "server")}  # kinds of workloads
 
 
 def machine():
@@ -92,14 +98,15 @@ def shown_ways(result):
             if any("ratio" in workload["cells"].get(way, {}) for workload in result["workloads"])]
 
 
+def of_kinds(result, kinds):
+    return [workload for workload in result["workloads"] if workload["kind"] in kinds]
+
+
 def ratio_table(result, kinds):
     ways = [way for way in shown_ways(result) if way != "alone"]
-    rows = []
-    for workload in result["workloads"]:
-        if workload["kind"] in kinds:
-            cells = (workload["cells"].get(way, {}) for way in ways)
-            rows.append([f"{workload['name']}: {workload['what']}", goal_text(workload["goal"]),
-                         *(number(one.get("ratio")) for one in cells)])
+    rows = [[f"{workload['name']}: {workload['what']}", goal_text(workload["goal"]),
+             *(number(workload["cells"].get(way, {}).get("ratio")) for way in ways)]
+            for workload in of_kinds(result, kinds)]
     return table(["Workload", "goal: all / writes", *ways], rows)
 
 
@@ -109,28 +116,34 @@ def detail_row(workload):
     if "medianNs" not in alone or "medianNs" not in recorded:
         return None
     spread_text = "-" if recorded["spread"] is None else f"{recorded['spread']:.0f} %"
+    more = recorded["medianNs"] - alone["medianNs"]
     return [workload["name"], time_text(alone["medianNs"]), time_text(recorded["medianNs"]),
-            number(recorded["ratio"]), spread_text, number(recorded["accessesPerOperation"]),
+            time_text(more) if more > 0 else "-", number(recorded["ratio"]), spread_text, number(recorded["accessesPerOperation"]),
             number(recorded["logBytesPerAccess"]),
             *(mebibytes(one["peakBytes"]) for one in (alone, recorded))]
 
 
+def detail_rows(result):
+    rows = (detail_row(workload) for workload in of_kinds(result, sum(SECTIONS.values(), ())))
+    return [row for row in rows if row]
+
+
 def detail_table(result):
-    rows = [detail_row(workload) for workload in result["workloads"] if workload["kind"] != "start"]
-    return table(["Workload", "alone", "recorded", "ratio", "spread", "accesses per operation",
-                  "log bytes per access", "peak MiB alone", "peak MiB recorded"],
-                 [row for row in rows if row])
+    return table(["Workload", "alone", "recorded", "more", "ratio", "spread", "accesses per operation",
+                  "log bytes per access", "peak MiB alone", "peak MiB recorded"], detail_rows(result))
+
+
+def start_rows(result):
+    """Way, milliseconds by the clock, of processor time."""
+    return [(way, one["medianWallNs"] / 1e6, one["medianNs"] / 1e6)
+            for workload in of_kinds(result, ("start",)) for way, one in workload["cells"].items()
+            if "ratio" in one]
 
 
 def start_table(result):
-    rows = []
-    for workload in result["workloads"]:
-        for way in shown_ways(result) if workload["kind"] == "start" else []:
-            one = workload["cells"][way]
-            if "ratio" in one:
-                rows.append([result["ways"][way], f"{one['medianWallNs'] / 1e6:.1f}",
-                             f"{one['medianNs'] / 1e6:.1f}"])
-    return table(["Start and end of /bin/true", "wall, ms", "processor, ms"], rows)
+    return table(["Start and end of /bin/true", "wall, ms", "processor, ms"],
+                 [[way, f"{wall:.1f}", f"{processor:.1f}"]
+                  for way, wall, processor in start_rows(result)])
 
 
 def reasons(result):
@@ -155,19 +168,57 @@ def first_line(result):
             f"rounds, {result['seconds']:g} s a sample.")
 
 
-def markdown(result, plots=()):
-    kinds = {workload["kind"] for workload in result["workloads"]}
-    parts = [first_line(result)]
-    for title, wanted in (("Mixes", ("mix",)), ("Programs", ("program", "server"))):
-        if kinds & set(wanted):
-            parts += [f"## {title}", *(plot for key, plot in plots if key == title),
-                      ratio_table(result, wanted)]
-    if "recorded" in shown_ways(result) and kinds != {"start"}:
-        parts += ["## What recording takes", detail_table(result)]
-    if "start" in kinds:
-        parts += ["## Start and end", *(plot for key, plot in plots if key == "Start"),
-                  start_table(result)]
-    parts += ["## The ways", "\n".join(f"- {way}: {title}" for way, title in result["ways"].items())]
+def sections(result, plots):
+    """plots: link to a plot by title; none if it is empty."""
+    def section(title, text):
+        return "\n\n".join([f"## {title}", *([plots[title]] if title in plots else []), text])
+    for title, kinds in SECTIONS.items():
+        if of_kinds(result, kinds):
+            yield section(title, ratio_table(result, kinds))
+    if detail_rows(result):
+        yield section("What recording takes", detail_table(result))
+    if start_rows(result):
+        yield section("Start and end", start_table(result))
+    yield section("The ways", "\n".join(f"- {way}: {title}" for way, title in result["ways"].items()
+                                        if way != "alone"))
     if reasons(result):
-        parts += ["## What `-` stands for", reasons(result)]
-    return "\n\n".join(parts) + "\n"
+        yield section("What a dash stands for", reasons(result))
+
+
+def markdown(result, plots=None):
+    return "\n\n".join([first_line(result), *sections(result, plots or {})]) + "\n"
+
+
+# ---- A document with plots ---------------------------------------------------------------------
+
+def ratio_plot(result, title):
+    ways = [way for way in shown_ways(result) if way != "alone"]
+    rows = []
+    for workload in of_kinds(result, SECTIONS[title]):
+        ratios = {way: workload["cells"][way]["ratio"] for way in ways
+                  if workload["cells"][way].get("ratio")}
+        goal = workload["goal"][0]
+        rows.append((workload["name"], ratios, goal if isinstance(goal, (int, float)) else None,
+                     number(ratios.get("recorded"))))
+    return plot.ratios_svg(f"{title}, and what tracing them costs", ways, rows)
+
+
+def plots_of(result):
+    drawn = {title: ratio_plot(result, title) for title, kinds in SECTIONS.items()
+             if of_kinds(result, kinds)}
+    if start_rows(result):
+        drawn["Start and end"] = plot.times_svg("Start and end of /bin/true", start_rows(result))
+    return drawn
+
+
+def write_document(result, path):
+    """`path`, and its plots in a folder beside it that is named as it is."""
+    folder = path.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    links = {}
+    for title, svg in plots_of(result).items():
+        name = title.lower().replace(" ", "_") + ".svg"
+        (folder / name).write_text(svg, encoding="utf-8")
+        links[title] = f"![{title}]({folder.name}/{name})"
+    introduction = (HERE / "introduction.md").read_text(encoding="utf-8")
+    path.write_text(introduction + "\n" + markdown(result, links), encoding="utf-8")

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 COMPARE = str(pathlib.Path(__file__).resolve().parent.parent / "compare")
 
@@ -41,8 +42,15 @@ def main():
         text = subprocess.run(measured, check=True, stdout=subprocess.PIPE, text=True).stdout
         again = subprocess.run([COMPARE, "--from-json", saved], check=True, stdout=subprocess.PIPE,
                                text=True).stdout
+        document = pathlib.Path(folder, "document.md")
+        subprocess.run([COMPARE, "--from-json", saved, "--markdown", str(document)], check=True)
+        document_text = document.read_text(encoding="utf-8")
+        plot = pathlib.Path(folder, "document", "mixes.svg")
+        marks = len(xml.etree.ElementTree.parse(plot).findall(".//{*}circle"))
         with open(saved, encoding="utf-8") as file:
             found = list(problems(json.load(file), text))
+    if marks != 2 or "](document/mixes.svg)" not in document_text:
+        found.append(f"the plot has {marks} circles, in its legend and its row 2 are expected")
     if again != text:
         found.append(f"printed again from the result:\n{again}\nat first:\n{text}")
     print("\n".join(found) or text)
