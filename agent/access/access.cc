@@ -42,6 +42,8 @@ Piece first_piece(uint64_t address, uint64_t bytes) {
 constexpr uint32_t kKnownUsages = 8 * 1024;
 UsageEntry* usages[kKnownUsages];
 
+}  // namespace
+
 UsageEntry& usage_of(Thread* thread, uint32_t segment) {
   UsageEntry*& known = usages[segment % kKnownUsages];
   UsageEntry* usage = load(&known);
@@ -53,8 +55,6 @@ UsageEntry& usage_of(Thread* thread, uint32_t segment) {
   store(&known, usage);
   return *usage;
 }
-
-}  // namespace
 
 void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
                  bool writes) {

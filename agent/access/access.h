@@ -61,6 +61,8 @@ void atomic_end(Thread* thread, bool happened);
 // Counts an access in the usage table; those above count by themselves, but for the atomic one.
 void count_usage(Thread* thread, const Region& region, const Origin& origin, bool reads,
                  bool writes);
+// The entry that counts the accesses of this process to the segment.
+shmlog::UsageEntry& usage_of(Thread* thread, uint32_t segment);
 
 // The region has been written: what is executed of it must be fetched anew.
 void code_written(const Region& region);

@@ -9,8 +9,6 @@ using namespace shmlog;
 
 namespace {
 
-constexpr uint32_t kClockEvery = 64;  // records between two clock records
-
 uint8_t* file_base() { return reinterpret_cast<uint8_t*>(&log_header()); }
 
 // ---- Chunks -------------------------------------------------------------------------------------
@@ -104,6 +102,7 @@ ChunkHeader* own_chunk(const Thread* thread) {
 void chunk_forget(Thread* thread) {
   if (thread->lane_entry) store(&thread->lane_entry->chunk, 0u);
   thread->cursor = thread->chunk_end = nullptr;
+  thread->chunk_kept = 0;
 }
 
 // From here to chunk_leave nobody takes the thread's chunk. False: it has none, or somebody took it
@@ -120,6 +119,7 @@ bool chunk_enter(Thread* thread) {
 }
 
 void chunk_leave(Thread* thread) {
+  thread->chunk_kept = 0;
   store(&own_chunk(thread)->state, chunk_word(ChunkState::kReady, thread->lane));
 }
 
@@ -146,6 +146,7 @@ bool chunk_take(Thread* thread) {
     chunk_prepare(thread, index, ticket, before);
     return true;
   }
+  store(&log_header().chunks_scarce, 1u);
   return false;
 }
 
@@ -201,6 +202,18 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind k
 void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes) {
   memset(record, 0, bytes);
   if (record != thread->spare_record) chunk_leave(thread);
+}
+
+bool record_keep(Thread* thread, uint32_t bytes) {
+  if (load(&log_header().chunks_scarce) || !chunk_enter(thread)) return false;
+  thread->chunk_kept = 1;
+  if (record_has_room(thread, bytes)) return true;
+  chunk_leave(thread);
+  return false;
+}
+
+void record_rest(Thread* thread) {
+  if (thread->chunk_kept) chunk_leave(thread);
 }
 
 // ---- Ahead of a syscall -------------------------------------------------------------------------

@@ -13,7 +13,9 @@
 //  4. From record_reserve to record_commit or record_abandon the thread's chunk is busy: nobody
 //     takes it as long as the thread lives. At any other time another thread may, when the log is
 //     full and it is the oldest: a thread that makes no accesses keeps no place. Its owner finds
-//     that out by the compare-and-swap with which it makes the chunk busy again.
+//     that out by the compare-and-swap with which it makes the chunk busy again. The fast way keeps
+//     its chunk busy between accesses, until its next system call, or until somebody finds all
+//     chunks busy (Header::chunks_scarce).
 //  5. The oldest chunk goes first, and the records in it are counted as overwritten. Finding it
 //     takes no longer with more threads: only those inside an access are passed over.
 #pragma once
@@ -22,6 +24,8 @@
 #include "agent/process/thread.h"
 
 namespace shmrec::agent {
+
+constexpr uint32_t kClockEvery = 64;  // records between two clock records
 
 // Room for one record of `bytes`, zeroed; never null (records that cannot be logged go to a private
 // spare and are counted as dropped). The record becomes part of the log with record_commit.
@@ -33,6 +37,16 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::Reco
                    shmlog::RecordState state = shmlog::RecordState::kCommitted);
 // Gives up a record that was reserved and filled but is not to be part of the log.
 void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes);
+
+// Keeps the thread's chunk busy until record_rest: a thread that makes access after access takes it
+// once. False: it has none, or the chunk has no room for `bytes`, or the clock is due.
+bool record_keep(Thread* thread, uint32_t bytes);
+inline bool record_has_room(const Thread* thread, uint32_t bytes) {
+  return thread->chunk_kept && thread->since_clock < kClockEvery &&
+         thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes);
+}
+// The thread is about to make a system call, which may wait.
+void record_rest(Thread* thread);
 
 // Written ahead of a syscall that may wait: begun, with the cursor behind it. Its chunk is not busy
 // meanwhile, so that the record may be gone when the call returns.

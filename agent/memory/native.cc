@@ -175,8 +175,10 @@ void native_promote(Thread* thread, uint64_t begin, uint64_t end) {
   if (any) native_join(thread);
 }
 
+bool native_waits() { return load(&log_header().promotions) != load(&seen) && !native_empty(); }
+
 void native_look(Thread* thread) {
-  if (load(&log_header().promotions) == load(&seen) || native_empty()) return;
+  if (!native_waits()) return;
   MapsLock lock;
   native_join(thread);
 }

@@ -37,6 +37,8 @@ void native_promote(Thread* thread, uint64_t begin, uint64_t end);
 bool native_overlaps(uint64_t address, uint64_t bytes);
 bool native_empty();
 
+// Is there something to look at?
+bool native_waits();
 // At each event.
 void native_look(Thread* thread);
 // How often mappings were turned into regions here.

@@ -109,6 +109,7 @@ void join(uint64_t begin, uint64_t end) {
 
 SpinLock regions_lock;
 
+uint32_t regions_sequence() { return load(&sequence); }
 bool regions_empty() { return load(&table.count) == 0; }
 bool regions_unused() { return !load(&used); }
 void regions_expect() { store(&used, true); }

@@ -54,6 +54,9 @@ bool region_find(uint64_t address, Region* region);
 bool region_next(uint64_t address, Region* region);
 // Any traced byte in [address, address + bytes)? Cheap when nothing is traced there.
 bool region_overlaps(uint64_t address, uint64_t bytes);
+// Of their changes; odd while one is made. What was looked up while it had one even value holds as
+// long as it has it.
+uint32_t regions_sequence();
 bool regions_empty();
 bool regions_unused();  // nothing has ever been traced in this address space
 void regions_expect();  // something is about to be

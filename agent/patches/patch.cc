@@ -129,6 +129,7 @@ void lead_sites(const Patch& patch) {
     Site& site = site_numbered(patch.sites[i]);
     const bool last = i + 1 == patch.count;
     store(&site.miss, patch.stub + patch.layout.parts[i].copy);
+    store(&site.finish, patch.stub + patch.layout.parts[i].finish);
     store(&site.behind, patch.stub + (last ? patch.layout.back : patch.layout.parts[i + 1].begin));
   }
 }
@@ -254,6 +255,14 @@ bool patch_place(uint64_t rip, StubPlace* place) {
   place->asks = in_hit || at < part.copy;
   place->rcx_saved = in_hit ? at < part.enter : at >= part.saved && at < part.copy;
   place->begins = at == part.begin && i > 0;
+  if (!in_hit || !part.core) return true;
+  place->scratch_saved = at >= part.scratch && at < part.unscratch;
+  place->asks = at != part.core;
+  // A load that has been executed is done; a store is done later.
+  if (place->site->form == Form::kLoad && at >= part.executed) {
+    place->ip += patch.lengths[i];
+    place->asks = false;
+  }
   return true;
 }
 
@@ -261,6 +270,7 @@ bool patch_leave_stub(const Thread* thread, Regs* regs) {
   StubPlace place;
   if (!patch_place(regs->rip, &place)) return false;
   if (place.rcx_saved) regs->rcx = thread->saved_rcx;
+  if (place.scratch_saved) reg(*regs, place.site->scratch) = thread->saved_scratch;
   regs->rip = place.ip;
   return true;
 }

@@ -33,7 +33,7 @@ struct StubPlace {
   const Site* site;  // of that instruction; null: it does not ask
   bool asks;         // it has not come to the copy yet
   bool begins;       // it has just come here from the instruction before
-  bool rcx_saved;
+  bool rcx_saved, scratch_saved;
 };
 bool in_stub(uint64_t rip);
 // False: in none.

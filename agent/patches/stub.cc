@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 
+#include "agent/access/fast.h"
 #include "agent/memory/window.h"
 #include "agent/sites/table.h"
 
@@ -80,6 +81,48 @@ uint8_t* ask(Emitter& out, const Site& site, PartLayout* part) {
   return distance;
 }
 
+// mov %gs:PLACE, %REGISTER, or the other way
+void move_register(Emitter& out, int hardware, uint8_t opcode, uint32_t place) {
+  out.bytes(0x65, 0x48 | hardware >> 3 << 2, opcode, (hardware & 7) << 3 | 4, 0x25);
+  out.word(place);
+}
+constexpr uint8_t kFrom = 0x8B, kTo = 0x89;
+
+// The instruction, on Thread::value.
+void run_on_value(Emitter& out, const Site& site, PartLayout* part) {
+  const int scratch = hardware_of(site.scratch);
+  move_register(out, scratch, kTo, offsetof(Thread, saved_scratch));
+  part->scratch = out.offset();
+  move_register(out, scratch, kFrom, offsetof(Thread, fast_value));
+  part->core = out.offset();
+  memcpy(out.at, reinterpret_cast<const void*>(site.core), site.core_length);
+  out.at += site.core_length;
+  part->executed = out.offset();
+  move_register(out, scratch, kFrom, offsetof(Thread, saved_scratch));
+  part->unscratch = out.offset();
+}
+
+// `next`: where the part behind this one begins.
+void fast_hit(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
+  const uint64_t self = reinterpret_cast<uint64_t>(&site);
+  part->hit = out.offset();
+  load_rcx(out);
+  load_address(out, site);
+  move_register(out, kRcx, kTo, offsetof(Thread, fast_ea));
+  out.bytes(0x48, 0xB9), out.word(self), out.word(self >> 32);  // movabs $SITE, %rcx
+  move_register(out, kRcx, kTo, offsetof(Thread, fast_site));
+  load_rcx(out);
+  part->enter = out.offset();
+  if (site.form == Form::kStore) run_on_value(out, site, part);
+  out.bytes(0x65, 0xFF, 0x24, 0x25), out.word(offsetof(Thread, fast_entry));  // jmp *%gs:...
+  part->finish = out.offset();
+  if (site.form == Form::kLoad) {
+    run_on_value(out, site, part);
+    out.bytes(0xE9), out.word(0u - (out.offset() + 4u - next));
+  }
+  part->end = out.offset();
+}
+
 void hit(Emitter& out, const Site& site, PartLayout* part) {
   part->hit = out.offset();
   load_rcx(out);
@@ -132,7 +175,12 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
     const int64_t distance = out.at - to_hits[i] - 1;
     if (distance > INT8_MAX) return false;  // no three instructions in five bytes are that long
     *to_hits[i] = static_cast<uint8_t>(distance);
-    hit(out, *covered.instructions[i].site, &part);
+    const Site& site = *covered.instructions[i].site;
+    if (fast_possible(site))
+      fast_hit(out, site, i + 1 == covered.count ? layout->back : layout->parts[i + 1].begin,
+               &part);
+    else
+      hit(out, site, &part);
   }
   layout->bytes = out.offset();
   return true;

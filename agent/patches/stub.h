@@ -28,7 +28,7 @@
 
 namespace shmrec::agent {
 
-constexpr uint32_t kMaxStubBytes = 512;
+constexpr uint32_t kMaxStubBytes = 640;
 constexpr uint32_t kMaxCovered = 5;  // instructions that a jump of 5 bytes overwrites
 
 // An instruction that moves to the stub.
@@ -52,6 +52,10 @@ struct PartLayout {
   uint16_t hit;    // the same: rcx is in the Thread from here...
   uint16_t enter;  // ...to here
   uint16_t end;    // of the hit
+  // The fast way: the scratch register is in the Thread from `scratch` to `unscratch`, and the
+  // instruction runs on Thread::value at `core`, up to `executed`. 0: there is none.
+  uint16_t scratch, core, executed, unscratch;
+  uint16_t finish;  // a load's end begins here
 };
 struct StubLayout {
   uint16_t back;

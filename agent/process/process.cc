@@ -102,11 +102,13 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   processes_after_fork(process);
   pending_after_fork(thread);
   block_needed(kSigUnblock);
-  process->lives_in_parent = 0;
+  process->lives_in_parent = process->many_threads = 0;
   thread->lane = thread->lane_missed = 0;
   thread->lane_entry = nullptr;
   thread->cursor = thread->chunk_end = nullptr;
-  thread->robust_head = 0;  // the kernel forgets it too
+  thread->chunk_kept = 0;
+  thread->known_region.sequence = 1;  // it counts the parent's accesses
+  thread->robust_head = 0;            // the kernel forgets it too
   seccomp_after_fork();
   if (request.clears_handlers) signals_clear(process);
   if (request.flags & CLONE_CHILD_CLEARTID) thread->clear_tid = request.child_tid;
@@ -142,7 +144,10 @@ Answer fork_process(Thread* thread, const CloneRequest& request) {
 }
 
 Process* process_for_child(Thread* thread, const CloneRequest& request) {
-  if (request.flags & CLONE_THREAD) return thread->process;
+  if (request.flags & CLONE_THREAD) {
+    store(&thread->process->many_threads, 1u);
+    return thread->process;
+  }
   Process* process = process_allocate();
   if (!process) return nullptr;
   memcpy(process->actions, thread->process->actions, sizeof process->actions);

@@ -112,6 +112,7 @@ extern "C" int64_t shmrec_agent_start() {
   Thread* thread = thread_allocate();
   if (!process || !thread) return give_up(boot, -ENOMEM);
   thread->process = process;
+  process->many_threads = api;
   processor_start();
   decode_start(thread);
   start_vector_state();

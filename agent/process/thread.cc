@@ -72,6 +72,9 @@ void prepare(Thread* thread) {
   thread->altstack.flags = kSsDisable;
   thread->register_gs = reinterpret_cast<uint64_t>(thread);
   thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_jumped);
+  thread->fast_entry = reinterpret_cast<uint64_t>(shmrec_access_fast);
+  thread->fast_value = reinterpret_cast<uint64_t>(thread->value);
+  thread->known_region.sequence = 1;
 }
 
 }  // namespace

@@ -89,6 +89,7 @@ struct Process {
   shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
   shmlog::ProcessEntry dummy;
   uint32_t leaving;          // leave.h
+  uint32_t many_threads;     // 1: it has or had more than one
   uint32_t clears_handlers;  // 1: begins without its parent's handlers
   uint64_t forked_tsc;       // when it last forked; 0: never
   SpinLock signal_lock;
@@ -134,27 +135,43 @@ struct KnownCallers {
 };
 constexpr uint32_t kKnownCallers = 16;
 
+// The region of its last access (access/fast.h).
+struct KnownRegion {
+  uint32_t sequence;  // of the regions' changes, when it was found; odd: it was not
+  uint32_t segment;
+  uint64_t begin, end, alias, segment_offset;
+  uint32_t readable, writable;
+  shmlog::UsageEntry* usage;
+};
+
 struct Thread {
   // ---- Known to entry.S; see the asserts below.
-  Thread* self;           // 0
-  Regs regs;              // 8: the program's registers at the access
-  Regs core;              // 152: registers with which the access instruction itself runs
-  Site* site;             // 296: of the access in flight, held by it (sites/table.h)
-  uint64_t core_ip;       // 304: where that instruction is
-  uint64_t exit_ip;       // 312: where the program goes on
-  uint64_t stack_top;     // 320: stack of the access and syscall code
-  uint64_t deferred;      // 328: Deferred bits: what waits for the end of the access
-  uint64_t canary_base;   // 336: fs base while foreign code (Zydis) runs; canary at +0x28
-  uint64_t exit_page;     // 344: code that ends each path of the agent without a signal
-  uint64_t register_gs;   // 352: the gs base while the program runs (gs.h)
-  uint32_t left;          // 360: 1: stands still to leave the recording (leave.h), 2: has left it
-  uint32_t own_state;     // 364: of those that are not the last of their process to leave
-  uint32_t* entry_state;  // 368: ProcessEntry::state, to be ended by who leaves last
-  uint32_t unsettled;     // 376: 1: a needed signal came while a handler ran (handler.cc)
-  uint32_t jumped_site;   // 380: number of the patched site that was jumped from (patches/)
-  uint64_t saved_rcx;     // 384: the program's while a stub looks at the address
-  uint64_t looked_at;     // 392: that address
-  uint64_t jump_entry;    // 400: shmrec_access_jumped
+  Thread* self;            // 0
+  Regs regs;               // 8: the program's registers at the access
+  Regs core;               // 152: registers with which the access instruction itself runs
+  Site* site;              // 296: of the access in flight, held by it (sites/table.h)
+  uint64_t core_ip;        // 304: where that instruction is
+  uint64_t exit_ip;        // 312: where the program goes on
+  uint64_t stack_top;      // 320: stack of the access and syscall code
+  uint64_t deferred;       // 328: Deferred bits: what waits for the end of the access
+  uint64_t canary_base;    // 336: fs base while foreign code (Zydis) runs; canary at +0x28
+  uint64_t exit_page;      // 344: code that ends each path of the agent without a signal
+  uint64_t register_gs;    // 352: the gs base while the program runs (gs.h)
+  uint32_t left;           // 360: 1: stands still to leave the recording (leave.h), 2: has left it
+  uint32_t own_state;      // 364: of those that are not the last of their process to leave
+  uint32_t* entry_state;   // 368: ProcessEntry::state, to be ended by who leaves last
+  uint32_t unsettled;      // 376: 1: a needed signal came while a handler ran (handler.cc)
+  uint32_t jumped_site;    // 380: number of the patched site that was jumped from (patches/)
+  uint64_t saved_rcx;      // 384: the program's while a stub looks at the address
+  uint64_t looked_at;      // 392: that address
+  uint64_t jump_entry;     // 400: shmrec_access_jumped
+  uint64_t fast_entry;     // 408: shmrec_access_fast
+  Site* fast_site;         // 416: of the access that goes the fast way (access/fast.h)
+  uint64_t fast_ea;        // 424: its address
+  uint64_t fast_value;     // 432: where `value` is
+  uint64_t saved_scratch;  // 440: the program's while its instruction runs on `value`
+  uint64_t fast_next;      // 448: where shmrec_fast_leave goes
+  uint64_t fast_flags;     // 456: the program's, as lahf and seto give them
   // ---- C++ only
   uint64_t program_gs;   // the program's gs base, as it set it
   uint32_t changes_met;  // how often text had been changed when it last met such (patches/)
@@ -192,6 +209,9 @@ struct Thread {
   uint64_t versions[2];     // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
   KnownCallers known_callers[kKnownCallers];  // by a hash of the pc
+  alignas(64) uint8_t value[64];              // what the fast way reads or writes
+  uint32_t fast_done;                         // 1: the store has been made
+  KnownRegion known_region;
   uint64_t region_use;  // 0: none; else what it uses of the regions is no older (regions.h)
   // The lane of the log.
   uint32_t lane;         // 0: none yet
@@ -199,6 +219,7 @@ struct Thread {
   shmlog::LaneEntry* lane_entry;
   uint8_t* cursor;  // next record in the current chunk
   uint8_t* chunk_end;
+  uint32_t chunk_kept;   // 1: it is busy, though no access is being made (records.h)
   uint32_t chunk_left;   // record_resume: the lane's chunk before
   uint32_t since_clock;  // records since the last clock record
   // Syscalls.
@@ -225,6 +246,8 @@ static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, register_gs
 static_assert(offsetof(Thread, left) == 360 && offsetof(Thread, entry_state) == 368);
 static_assert(offsetof(Thread, unsettled) == 376 && kThreadBlockBytes == 0x40000);
 static_assert(offsetof(Thread, saved_rcx) == 384 && offsetof(Thread, jump_entry) == 400);
+static_assert(offsetof(Thread, fast_entry) == 408 && offsetof(Thread, fast_next) == 448);
+static_assert(offsetof(Thread, fast_flags) == 456);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 64 * 1024);
 

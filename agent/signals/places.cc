@@ -1,5 +1,6 @@
 #include "agent/signals/places.h"
 
+#include "agent/access/fast.h"
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
@@ -98,6 +99,8 @@ constexpr PlaceRow kPlaces[] = {
      Way::kForward, leave_tail},
     {Place::kTail, [] { return between(shmrec_tail_begin, shmrec_tail_end); }, Way::kForward,
      leave_tail},
+    {Place::kFastLeave, [] { return between(shmrec_fast_leave, shmrec_fast_leave_end); },
+     Way::kForward, fast_left},
     {Place::kCall, [] { return at(shmrec_syscall_plain); }, Way::kBack, leave_call},
     {Place::kCallReturned,
      [] { return between(shmrec_syscall_plain_done, shmrec_syscall_plain_end); }, Way::kForward,

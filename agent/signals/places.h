@@ -33,6 +33,7 @@ enum class Place : uint8_t {
   kDeferredTrap,      // the trap at the end of a path for which something waits
   kRaiseTrap,         // the trap at the end of an access that meets a fault
   kAccessCore,        // generated code: the access instruction itself and what is around it
+  kFastLeave,         // the end of the fast way: the program's registers are being loaded
   kStub,              // the code that a patched site jumps to
   kAgent,             // all other code of the agent, Zydis included
 };

@@ -3,6 +3,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/log/records.h"
 #include "agent/memory/native.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
@@ -75,6 +76,7 @@ void on_call32(Thread* thread, const Siginfo* info, Context* context) {
 }  // namespace
 
 void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
+  record_rest(thread);
   kernel_access_cancel(thread);  // of a call that the program left by longjmp
   thread->regs = context->regs;
   take_call(thread, static_cast<uint32_t>(info->sys.syscall));

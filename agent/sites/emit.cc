@@ -163,6 +163,7 @@ void emit(Site& site, const Decoded& decoded, uint8_t* code) {
   const int hardware = hardware_of(site.scratch);
   site.core = reinterpret_cast<uint64_t>(out.at);
   emit_core(out, site, decoded, hardware);
+  site.core_length = static_cast<uint8_t>(out.at - code);
   out.leave();
   if (site.form != Form::kMaskedLoad) return;
   site.probe = reinterpret_cast<uint64_t>(out.at);

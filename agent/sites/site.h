@@ -88,7 +88,8 @@ struct Site {
                       // kReturn, kFarReturn: bytes; kEnter: bytes
   uint32_t bytes;     // of the memory operand (string instructions, gathers: of one element)
   Form form;
-  uint8_t length;  // of the instruction
+  uint8_t length;       // of the instruction
+  uint8_t core_length;  // of the one at `core`
   uint8_t code[kMaxInstruction];
   int8_t base, index;  // registers of the address
   uint8_t scale;
@@ -113,6 +114,7 @@ struct Site {
   // The patches' (patches/patch.h).
   uint64_t miss;    // the instruction's copy in its stub
   uint64_t behind;  // and what is behind it; 0: what is behind it in the program
+  uint64_t finish;  // what runs a load's instruction on Thread::value
   uint8_t faults;   // how often it faulted, as far as that matters
   Patched patched;
   uint8_t stray;  // 1: what is behind it is often jumped to

@@ -86,7 +86,8 @@ struct Header {
   char build[32];           // shmrec version that created the file, NUL padded
 
   // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
-  alignas(64) uint64_t next_ticket;    // chunk tickets handed out
+  alignas(64) uint64_t next_ticket;  // chunk tickets handed out
+  uint32_t chunks_scarce;  // 1: somebody found all chunks busy: none is kept between accesses
   alignas(64) uint64_t journal_units;  // head: units handed out; place `mod journal.count`
   uint64_t journal_tail;               // what lies before is given up, or written again further on
   uint64_t journal_lock;               // of who appends: lock_word_taken()

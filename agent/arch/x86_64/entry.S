@@ -34,6 +34,8 @@
 #define ENTRY_STATE 368
 #define UNSETTLED 376
 #define SAVED_RCX 384
+#define FAST_NEXT 448
+#define FAST_FLAGS 456
 #define THREAD_BLOCK 0x40000
 #define ENTRY_ENDED 3
 
@@ -281,6 +283,64 @@ function shmrec_access_jumped
   test %eax, %eax
   jz shmrec_tail_begin
   jmp run_core
+
+// The fast way (access/fast.h), also with the program's registers. What C++ keeps is left where it
+// is. A signal that comes in here is deferred as in the other way, but for the end from
+// shmrec_fast_leave on, where the registers are complete: there the handler loads them itself.
+function shmrec_access_fast
+  mov %rax, %gs:(REGS + R_RAX)
+  lahf
+  seto %al
+  mov %rax, %gs:FAST_FLAGS
+  mov %rcx, %gs:(REGS + R_RCX)
+  mov %rdx, %gs:(REGS + R_RDX)
+  mov %rsi, %gs:(REGS + R_RSI)
+  mov %rdi, %gs:(REGS + R_RDI)
+  mov %r8, %gs:(REGS + R_R8)
+  mov %r9, %gs:(REGS + R_R9)
+  mov %r10, %gs:(REGS + R_R10)
+  mov %r11, %gs:(REGS + R_R11)
+  mov %rsp, %gs:(REGS + R_RSP)
+  mov %rsp, %rsi
+  mov %rbp, %rdx
+  mov %gs:STACK_TOP, %rsp
+  mov %gs:0, %rdi
+  call access_fast
+  mov %rax, %gs:FAST_NEXT
+  cmpq $0, %gs:DEFERRED
+  jne fast_deferred
+function shmrec_fast_leave
+  mov %gs:FAST_FLAGS, %rax
+  add $0x7F, %al
+  sahf
+  mov %gs:(REGS + R_RCX), %rcx
+  mov %gs:(REGS + R_RDX), %rdx
+  mov %gs:(REGS + R_RSI), %rsi
+  mov %gs:(REGS + R_RDI), %rdi
+  mov %gs:(REGS + R_R8), %r8
+  mov %gs:(REGS + R_R9), %r9
+  mov %gs:(REGS + R_R10), %r10
+  mov %gs:(REGS + R_R11), %r11
+  mov %gs:(REGS + R_RAX), %rax
+  mov %gs:(REGS + R_RSP), %rsp
+  jmp *%gs:FAST_NEXT
+function shmrec_fast_leave_end
+fast_deferred:
+  mov %r12, %gs:(REGS + R_R12)
+  mov %r13, %gs:(REGS + R_R13)
+  mov %r14, %gs:(REGS + R_R14)
+  mov %r15, %gs:(REGS + R_R15)
+  mov %rbp, %gs:(REGS + R_RBP)
+  mov %rbx, %gs:(REGS + R_RBX)
+  mov %gs:FAST_FLAGS, %rax
+  add $0x7F, %al
+  sahf
+  pushfq
+  popq %gs:(REGS + R_EFLAGS)
+  cld
+  mov %gs:0, %rdi
+  call access_fast_deferred
+  jmp shmrec_tail_begin
 
 function shmrec_access_leave
   save_registers CORE
