@@ -3,6 +3,7 @@
 #include "agent/access/access.h"
 #include "agent/access/stripes.h"
 #include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/guarded.h"
 #include "agent/log/records.h"
 #include "agent/memory/callers.h"
 #include "agent/memory/native.h"
@@ -68,14 +69,31 @@ struct Access {
   uint64_t* value() const { return version() + 1; }
 };
 
-void copy_value(uint64_t* to, const uint64_t* from, uint32_t bytes) {
+// Words of 8 bytes; of a shorter value, what is behind it is zero.
+bool load_words(uint64_t* to, uint64_t from, uint32_t bytes) {
+  if (bytes <= 8) return guarded_load(to, from, bytes);
+  for (uint32_t at = 0; at < bytes; at += 8)
+    if (!guarded_load(to + at / 8, from + at)) return false;
+  return true;
+}
+
+bool store_words(uint64_t to, const uint64_t* from, uint32_t bytes) {
+  if (bytes <= 8) return guarded_store(to, *from, bytes);
+  for (uint32_t at = 0; at < bytes; at += 8)
+    if (!guarded_store(to + at, from[at / 8], 8)) return false;
+  return true;
+}
+
+void copy_words(uint64_t* to, const uint64_t* from, uint32_t bytes) {
   to[0] = bytes >= 8 ? from[0] : from[0] & ((uint64_t{1} << 8 * bytes) - 1);
   for (uint32_t i = 1; i < bytes / 8; ++i) to[i] = from[i];
 }
 
+uint64_t* words_of(Thread* thread) { return reinterpret_cast<uint64_t*>(thread->value); }
+
 bool prepare(Access& access, RecordKind kind, uint64_t stack, uint64_t frame) {
   Thread* thread = access.thread;
-  const Callers callers = callers_of(thread, access.site.ip, stack, frame);
+  const Callers& callers = callers_of(thread, access.site.ip, stack, frame);
   access.record_bytes = record_bytes(kind, access.offset, access.bytes, callers.count);
   if (!record_has_room(thread, access.record_bytes) && !record_keep(thread, access.record_bytes))
     return false;
@@ -103,11 +121,10 @@ void commit(const Access& access, RecordKind kind, RecordState state) {
 bool read(Access& access) {
   Thread* thread = access.thread;
   const uint32_t stripe = stripe_index(thread->known_region.segment, access.offset);
-  const void* from = reinterpret_cast<const void*>(access.alias);
   for (;;) {
     const uint64_t before = stripe_wait(thread, stripe);
     compiler_fence();
-    if (!safe_copy(thread->value, from, access.bytes)) return false;
+    if (!load_words(words_of(thread), access.alias, access.bytes)) return false;
     compiler_fence();
     if (stripe_peek(stripe) != before) continue;
     *access.version() = stripe_version(before) + 1;
@@ -122,7 +139,7 @@ bool load_value(Access& access, uint64_t stack, uint64_t frame) {
     memset(access.record, 0, access.record_bytes);
     return false;
   }
-  copy_value(access.value(), reinterpret_cast<const uint64_t*>(access.thread->value), access.bytes);
+  copy_words(access.value(), words_of(access.thread), access.bytes);
   commit(access, RecordKind::kRead, RecordState::kCommitted);
   count(access.thread, &access.thread->known_region.usage->reads);
   return true;
@@ -130,18 +147,17 @@ bool load_value(Access& access, uint64_t stack, uint64_t frame) {
 
 bool store_value(Access& access, uint64_t stack, uint64_t frame) {
   Thread* thread = access.thread;
-  uint8_t probe;
-  if (!thread->known_region.writable ||
-      !safe_copy(&probe, reinterpret_cast<void*>(access.alias), 1) ||
+  uint64_t probe;
+  if (!thread->known_region.writable || !guarded_load(&probe, access.alias, 1) ||
       !prepare(access, RecordKind::kWrite, stack, frame))
     return false;
-  copy_value(access.value(), reinterpret_cast<const uint64_t*>(thread->value), access.bytes);
+  copy_words(access.value(), words_of(thread), access.bytes);
   record_begin(thread, reinterpret_cast<uint8_t*>(access.record), access.record_bytes,
                RecordKind::kWrite);
   const uint64_t version =
       stripe_lock(thread, 0, stripe_index(thread->known_region.segment, access.offset));
   __atomic_store_n(access.version(), version, __ATOMIC_RELEASE);
-  const bool ok = safe_copy(reinterpret_cast<void*>(access.alias), access.value(), access.bytes);
+  const bool ok = store_words(access.alias, access.value(), access.bytes);
   stripe_unlock(thread, 0, ok);
   commit(access, RecordKind::kWrite, ok ? RecordState::kCommitted : RecordState::kAborted);
   store(&thread->lane_entry->record, uint64_t{0});
@@ -152,7 +168,7 @@ bool store_value(Access& access, uint64_t stack, uint64_t frame) {
 bool perform(Thread* thread, const Site& site, uint64_t stack, uint64_t frame) {
   const uint64_t address = thread->fast_ea;
   const bool in_line = address % kLineBytes + site.bytes <= kLineBytes;
-  const bool aligned = site.bytes <= 8 || address % site.bytes == 0;
+  const bool aligned = site.bytes <= 8 || site.unaligned || address % site.bytes == 0;
   if (!in_line || !aligned || native_waits() || !in_known(thread, address, site.bytes))
     return false;
   const uint64_t in_region = address - thread->known_region.begin;

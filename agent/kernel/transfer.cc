@@ -84,7 +84,7 @@ Draft draft(Thread* thread, const TransferRange& range, uint64_t offset, uint64_
   const uint32_t length = static_cast<uint32_t>(bytes);
   const RecordKind kind = range.write ? RecordKind::kWriteBetween : RecordKind::kReadBetween;
   const Origin origin = call_origin(thread);
-  const Callers callers = callers_of(thread, origin.pc, origin.stack, origin.frame);
+  const Callers& callers = callers_of(thread, origin.pc, origin.stack, origin.frame);
   Draft record = {nullptr, record_bytes(kind, offset, length, callers.count), kind};
   record.at = record_reserve(thread, record.bytes);
   RecordHeader& header = record.header();

@@ -1,5 +1,6 @@
 #include "agent/memory/callers.h"
 
+#include "agent/arch/x86_64/guarded.h"
 #include "agent/memory/modules.h"
 
 namespace shmrec::agent {
@@ -41,7 +42,8 @@ bool behind_call(uint64_t address) {
 namespace {
 
 void add(Callers& callers, uint64_t place, uint64_t word) {
-  if (callers.count == kMaxCallers || code_owner(word) == CodeOwner::kNobody || !behind_call(word))
+  if (callers.count == kMaxCallers || !may_be_code(word) ||
+      code_owner(word) == CodeOwner::kNobody || !behind_call(word))
     return;
   for (uint32_t i = 0; i < callers.count; ++i)
     if (caller_place(callers.words[i]) == place) return;
@@ -66,7 +68,7 @@ bool still_there(const KnownCallers& known) {
   for (uint32_t i = 0; i < known.callers.count; ++i) {
     const uint64_t word = known.callers.words[i];
     uint64_t now;
-    if (!safe_copy(&now, reinterpret_cast<void*>(known.stack + caller_place(word) * 8), 8) ||
+    if (!guarded_load(&now, known.stack + caller_place(word) * 8) ||
         caller_address(now) != caller_address(word))
       return false;
   }
@@ -75,10 +77,11 @@ bool still_there(const KnownCallers& known) {
 
 }  // namespace
 
-Callers callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame) {
-  if (!stack || stack % 8) return {};
+const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame) {
+  static constexpr Callers kNone = {};
+  if (!stack || stack % 8) return kNone;
   if (frame % 8 || frame - stack >= kMaxPlace * 8) frame = 0;  // rbp is used for something else
-  KnownCallers& known = thread->known_callers[(pc ^ pc >> 4) % kKnownCallers];
+  KnownCallers& known = thread->known_callers[(pc ^ pc >> 8 ^ stack >> 4) % kKnownCallers];
   if (known.pc == pc && known.stack == stack && known.frame == frame && still_there(known))
     return known.callers;
   Callers callers = {};
@@ -87,7 +90,7 @@ Callers callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame) 
   const uint32_t count = read_words(stack, kWordsSeen, words);
   for (uint32_t i = 0; i < count; ++i) add(callers, i, words[i]);
   known = {pc, stack, frame, callers};
-  return callers;
+  return known.callers;
 }
 
 }  // namespace shmrec::agent

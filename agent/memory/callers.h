@@ -17,7 +17,7 @@ namespace shmrec::agent {
 
 // The callers of the instruction at `pc` whose stack pointer is `stack` (0: there is none) and
 // whose frame pointer may be `frame`.
-Callers callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame);
+const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame);
 
 // Puts them at the end of a record.
 inline void put_callers(const Callers& callers, shmlog::RecordHeader& header, uint8_t* end) {

@@ -139,6 +139,20 @@ struct List {
 
 }  // namespace
 
+// Where the kernel puts libraries, at the top of the address space, and executables, far below.
+constexpr uint64_t kLibraries = 0x700000000000;
+CodeRange program_range = {~0ull, 0}, library_range = {~0ull, 0};
+
+namespace {
+
+void widen(const Module& module) {
+  CodeRange& range = module.begin < kLibraries ? program_range : library_range;
+  store(&range.begin, min(range.begin, module.begin));
+  store(&range.end, max(range.end, module.end));
+}
+
+}  // namespace
+
 CodeOwner code_owner(uint64_t address) {
   if (address >> 47) return CodeOwner::kNobody;
   const uint64_t page = address / kPage;
@@ -184,6 +198,7 @@ void module_add(const Process* process, uint64_t begin, uint64_t bytes, uint64_t
   copy_path(module.path, path, sizeof module.path);
   module.data_known = module.written = module.gs_known = module.uses_gs = false;
   module.owner = recording::is_runtime_library(path) ? CodeOwner::kRuntime : CodeOwner::kProgram;
+  widen(module);
   forget_pages();
   if (&module == &unlisted) coverage(process, "more modules are mapped than are kept by name");
   journal(process, JournalType::kModule, values_of(module));

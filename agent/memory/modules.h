@@ -28,6 +28,15 @@ bool modules_forget(uint64_t begin, uint64_t end);
 enum class CodeOwner : uint8_t { kNobody, kProgram, kRuntime };
 // Without a lock: right but while the modules change, and for a while after that.
 CodeOwner code_owner(uint64_t address);
+// May code lie there? Quicker, and mostly right.
+struct CodeRange {
+  uint64_t begin, end;
+};
+extern CodeRange program_range, library_range;  // below and above kLibraries
+inline bool may_be_code(uint64_t address) {
+  return (address >= load(&program_range.begin) && address < load(&program_range.end)) ||
+         (address >= load(&library_range.begin) && address < load(&library_range.end));
+}
 
 // May [address, address + bytes) be patched? It is the code of a file, and was never writable.
 // REQUIRES for these: regions_lock held.

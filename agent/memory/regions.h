@@ -69,6 +69,7 @@ bool region_next_remote(int32_t pid, uint64_t base, uint64_t address, Region* re
 // ---- Accesses
 // From before a region is looked up until the last use of its alias. Nests.
 void region_use_begin(Thread* thread);
+void region_use_start();  // once, at the start of the address space
 void region_use_end(Thread* thread);
 class RegionUse {
  public:

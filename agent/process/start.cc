@@ -134,6 +134,7 @@ extern "C" int64_t shmrec_agent_start() {
     signals_start(process);
     signals_take_mask(thread);
     text_start();
+    region_use_start();
   }
   return error;
 }

@@ -13,7 +13,7 @@ namespace {
 
 // A block, from its start: Thread | exit page | stack for access code | guard page | signal stack.
 // Nobody can write to the exit page, so it guards the stack above it, too.
-constexpr uint64_t kThreadArea = 64 * 1024;  // EXIT_PAGE_AT in entry.S
+constexpr uint64_t kThreadArea = 96 * 1024;  // EXIT_PAGE_AT in entry.S
 constexpr uint64_t kAccessStackBytes = 48 * 1024;
 constexpr uint64_t kAccessStackTop = kThreadArea + kPage + kAccessStackBytes;
 constexpr uint32_t kMaxProcesses = 64;

@@ -133,7 +133,7 @@ struct KnownCallers {
   uint64_t pc, stack, frame;
   Callers callers;
 };
-constexpr uint32_t kKnownCallers = 16;
+constexpr uint32_t kKnownCallers = 256;
 
 // The region of its last access (access/fast.h).
 struct KnownRegion {
@@ -208,9 +208,8 @@ struct Thread {
   uint64_t alias;           // where it is performed
   uint64_t versions[2];     // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
-  KnownCallers known_callers[kKnownCallers];  // by a hash of the pc
-  alignas(64) uint8_t value[64];              // what the fast way reads or writes
-  uint32_t fast_done;                         // 1: the store has been made
+  alignas(64) uint8_t value[64];  // what the fast way reads or writes
+  uint32_t fast_done;             // 1: the store has been made
   KnownRegion known_region;
   uint64_t region_use;  // 0: none; else what it uses of the regions is no older (regions.h)
   // The lane of the log.
@@ -237,6 +236,9 @@ struct Thread {
   alignas(64) uint8_t bounce2[kBounceBytes];
   alignas(64) uint8_t spare_record[16 * 1024];  // where records go that cannot be logged
   alignas(64) uint8_t canary[128];
+  // By a hash of pc and stack. What is left of the block's last thread is compared with the stack
+  // before it is used, as all of it.
+  KnownCallers known_callers[kKnownCallers];
 };
 static_assert(offsetof(Thread, regs) == 8 && offsetof(Thread, core) == 152);
 static_assert(offsetof(Thread, site) == 296 && offsetof(Thread, core_ip) == 304);
@@ -249,7 +251,7 @@ static_assert(offsetof(Thread, saved_rcx) == 384 && offsetof(Thread, jump_entry)
 static_assert(offsetof(Thread, fast_entry) == 408 && offsetof(Thread, fast_next) == 448);
 static_assert(offsetof(Thread, fast_flags) == 456);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
-static_assert(sizeof(Thread) <= 64 * 1024);
+static_assert(sizeof(Thread) <= 96 * 1024);
 
 // The Thread whose agent stack we are on. REQUIRES: running on an agent stack.
 inline Thread* current_thread() {

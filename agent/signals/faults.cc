@@ -7,6 +7,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/arch/x86_64/guarded.h"
 #include "agent/memory/window.h"
 #include "agent/patches/patch.h"
 #include "agent/process/stop.h"
@@ -183,8 +184,13 @@ void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
 
 // ---- In the agent -------------------------------------------------------------------------------
 
-// The agent itself is broken: the program goes on without it.
+// A guarded move goes on elsewhere. Else the agent itself is broken: the program goes on without
+// it.
 void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
+  if (const uint64_t fixup = fixup_of(context->regs.rip)) {
+    context->regs.rip = fixup;
+    return;
+  }
   region_use_end(thread);
   stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault, "a fault inside the agent");
   sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);

@@ -493,6 +493,35 @@ uint8_t vector_mask_store_opcode(const ZydisDecodedInstruction& instruction) {
 
 bool address_is_implied(const Decoded& decoded) { return implied_address(decoded) != kNoRegister; }
 
+namespace {
+
+// Of the moves that demand it, and of SSE's other instructions, an operand of 16 bytes and more has
+// to be aligned.
+bool takes_unaligned(const ZydisDecodedInstruction& instruction) {
+  switch (instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_LDDQU:
+      return true;
+    case ZYDIS_MNEMONIC_VMOVAPS:
+    case ZYDIS_MNEMONIC_VMOVAPD:
+    case ZYDIS_MNEMONIC_VMOVDQA:
+    case ZYDIS_MNEMONIC_VMOVDQA32:
+    case ZYDIS_MNEMONIC_VMOVDQA64:
+    case ZYDIS_MNEMONIC_VMOVNTDQ:
+    case ZYDIS_MNEMONIC_VMOVNTDQA:
+    case ZYDIS_MNEMONIC_VMOVNTPS:
+    case ZYDIS_MNEMONIC_VMOVNTPD:
+      return false;
+    default:
+      return instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ||
+             instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
+  }
+}
+
+}  // namespace
+
 bool describe(Thread* thread, Site& site, Decoded& decoded) {
   ForeignCode foreign(thread);
   bool atomic = false;
@@ -506,6 +535,7 @@ bool describe(Thread* thread, Site& site, Decoded& decoded) {
   site.form = atomic ? Form::kAtomic : form_of(decoded, memory);
   if (runs_core(site.form) && !names_its_memory(decoded, site.form)) site.form = Form::kUnknown;
   site.x87 = sets_x87_pointers(instruction);
+  site.unaligned = takes_unaligned(instruction);
   site.converts =
       site.form == Form::kMaskedStore && instruction.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH;
   if (memory) describe_memory(site, decoded, *memory);

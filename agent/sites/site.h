@@ -101,6 +101,7 @@ struct Site {
   int8_t bit_register;      // bt family: register with the bit offset
   uint8_t packed;           // kMaskedLoad: expand, reads as many elements as the mask has bits
   uint8_t converts;         // kMaskedStore: may raise flags in MXCSR
+  uint8_t unaligned;        // its operand may lie anywhere, however long it is
   uint8_t x87;              // leaves instruction and data pointers in the x87 environment
   Repeat repeat;            // string instructions
   int8_t value_register;    // kPush, kPop: the register; kMoveDirect: the target's address

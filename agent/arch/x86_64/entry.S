@@ -452,7 +452,7 @@ function shmrec_safe_faulted
 // Copied once to where it is executed (thread.cc): a page that lies EXIT_PAGE_AT behind its Thread.
 // Entered with the registers complete but for rax, which the Thread has. Changes no flags.
   .section .rodata
-#define EXIT_PAGE_AT 65536
+#define EXIT_PAGE_AT 98304
 #define OF_THREAD(offset) shmrec_exit_begin - EXIT_PAGE_AT + (offset)(%rip)
 function shmrec_exit_begin
   mov OF_THREAD(REGISTER_GS), %rax
