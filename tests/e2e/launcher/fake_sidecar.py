@@ -90,8 +90,10 @@ def reply(client, line):
 server = socket.socket(socket.AF_UNIX)
 if os.path.exists(path):
     os.unlink(path)
-server.bind(path)
+# It comes to its name when it can be connected to: that is what who starts this waits for.
+server.bind(path + ".new")
 server.listen(8)
+os.rename(path + ".new", path)
 selector = selectors.DefaultSelector()
 selector.register(server, selectors.EVENT_READ)
 buffers = {}
