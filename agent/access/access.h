@@ -1,5 +1,6 @@
-// Performing and logging accesses to traced memory: the one implementation, used by faulting
-// instructions (through generated code), by emulated instructions, and for the kernel.
+// Performing and logging accesses to traced memory: the implementation that makes all of them, used
+// by instructions (through generated code), by emulated instructions, and for the kernel. What is
+// frequent and plain is made by fast.h, which leaves the rest to this.
 //
 // Invariants
 //  1. The access is made on the alias, never on the program's own mapping.

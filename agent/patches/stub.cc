@@ -31,12 +31,6 @@ constexpr uint32_t kSavedRcx = offsetof(Thread, saved_rcx);
 void save_rcx(Emitter& out) { out.bytes(0x65, 0x48, 0x89, 0x0C, 0x25), out.word(kSavedRcx); }
 void load_rcx(Emitter& out) { out.bytes(0x65, 0x48, 0x8B, 0x0C, 0x25), out.word(kSavedRcx); }
 
-int hardware_of(int8_t index) {
-  int hardware = 0;
-  while (kFromHardware[hardware] != index) ++hardware;
-  return hardware;
-}
-
 // lea ADDRESS, %rcx
 void load_address(Emitter& out, const Site& site) {
   const int base = site.base == kNoRegister ? 5 : hardware_of(site.base);

@@ -19,6 +19,10 @@
 //     48 89 47 08              mov   %rax, 8(%rdi)
 //     ...
 //
+// A load or store that can go the fast way (access/fast.h) has another hit: it leaves address and
+// site in the Thread, jumps to shmrec_access_fast, and runs the instruction on Thread::value, a
+// store's before and a load's after that.
+//
 // A stub uses no stack and changes no flags.
 //
 // Threads: a stub is written before it is jumped to, and never changed.

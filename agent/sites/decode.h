@@ -16,6 +16,12 @@ struct Decoded {
 
 // Registers by hardware number (rax rcx rdx rbx rsp rbp rsi rdi r8..r15) as an index into Regs.
 constexpr int8_t kFromHardware[16] = {13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7};
+// And back. REQUIRES: index >= 0.
+inline int hardware_of(int8_t index) {
+  int hardware = 0;
+  while (kFromHardware[hardware] != index) ++hardware;
+  return hardware;
+}
 // Those that the agent names, by hardware number.
 enum Hardware : int { kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsi = 6, kRdi = 7 };
 

@@ -38,12 +38,6 @@ struct Emitter {
   }
 };
 
-int hardware_of(int8_t index) {
-  int hardware = 0;
-  while (kFromHardware[hardware] != index) ++hardware;
-  return hardware;
-}
-
 // The same move with a ModRM.
 bool emit_moffs(Emitter& out, const ZydisDecodedInstruction& instruction, int hardware) {
   if (!is_moffs(instruction)) return false;

@@ -9,7 +9,7 @@
 //     leave:  save the core's registers, call access_end
 //             -> another core round, or the tail
 //     tail:   load the program's registers, go on at exit_ip by way of the exit page
-// The gs base points to the thread's Thread in all of this. It is the program's before and after
+// The gs base points to the thread's Thread in all of this. It may be the program's before and after
 // (gs.h), so the last instructions cannot use it, nor a register, nor the program's stack: they lie
 // in the exit page, which is mapped beside each Thread and names it relative to rip.
 // The program's stack is never touched, and no instruction outside the C++ part but popfq and the core
@@ -58,22 +58,40 @@
 #define R_RIP 128
 #define R_EFLAGS 136
 
-.macro save_registers at
+// Those that C++ may change, but for rax and rsp, and those that it keeps.
+.macro save_changed at
   mov %r8, %gs:(\at + R_R8)
   mov %r9, %gs:(\at + R_R9)
   mov %r10, %gs:(\at + R_R10)
   mov %r11, %gs:(\at + R_R11)
+  mov %rdi, %gs:(\at + R_RDI)
+  mov %rsi, %gs:(\at + R_RSI)
+  mov %rdx, %gs:(\at + R_RDX)
+  mov %rcx, %gs:(\at + R_RCX)
+.endm
+.macro save_kept at
   mov %r12, %gs:(\at + R_R12)
   mov %r13, %gs:(\at + R_R13)
   mov %r14, %gs:(\at + R_R14)
   mov %r15, %gs:(\at + R_R15)
-  mov %rdi, %gs:(\at + R_RDI)
-  mov %rsi, %gs:(\at + R_RSI)
   mov %rbp, %gs:(\at + R_RBP)
   mov %rbx, %gs:(\at + R_RBX)
-  mov %rdx, %gs:(\at + R_RDX)
+.endm
+.macro load_changed at
+  mov %gs:(\at + R_R8), %r8
+  mov %gs:(\at + R_R9), %r9
+  mov %gs:(\at + R_R10), %r10
+  mov %gs:(\at + R_R11), %r11
+  mov %gs:(\at + R_RDI), %rdi
+  mov %gs:(\at + R_RSI), %rsi
+  mov %gs:(\at + R_RDX), %rdx
+  mov %gs:(\at + R_RCX), %rcx
+.endm
+
+.macro save_registers at
+  save_changed \at
+  save_kept \at
   mov %rax, %gs:(\at + R_RAX)
-  mov %rcx, %gs:(\at + R_RCX)
   mov %rsp, %gs:(\at + R_RSP)
   mov %gs:STACK_TOP, %rsp
   pushfq
@@ -85,22 +103,22 @@
   mov %gs:STACK_TOP, %rsp
   pushq %gs:(\at + R_EFLAGS)
   popfq
-  mov %gs:(\at + R_R8), %r8
-  mov %gs:(\at + R_R9), %r9
-  mov %gs:(\at + R_R10), %r10
-  mov %gs:(\at + R_R11), %r11
+  load_changed \at
   mov %gs:(\at + R_R12), %r12
   mov %gs:(\at + R_R13), %r13
   mov %gs:(\at + R_R14), %r14
   mov %gs:(\at + R_R15), %r15
-  mov %gs:(\at + R_RDI), %rdi
-  mov %gs:(\at + R_RSI), %rsi
   mov %gs:(\at + R_RBP), %rbp
   mov %gs:(\at + R_RBX), %rbx
-  mov %gs:(\at + R_RDX), %rdx
   mov %gs:(\at + R_RAX), %rax
-  mov %gs:(\at + R_RCX), %rcx
   mov %gs:(\at + R_RSP), %rsp
+.endm
+
+// Uses rax.
+.macro load_fast_flags
+  mov %gs:FAST_FLAGS, %rax
+  add $0x7F, %al
+  sahf
 .endm
 
 .macro function name
@@ -292,14 +310,7 @@ function shmrec_access_fast
   lahf
   seto %al
   mov %rax, %gs:FAST_FLAGS
-  mov %rcx, %gs:(REGS + R_RCX)
-  mov %rdx, %gs:(REGS + R_RDX)
-  mov %rsi, %gs:(REGS + R_RSI)
-  mov %rdi, %gs:(REGS + R_RDI)
-  mov %r8, %gs:(REGS + R_R8)
-  mov %r9, %gs:(REGS + R_R9)
-  mov %r10, %gs:(REGS + R_R10)
-  mov %r11, %gs:(REGS + R_R11)
+  save_changed REGS
   mov %rsp, %gs:(REGS + R_RSP)
   mov %rsp, %rsi
   mov %rbp, %rdx
@@ -310,31 +321,15 @@ function shmrec_access_fast
   cmpq $0, %gs:DEFERRED
   jne fast_deferred
 function shmrec_fast_leave
-  mov %gs:FAST_FLAGS, %rax
-  add $0x7F, %al
-  sahf
-  mov %gs:(REGS + R_RCX), %rcx
-  mov %gs:(REGS + R_RDX), %rdx
-  mov %gs:(REGS + R_RSI), %rsi
-  mov %gs:(REGS + R_RDI), %rdi
-  mov %gs:(REGS + R_R8), %r8
-  mov %gs:(REGS + R_R9), %r9
-  mov %gs:(REGS + R_R10), %r10
-  mov %gs:(REGS + R_R11), %r11
+  load_fast_flags
+  load_changed REGS
   mov %gs:(REGS + R_RAX), %rax
   mov %gs:(REGS + R_RSP), %rsp
   jmp *%gs:FAST_NEXT
 function shmrec_fast_leave_end
 fast_deferred:
-  mov %r12, %gs:(REGS + R_R12)
-  mov %r13, %gs:(REGS + R_R13)
-  mov %r14, %gs:(REGS + R_R14)
-  mov %r15, %gs:(REGS + R_R15)
-  mov %rbp, %gs:(REGS + R_RBP)
-  mov %rbx, %gs:(REGS + R_RBX)
-  mov %gs:FAST_FLAGS, %rax
-  add $0x7F, %al
-  sahf
+  save_kept REGS
+  load_fast_flags
   pushfq
   popq %gs:(REGS + R_EFLAGS)
   cld

@@ -12,42 +12,22 @@ namespace shmrec::agent {
 #define SHMREC_GUARDED(move) \
   "1: " move                 \
   "\n.pushsection shmrec_fixups, \"a\"\n.balign 4\n.long 1b - ., %l[faulted] - .\n.popsection"
-
-inline bool guarded_load(uint64_t* to, uint64_t from) {
-  uint64_t value;
-  asm goto(SHMREC_GUARDED("mov (%[from]), %[value]")
-           : [value] "=r"(value)
-           : [from] "r"(from)
-           : "memory"
-           : faulted);
-  *to = value;
-  return true;
-faulted:
-  return false;
-}
+#define SHMREC_GUARDED_LOAD(move) \
+  asm goto(SHMREC_GUARDED(move) : [value] "=r"(value) : [from] "r"(from) : "memory" : faulted)
+#define SHMREC_GUARDED_STORE(move) \
+  asm goto(SHMREC_GUARDED(move)::[to] "r"(to), [value] "q"(value) : "memory" : faulted)
 
 // `bytes`: 1, 2, 4 or 8; what is above them in *to is zero.
-inline bool guarded_load(uint64_t* to, uint64_t from, uint32_t bytes) {
+inline bool guarded_load(uint64_t* to, uint64_t from, uint32_t bytes = 8) {
   uint64_t value;
-  if (bytes == 8) return guarded_load(to, from);
-  if (bytes == 4)
-    asm goto(SHMREC_GUARDED("movl (%[from]), %k[value]")
-             : [value] "=r"(value)
-             : [from] "r"(from)
-             : "memory"
-             : faulted);
+  if (bytes == 8)
+    SHMREC_GUARDED_LOAD("movq (%[from]), %[value]");
+  else if (bytes == 4)
+    SHMREC_GUARDED_LOAD("movl (%[from]), %k[value]");
   else if (bytes == 2)
-    asm goto(SHMREC_GUARDED("movzwl (%[from]), %k[value]")
-             : [value] "=r"(value)
-             : [from] "r"(from)
-             : "memory"
-             : faulted);
+    SHMREC_GUARDED_LOAD("movzwl (%[from]), %k[value]");
   else
-    asm goto(SHMREC_GUARDED("movzbl (%[from]), %k[value]")
-             : [value] "=r"(value)
-             : [from] "r"(from)
-             : "memory"
-             : faulted);
+    SHMREC_GUARDED_LOAD("movzbl (%[from]), %k[value]");
   *to = value;
   return true;
 faulted:
@@ -56,34 +36,20 @@ faulted:
 
 inline bool guarded_store(uint64_t to, uint64_t value, uint32_t bytes) {
   if (bytes == 8)
-    asm goto(SHMREC_GUARDED("movq %[value], (%[to])")
-             :
-             : [to] "r"(to), [value] "r"(value)
-             : "memory"
-             : faulted);
+    SHMREC_GUARDED_STORE("movq %[value], (%[to])");
   else if (bytes == 4)
-    asm goto(SHMREC_GUARDED("movl %k[value], (%[to])")
-             :
-             : [to] "r"(to), [value] "r"(value)
-             : "memory"
-             : faulted);
+    SHMREC_GUARDED_STORE("movl %k[value], (%[to])");
   else if (bytes == 2)
-    asm goto(SHMREC_GUARDED("movw %w[value], (%[to])")
-             :
-             : [to] "r"(to), [value] "r"(value)
-             : "memory"
-             : faulted);
+    SHMREC_GUARDED_STORE("movw %w[value], (%[to])");
   else
-    asm goto(SHMREC_GUARDED("movb %b[value], (%[to])")
-             :
-             : [to] "r"(to), [value] "q"(value)
-             : "memory"
-             : faulted);
+    SHMREC_GUARDED_STORE("movb %b[value], (%[to])");
   return true;
 faulted:
   return false;
 }
 
+#undef SHMREC_GUARDED_STORE
+#undef SHMREC_GUARDED_LOAD
 #undef SHMREC_GUARDED
 
 // Where a move at `ip` goes on after a fault; 0: there is none.
