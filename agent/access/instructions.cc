@@ -319,15 +319,16 @@ extern "C" int access_begin(Thread* thread) {
   return next_of(thread, performance(site).begin(thread, site));
 }
 
-// From a stub: its site is pinned. What is in the window and not traced, and what has to fault, is
-// the instruction's own to find out.
+// From a stub: its site is pinned. What is in the window and not traced, or only read where only
+// writes are traced, and what has to fault, is the instruction's own to find out.
 extern "C" int access_jumped(Thread* thread) {
   Site& site = site_numbered(thread->jumped_site);
   Region region;
   store(&thread->site, &site);
   thread->stored_by_kernel = 0;
   const bool checked = thread->regs.eflags & kAlignmentFlag;
-  if (!checked && region_find(effective_address(site, thread->regs), &region))
+  if (!checked && region_find(effective_address(site, thread->regs), &region) &&
+      !(region.writes_only && only_reads(site.form)))
     return access_begin(thread);
   thread->exit_ip = load(&site.miss);
   site_leave(thread);
