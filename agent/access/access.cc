@@ -2,6 +2,7 @@
 
 #include <linux/mman.h>
 
+#include "agent/access/lines.h"
 #include "agent/access/stripes.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
@@ -100,78 +101,31 @@ Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region&
   return result;
 }
 
-// The part of [offset, offset + bytes) in the line that holds `offset`.
-uint64_t in_line(uint64_t offset, uint64_t bytes) {
-  return min(bytes, kLineBytes - offset % kLineBytes);
-}
-
 // An address in the alias as the program knows it.
 void to_program(Fault* fault, uint64_t alias, uint64_t address) {
   fault->address += address - alias;
 }
 
-// Reads one line's part, so that value and version belong together.
-bool read_line(Thread* thread, const Region& region, uint8_t* to, uint64_t alias, uint64_t offset,
-               uint64_t bytes, uint64_t* version, Fault* fault) {
-  const void* from = reinterpret_cast<const void*>(alias);
-  if (region.relaxed) {
-    *version = rdtsc();
-    return safe_copy(to, from, bytes, fault);
-  }
-  const uint32_t stripe = stripe_index(region.segment, offset);
-  for (;;) {
-    const uint64_t before = stripe_wait(thread, stripe);
-    compiler_fence();
-    if (!safe_copy(to, from, bytes, fault)) return false;
-    compiler_fence();
-    if (stripe_peek(stripe) != before) continue;
-    *version = stripe_version(before) + 1;
-    return true;
-  }
-}
-
-bool write_line(Thread* thread, const Region& region, const uint8_t* from, uint64_t alias,
-                uint64_t offset, uint64_t bytes, uint64_t* version, Fault* fault) {
-  void* to = reinterpret_cast<void*>(alias);
-  if (region.relaxed) {
-    *version = rdtsc();
-    return safe_copy(to, from, bytes, fault);
-  }
-  const uint64_t locked = stripe_lock(thread, 0, stripe_index(region.segment, offset));
-  __atomic_store_n(version, locked, __ATOMIC_RELEASE);
-  const bool ok = safe_copy(to, from, bytes, fault);
-  stripe_unlock(thread, 0, ok);
-  return ok;
+// Where [address, address + bytes) of the region lies.
+Bytes bytes_of(const Region& region, uint64_t address, uint64_t bytes) {
+  const uint64_t in_region = address - region.begin;
+  return {region.alias + in_region, region.segment_offset + in_region, bytes};
 }
 
 bool read_lines(Thread* thread, const Region& region, uint8_t* to, uint64_t address, uint64_t bytes,
                 uint64_t* versions, Fault* fault) {
-  uint64_t alias = region.alias + (address - region.begin);
-  uint64_t offset = region.segment_offset + (address - region.begin);
-  for (uint32_t line = 0; bytes; ++line) {
-    const uint64_t part = in_line(offset, bytes);
-    if (!read_line(thread, region, to, alias, offset, part, &versions[line], fault)) {
-      to_program(fault, region.alias, region.begin);
-      return false;
-    }
-    to += part, alias += part, offset += part, bytes -= part;
-  }
-  return true;
+  if (lines_read(thread, region, bytes_of(region, address, bytes), to, versions, fault))
+    return true;
+  to_program(fault, region.alias, region.begin);
+  return false;
 }
 
 bool write_lines(Thread* thread, const Region& region, const uint8_t* from, uint64_t address,
                  uint64_t bytes, uint64_t* versions, Fault* fault) {
-  uint64_t alias = region.alias + (address - region.begin);
-  uint64_t offset = region.segment_offset + (address - region.begin);
-  for (uint32_t line = 0; bytes; ++line) {
-    const uint64_t part = in_line(offset, bytes);
-    if (!write_line(thread, region, from, alias, offset, part, &versions[line], fault)) {
-      to_program(fault, region.alias, region.begin);
-      return false;
-    }
-    from += part, alias += part, offset += part, bytes -= part;
-  }
-  return true;
+  if (lines_write(thread, region, bytes_of(region, address, bytes), from, versions, fault))
+    return true;
+  to_program(fault, region.alias, region.begin);
+  return false;
 }
 
 bool permitted(const Region& region, uint64_t address, bool write, Fault* fault) {
@@ -197,28 +151,20 @@ bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* faul
   return false;
 }
 
-// As the program reads it by itself, where only writes are traced.
-bool read_unlogged(uint8_t* to, const Piece& piece, uint64_t address, Fault* fault) {
-  const Region& region = piece.region;
-  const uint64_t alias = region.alias + (address - region.begin);
-  if (safe_copy(to, reinterpret_cast<const void*>(alias), piece.bytes, fault)) return true;
-  to_program(fault, region.alias, region.begin);
-  return false;
-}
-
 bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& piece,
                 uint64_t address, Fault* fault) {
   if (!piece.traced) return safe_copy(to, reinterpret_cast<void*>(address), piece.bytes, fault);
   if (!permitted(piece.region, address, false, fault)) return false;
-  if (piece.region.writes_only) return read_unlogged(to, piece, address, fault);
   const uint32_t bytes = static_cast<uint32_t>(piece.bytes);
   Draft record = draft(thread, origin, RecordKind::kRead, piece.region, address, bytes);
   uint64_t* versions = record.versions();
-  if (!read_lines(thread, piece.region, to, address, bytes, versions, fault)) {
+  uint8_t* const value = reinterpret_cast<uint8_t*>(versions + record.lines);
+  // Into the record first: `to` may be memory that other threads of the program write.
+  if (!read_lines(thread, piece.region, value, address, bytes, versions, fault) ||
+      !range_copy(to, value, bytes, fault)) {
     record_abandon(thread, record.at, record.bytes);
     return false;
   }
-  memcpy(versions + record.lines, to, bytes);
   record_commit(thread, record.at, record.bytes, RecordKind::kRead);
   count_usage(thread, piece.region, origin, true, false);
   return true;
@@ -231,9 +177,15 @@ bool write_piece(Thread* thread, const Origin& origin, const uint8_t* from, cons
   if (!present(piece.region, address, piece.bytes, fault)) return false;
   const uint32_t bytes = static_cast<uint32_t>(piece.bytes);
   Draft record = draft(thread, origin, RecordKind::kWrite, piece.region, address, bytes);
-  memcpy(record.versions() + record.lines, from, bytes);
+  uint8_t* const value = reinterpret_cast<uint8_t*>(record.versions() + record.lines);
+  // From the record then, for the same reason.
+  if (!range_copy(value, from, bytes, fault)) {
+    record_abandon(thread, record.at, record.bytes);
+    return false;
+  }
   record_begin(thread, record.at, record.bytes, RecordKind::kWrite);
-  const bool ok = write_lines(thread, piece.region, from, address, bytes, record.versions(), fault);
+  const bool ok =
+      write_lines(thread, piece.region, value, address, bytes, record.versions(), fault);
   record_commit(thread, record.at, record.bytes, RecordKind::kWrite,
                 ok ? RecordState::kCommitted : RecordState::kAborted);
   if (ok) count_usage(thread, piece.region, origin, false, true);

@@ -18,6 +18,8 @@ namespace shmrec::agent {
 inline uint32_t stripe_index(uint32_t segment, uint64_t offset) {
   return shmlog::stripe_of(segment, offset, log_header().stripes.count);
 }
+// All words, for who looks at many of them.
+inline const uint64_t* stripe_words() { return log_area<uint64_t>(log_header().stripes); }
 // Locks a stripe for this thread's lane in slot 0 or 1; returns the recorded version (stripe's +
 // 1).
 uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe);

@@ -48,6 +48,18 @@ faulted:
   return false;
 }
 
+// Upwards. False: some of it may have been copied.
+inline bool guarded_copy(void* to, const void* from, uint64_t bytes) {
+  asm volatile goto(SHMREC_GUARDED("rep movsb")
+                    : "+D"(to), "+S"(from), "+c"(bytes)
+                    :
+                    : "memory"
+                    : faulted);
+  return true;
+faulted:
+  return false;
+}
+
 #undef SHMREC_GUARDED_STORE
 #undef SHMREC_GUARDED_LOAD
 #undef SHMREC_GUARDED
