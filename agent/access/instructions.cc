@@ -7,6 +7,7 @@
 // xchg) run on the segment's alias, under the lock, so that they stay atomic towards processes that
 // are not recorded and towards the kernel.
 #include "agent/access/performance.h"
+#include "agent/access/routines.h"
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/processor.h"
@@ -287,6 +288,7 @@ constexpr Performance kPerformances[] = {
     {emulate_interrupt_return, nothing},
     {emulate_xlat, nothing},
     {emulate_move_direct, nothing},
+    {routine_perform, nothing},  // kRoutine
 };
 static_assert(sizeof kPerformances / sizeof kPerformances[0] == static_cast<int>(Form::kGather));
 
@@ -319,17 +321,14 @@ extern "C" int access_begin(Thread* thread) {
   return next_of(thread, performance(site).begin(thread, site));
 }
 
-// From a stub: its site is pinned. What is in the window and not traced, or only read where only
-// writes are traced, and what has to fault, is the instruction's own to find out.
+// From a stub: its site is pinned. What is in the window and not traced, and what has to fault, is
+// the instruction's own to find out.
 extern "C" int access_jumped(Thread* thread) {
   Site& site = site_numbered(thread->jumped_site);
-  Region region;
   store(&thread->site, &site);
   thread->stored_by_kernel = 0;
   const bool checked = thread->regs.eflags & kAlignmentFlag;
-  if (!checked && region_find(effective_address(site, thread->regs), &region) &&
-      !(region.writes_only && only_reads(site.form)))
-    return access_begin(thread);
+  if (!checked && access_concerns(site, thread->regs)) return access_begin(thread);
   thread->exit_ip = load(&site.miss);
   site_leave(thread);
   return kTail;

@@ -83,6 +83,12 @@ struct Image {
     }
     return false;
   }
+  // Where its dynamic section is mapped; 0: it has none.
+  uint64_t dynamic() const {
+    for (uint32_t i = 0; i < count; ++i)
+      if (segments[i].p_type == PT_DYNAMIC) return base + segments[i].p_vaddr - first;
+    return 0;
+  }
   // From the first writable byte to the last.
   DataRange data() const {
     DataRange range = {0, 0};
@@ -99,16 +105,20 @@ struct Image {
 
 // Where in memory the image of executable code begins is not told by its place in the file: some
 // linkers leave up to a page between segments.
-DataRange find_data(const Module& module) {
+bool find_image(const Module& module, Image* image) {
   constexpr uint64_t kMaxGap = 16 * kPage;
   for (uint64_t gap = 0; gap <= kMaxGap; gap += kPage) {
     const uint64_t distance = module.offset + gap;
-    Image image;
     if (distance > module.begin) break;
-    if (image.read(module.begin - distance) && image.has_code(module.offset, distance))
-      return image.data();
+    if (image->read(module.begin - distance) && image->has_code(module.offset, distance))
+      return true;
   }
-  return {0, 0};
+  return false;
+}
+
+DataRange find_data(const Module& module) {
+  Image image;
+  return find_image(module, &image) ? image.data() : DataRange{0, 0};
 }
 
 void copy_path(char* to, const char* from, size_t bytes) {
@@ -245,6 +255,19 @@ bool module_patchable(uint64_t address, uint64_t bytes) {
   for (uint32_t i = 0; i < module_count; ++i)
     if (modules[i].begin <= address && address < modules[i].end)
       return !modules[i].written && bytes <= modules[i].end - address;
+  return false;
+}
+
+bool module_image(uint64_t address, CodeImage* found) {
+  for (uint32_t i = 0; i < module_count; ++i) {
+    const Module& module = modules[i];
+    if (address < module.begin || address >= module.end) continue;
+    Image image;
+    if (!find_image(module, &image)) return false;
+    *found = {image.base, image.base - image.first, image.dynamic(), module.begin, module.end,
+              module.path};
+    return true;
+  }
   return false;
 }
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "agent/log/journal.h"
+#include "agent/memory/exports.h"
 #include "agent/memory/regions.h"
 
 namespace shmrec::agent {
@@ -42,6 +43,8 @@ inline bool may_be_code(uint64_t address) {
 // REQUIRES for these: regions_lock held.
 bool module_patchable(uint64_t address, uint64_t bytes);
 void modules_written(uint64_t begin, uint64_t end);  // it becomes writable
+// The library that the code at `address` belongs to. False: it is none that is known.
+bool module_image(uint64_t address, CodeImage* found);
 // Does any of the code read or write the gs base? What is new is looked through.
 bool modules_use_gs();
 

@@ -26,6 +26,10 @@ namespace shmrec::agent {
 // Patches the site if one of the tactics can. REQUIRES: the thread holds it, no lock is held.
 void patch_site(Thread* thread, Site& site);
 
+// Patches the first instruction of a function, so that calls of it with pointers to traced memory
+// are performed as a whole (access/routines.h). REQUIRES: regions_lock held.
+void patch_routine(Thread* thread, uint64_t ip, Routine routine);
+
 // Where in a stub a thread is.
 struct StubPlace {
   uint64_t ip;       // of the instruction that is next, as the program has it

@@ -3,6 +3,7 @@
 #include <cpuid.h>
 
 #include "agent/access/fast.h"
+#include "agent/access/routines.h"
 #include "agent/memory/window.h"
 #include "agent/sites/table.h"
 
@@ -75,6 +76,27 @@ uint8_t* ask(Emitter& out, const Site& site, PartLayout* part) {
   return distance;
 }
 
+// Zero flag: is the pointer in the window? 14 bytes.
+void look_at_pointer(Emitter& out, int hardware) {
+  out.bytes(0x49, 0x89, 0xC3 | hardware << 3);             // mov %POINTER, %r11
+  out.bytes(0x49, 0xC1, 0xEB, kWindowShift);               // shr $SHIFT, %r11
+  out.bytes(0x41, 0x81, 0xFB), out.word(window_number());  // cmp $NUMBER, %r11d
+}
+
+// As `ask`, for a routine: nothing is saved.
+uint8_t* ask_routine(Emitter& out, const Site& site) {
+  constexpr int kRdi = 7, kRsi = 6;
+  constexpr uint8_t kLookBytes = 14, kBranchBytes = 2;
+  const bool two = pointers_of(site.routine) == 2;
+  look_at_pointer(out, kRdi);
+  if (two) {
+    out.bytes(0x74, kLookBytes + kBranchBytes);  // je to the jmp below
+    look_at_pointer(out, kRsi);
+  }
+  out.bytes(0x75, kBranchBytes, 0xEB, 0);  // jne behind the next; jmp hit
+  return out.at - 1;
+}
+
 // mov %gs:PLACE, %REGISTER, or the other way
 void move_register(Emitter& out, int hardware, uint8_t opcode, uint32_t place) {
   out.bytes(0x65, 0x48 | hardware >> 3 << 2, opcode, (hardware & 7) << 3 | 4, 0x25);
@@ -119,7 +141,7 @@ void fast_hit(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
 
 void hit(Emitter& out, const Site& site, PartLayout* part) {
   part->hit = out.offset();
-  load_rcx(out);
+  if (site.form != Form::kRoutine) load_rcx(out);
   part->enter = out.offset();
   out.bytes(0x65, 0xC7, 0x04, 0x25);  // movl $NUMBER, %gs:jumped_site
   out.word(offsetof(Thread, jumped_site)), out.word(site_number(site));
@@ -153,13 +175,18 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
     const Covered& instruction = covered.instructions[i];
     PartLayout& part = layout->parts[i];
     part.begin = part.saved = out.offset();
-    if (instruction.site) to_hits[i] = ask(out, *instruction.site, &part);
+    const bool routine = instruction.site && instruction.site->form == Form::kRoutine;
+    if (routine)
+      to_hits[i] = ask_routine(out, *instruction.site);
+    else if (instruction.site)
+      to_hits[i] = ask(out, *instruction.site, &part);
     part.copy = out.offset();
+    if (routine) part.saved = part.copy;
     if (!copy(out, instruction, ip)) return false;
     ip += instruction.length;
   }
   layout->back = out.offset();
-  const int64_t back = static_cast<int64_t>(ip - (out.here() + 5));
+  const int64_t back = static_cast<int64_t>((covered.back ? covered.back : ip) - (out.here() + 5));
   if (!within_reach(back)) return false;
   out.bytes(0xE9), out.word(static_cast<uint64_t>(back));
   for (uint32_t i = 0; i < covered.count; ++i) {

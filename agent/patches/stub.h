@@ -23,7 +23,18 @@
 // site in the Thread, jumps to shmrec_access_fast, and runs the instruction on Thread::value, a
 // store's before and a load's after that.
 //
-// A stub uses no stack and changes no flags.
+// The stub of a routine (access/routines.h) asks for the pointers that the routine was called with,
+// and uses what a function may: r11 and the flags.
+//
+//     49 89 fb                 mov   %rdi, %r11
+//     49 c1 eb 28              shr   $40, %r11
+//     41 81 fb ..              cmp   $WINDOW, %r11d
+//     74 10                    je    1f
+//     ...                      the same for %rsi, if that is a pointer, too
+//     75 02                    jne   the instruction itself
+//  1: eb ..                    jmp   hit 0
+//
+// Any other stub uses no stack and changes no flags.
 //
 // Threads: a stub is written before it is jumped to, and never changed.
 #pragma once
@@ -45,6 +56,8 @@ struct Covered {
 struct CoveredCode {
   uint64_t ip;
   uint32_t count, bytes;
+  Routine routine;  // that begins with the first of them; kNone: none is performed
+  uint64_t back;    // where the program goes on behind them; 0: behind them
   Covered instructions[kMaxCovered];
 };
 

@@ -1,6 +1,7 @@
 #include "agent/patches/tactics.h"
 
 #include "agent/patches/arena.h"
+#include "agent/patches/patch.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -66,7 +67,9 @@ bool cover_next(Thread* thread, CoveredCode* covered) {
   next.length = decoded.instruction.length;
   next.rip_displacement = relative ? decoded.instruction.raw.disp.offset : 0;
   memcpy(next.code, bytes, next.length);
-  next.site = pin_asking(thread, ip, decoded);
+  const bool routine = !covered->count && covered->routine != Routine::kNone;
+  next.site =
+      routine ? site_pin_routine(thread, ip, covered->routine) : pin_asking(thread, ip, decoded);
   covered->bytes += next.length;
   ++covered->count;
   return true;
@@ -110,9 +113,25 @@ bool direct(Thread* thread, uint16_t number, Plan* plan) {
          place(plan, number, trapping(plan->covered));
 }
 
+// A jump that follows may lead to what another routine's jump has overwritten: mempcpy's into
+// memcpy does in glibc. The stub goes there itself.
+void follow_jump(Thread* thread, CoveredCode* covered) {
+  const uint64_t ip = covered->ip + covered->bytes;
+  Decoded decoded;
+  uint8_t bytes[kMaxInstruction] = {};
+  if (!code_copy(ip, bytes) || !decode_plain(thread, bytes, &decoded) ||
+      decoded.instruction.mnemonic != ZYDIS_MNEMONIC_JMP ||
+      decoded.operands[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+    return;
+  const uint64_t target = ip + decoded.instruction.length + decoded.operands[0].imm.value.u;
+  const uint64_t resumed = patch_resume(target);
+  if (resumed != target) covered->back = resumed;
+}
+
 bool relocation(Thread* thread, uint16_t number, Plan* plan) {
   while (plan->covered.bytes < kJumpBytes)
     if (!cover_next(thread, &plan->covered)) return false;
+  if (plan->covered.routine != Routine::kNone) follow_jump(thread, &plan->covered);
   return plan->covered.count > 1 && place(plan, number, trapping(plan->covered));
 }
 
@@ -140,14 +159,16 @@ bool behind_lock(uint64_t ip) {
 
 }  // namespace
 
-bool plan_patch(Thread* thread, Site& site, uint16_t number, uint8_t first, Plan* plan) {
-  if (behind_lock(site.ip)) return false;
+bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan,
+                Routine routine) {
+  if (behind_lock(ip)) return false;
   for (uint8_t tactic = first; tactic <= kTacticCount; ++tactic) {
     *plan = {};
-    plan->covered.ip = site.ip;
+    plan->covered.ip = ip;
+    plan->covered.routine = routine;
     plan->tactic = tactic;
     uint8_t bytes[kMaxInstruction] = {};
-    if (!code_copy(site.ip, bytes)) return false;
+    if (!code_copy(ip, bytes)) return false;
     memcpy(plan->original, bytes, kJumpBytes);
     if (kTactics[tactic - 1](thread, number, plan) && plan->covered.instructions[0].site)
       return true;

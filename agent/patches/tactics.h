@@ -35,7 +35,8 @@ struct Plan {
 
 // Finds the first way from `first` on. False: there is none; nothing is taken. Sites of what moves
 // are pinned in the table of sites.
-bool plan_patch(Thread* thread, Site& site, uint16_t number, uint8_t first, Plan* plan);
+bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan,
+                Routine routine = Routine::kNone);
 // The plan is not carried out, or not any more.
 void plan_unpin(const CoveredCode& covered);
 

@@ -4,11 +4,13 @@
 #include <linux/prctl.h>
 
 #include "agent/access/gather.h"
+#include "agent/access/routines.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/arch/x86_64/guarded.h"
 #include "agent/memory/window.h"
+#include "agent/patches/libraries.h"
 #include "agent/patches/patch.h"
 #include "agent/process/stop.h"
 #include "agent/signals/delivery.h"
@@ -122,10 +124,12 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
 // Patched by its second fault: code that runs once is not worth it.
 void patch_if_due(Thread* thread, Site& site, uint64_t address) {
   if (site.patched != kNotPatched || !in_window(address)) return;
-  if (site.faults)
+  if (site.faults) {
+    libraries_patch(thread, site.ip);
     patch_site(thread, site);
-  else
+  } else {
     site.faults = 1;
+  }
 }
 
 // REQUIRES: the thread holds the instruction's site.
@@ -206,10 +210,9 @@ void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
 
 // The stub was about to look at the instruction's address: its answer is found here.
 void answer_stub(Thread* thread, Context* context, const StubPlace& place) {
-  Region region;
   const uint64_t address = effective_address(*place.site, context->regs);
   thread->stored_by_kernel = 0;
-  if (region_find(address, &region) && site_for(thread, place.ip))
+  if (access_concerns(*place.site, context->regs) && site_for(thread, place.ip))
     perform(thread, context, address);
   else
     context->regs.rip = place.copy;

@@ -42,15 +42,11 @@ enum class Form : uint8_t {
   kInterruptReturn,
   kXlat,
   kMoveDirect,  // MOVDIR64B, which has two memory operands
+  kRoutine,     // the first instruction of a routine that is performed as a whole (routines.h)
   kGather,      // gathers and scatters: in the fault handler, which has the vector registers
   kUnknown,     // nobody here knows what it does to memory: the process is not traced any more
 };
 constexpr bool runs_core(Form form) { return form <= Form::kPopSegment; }
-// Nothing of what it accesses is written.
-constexpr bool only_reads(Form form) {
-  return form == Form::kLoad || form == Form::kMaskedLoad || form == Form::kLoadState ||
-         form == Form::kLoadTile;
-}
 
 // A register of the program as an index into Regs.
 constexpr int8_t kNoRegister = -1;
@@ -77,6 +73,9 @@ struct State {
   uint8_t compacted;  // 1: XSAVEC
   uint8_t merges;     // 1: what it saves is added to the header that is there (XSAVE, XSAVEOPT)
 };
+
+// kRoutine: what the function does that begins there (access/routines.h).
+enum class Routine : uint8_t { kNone, kCopy, kCopyToEnd, kSet, kCount };
 
 constexpr uint32_t kMaxInstruction = 15;
 
@@ -123,7 +122,8 @@ struct Site {
   uint64_t finish;  // what runs a load's instruction on Thread::value
   uint8_t faults;   // how often it faulted, as far as that matters
   Patched patched;
-  uint8_t stray;  // 1: what is behind it is often jumped to
+  uint8_t stray;    // 1: what is behind it is often jumped to
+  Routine routine;  // kRoutine
   // The table's.
   uint8_t used;  // looked up since the hand passed
   uint8_t held;  // by a thread, at the last look at all of them

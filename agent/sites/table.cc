@@ -222,15 +222,38 @@ Site* site_for(Thread* thread, uint64_t ip) {
   return site;
 }
 
-Site* site_pin(Thread* thread, uint64_t ip) {
+namespace {
+
+// REQUIRES: sites_lock held.
+Site* pin_locked(Thread* thread, uint64_t ip) {
   CodeBytes code;
   if (!read_code(ip, &code)) return nullptr;
-  Locked lock(sites_lock);
   Site* site = find(ip, code);
   if (!site) site = make(thread, ip, code);
   if (!site || site->patched == kPatched) return nullptr;
   site->patched = kPatched;
   return site;
+}
+
+}  // namespace
+
+Site* site_pin(Thread* thread, uint64_t ip) {
+  Locked lock(sites_lock);
+  return pin_locked(thread, ip);
+}
+
+Site* site_pin_routine(Thread* thread, uint64_t ip, Routine routine) {
+  Locked lock(sites_lock);
+  Site* site = pin_locked(thread, ip);
+  if (!site) return nullptr;
+  // One without a memory operand has no form; it is not executed by the agent and never faults.
+  if (site->form == Form::kUnknown || site->form == Form::kRoutine) {
+    site->form = Form::kRoutine;
+    site->routine = routine;
+    return site;
+  }
+  site->patched = kNotPatched;
+  return nullptr;
 }
 
 void site_unpin(Site& site) {

@@ -25,6 +25,8 @@ uint32_t site_number(const Site& site);
 // The site at `ip`, made if need be, that stays in the table until it is unpinned or its code goes:
 // it is part of a patch. Null: its bytes are not readable or not known, or it is pinned already.
 Site* site_pin(Thread* thread, uint64_t ip);
+// The same for the first instruction of a routine. Null also if it accesses memory itself.
+Site* site_pin_routine(Thread* thread, uint64_t ip, Routine routine);
 void site_unpin(Site& site);
 // The program's code at `ip`, without what patches have changed of it; what is not there is zero.
 bool code_copy(uint64_t ip, uint8_t code[kMaxInstruction]);

@@ -230,10 +230,7 @@ json blame_json(const BlameAnswer& answer) {
   for (const BlameRow& row : answer.rows) rows.push_back(row_json(answer, row));
   json out = {
       {"format", "shmrec-blame/1"},
-      {"segment",
-       {{"number", answer.location.segment},
-        {"label", answer.segment},
-        {"accesses", answer.writes_only ? "writes" : "all"}}},
+      {"segment", {{"number", answer.location.segment}, {"label", answer.segment}}},
       {"offset", answer.location.offset},
       {"length", answer.location.length},
       {"rows", rows},
