@@ -9,6 +9,7 @@
 #include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
 #include "recording/blame/touched.h"
+#include "recording/log/names.h"
 #include "recording/run/gaps.h"
 #include "recording/run/listing.h"
 #include "recording/run/run_files.h"
@@ -61,22 +62,28 @@ std::optional<int> list_segment(const recording::RunFiles& files,
   }
   const std::vector<recording::TouchedRange> ranges =
       recording::touched_ranges(files.log(), place->segment);
-  const std::string label =
-      recording::segment_label(place->segment, files.log().segment(place->segment));
+  const shmlog::SegmentEntry* entry = files.log().segment(place->segment);
+  const bool writes_only = entry != nullptr && recording::has_writes_only(*entry);
+  const std::string label = recording::segment_label(place->segment, entry);
   const std::vector<recording::CoverageItem> gaps =
       recording::gaps_of_segment(timeline, place->segment, files.coverage());
   if (warn_of_index(files)) return std::nullopt;
   if (json) {
     const nlohmann::json coverage = recording::coverage_document(gaps);
     print({{"format", "shmrec-ranges/1"},
-           {"segment", {{"number", place->segment}, {"label", label}}},
+           {"segment",
+            {{"number", place->segment},
+             {"label", label},
+             {"accesses", writes_only ? "writes" : "all"}}},
            {"ranges", recording::touched_json(timeline, ranges)},
            {"complete", coverage["complete"]},
            {"coverage", coverage["items"]}});
     return 0;
   }
-  std::printf("Accessed bytes of %u %s\n%s", place->segment, recording::printable(label).c_str(),
-              recording::touched_text(timeline, ranges, limit ? limit : UINT64_MAX).c_str());
+  std::printf(
+      "%s bytes of %u %s\n%s", writes_only ? "Written" : "Accessed", place->segment,
+      recording::printable(label).c_str(),
+      recording::touched_text(timeline, ranges, limit ? limit : UINT64_MAX, writes_only).c_str());
   if (!gaps.empty()) std::fputs(recording::gaps_text(timeline, gaps).c_str(), stdout);
   return 0;
 }

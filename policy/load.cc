@@ -83,6 +83,10 @@ constexpr Variable kVariables[] = {
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kOrderWords, value, policy.default_order);
      }},
+    {"SHMREC_ACCESSES",
+     [](std::string_view, const std::string& value, Policy& policy) {
+       return assign(kAccessesWords, value, policy.default_accesses);
+     }},
     {kFailureVariable,
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kFailurePolicyWords, value, policy.failure_policy);

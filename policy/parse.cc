@@ -167,6 +167,10 @@ constexpr Key<SegmentRule> kSegmentKeys[] = {
                 SegmentRule& rule) { assign_word(problems, field, kModeWords, rule.mode); }},
     {"order", [](Problems& problems, const Field& field,
                  SegmentRule& rule) { rule.order = read_word(problems, field, kOrderWords); }},
+    {"accesses",
+     [](Problems& problems, const Field& field, SegmentRule& rule) {
+       rule.accesses = read_word(problems, field, kAccessesWords);
+     }},
     {"direction",
      [](Problems& problems, const Field& field, SegmentRule& rule) {
        rule.direction = read_word(problems, field, kDirectionWords);
@@ -198,6 +202,7 @@ void check_mode(Problems& problems, const YamlNode& map, const SegmentRule& rule
   }
   if (rule.mode == SegmentMode::kIgnore || rule.mode == SegmentMode::kDeny) {
     refuse("order", "trace or shadow");
+    refuse("accesses", "trace or shadow");
   }
 }
 
@@ -265,6 +270,10 @@ constexpr Key<Policy> kDefaultsKeys[] = {
     {"order",
      [](Problems& problems, const Field& field, Policy& policy) {
        assign_word(problems, field, kOrderWords, policy.default_order);
+     }},
+    {"accesses",
+     [](Problems& problems, const Field& field, Policy& policy) {
+       assign_word(problems, field, kAccessesWords, policy.default_accesses);
      }},
 };
 
@@ -378,6 +387,7 @@ NameTable policy_words() {
   return {{"mode", texts_of(kModeWords)},
           {"defaultMode", texts_of(kDefaultModeWords)},
           {"order", texts_of(kOrderWords)},
+          {"accesses", texts_of(kAccessesWords)},
           {"direction", texts_of(kDirectionWords)},
           {"failurePolicy", texts_of(kFailurePolicyWords)},
           {"onLauncherDeath", texts_of(kLauncherDeathWords)}};

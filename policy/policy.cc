@@ -67,6 +67,7 @@ std::string rule_yaml(const SegmentRule& rule) {
   if (!rule.name.empty()) line("name", yaml_string(rule.name));
   line("mode", word_of(kModeWords, rule.mode));
   if (rule.order) line("order", word_of(kOrderWords, *rule.order));
+  if (rule.accesses) line("accesses", word_of(kAccessesWords, *rule.accesses));
   if (rule.direction) line("direction", word_of(kDirectionWords, *rule.direction));
   if (!rule.peers.empty()) line("peers", yaml_list(rule.peers));
   return out;
@@ -116,11 +117,12 @@ void copy_text(char (&field)[N], const std::string& text) {
   memcpy(field, text.data(), std::min(text.size(), N - 1));
 }
 
-shmlog::PolicyRule compile_rule(const SegmentRule& rule, Order default_order) {
+shmlog::PolicyRule compile_rule(const SegmentRule& rule, const Policy& policy) {
   shmlog::PolicyRule out = {};
   out.kinds = kind_bits(rule.match.kind);
   out.mode = static_cast<uint32_t>(rule.mode);
-  out.order = static_cast<uint32_t>(rule.order.value_or(default_order));
+  out.order = static_cast<uint32_t>(rule.order.value_or(policy.default_order));
+  out.accesses = static_cast<uint16_t>(rule.accesses.value_or(policy.default_accesses));
   out.has_key = rule.match.sysv_key.has_value();
   out.key = rule.match.sysv_key.value_or(0);
   out.line = static_cast<uint32_t>(rule.where.line);
@@ -143,17 +145,18 @@ std::vector<std::string> Redaction::default_arguments() {
 
 bool Policy::operator==(const Policy& other) const {
   return segments == other.segments && default_mode == other.default_mode &&
-         default_order == other.default_order && limits == other.limits &&
-         collect == other.collect && redaction == other.redaction && sidecar == other.sidecar &&
-         failure_policy == other.failure_policy && on_launcher_death == other.on_launcher_death &&
-         spool_directory == other.spool_directory;
+         default_order == other.default_order && default_accesses == other.default_accesses &&
+         limits == other.limits && collect == other.collect && redaction == other.redaction &&
+         sidecar == other.sidecar && failure_policy == other.failure_policy &&
+         on_launcher_death == other.on_launcher_death && spool_directory == other.spool_directory;
 }
 
 std::string to_yaml(const Policy& policy) {
   std::string out = "apiVersion: shmrec/v1\nkind: Policy\n";
   out += segments_yaml(policy.segments);
   out += "defaults:\n  mode: " + std::string(word_of(kDefaultModeWords, policy.default_mode)) +
-         "\n  order: " + std::string(word_of(kOrderWords, policy.default_order)) + "\n";
+         "\n  order: " + std::string(word_of(kOrderWords, policy.default_order)) +
+         "\n  accesses: " + std::string(word_of(kAccessesWords, policy.default_accesses)) + "\n";
   out += limits_yaml(policy.limits);
   out += collect_yaml(policy.collect);
   out += "redaction:\n  environment: " + yaml_list(policy.redaction.environment) +
@@ -172,7 +175,7 @@ std::string to_yaml(const Policy& policy) {
 std::vector<shmlog::PolicyRule> compile_rules(const Policy& policy) {
   std::vector<shmlog::PolicyRule> rules;
   for (const SegmentRule& rule : policy.segments) {
-    rules.push_back(compile_rule(rule, policy.default_order));
+    rules.push_back(compile_rule(rule, policy));
   }
   return rules;
 }

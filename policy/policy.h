@@ -20,6 +20,7 @@
 
 namespace shmrec {
 
+using shmlog::Accesses;
 using shmlog::Order;
 using shmlog::SegmentKind;
 using shmlog::SegmentMode;
@@ -53,6 +54,7 @@ struct SegmentRule {
   SegmentMatch match;
   SegmentMode mode = SegmentMode::kTrace;
   std::optional<Order> order;          // none: Policy::default_order
+  std::optional<Accesses> accesses;    // none: Policy::default_accesses
   std::optional<Direction> direction;  // shadows only
   std::vector<std::string> peers;      // shadows only: globs of unrecorded executables; empty: any
   Position where;
@@ -94,6 +96,7 @@ struct Policy {
   std::vector<SegmentRule> segments;  // the first that matches holds
   SegmentMode default_mode = SegmentMode::kTrace;
   Order default_order = Order::kExact;
+  Accesses default_accesses = Accesses::kAll;
   Limits limits;
   Collect collect;
   Redaction redaction;

@@ -151,10 +151,20 @@ bool present(const Region& region, uint64_t address, uint64_t bytes, Fault* faul
   return false;
 }
 
+// As the program reads it by itself, where only writes are traced.
+bool read_unlogged(uint8_t* to, const Piece& piece, uint64_t address, Fault* fault) {
+  const Region& region = piece.region;
+  const uint64_t alias = region.alias + (address - region.begin);
+  if (safe_copy(to, reinterpret_cast<const void*>(alias), piece.bytes, fault)) return true;
+  to_program(fault, region.alias, region.begin);
+  return false;
+}
+
 bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& piece,
                 uint64_t address, Fault* fault) {
   if (!piece.traced) return safe_copy(to, reinterpret_cast<void*>(address), piece.bytes, fault);
   if (!permitted(piece.region, address, false, fault)) return false;
+  if (piece.region.writes_only) return read_unlogged(to, piece, address, fault);
   const uint32_t bytes = static_cast<uint32_t>(piece.bytes);
   Draft record = draft(thread, origin, RecordKind::kRead, piece.region, address, bytes);
   uint64_t* versions = record.versions();

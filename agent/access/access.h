@@ -30,8 +30,9 @@ struct Origin {
 };
 
 // Reads [address, address + bytes) of the program into `to`, logging what is traced in it; private
-// memory in between is just read. False: faulted, `fault` says where (program addresses). `done`
-// receives the number of bytes before the fault. Checks the program's own protections.
+// memory in between, and memory of which only writes are traced, is just read. False: faulted,
+// `fault` says where (program addresses). `done` receives the number of bytes before the fault.
+// Checks the program's own protections.
 bool traced_read(Thread* thread, const Origin& origin, void* to, uint64_t address, uint64_t bytes,
                  Fault* fault, uint64_t* done = nullptr);
 // The same for writes. Each line is written under its stripe; the record is written ahead.

@@ -44,7 +44,7 @@ bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   known->segment = region.segment;
   known->begin = region.begin, known->end = region.end;
   known->alias = region.alias, known->segment_offset = region.segment_offset;
-  known->readable = region.protection != PROT_NONE;
+  known->readable = region.protection != PROT_NONE && !region.writes_only;
   known->writable = (region.protection & PROT_WRITE) != 0;
   known->usage = &usage_of(thread, region.segment);
   return true;

@@ -321,8 +321,8 @@ extern "C" int access_begin(Thread* thread) {
   return next_of(thread, performance(site).begin(thread, site));
 }
 
-// From a stub: its site is pinned. What is in the window and not traced, and what has to fault, is
-// the instruction's own to find out.
+// From a stub: its site is pinned. What is in the window and not traced, or only read where only
+// writes are traced, and what has to fault, is the instruction's own to find out.
 extern "C" int access_jumped(Thread* thread) {
   Site& site = site_numbered(thread->jumped_site);
   store(&thread->site, &site);

@@ -173,12 +173,22 @@ int routine_perform(Thread* thread, const Site& site) {
   return kTail;
 }
 
-bool access_concerns(const Site& site, const Regs& regs) {
+namespace {
+
+// Reads where only writes are recorded are the program's own.
+bool concerns(uint64_t address, bool reads) {
   Region region;
-  if (site.form != Form::kRoutine) return region_find(effective_address(site, regs), &region);
+  return region_find(address, &region) && !(region.writes_only && reads);
+}
+
+}  // namespace
+
+bool access_concerns(const Site& site, const Regs& regs) {
+  if (site.form != Form::kRoutine)
+    return concerns(effective_address(site, regs), only_reads(site.form));
   const bool stepping = regs.eflags & kTrapFlag;
-  return !stepping &&
-         (in_traced(regs.rdi) || (pointers_of(site.routine) == 2 && in_traced(regs.rsi)));
+  return !stepping && (concerns(regs.rdi, false) ||
+                       (pointers_of(site.routine) == 2 && concerns(regs.rsi, true)));
 }
 
 }  // namespace shmrec::agent

@@ -106,6 +106,15 @@ bool permits(const Region& region, bool write) {
   return write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
 }
 
+// Can all that is traced of these bytes be read where it is, without anybody having to know?
+bool read_in_place(uint64_t address, uint64_t bytes) {
+  const uint64_t end = address + bytes < address ? ~0ull : address + bytes;
+  Region region;
+  for (uint64_t at = address; region_next(at, &region) && region.begin < end; at = region.end)
+    if (!region.writes_only) return false;
+  return true;
+}
+
 // How many bytes from `address` on the program could access without a fault. Of memory that is not
 // traced only readability is tested.
 uint64_t accessible(uint64_t address, uint64_t bytes, bool write) {
@@ -222,6 +231,7 @@ uint64_t stand_in(Thread* thread, Direction direction, uint64_t address, uint64_
   bytes = min(bytes, kMaxStandIn);
   if (native_overlaps(address, bytes)) thread->call.wants_native = 1;
   if (!region_overlaps(address, bytes)) return address;
+  if (direction == Direction::kIn && read_in_place(address, bytes)) return address;
   if (direction == Direction::kKeep) return pass_alias(thread, address, bytes);
   uint64_t usable = accessible(address, bytes, direction != Direction::kIn);
   if (!usable) return address;  // the kernel finds the fault itself

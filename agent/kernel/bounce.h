@@ -1,7 +1,8 @@
 // Memory that stands in for traced memory while the kernel works on it for the program. The
 // program's view of traced memory is PROT_NONE, so the kernel is given private memory instead: what
 // it shall read is copied there before the call (and logged), what it has written is copied back
-// after it (and logged).
+// after it (and logged). Where only writes are traced the view can be read, and the kernel reads
+// there.
 //
 // A stand-in has the rights and the offset within its page of what it stands for: where the program
 // could not read or write, the kernel faults at the same byte as it would alone, so that partial

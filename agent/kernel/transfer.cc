@@ -187,6 +187,7 @@ Transfer* transfer_new(Thread* thread) {
 TransferRange* transfer_add(Transfer* transfer, uint32_t segment, bool write, uint64_t offset,
                             uint64_t bytes, uint64_t index) {
   if (!bytes || transfer->range_count == Transfer::kMaxRanges) return nullptr;
+  if (!write && segment_writes_only(segment)) return nullptr;
   TransferRange& range = transfer->ranges[transfer->range_count++];
   range = {segment, write, offset, bytes, index, nullptr, 0, 0, nullptr, 0, 0};
   return &range;

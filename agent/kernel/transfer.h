@@ -60,7 +60,7 @@ struct Transfer {
 
 // An empty one; null if memory is out.
 Transfer* transfer_new(Thread* thread);
-// Null: nothing to add, or no room.
+// Null: nothing to add (reads of a segment of which only writes are traced), or no room.
 TransferRange* transfer_add(Transfer* transfer, uint32_t segment, bool write, uint64_t offset,
                             uint64_t bytes, uint64_t index);
 // Before the call: writes records ahead, and notes the versions of lines that get none.

@@ -25,7 +25,7 @@
 
 namespace shmrec::agent {
 
-constexpr uint32_t kClockEvery = 64;  // records between two clock records
+constexpr uint32_t kClockEvery = 64;  // records between two clock records, at most
 
 // Room for one record of `bytes`, zeroed; never null (records that cannot be logged go to a private
 // spare and are counted as dropped). The record becomes part of the log with record_commit.

@@ -217,6 +217,7 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   process_executable(executable, sizeof executable);
   entry.mode = header.default_mode;
   entry.order = header.default_order;
+  entry.accesses = static_cast<uint16_t>(header.default_accesses);
   const SegmentQuestion question = {identity.kind,         identity.sysv_key, identity.name,
                                     strlen(identity.name), executable,        strlen(executable)};
   entry.rule = find_rule(rules, header.rules.count, question);
@@ -226,6 +227,7 @@ void apply_policy(SegmentEntry& entry, const SegmentIdentity& identity) {
   if (!entry.rule) return;
   entry.mode = rules[entry.rule - 1].mode;
   entry.order = rules[entry.rule - 1].order;
+  entry.accesses = rules[entry.rule - 1].accesses;
 }
 
 // Who made the object, if that is another recorded process; or who maps it first, and where in its
@@ -394,6 +396,10 @@ SegmentEntry& segment_entry(uint32_t segment) {
   forgotten.mode = static_cast<uint32_t>(SegmentMode::kTrace);
   forgotten.order = static_cast<uint32_t>(Order::kExact);
   return forgotten;
+}
+
+bool segment_writes_only(uint32_t segment) {
+  return load(&segment_entry(segment).accesses) == static_cast<uint16_t>(Accesses::kWrites);
 }
 
 bool segment_traced_sysv(uint64_t id, uint64_t ipc_namespace) {

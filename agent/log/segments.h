@@ -52,6 +52,8 @@ bool segment_native(uint32_t segment);
 bool segment_known(uint32_t segment);
 // The entry of a segment, or one of nothing if it has been used again.
 shmlog::SegmentEntry& segment_entry(uint32_t segment);
+// Are only writes to it logged?
+bool segment_writes_only(uint32_t segment);
 // Does the policy have this memory of System V traced?
 bool segment_traced_sysv(uint64_t id, uint64_t ipc_namespace);
 // It has another name, or something happened to it that changes what its names or its size mean.

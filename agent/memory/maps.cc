@@ -28,7 +28,7 @@ void note_unmapped(const Process* process, uint64_t begin, uint64_t end) {
 
 // Says once what is not seen of memory that may be executed. REQUIRES: regions_lock held.
 void note_executable(const Process* process, const Region& region, uint64_t begin, uint64_t end) {
-  if (!(region.protection & PROT_EXEC) || region.executed) return;
+  if (!(region.protection & PROT_EXEC) || region.executed || region.writes_only) return;
   region_update(
       begin, end, [](Region& piece, void*) { piece.executed = 1; }, nullptr);
   const uint64_t offset = region.segment_offset + (begin - region.begin);
@@ -103,7 +103,7 @@ bool put_region(const Process* process, Region region, uint64_t view) {
 // held.
 bool trace(const Process* process, const Region& region) {
   const uint64_t bytes = region.end - region.begin;
-  if (failed(sys(__NR_mprotect, region.begin, bytes, view_of(region.protection)))) return false;
+  if (failed(sys(__NR_mprotect, region.begin, bytes, view_of(region)))) return false;
   if (put_region(process, region, region.begin)) return true;
   sys(__NR_mprotect, region.begin, bytes, region.protection);
   return false;
@@ -140,6 +140,7 @@ Region region_of(uint64_t address, uint64_t bytes, uint64_t offset, uint32_t pro
   region.segment = segment;
   region.protection = protection;
   region.relaxed = segment_entry(segment).order == static_cast<uint32_t>(Order::kRelaxed);
+  region.writes_only = segment_writes_only(segment);
   region.sysv = sysv;
   region.may_write =
       (protection & PROT_WRITE) || !failed(could_be(view, bytes, PROT_READ | PROT_WRITE));
@@ -191,7 +192,7 @@ int64_t maps_place(Thread* thread, uint64_t address, uint64_t staged, uint64_t b
   if (mode == SegmentMode::kTrace && !may_stay_native(segment, protection, identity)) {
     promote(thread, segment);
     Region region = region_of(staged, bytes, offset, protection, segment, sysv, staged);
-    sys(__NR_mprotect, staged, bytes, PROT_NONE);
+    sys(__NR_mprotect, staged, bytes, view_of(region));
     Region pin = region;  // keeps the alias while the mapping is moved
     const bool pinned = alias_use(&pin, staged);
     placed = pinned && !failed(sys(__NR_mremap, staged, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -354,14 +355,14 @@ namespace {
 int64_t protect_region(Thread* thread, Region region, uint64_t begin, uint64_t end,
                        uint32_t protection) {
   if ((protection & PROT_WRITE) && !region.may_write) return -EACCES;
+  region.protection = protection;
   const int64_t result = sys(static_cast<int64_t>(thread->call.number), begin, end - begin,
-                             view_of(protection), arg(thread, 3));
+                             view_of(region), arg(thread, 3));
   if (failed(result)) return result;
   region_update(
       begin, end, [](Region& piece, void* to) { piece.protection = *static_cast<uint32_t*>(to); },
       &protection);
   outdated = true;
-  region.protection = protection;
   note_executable(thread->process, region, begin, end);
   JournalValues values;
   values.segment = region.segment;

@@ -46,6 +46,7 @@ void say_joined(Thread* thread, const Region& mapping) {
   JournalValues values;
   values.segment = mapping.segment;
   journal(thread->process, JournalType::kPromoted, values);
+  if (mapping.writes_only) return;  // nor are its reads logged from now on
   TextBuffer<320> text;
   text.add("read natively, unlogged, up to event ")
       .add_decimal(load(&thread->process->entry->events))

@@ -4,7 +4,7 @@
 // Invariants
 //  1. Regions are sorted, do not overlap, and are page aligned.
 //  2. While a region is listed, [alias, alias + size) maps the same bytes, readable, and writable
-//     if the mapping could be made so; the program's range, its view, has view_of(protection). What
+//     if the mapping could be made so; the program's range, its view, has view_of(region). What
 //     the program itself may do there says `protection`. Regions of the same bytes share their
 //     alias (aliases.h).
 //  3. Who changes the program's mappings replaces regions in one RegionsChange. So memory that is
@@ -35,6 +35,7 @@ struct Region {
   uint32_t segment;         // SegmentEntry index
   uint32_t protection;      // PROT_* as the program asked
   uint32_t relaxed;         // 1: order: relaxed
+  uint32_t writes_only;     // 1: accesses: writes
   uint32_t sysv;            // 1: attached by shmat
   uint32_t not_forked;      // 1: MADV_DONTFORK
   uint32_t may_write;       // 1: the program may ask for PROT_WRITE
@@ -42,10 +43,15 @@ struct Region {
   uint64_t alias_bytes() const { return end - begin; }
 };
 
-// What the program may do to traced memory without the agent: nothing, but for running code in it,
-// for which it has to be readable too. What it writes there is traced; what it reads is not.
-constexpr uint32_t view_of(uint32_t protection) {
-  return protection & PROT_EXEC ? protection & ~uint32_t{PROT_WRITE} : PROT_NONE;
+// What the program may do to traced memory without the agent: nothing, but for reading it where
+// only writes are traced, and for running code in it, for which it has to be readable too. What it
+// writes there is traced; what it reads is not. Memory that may be written may be read, on this
+// processor.
+constexpr uint32_t view_of(const Region& region) {
+  const uint32_t protection = region.protection;
+  if (!(protection & PROT_EXEC) && !region.writes_only) return PROT_NONE;
+  const uint32_t readable = protection & PROT_WRITE ? PROT_READ : PROT_NONE;
+  return (protection & ~uint32_t{PROT_WRITE}) | readable;
 }
 
 // Copies the region that holds `address` to *region. False if there is none.

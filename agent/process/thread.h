@@ -220,7 +220,8 @@ struct Thread {
   uint8_t* chunk_end;
   uint32_t chunk_kept;   // 1: it is busy, though no access is being made (records.h)
   uint32_t chunk_left;   // record_resume: the lane's chunk before
-  uint32_t since_clock;  // records since the last clock record
+  uint32_t since_clock;  // records since the last clock record, which was made then
+  uint64_t clock_tsc;
   // Syscalls.
   PendingSyscall call;
   uint64_t held_flags;   // flags of the program that the agent's own code must not run with

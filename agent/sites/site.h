@@ -47,6 +47,11 @@ enum class Form : uint8_t {
   kUnknown,     // nobody here knows what it does to memory: the process is not traced any more
 };
 constexpr bool runs_core(Form form) { return form <= Form::kPopSegment; }
+// Nothing of what it accesses is written.
+constexpr bool only_reads(Form form) {
+  return form == Form::kLoad || form == Form::kMaskedLoad || form == Form::kLoadState ||
+         form == Form::kLoadTile;
+}
 
 // A register of the program as an index into Regs.
 constexpr int8_t kNoRegister = -1;

@@ -204,10 +204,12 @@ void AccessIndex::visit_matches(const LineQuery& query, const Posting& posting, 
   if (!copy) return;
   const uint64_t line = query.begin / shmlog::kLineBytes;
   uint64_t first_version = UINT64_MAX, last_version = 0;
+  uint64_t tsc_low = copy->info().header.start_tsc;
   uint32_t at = 0;
   RecordView record;
   while (copy->next(at, record)) {
     const shmlog::RecordHeader& header = record.header;
+    if (record.is_clock()) tsc_low = record.clock_tsc;
     if (record.is_clock() || header.segment != query.segment ||
         record.writes() != posting.writes() || header.offset / shmlog::kLineBytes > line ||
         (header.offset + header.length - 1) / shmlog::kLineBytes < line)
@@ -219,7 +221,7 @@ void AccessIndex::visit_matches(const LineQuery& query, const Posting& posting, 
     first_version = std::min(first_version, version);
     last_version = std::max(last_version, version);
     if (header.offset >= query.end || header.offset + header.length <= query.begin) continue;
-    if (header.event > query.max_event) continue;
+    if (header.event > query.max_event || tsc_low > query.max_tsc) continue;
     if (query.before_version && version >= *query.before_version) continue;
     if (version <= query.after_version) continue;
     visit(record, version);
@@ -312,6 +314,31 @@ std::optional<Access> AccessIndex::load(RecordId id) const {
     if (record.is_clock()) access.tsc_high = record.clock_tsc;
   }
   return access;
+}
+
+// Of each lane the chunk that holds the event, or the last before it.
+uint64_t AccessIndex::clock_at(uint32_t process, uint64_t event) const {
+  std::map<uint32_t, uint32_t> slots;  // by lane
+  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    const shmlog::ChunkHeader& header = reader_.chunks()[slot].header;
+    if (header.process != process || slots_[slot].first_event > event) continue;
+    const auto [at, fresh] = slots.try_emplace(header.lane, slot);
+    if (!fresh && reader_.chunks()[at->second].header.ticket < header.ticket) at->second = slot;
+  }
+  uint64_t latest = 0;
+  for (const auto& [lane, slot] : slots) {
+    const std::shared_ptr<const ChunkCopy> copy = chunk(slot);
+    if (!copy) continue;
+    uint64_t clock = copy->info().header.start_tsc;
+    uint32_t at = 0;
+    for (RecordView record; copy->next(at, record);) {
+      if (record.is_clock())
+        clock = record.clock_tsc;
+      else if (record.header.event <= event)
+        latest = std::max(latest, clock);
+    }
+  }
+  return latest;
 }
 
 }  // namespace shmrec::recording

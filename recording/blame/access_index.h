@@ -90,6 +90,7 @@ struct LineQuery {
   uint64_t after_version = 0;              // only accesses whose version is larger
   uint32_t process = 0;                    // 0: any
   uint64_t max_event = UINT64_MAX;
+  uint64_t max_tsc = UINT64_MAX;  // only accesses that are not known to be later
   bool writes_only = false;
   size_t most = SIZE_MAX;  // of all(): the newest of them
 };
@@ -108,6 +109,9 @@ class AccessIndex {
   std::vector<RecordId> all(const LineQuery& query) const;
 
   std::optional<Access> load(RecordId id) const;
+
+  // The latest clock that a process is known to have reached by an event; 0: none is known.
+  uint64_t clock_at(uint32_t process, uint64_t event) const;
 
   const ShmlogReader& reader() const { return reader_; }
   uint64_t records() const { return records_; }

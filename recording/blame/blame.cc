@@ -7,6 +7,8 @@
 
 #include "recording/blame/investigation.h"
 #include "recording/blame/subject.h"
+#include "recording/bundle/coverage.h"
+#include "recording/log/names.h"
 #include "recording/run/segment_history.h"
 #include "recording/run/text.h"
 
@@ -217,6 +219,40 @@ void add_notes(BlameAnswer& answer, const Investigation& investigation, const Ti
   if (dropped != 0) answer.notes.push_back(with_separators(dropped) + " accesses were not logged");
 }
 
+// ---- Segments of which only writes are recorded -------------------------------------------------
+
+// A recording's question where its reads are not known: it saw what was there.
+void ask_writes(BlameAnswer& answer, Investigation& investigation, const BlameQuery& query,
+                const LocateContext& context) {
+  const bool at_end = query.time.event == UINT64_MAX;
+  investigation.find_last_writes(clock_by(context, *answer.recording, query.time.event));
+  const std::string who = answer.recording->id + " (" + answer.recording->name + ")";
+  if (investigation.never_accessed()) {
+    answer.notes = answer.location.notes;
+    answer.notes.push_back("no recording wrote these bytes up to that time");
+    return;
+  }
+  if (query.forward) {
+    investigation.trace_forward();
+    return;
+  }
+  investigation.trace_back();
+  if (query.history > 0) investigation.add_history(query.history);
+  if (at_end) investigation.find_later();
+  if (!at_end || !investigation.ordered_later().empty())
+    answer.notes.push_back("what " + who + " read is not known: shown is what was written before " +
+                           (at_end ? "it ended" : "that event") + ", by others by a coarse clock");
+}
+
+void note_writes_only(BlameAnswer& answer, const BlameQuery& query) {
+  answer.notes.push_back(
+      std::string(kWritesOnly) +
+      (query.forward ? ": who read the value is not known, but for operations that also wrote"
+                     : ": what only read is not in the log"));
+}
+
+// ---- All others ---------------------------------------------------------------------------------
+
 // Fills in the rows of a recording's question.
 void ask_recording(BlameAnswer& answer, Investigation& investigation, const BlameQuery& query) {
   investigation.find_last_accesses();
@@ -245,13 +281,17 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
   answer.recording = query.last ? nullptr : subject->recording;
   answer.time = query.time;
   answer.type = query.type.value_or(answer.location.type);
-  answer.segment = segment_label(answer.location.segment,
-                                 context_.timeline.reader().segment(answer.location.segment));
+  const shmlog::SegmentEntry* segment = context_.timeline.reader().segment(answer.location.segment);
+  const bool writes_only = segment != nullptr && has_writes_only(*segment);
+  answer.segment = segment_label(answer.location.segment, segment);
+  answer.writes_only = writes_only;
   Investigation investigation(context_, answer.location,
                               answer.recording ? answer.recording->process : 0, query.time.event);
   if (query.all) {
     const bool named = answer.recording != nullptr && !query.recording.empty();
     investigation.find_all(named ? answer.recording->process : 0, query.limit);
+  } else if (answer.recording != nullptr && writes_only) {
+    ask_writes(answer, investigation, query, context_);
   } else if (answer.recording != nullptr) {
     ask_recording(answer, investigation, query);
   } else if (query.last) {
@@ -262,9 +302,10 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
   if (!answer.rows.empty()) add_notes(answer, investigation, context_.timeline);
   if (answer.rows.empty() && answer.recording == nullptr) {
     answer.notes = answer.location.notes;
-    answer.notes.push_back(query.last ? "no recording wrote these bytes"
-                                      : "no recording accessed these bytes");
+    answer.notes.push_back(query.last || writes_only ? "no recording wrote these bytes"
+                                                     : "no recording accessed these bytes");
   }
+  if (writes_only) note_writes_only(answer, query);
   limit_rows(answer, query, query.all && investigation.more());
   return answer;
 }

@@ -5,8 +5,10 @@
 // the line, by any recording; if that write itself read (an atomic add, a compare-and-swap), its
 // input is followed in the same way until a plain write. If the recording's last access is a write,
 // it is shown with the write it replaced. Nothing is shown for a byte that the recording never
-// touched. Asked about the end, what others wrote after its last access is shown in rows of their
-// own: it is what the memory holds, and not what the recording saw.
+// touched. Where only writes are recorded (accesses: writes), the answer starts from the newest
+// write to each byte by anybody: exact at the end, before it by the clock. Asked about the end,
+// what others wrote after its last access is shown in rows of their own: it is what the memory
+// holds, and not what the recording saw.
 //
 // Order of rows: for accesses to one line the order of versions, which is exact where the segment's
 // order is. Accesses to different lines are ordered by the coarse clock, as far as lines and lanes
@@ -78,6 +80,7 @@ struct BlameRow {
 struct BlameAnswer {
   Location location;                     // with its length settled
   std::string segment;                   // label
+  bool writes_only = false;              // its reads are not in the log
   const Recording* recording = nullptr;  // asked about; nullptr: nobody accessed the bytes
   TimeInRecording time;
   std::vector<BlameRow> rows;      // oldest first

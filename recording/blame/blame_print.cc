@@ -230,7 +230,10 @@ json blame_json(const BlameAnswer& answer) {
   for (const BlameRow& row : answer.rows) rows.push_back(row_json(answer, row));
   json out = {
       {"format", "shmrec-blame/1"},
-      {"segment", {{"number", answer.location.segment}, {"label", answer.segment}}},
+      {"segment",
+       {{"number", answer.location.segment},
+        {"label", answer.segment},
+        {"accesses", answer.writes_only ? "writes" : "all"}}},
       {"offset", answer.location.offset},
       {"length", answer.location.length},
       {"rows", rows},

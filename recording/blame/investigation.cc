@@ -36,6 +36,44 @@ void Investigation::find_last_accesses() {
   }
 }
 
+void Investigation::find_last_writes(uint64_t tsc) {
+  for (const auto& [begin, end] : pieces()) {
+    LineQuery query = line_query(begin, end);
+    query.writes_only = true;
+    LineQuery own = query;
+    query.max_tsc = tsc;
+    own.process = process_;
+    own.max_event = event_;
+    const auto by_clock = index_.newest(query), by_event = index_.newest(own);
+    for (uint64_t byte = begin; byte < end; ++byte) {
+      const auto id =
+          newer(byte, not_later(byte, by_clock[byte - begin], query), by_event[byte - begin]);
+      if (id) last_[byte] = *id;
+    }
+  }
+}
+
+std::optional<RecordId> Investigation::newer(uint64_t byte, const std::optional<RecordId>& a,
+                                             const std::optional<RecordId>& b) {
+  const Access* first = a ? load(*a) : nullptr;
+  const Access* second = b ? load(*b) : nullptr;
+  if (first == nullptr || second == nullptr) return first != nullptr ? a : b;
+  return first->position(byte) < second->position(byte) ? b : a;
+}
+
+// The clock is coarse, and may put a write of the recording's own before an event that it follows.
+std::optional<RecordId> Investigation::not_later(uint64_t byte, std::optional<RecordId> id,
+                                                 LineQuery query) {
+  query.begin = byte;
+  query.end = byte + 1;
+  for (const Access* access; id && (access = load(*id)) != nullptr;) {
+    if (access->process != process_ || access->header.event <= event_) return id;
+    query.before_version = access->position(byte).version;
+    id = index_.newest(query)[0];
+  }
+  return id;
+}
+
 void Investigation::trace_back() {
   for (const auto& [byte, id] : last_) trace_byte(byte, id);
 }
@@ -148,7 +186,7 @@ void Investigation::trace_byte(uint64_t byte, RecordId last) {
     const Access* access = load(at);
     if (access == nullptr) return note("an access was overwritten while the log was read");
     const bool plain_write = !access->reads();
-    if (plain_write && at != last) return;
+    if (plain_write && (at != last || access->process != process_)) return;
     const std::optional<RecordId> source = source_of(byte, *access);
     if (!source) {
       if (access->reads()) note_unexplained(byte, *access);

@@ -35,6 +35,9 @@ class Investigation {
 
   // Newest access by the recording to each byte, at or before the time.
   void find_last_accesses();
+  // Where reads are not in the log: the newest write to each byte, by any recording, that was made
+  // by `tsc`. What the recording itself wrote counts by its event.
+  void find_last_writes(uint64_t tsc);
   bool never_accessed() const { return last_.empty(); }
 
   // The chain behind each byte.
@@ -66,6 +69,11 @@ class Investigation {
   std::vector<RecordId> newest(LineQuery query, uint64_t wanted, bool& more) const;
   void note(const std::string& text);
   void trace_byte(uint64_t byte, RecordId last);
+  std::optional<RecordId> newer(uint64_t byte, const std::optional<RecordId>& a,
+                                const std::optional<RecordId>& b);
+  // Of the writes that `query` admits the newest before `id` that is not the recording's own after
+  // the event.
+  std::optional<RecordId> not_later(uint64_t byte, std::optional<RecordId> id, LineQuery query);
   // Where what the access found in `byte` came from. Writes by descriptor have no exact place in
   // the order of a line: where the newest write before the access does not explain what it found,
   // one that may have come before it counts; for all that this one explains, so that the bytes of a

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "recording/blame/expression.h"
+#include "recording/log/names.h"
 #include "recording/run/pointers_seen.h"
 #include "recording/run/segment_history.h"
 #include "recording/run/text.h"
@@ -201,13 +202,22 @@ class Locator {
     }
   }
 
-  // The newest value this recording read from or wrote to the pointer.
-  Result<uint64_t> logged_pointer(const Mapping& mapping, uint64_t at,
-                                  const std::string& text) const {
+  // The newest value this recording read from or wrote to the pointer; where reads are not
+  // recorded, what anybody had written.
+  Result<uint64_t> logged_pointer(const Mapping& mapping, uint64_t at, const std::string& text) {
+    const shmlog::SegmentEntry* segment = context_.timeline.reader().segment(mapping.segment);
+    const bool writes_only = segment != nullptr && has_writes_only(*segment);
     const uint64_t offset = mapping.offset + (at - mapping.begin);
     LineQuery query{.segment = mapping.segment, .begin = offset, .end = offset + 1};
-    query.process = recording_.process;
-    query.max_event = event_;
+    if (writes_only) {
+      query.max_tsc = clock_by(context_, recording_, event_);
+      notes_.push_back(text +
+                       " is a pointer in a segment that records writes only: the newest by " +
+                       "then, by a coarse clock");
+    } else {
+      query.process = recording_.process;
+      query.max_event = event_;
+    }
     const std::optional<RecordId> id = context_.index.newest(query)[0];
     const std::optional<Access> access = id ? context_.index.load(*id) : std::nullopt;
     if (access && access->end() >= offset + sizeof(uint64_t)) {
@@ -216,9 +226,9 @@ class Locator {
       std::memcpy(&value, &bytes[offset - access->header.offset], sizeof(value));
       return value;
     }
-    return Error{text + ": a pointer in shared memory that " + recording_.id +
-                 " did not access before that time, so "
-                 "its value is not known"};
+    return Error{text + ": a pointer in shared memory that " +
+                 (writes_only ? "nobody wrote" : recording_.id + " did not access") +
+                 " before that time, so its value is not known"};
   }
 
   const LocateContext& context_;
@@ -230,6 +240,15 @@ class Locator {
 };
 
 }  // namespace
+
+uint64_t clock_by(const LocateContext& context, const Recording& recording, uint64_t event) {
+  if (event == UINT64_MAX) return recording.end_tsc != 0 ? recording.end_tsc : UINT64_MAX;
+  uint64_t tsc = std::max(recording.start_tsc, context.index.clock_at(recording.process, event));
+  for (const JournalItem& item : context.timeline.reader().journal())
+    if (item.entry.process == recording.process && item.entry.event <= event)
+      tsc = std::max<uint64_t>(tsc, item.entry.tsc);
+  return tsc;
+}
 
 std::string segment_label(uint32_t index, const shmlog::SegmentEntry* segment) {
   if (segment == nullptr) return "segment#" + std::to_string(index);

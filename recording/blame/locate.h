@@ -45,6 +45,10 @@ struct LocateContext {
   Symbols& symbols;
 };
 
+// The clock when the recording had that event, as far as its log and journal tell: not later. Of
+// UINT64_MAX when it ended; UINT64_MAX if that is not known.
+uint64_t clock_by(const LocateContext& context, const Recording& recording, uint64_t event);
+
 Result<Location> locate_in_segments(const LocateContext& context, const std::string& where);
 Result<Location> locate_in_recording(const LocateContext& context, const std::string& where,
                                      const Recording& recording, uint64_t event);

@@ -4,6 +4,8 @@
 #include <csignal>
 #include <iterator>
 
+#include "recording/log/names.h"
+
 namespace shmrec::recording {
 
 namespace {
@@ -58,6 +60,20 @@ Result<Location> locate(const LocateContext& context, const std::string& where,
   return locate_in_recording(context, where, *recording, event);
 }
 
+// Are the reads of this segment not in the log?
+bool reads_unknown(const LocateContext& context, const Location& location) {
+  const shmlog::SegmentEntry* entry = context.timeline.reader().segment(location.segment);
+  return entry != nullptr && has_writes_only(*entry);
+}
+
+// Did the recording access the bytes by then, or may it have?
+bool may_have_accessed(const LocateContext& context, const Location& location,
+                       const Recording& recording, uint64_t event) {
+  if (newest_access(context.index, location, recording.process, event)) return true;
+  return reads_unknown(context, location) &&
+         maps_segment(context.timeline, recording, location.segment);
+}
+
 // The first candidate that failed and in which WHERE exists, mapped and accessed; without one, that
 // which accessed the bytes last.
 Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& query) {
@@ -72,7 +88,7 @@ Result<Subject> choose_subject(const LocateContext& context, const BlameQuery& q
       continue;
     }
     if (!place) place = *located;
-    if (!newest_access(context.index, *located, recording->process, query.time.event)) continue;
+    if (!may_have_accessed(context, *located, *recording, query.time.event)) continue;
     if (ending_of(*recording) != Ending::kOrderly &&
         maps_segment(context.timeline, *recording, located->segment))
       return Subject{*located, recording};
@@ -94,8 +110,10 @@ uint64_t settle_length(const LocateContext& context, const Subject& subject,
                        const BlameQuery& query) {
   constexpr uint64_t kWord = 8;
   if (subject.recording == nullptr && !query.last) return 1;
-  const uint32_t process = query.last ? 0 : subject.recording->process;
-  const auto access = newest_access(context.index, subject.location, process, query.time.event);
+  const bool any = query.last || reads_unknown(context, subject.location);
+  const auto access = any ? newest_access(context.index, subject.location, 0, UINT64_MAX)
+                          : newest_access(context.index, subject.location,
+                                          subject.recording->process, query.time.event);
   return access ? std::min(kWord, access->end() - subject.location.offset) : 1;
 }
 

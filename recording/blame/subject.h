@@ -5,7 +5,7 @@
 // which a supervisor sends to the rest, these before an exit status that is not 0; of the same kind
 // the one that ended earlier. Without any, the one that accessed it last. So after a crash nobody
 // has to find out first who crashed. A pid or name of several recordings means the one that maps
-// WHERE.
+// WHERE. Where only writes are recorded, whoever maps WHERE may have read it.
 #pragma once
 
 #include "recording/blame/blame.h"

@@ -119,12 +119,14 @@ std::vector<TouchedRange> touched_ranges(const ShmlogReader& log, uint32_t segme
 }
 
 std::string touched_text(const Timeline& timeline, const std::vector<TouchedRange>& ranges,
-                         uint64_t limit) {
+                         uint64_t limit, bool writes_only) {
   std::vector<std::vector<std::string>> rows = {
       {"Offset", "Length", "Reads", "Writes", "Last written by"}};
   for (size_t i = 0; i < ranges.size() && i < limit; ++i) {
     const TouchedRange& range = ranges[i];
-    rows.push_back({hex(range.offset), with_separators(range.length), with_separators(range.reads),
+    const bool known = range.reads != 0 || !writes_only;
+    rows.push_back({hex(range.offset), with_separators(range.length),
+                    known ? with_separators(range.reads) : "not logged",
                     with_separators(range.writes), printable(writer_text(timeline, range))});
   }
   std::string text = columns(rows, "  ");

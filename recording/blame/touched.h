@@ -29,9 +29,10 @@ struct TouchedRange {
 // By offset; they do not overlap.
 std::vector<TouchedRange> touched_ranges(const ShmlogReader& log, uint32_t segment);
 
-// A table of the first `limit` ranges, and a line for the rest.
+// A table of the first `limit` ranges, and a line for the rest. `writes_only`: of a segment whose
+// reads are not in the log.
 std::string touched_text(const Timeline& timeline, const std::vector<TouchedRange>& ranges,
-                         uint64_t limit);
+                         uint64_t limit, bool writes_only);
 nlohmann::json touched_json(const Timeline& timeline, const std::vector<TouchedRange>& ranges);
 
 }  // namespace shmrec::recording

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "recording/blame/locate.h"
 #include "recording/log/names.h"
 
 namespace shmrec::recording {
@@ -78,6 +79,16 @@ class CoverageList {
     }
   }
 
+  // What the policy leaves out of segments that are traced; of many only how many there are.
+  void add_segments(const ShmlogReader& log) {
+    constexpr uint64_t kNamed = 64;
+    uint64_t count = 0;
+    for (const auto& segment : log.segments())
+      if (has_writes_only(segment.entry) && count++ < kNamed)
+        add({"journal", unlogged_reads(segment.index, segment.entry), kWritesOnly});
+    if (count > kNamed) add({"log", "more segments without reads", kWritesOnly, count - kNamed});
+  }
+
   void add_journal(const ShmlogReader& log) {
     // What a process says again and again is one line.
     std::map<std::tuple<uint32_t, std::string, std::string>, size_t> lines;
@@ -136,6 +147,10 @@ const char* degraded_words(uint64_t reason) {
   return reason < std::size(kDegradedWords) ? kDegradedWords[reason] : kDegradedWords[0];
 }
 
+std::string unlogged_reads(uint32_t number, const shmlog::SegmentEntry& entry) {
+  return "reads of segment " + std::to_string(number) + " (" + segment_label(number, &entry) + ")";
+}
+
 std::string recording_id(const ShmlogReader& log, uint32_t process) {
   const shmlog::ProcessEntry* entry = log.process(process);
   if (entry == nullptr) return "";
@@ -177,6 +192,7 @@ std::vector<CoverageItem> list_coverage(const ShmlogReader* log, const std::stri
   }
   list.add_log(*log);
   list.add_journal(*log);
+  list.add_segments(*log);
   list.add_processes(*log, process_ends(*log, facts));
   list.add_binaries(binaries);
   list.add_left_out();

@@ -38,6 +38,11 @@ std::vector<CoverageItem> coverage_items(const nlohmann::json& document);
 // "292b1631-c83d"; "" for entry 0 or one that is not there.
 std::string recording_id(const ShmlogReader& log, uint32_t process);
 
+// What a segment of which only writes are recorded lacks.
+std::string unlogged_reads(uint32_t number, const shmlog::SegmentEntry& entry);
+inline constexpr const char* kWritesOnly =
+    "this segment records writes only (accesses: writes in the policy)";
+
 // Why a process went on unrecorded, in words. `reason`: shmlog::DegradedReason.
 const char* degraded_words(uint64_t reason);
 

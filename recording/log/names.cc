@@ -19,6 +19,7 @@ std::string name_in(const char* const (&names)[N], uint32_t value, uint32_t firs
 constexpr const char* kSegmentKinds[] = {"anonymous", "posix", "memfd", "sysv", "file"};
 constexpr const char* kSegmentModes[] = {"trace", "shadow", "ignore", "deny"};
 constexpr const char* kOrders[] = {"exact", "relaxed"};
+constexpr const char* kAccesses[] = {"all", "writes"};
 constexpr const char* kStartKinds[] = {"exec", "fork", "api", "vfork"};
 constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permission",
                                      "tables full", "uses gs",       "agent fault",
@@ -75,6 +76,11 @@ std::string segment_kind_name(uint32_t kind) { return name_in(kSegmentKinds, kin
 std::string segment_mode_name(uint32_t mode) { return name_in(kSegmentModes, mode, 1); }
 std::string tracing_name(uint32_t tracing) { return name_in(kTracings, tracing, 0); }
 std::string order_name(uint32_t order) { return name_in(kOrders, order, 1); }
+std::string accesses_name(uint32_t accesses) { return name_in(kAccesses, accesses, 0); }
+bool has_writes_only(const shmlog::SegmentEntry& entry) {
+  return entry.mode == static_cast<uint32_t>(shmlog::SegmentMode::kTrace) &&
+         entry.accesses == static_cast<uint16_t>(shmlog::Accesses::kWrites);
+}
 std::string start_kind_name(uint32_t kind) { return name_in(kStartKinds, kind, 1); }
 std::string degraded_name(uint32_t reason) { return name_in(kDegraded, reason, 0); }
 std::string journal_type_name(uint32_t type) { return name_in(kJournalTypes, type, 1); }

@@ -13,6 +13,9 @@ std::string segment_kind_name(uint32_t kind);
 std::string segment_mode_name(uint32_t mode);
 std::string tracing_name(uint32_t tracing);
 std::string order_name(uint32_t order);
+std::string accesses_name(uint32_t accesses);
+// Does the log have no reads of this segment, but those of operations that also write?
+bool has_writes_only(const shmlog::SegmentEntry& entry);
 std::string start_kind_name(uint32_t kind);
 std::string degraded_name(uint32_t reason);
 std::string journal_type_name(uint32_t type);

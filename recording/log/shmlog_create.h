@@ -28,6 +28,7 @@ struct CreateOptions {
   std::vector<shmlog::PolicyRule> rules;
   shmlog::SegmentMode default_mode = shmlog::SegmentMode::kTrace;
   shmlog::Order default_order = shmlog::Order::kExact;
+  shmlog::Accesses default_accesses = shmlog::Accesses::kAll;
   bool failure_closed = false;
   bool slow = false;
   uint64_t run_id = 0;

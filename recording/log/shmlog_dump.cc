@@ -45,6 +45,7 @@ Item header_item(const ShmlogReader& log) {
                {"build", fixed_text(header.build)},
                {"defaultMode", segment_mode_name(header.default_mode)},
                {"defaultOrder", order_name(header.default_order)},
+               {"defaultAccesses", accesses_name(header.default_accesses)},
                {"failureClosed", header.failure_closed != 0},
                {"closed", header.closed != 0},
                {"launcherPid", header.launcher_pid},
@@ -65,6 +66,7 @@ Item rule_item(size_t index, const shmlog::PolicyRule& rule) {
                {"kinds", hex(rule.kinds)},
                {"mode", segment_mode_name(rule.mode)},
                {"order", order_name(rule.order)},
+               {"accesses", accesses_name(rule.accesses)},
                {"name", fixed_text(rule.name)},
                {"executable", fixed_text(rule.executable)},
                {"policyLine", rule.line}};
@@ -121,6 +123,7 @@ Item segment_item(uint32_t index, const shmlog::SegmentEntry& entry) {
           {"extentBytes", entry.extent_bytes},
           {"mode", segment_mode_name(entry.mode)},
           {"order", order_name(entry.order)},
+          {"accesses", accesses_name(entry.accesses)},
           {"tracing", tracing_name(entry.tracing)},
           {"handle", hex(entry.handle)},
           {"creator", entry.creator},

@@ -21,7 +21,7 @@
 namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
-inline constexpr uint32_t kVersion = 5;
+inline constexpr uint32_t kVersion = 6;
 inline constexpr uint32_t kOldestVersion = 1;      // that readers of finished logs still open
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
@@ -71,19 +71,20 @@ struct Header {
   uint64_t start_realtime_ns;
   uint64_t start_monotonic_ns;
   uint64_t tsc_hz;
-  Area rules;               // PolicyRule
-  Area stripes;             // uint64_t, count is a power of two
-  Area processes;           // ProcessEntry, by table_slot(); entry 0 is never used
-  Area lanes;               // LaneEntry; entry 0 is never used
-  Area segments;            // SegmentEntry, by table_slot(); entry 0 is never used
-  Area usage;               // UsageEntry; entry 0 is never used
-  Area journal;             // units of kJournalUnitBytes
-  Area chunks;              // kChunkBytes each
-  uint32_t default_mode;    // SegmentMode when no rule matches
-  uint32_t default_order;   // Order when no rule matches
-  uint32_t failure_closed;  // 1: refuse what cannot be recorded
-  uint32_t slow;            // 1: no instruction is patched, each access faults (run --slow)
-  char build[32];           // shmrec version that created the file, NUL padded
+  Area rules;                 // PolicyRule
+  Area stripes;               // uint64_t, count is a power of two
+  Area processes;             // ProcessEntry, by table_slot(); entry 0 is never used
+  Area lanes;                 // LaneEntry; entry 0 is never used
+  Area segments;              // SegmentEntry, by table_slot(); entry 0 is never used
+  Area usage;                 // UsageEntry; entry 0 is never used
+  Area journal;               // units of kJournalUnitBytes
+  Area chunks;                // kChunkBytes each
+  uint32_t default_mode;      // SegmentMode when no rule matches
+  uint32_t default_order;     // Order when no rule matches
+  uint32_t failure_closed;    // 1: refuse what cannot be recorded
+  uint32_t slow;              // 1: no instruction is patched, each access faults (run --slow)
+  char build[32];             // shmrec version that created the file, NUL padded
+  uint32_t default_accesses;  // Accesses when no rule matches
 
   // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
   alignas(64) uint64_t next_ticket;  // chunk tickets handed out
@@ -125,6 +126,10 @@ inline constexpr uint64_t lock_word_taken(uint64_t word, uint32_t holder) {
 enum class SegmentKind : uint32_t { kAnonymous = 1, kPosixShm, kMemfd, kSysV, kFile };
 enum class SegmentMode : uint32_t { kTrace = 1, kShadow, kIgnore, kDeny };
 enum class Order : uint32_t { kExact = 1, kRelaxed };
+// Which accesses to a segment with mode kTrace are logged. With kWrites what only reads is made on
+// the program's own mapping, and is neither logged nor counted; an operation that reads and writes
+// is logged with what it read. 0 before version 6.
+enum class Accesses : uint16_t { kAll = 0, kWrites };
 
 // First rule that matches wins. A rule matches if the segment's kind is in `kinds` and every given
 // pattern matches: `name` against the segment's name (SegmentEntry::name), `executable` against the
@@ -132,10 +137,11 @@ enum class Order : uint32_t { kExact = 1, kRelaxed };
 // character but '/'; [abc], [a-z], [!a] one character of a set; backslash quotes. Empty: matches
 // all.
 struct PolicyRule {
-  uint32_t kinds;    // bit (1 << SegmentKind)
-  uint32_t mode;     // SegmentMode
-  uint32_t order;    // Order
-  uint32_t has_key;  // 1: SysV key must equal `key`
+  uint32_t kinds;     // bit (1 << SegmentKind)
+  uint32_t mode;      // SegmentMode
+  uint32_t order;     // Order
+  uint16_t has_key;   // 1: SysV key must equal `key`
+  uint16_t accesses;  // Accesses
   int32_t key;
   uint32_t line;   // line in the policy file, for messages; 0 if none
   char name[232];  // NUL-terminated
@@ -281,7 +287,8 @@ struct SegmentEntry {
   // above it that point behind a call: the callers, mostly, nearest first. Found by scanning, not
   // by unwinding; 0: none.
   uint64_t creator_pcs[kCreatorPcs];
-  uint64_t reserved0[2];
+  uint16_t accesses;  // Accesses in force
+  uint16_t reserved0[7];
   uint32_t number;       // of the segment; 0 before version 4: the entry's place
   uint32_t pinned;       // 1: who maps it could not be noted; it stays live
   uint64_t vacant_tsc;   // of an ended one: from when on the entry may be another segment's

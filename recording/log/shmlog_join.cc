@@ -36,6 +36,7 @@ std::string header_problem(const Header& header, const struct stat& file,
     return "it is laid out for other rules or by another release";
   if (header.default_mode != planned.default_mode ||
       header.default_order != planned.default_order ||
+      header.default_accesses != planned.default_accesses ||
       header.failure_closed != planned.failure_closed)
     return "its defaults or failurePolicy are not those of this policy";
   if (header.slow != planned.slow)

@@ -88,7 +88,10 @@ std::vector<CoverageItem> gaps_of_segment(const Timeline& timeline, uint32_t seg
   std::vector<std::string> names = timeline.other_names(segment);
   if (const shmlog::SegmentEntry* entry = timeline.reader().segment(segment))
     names.push_back(fixed_text(entry->name));
+  const shmlog::SegmentEntry* asked = timeline.reader().segment(segment);
+  const std::string reads = asked ? unlogged_reads(segment, *asked) : "";
   const auto concerns = [&](const CoverageItem& item) {
+    if (item.why == kWritesOnly) return item.what == reads;
     if (item.source == "log") return item.gap;
     if (item.source == "journal" && users.contains(item.process)) return true;
     if (unrecorded.contains(item.process)) return true;

@@ -107,6 +107,8 @@ bool is_native(const shmlog::SegmentEntry& entry) {
 }
 
 std::string mode_text(const shmlog::SegmentEntry& entry) {
+  if (!is_native(entry) && has_writes_only(entry))
+    return "trace (writes only: reads are not logged)";
   return is_native(entry) ? "native (nobody wrote it: reads are not logged)"
                           : segment_mode_name(entry.mode);
 }
@@ -127,7 +129,8 @@ std::string segment_text(const Timeline& timeline, const SegmentListing& segment
   std::vector<std::vector<std::string>> rows;
   for (const SegmentUser& user : segment.users) {
     if (idle_users > kIdleShown && idle(user)) continue;
-    std::string reads = with_separators(user.reads) + " reads";
+    const bool counted = user.reads != 0 || !has_writes_only(segment.entry);
+    std::string reads = counted ? with_separators(user.reads) + " reads" : "reads not logged";
     std::string writes = with_separators(user.writes) + " writes";
     if (user.kernel != 0) writes += " (" + with_separators(user.kernel) + " by the kernel)";
     std::vector<std::string> row = {user.recording->id, user.recording->name, reads, writes};
@@ -143,8 +146,8 @@ std::string segment_text(const Timeline& timeline, const SegmentListing& segment
   }
   text += columns(rows, "       ");
   if (idle_users > kIdleShown) {
-    text += "       and " + std::to_string(idle_users) +
-            " recordings that mapped it and did not access it (--json lists them)\n";
+    text += "       and " + std::to_string(idle_users) + " recordings that mapped it and did not " +
+            (has_writes_only(segment.entry) ? "write" : "access") + " it (--json lists them)\n";
   }
   return text;
 }
@@ -208,6 +211,7 @@ json segment_json(const SegmentListing& segment) {
           {"bytes", segment.entry.extent_bytes},
           {"mode", segment_mode_name(segment.entry.mode)},
           {"order", order_name(segment.entry.order)},
+          {"accesses", accesses_name(segment.entry.accesses)},
           {"device", segment.entry.device},
           {"inode", segment.entry.inode},
           {"users", users}};

@@ -39,6 +39,7 @@ ShmlogBuilder every_kind() {
 ShmlogBuilder every_state() {
   ShmlogBuilder log(1);
   const uint32_t segment = log.add_segment(shmlog::SegmentKind::kMemfd, "ring");
+  log.segment(segment).accesses = static_cast<uint16_t>(shmlog::Accesses::kWrites);
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
   for (const RecordState state : {RecordState::kBegun, RecordState::kCommitted,
                                   RecordState::kAborted, RecordState::kInferred}) {

@@ -496,6 +496,109 @@ TEST(Blame, RelaxedSegmentsAreOrderedByClock) {
             (Lines{"write 2 @1", "* read 2 @2"}));
 }
 
+// Two writers, and a reader whose reads are not in the log.
+struct WritesOnly {
+  WritesOnly() {
+    segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+    log.segment(segment).accesses = static_cast<uint16_t>(shmlog::Accesses::kWrites);
+    a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+    b = log.add_process({.id_high = 2, .pid = 2, .name = "b"});
+    reader = log.add_process({.id_high = 3, .pid = 3, .name = "reader"});
+    for (const uint32_t process : {a, b, reader}) log.map_segment(process, segment, 0x7f0000000000);
+  }
+  void write(uint32_t process, uint32_t value) {
+    log.clock(process);
+    log.write(process, segment, 0, le32(value));
+  }
+  void end(uint32_t process, int signal) {
+    log.process(process).exit_known = 1;
+    log.process(process).exit_status = signal;
+    log.process(process).end_tsc = log.tick();
+  }
+  ShmlogBuilder log;
+  uint32_t segment, a, b, reader;
+};
+
+bool noted(const BlameAnswer& answer, const std::string& part) {
+  return std::any_of(answer.notes.begin(), answer.notes.end(),
+                     [&](const std::string& note) { return note.find(part) != std::string::npos; });
+}
+
+TEST(BlameWritesOnly, AtTheEndTheLastWriterIsExactForWhoeverAsks) {
+  WritesOnly run;
+  run.write(run.a, 1);
+  run.write(run.b, 2);
+  run.end(run.reader, SIGABRT);
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "1+0"});
+  ASSERT_NE(answer.recording, nullptr);
+  EXPECT_EQ(answer.recording->name, "reader");  // it failed, and may have read
+  EXPECT_EQ(summary(answer), (Lines{"write 2 @1"}));
+  EXPECT_TRUE(noted(answer, "this segment records writes only"));
+  EXPECT_FALSE(noted(answer, "clock"));
+  EXPECT_EQ(summary(opened.answer({.where = "1+0", .last = true})), (Lines{"write 2 @1"}));
+}
+
+TEST(BlameWritesOnly, WhatCameAfterARecordingEndedIsApart) {
+  WritesOnly run;
+  run.write(run.a, 1);
+  run.end(run.reader, SIGABRT);
+  run.write(run.b, 2);
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "1+0", .recording = "reader"});
+  EXPECT_EQ(summary(answer), (Lines{"write 1 @1", "> write 2 @1"}));
+  EXPECT_TRUE(noted(answer, "written before it ended, by others by a coarse clock"));
+}
+
+TEST(BlameWritesOnly, BeforeTheEndItsOwnWritesGoByEventAndOthersByTheClock) {
+  WritesOnly run;
+  run.write(run.a, 1);  // event 1
+  run.write(run.b, 2);
+  run.write(run.a, 3);  // event 2
+  run.write(run.b, 4);
+  run.write(run.a, 5);  // event 3
+  Opened opened(run.log);
+  const auto at = [&](uint64_t event) {
+    const BlameAnswer answer = opened.answer({.where = "1+0", .recording = "a", .time = {event}});
+    EXPECT_TRUE(noted(answer, "before that event, by others by a coarse clock"));
+    return summary(answer).back();
+  };
+  EXPECT_EQ(at(1), "* write 1 @1");
+  EXPECT_EQ(at(2), "* write 3 @2");
+  EXPECT_EQ(at(3), "* write 5 @3");
+}
+
+TEST(BlameWritesOnly, WhatOthersHadWrittenByAnEventGoesByTheClock) {
+  WritesOnly run;
+  run.write(run.a, 1);
+  run.log.clock(run.reader);
+  run.log.write(run.reader, run.segment, 64, le32(7));  // event 1
+  run.write(run.b, 2);
+  run.log.clock(run.reader);
+  run.log.write(run.reader, run.segment, 64, le32(8));  // event 2
+  Opened opened(run.log);
+  const auto at = [&](uint64_t event) {
+    return summary(opened.answer({.where = "1+0", .recording = "reader", .time = {event}}));
+  };
+  EXPECT_EQ(at(1), (Lines{"write 1 @1"}));
+  EXPECT_EQ(at(2), (Lines{"write 2 @1"}));
+}
+
+TEST(BlameWritesOnly, ARecordingIsNotSaidNeverToHaveRead) {
+  WritesOnly run;
+  run.log.write(run.a, run.segment, 64, le32(1));
+  Opened opened(run.log);
+  const BlameAnswer answer = opened.answer({.where = "1+0", .recording = "reader"});
+  EXPECT_TRUE(answer.rows.empty());
+  EXPECT_FALSE(noted(answer, "never"));
+  EXPECT_TRUE(noted(answer, "no recording wrote these bytes up to that time"));
+  EXPECT_TRUE(noted(answer, "what only read is not in the log"));
+  const BlameAnswer forward =
+      opened.answer({.where = "1+64", .recording = "reader", .forward = true});
+  EXPECT_EQ(summary(forward), (Lines{"write 1 @1"}));
+  EXPECT_TRUE(noted(forward, "who read the value is not known"));
+}
+
 TEST(Blame, AWriteInFlightIsShownAsSuchAndOneNotBegunIsNot) {
   ShmlogBuilder log;
   const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");

@@ -174,6 +174,7 @@ TEST(PolicyParse, HeadAloneGivesTheDefaults) {
   EXPECT_EQ(policy, Policy{});
   EXPECT_EQ(policy.default_mode, SegmentMode::kTrace);
   EXPECT_EQ(policy.default_order, Order::kExact);
+  EXPECT_EQ(policy.default_accesses, Accesses::kAll);
   EXPECT_EQ(policy.limits.log_bytes, uint64_t{256} << 20);
 }
 
@@ -182,6 +183,7 @@ const char kEverything[] = R"(segments:
     match: {posix: results*, executable: /usr/bin/python3*}
     mode: trace
     order: relaxed
+    accesses: all
   - match: {path: "/var/lib/app/**"}
     mode: ignore
   - match: {memfd: "wayland-*"}
@@ -198,7 +200,7 @@ const char kEverything[] = R"(segments:
     peers: [/usr/libexec/dconf-service]
   - match: {executable: "**/node"}
     mode: ignore
-defaults: {mode: ignore, order: relaxed}
+defaults: {mode: ignore, order: relaxed, accesses: writes}
 limits: {logSize: 64Mi, spoolSize: 2GiB, recordingSize: 104857600}
 collect: {binaries: false, libraries: false, environment: false, launcherLog: false}
 redaction:
@@ -218,6 +220,7 @@ TEST(PolicyParse, EveryKeyIsRead) {
   EXPECT_EQ(first.match.name, "/results*");
   EXPECT_EQ(first.match.executable, "/usr/bin/python3*");
   EXPECT_EQ(first.order, Order::kRelaxed);
+  EXPECT_EQ(first.accesses, Accesses::kAll);
   EXPECT_EQ(first.where.line, 4);
   EXPECT_EQ(first.where.column, 5);
   EXPECT_EQ(policy.segments[1].match.kind, SegmentKind::kFile);
@@ -233,6 +236,7 @@ TEST(PolicyParse, EveryKeyIsRead) {
   EXPECT_EQ(policy.segments[7].match.kind, std::nullopt);
   EXPECT_EQ(policy.default_mode, SegmentMode::kIgnore);
   EXPECT_EQ(policy.default_order, Order::kRelaxed);
+  EXPECT_EQ(policy.default_accesses, Accesses::kWrites);
   EXPECT_EQ(policy.limits, (Limits{64u << 20, uint64_t{2} << 30, 100u << 20}));
   EXPECT_EQ(policy.collect, (Collect{false, false, false, false}));
   EXPECT_EQ(policy.redaction.environment, std::vector<std::string>{"*PIN*"});
@@ -330,6 +334,15 @@ INSTANTIATE_TEST_SUITE_P(
             "segments:\n  - match: {posix: a}\n    mode: deny\n    order: exact\n",
             "p.yaml:6:5: 'order' says nothing about a segment with mode deny; expected it with "
             "mode trace or shadow only; remove it or change the mode"},
+        Mistaken{
+            "segments:\n  - match: {posix: a}\n    mode: ignore\n    accesses: writes\n",
+            "p.yaml:6:5: 'accesses' says nothing about a segment with mode ignore; expected it "
+            "with mode trace or shadow only; remove it or change the mode"},
+        Mistaken{"segments:\n  - match: {posix: a}\n    accesses: wrties\n",
+                 "p.yaml:5:15: 'accesses' is 'wrties' (did you mean 'writes'?); expected all or "
+                 "writes; write writes"},
+        Mistaken{"defaults: {accesses: reads}\n",
+                 "p.yaml:3:22: 'accesses' is 'reads'; expected all or writes; write all"},
         Mistaken{"segments:\n  - match: {posix: a}\n    mode: shadow\n",
                  "p.yaml:5:5: mode shadow without 'direction'; expected in, out or both; write "
                  "'direction: both' if you do not know who writes"},
@@ -581,13 +594,14 @@ TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   const std::string file = write("a", kHead + "failurePolicy: open\nspoolDirectory: /a\n");
   const Result<Policy> policy =
       load(file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore",
-                  "SHMREC_ORDER=relaxed", "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b",
-                  "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_SOCKET=/s",
-                  "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
+                  "SHMREC_ORDER=relaxed", "SHMREC_ACCESSES=writes", "SHMREC_ON_LAUNCHER_DEATH=kill",
+                  "SHMREC_SPOOL=/b", "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi",
+                  "SHMREC_SOCKET=/s", "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
   ASSERT_TRUE(policy.ok()) << policy.error().message;
   EXPECT_EQ(policy->failure_policy, FailurePolicy::kClosed);
   EXPECT_EQ(policy->default_mode, SegmentMode::kIgnore);
   EXPECT_EQ(policy->default_order, Order::kRelaxed);
+  EXPECT_EQ(policy->default_accesses, Accesses::kWrites);
   EXPECT_EQ(policy->on_launcher_death, LauncherDeath::kKill);
   EXPECT_EQ(policy->spool_directory, "/b");
   EXPECT_EQ(policy->limits.spool_bytes, uint64_t{1} << 30);
@@ -730,13 +744,15 @@ TEST(PolicyRules, TheFirstRuleThatMatchesHolds) {
   EXPECT_EQ(asked(policy, SegmentKind::kMemfd, "other", "/opt/bin/node"), 8u);
 }
 
-TEST(PolicyRules, CarryModeOrderAndLine) {
+TEST(PolicyRules, CarryModeOrderAccessesAndLine) {
   const auto rules = compile_rules(parsed(kEverything));
   EXPECT_EQ(rules[0].mode, static_cast<uint32_t>(SegmentMode::kTrace));
   EXPECT_EQ(rules[0].order, static_cast<uint32_t>(Order::kRelaxed));
+  EXPECT_EQ(rules[0].accesses, static_cast<uint16_t>(Accesses::kAll));
   EXPECT_EQ(rules[0].line, 4u);
   EXPECT_EQ(rules[1].mode, static_cast<uint32_t>(SegmentMode::kIgnore));
   EXPECT_EQ(rules[3].order, static_cast<uint32_t>(Order::kRelaxed));  // the default
+  EXPECT_EQ(rules[3].accesses, static_cast<uint16_t>(Accesses::kWrites));
   EXPECT_EQ(rules[3].has_key, 1u);
   EXPECT_EQ(rules[4].has_key, 0u);
 }
@@ -755,7 +771,7 @@ TEST(PolicyRules, ShadowsAreRefusedAtStartWithTheirLine) {
   const Result<> refused = refuse_unsupported(parsed(kEverything));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(
-      refused.error().message.find("p.yaml:16:5: mode shadow cannot run yet: shadows come in a "
+      refused.error().message.find("p.yaml:17:5: mode shadow cannot run yet: shadows come in a "
                                    "later release"),
       0u)
       << refused.error().message;
@@ -972,12 +988,12 @@ const Json& full_document() {
   static const Json document = Json::parse(R"({
     "apiVersion": "shmrec/v1", "kind": "Policy",
     "segments": [
-      {"name": "a", "match": {"path": "/a", "executable": "/x"}, "mode": "trace", "order": "exact"},
+      {"name": "a", "match": {"path": "/a", "executable": "/x"}, "mode": "trace", "order": "exact", "accesses": "all"},
       {"match": {"posix": "b"}, "mode": "ignore"},
       {"match": {"memfd": "c"}, "mode": "deny"},
       {"match": {"sysv": 17}, "mode": "shadow", "direction": "in", "peers": ["/p"], "order": "exact"},
       {"match": {"anonymous": true}}],
-    "defaults": {"mode": "trace", "order": "exact"},
+    "defaults": {"mode": "trace", "order": "exact", "accesses": "writes"},
     "limits": {"logSize": "64MiB", "spoolSize": 1073741824, "recordingSize": "64Mi"},
     "collect": {"binaries": true, "libraries": true, "environment": true, "launcherLog": true},
     "redaction": {"environment": ["*A*"], "arguments": ["*B*"]},
@@ -1084,15 +1100,16 @@ TEST_F(PolicySchema, AgreesWithTheParserOnMissingAndAddedKeys) {
 
 TEST_F(PolicySchema, ModesAgreeOnWhatMayStandBesideThem) {
   for (const char* mode : {"trace", "shadow", "ignore", "deny"}) {
-    for (int bits = 0; bits < 8; ++bits) {
+    for (int bits = 0; bits < 16; ++bits) {
       Json rule = {{"match", {{"posix", "a"}}}, {"mode", mode}};
       if (bits & 1) rule["order"] = "exact";
       if (bits & 2) rule["direction"] = "both";
       if (bits & 4) rule["peers"] = {"/x"};
+      if (bits & 8) rule["accesses"] = "writes";
       expect_same_verdict({{"apiVersion", "shmrec/v1"}, {"kind", "Policy"}, {"segments", {rule}}});
     }
   }
-  EXPECT_EQ(accepted_, 2 + 4 + 1 + 1);
+  EXPECT_EQ(accepted_, 4 + 8 + 1 + 1);
 }
 
 // ---- Documentation and examples -----------------------------------------------------------------
