@@ -42,7 +42,7 @@ Answer dispatch_syscall(Thread* thread, void* context) {
   Answer refused;
   if (seccomp_refuses(thread, &refused)) return refused;
   native_look(thread);
-  pointers_if_due(thread);
+  if (context) pointers_if_due(thread);  // else jumped_call.cc does it
   const SyscallRule* rule = syscall_rule(static_cast<uint32_t>(thread->call.number));
   const Answer answer =
       kHandlers[static_cast<int>(rule ? rule->handler : Handler::kMemory)](thread, context);

@@ -475,6 +475,51 @@ void apply_rules(Translation& translation) {
   for (uint8_t i = 0; i < call->pointer_count; ++i) translation.apply(call->pointers[i]);
 }
 
+// ---- Nothing to do ------------------------------------------------------------------------------
+
+bool pointer_concerned(Thread* thread, const PointerRule& rule) {
+  const uint64_t address = arg(thread, rule.argument), count = arg(thread, rule.count);
+  if (!address) return false;
+  switch (rule.extent) {
+    case Extent::kFixed:
+    case Extent::kIoctl:
+    case Extent::kArgument:
+    case Extent::kPages:
+    case Extent::kBits:
+    case Extent::kString:
+    case Extent::kLengthAt:
+    case Extent::kSelfSized:
+    case Extent::kCounted:
+      return region_overlaps(address, extent_bytes(thread, rule, address));
+    case Extent::kIovec:
+      return count > kMaxVectors || vectors_traced(thread, address, count);
+    case Extent::kMessage:
+      return message_traced(thread, address);
+    default:
+      return true;
+  }
+}
+
+template <typename Row>
+bool any_concerned(Thread* thread, const Row& row) {
+  for (uint8_t i = 0; i < row.pointer_count; ++i)
+    if (pointer_concerned(thread, row.pointers[i])) return true;
+  return false;
+}
+
+}  // namespace
+
+bool kernel_access_concerned(Thread* thread) {
+  const SyscallRule* call = syscall_rule(static_cast<uint32_t>(thread->call.number));
+  if (!call || call->knowledge == Knowledge::kUnknown) return true;
+  if (call->knowledge != Knowledge::kCommand) return any_concerned(thread, *call);
+  const uint32_t command = static_cast<uint32_t>(arg(thread, call->command_argument));
+  const CommandRule* row = command_rule(call->number, command);
+  return !row || any_concerned(thread, *row);
+}
+
+namespace {
+
 // Does the kernel send from the caller's pages after the call?
 bool sends_later(const Thread* thread) {
   constexpr uint64_t kZeroCopy = 0x4000000;  // MSG_ZEROCOPY

@@ -7,6 +7,10 @@
 
 namespace shmrec::agent {
 
+// May the pending syscall reach traced memory by its pointers? Says yes where that is not easily
+// told. REQUIRES: nothing native is mapped.
+bool kernel_access_concerned(Thread* thread);
+
 // Gives back what a syscall that did not complete holds: it is restarted from its instruction, with
 // the program's own arguments, or was left by a jump out of a signal handler. Harmless at any
 // moment.

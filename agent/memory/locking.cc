@@ -100,10 +100,11 @@ int64_t lock_current(bool wait_for_faults) {
 // The kernel judges the whole range before it locks any of it, and counts the views.
 Answer do_mlock(Thread* thread, void*) {
   const uint64_t begin = page_down(arg(thread, 0)), end = page_up(arg(thread, 0) + arg(thread, 1));
-  if (arg(thread, 1) && end > begin && in_agents_part(begin, end - begin)) {
+  AgentsPart part;
+  if (arg(thread, 1) && end > begin && next_agents_part(begin, end, &part)) {
     // Nothing is mapped there: what lies before is done, the rest is not.
-    if (begin >= agent_base()) return done(thread, -ENOMEM);
-    thread->call.args[1] = agent_base() - arg(thread, 0);
+    if (begin >= part.begin) return done(thread, -ENOMEM);
+    thread->call.args[1] = part.begin - arg(thread, 0);
     const int64_t result = sys(static_cast<int64_t>(thread->call.number), arg(thread, 0),
                                arg(thread, 1), arg(thread, 2));
     return done(thread, failed(result) ? result : -ENOMEM);

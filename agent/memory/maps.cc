@@ -9,6 +9,7 @@
 #include "agent/memory/native.h"
 #include "agent/memory/pointers.h"
 #include "agent/memory/window.h"
+#include "agent/patches/arena.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -312,8 +313,18 @@ void maps_trace_native(Thread* thread, const Region& mapping) {
     coverage(thread->process, "a file that somebody began to write is not traced: no room");
 }
 
+bool next_agents_part(uint64_t begin, uint64_t end, AgentsPart* part) {
+  *part = {agent_base(), agent_base() + kZoneBytes};
+  const uint64_t arena = arena_next(begin);
+  const bool zone_reaches = part->begin < end && part->end > begin;
+  if (!arena || arena >= end || (zone_reaches && part->begin < arena)) return zone_reaches;
+  *part = {arena, arena + kArenaBytes};
+  return true;
+}
+
 bool in_agents_part(uint64_t address, uint64_t bytes) {
-  return address < agent_base() + kZoneBytes && address + bytes > agent_base();
+  AgentsPart part;
+  return next_agents_part(address, address + bytes, &part);
 }
 
 namespace {
@@ -324,13 +335,13 @@ int64_t unmap(Thread* thread, uint64_t begin, uint64_t end) {
   return result;
 }
 
-// As if nothing were mapped in the agent's part. The upper end comes first: if it is none, nothing
+// As if nothing were mapped in the agent's parts. The upper end comes first: if it is none, nothing
 // is unmapped.
 int64_t unmap_around(Thread* thread, uint64_t begin, uint64_t end) {
-  const uint64_t part = agent_base(), part_end = part + kZoneBytes;
-  int64_t result = end > part_end ? unmap(thread, part_end, end) : 0;
-  if (!failed(result) && begin < part) result = unmap(thread, begin, part);
-  return result;
+  AgentsPart part;
+  if (!next_agents_part(begin, end, &part)) return begin < end ? unmap(thread, begin, end) : 0;
+  const int64_t result = part.end < end ? unmap_around(thread, part.end, end) : 0;
+  return !failed(result) && begin < part.begin ? unmap(thread, begin, part.begin) : result;
 }
 
 }  // namespace
@@ -391,8 +402,9 @@ Answer do_mprotect(Thread* thread, void*) {
   const uint64_t protection = arg(thread, 2);
   if (begin % kPage || end <= begin || (protection & ~kKnown)) return done(thread, pass(thread));
   MapsLock lock;
-  const bool cut = in_agents_part(begin, end - begin);  // nothing is mapped there
-  if (cut) end = max(begin, min(end, agent_base()));
+  AgentsPart part;
+  const bool cut = next_agents_part(begin, end, &part);  // nothing is mapped there
+  if (cut) end = max(begin, part.begin);
   // Who makes a mapping writable is about to write.
   if (protection & PROT_WRITE) native_promote(thread, begin, end);
   if (protection & PROT_WRITE) modules_written(begin, end);

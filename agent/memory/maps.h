@@ -25,9 +25,15 @@ Answer do_shmat(Thread* thread, void* context);  // this and the next two: sysv.
 Answer do_shmctl(Thread* thread, void* context);
 Answer do_shmdt(Thread* thread, void* context);
 
-// The agent's part of the address space is taken, also where nothing is mapped. A program that was
-// put there, because it named a free address, could not map anything at a fixed one near it.
+// The agent's parts of the address space: its zone, which is taken also where nothing is mapped (a
+// program that was put there, because it named a free address, could not map anything at a fixed
+// one near it), and the arenas of stubs.
 bool in_agents_part(uint64_t address, uint64_t bytes);
+struct AgentsPart {
+  uint64_t begin, end;
+};
+// The lowest of them that reaches into [begin, end). False: none does.
+bool next_agents_part(uint64_t begin, uint64_t end, AgentsPart* part);
 
 // Has the program asked for its future mappings to be locked? Locks one of them: 0 or -EAGAIN.
 bool locks_new();

@@ -225,6 +225,15 @@ bool is_gs_instruction(const uint8_t* code) {
          (kind == 0xC8 || kind == 0xD8);
 }
 
+// Is one of the eight bytes F3?
+bool has_prefix(const uint8_t* code) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  uint64_t word;
+  memcpy(&word, code, sizeof word);
+  word ^= kOnes * 0xF3;
+  return (word - kOnes) & ~word & kOnes << 7;
+}
+
 bool finds_gs(const Module& module) {
   constexpr uint64_t kLongest = 5, kStep = 1024;
   uint8_t code[kStep + kLongest];
@@ -232,8 +241,9 @@ bool finds_gs(const Module& module) {
     const uint64_t bytes = min(kStep + kLongest, module.end - at);
     memset(code + bytes, 0, sizeof code - bytes);
     if (!safe_copy(code, reinterpret_cast<void*>(at), bytes)) continue;  // beyond the file's end
-    for (uint64_t i = 0; i < kStep; ++i)
-      if (code[i] == 0xF3 && is_gs_instruction(code + i)) return true;
+    for (uint64_t i = 0; i < kStep; i += 8)
+      for (uint64_t k = i; has_prefix(code + i) && k < i + 8; ++k)
+        if (code[k] == 0xF3 && is_gs_instruction(code + k)) return true;
   }
   return false;
 }

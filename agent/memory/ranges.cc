@@ -106,13 +106,15 @@ int64_t advise(Thread* thread, uint64_t begin, uint64_t end) {
   return result;
 }
 
-// As if nothing were mapped in the agent's part, which lies in [begin, end) or reaches into it.
+// As if nothing were mapped in the agent's parts that reach into [begin, end).
 int64_t advise_around(Thread* thread, uint64_t begin, uint64_t end) {
-  const uint64_t part = agent_base(), part_end = part + kZoneBytes;
   int64_t result = sys(__NR_madvise, begin, 0, arg(thread, 2));  // is there such an advice?
-  if (!failed(result) && begin < part) result = advise(thread, begin, part);
-  if ((!failed(result) || result == -ENOMEM) && end > part_end)
-    result = advise(thread, part_end, end);
+  for (uint64_t at = begin; at < end && (!failed(result) || result == -ENOMEM);) {
+    AgentsPart part;
+    if (!next_agents_part(at, end, &part)) part.begin = part.end = end;
+    if (at < part.begin) result = advise(thread, at, part.begin);
+    at = part.end;
+  }
   return failed(result) ? result : -ENOMEM;
 }
 

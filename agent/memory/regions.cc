@@ -112,6 +112,9 @@ SpinLock regions_lock;
 
 uint32_t regions_sequence() { return load(&sequence); }
 bool regions_empty() { return load(&table.count) == 0; }
+namespace {
+uint64_t lowest = ~0ull, highest = 0;  // all that was ever inserted lies between
+}
 bool regions_unused() { return !load(&used); }
 void regions_expect() { store(&used, true); }
 
@@ -166,8 +169,9 @@ bool region_next_remote(int32_t pid, uint64_t base, uint64_t address, Region* re
 bool region_overlaps(uint64_t address, uint64_t bytes) {
   Region region;
   if (regions_empty() || !bytes) return false;
-  return region_next(address, &region) &&
-         region.begin < (address + bytes < address ? ~0ull : address + bytes);
+  const uint64_t end = address + bytes < address ? ~0ull : address + bytes;
+  if (address >= load(&highest) || end <= load(&lowest)) return false;
+  return region_next(address, &region) && region.begin < end;
 }
 
 // ---- Changes ------------------------------------------------------------------------------------
@@ -184,6 +188,8 @@ bool region_insert(const Region& region) {
   if (table.count + 3 > kMaxRegions) return false;
   RegionsChange change;
   used = true;
+  store(&lowest, min(lowest, region.begin));
+  store(&highest, max(highest, region.end));
   insert_at(first_after(region.begin), region);
   join(region.begin, region.end);
   return true;

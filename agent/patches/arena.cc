@@ -129,6 +129,14 @@ uint16_t arena_owner(uint64_t address) {
   return arena ? load(&arena->owners[(address - arena->base) / kGranule]) : 0;
 }
 
+uint64_t arena_next(uint64_t address) {
+  uint64_t next = 0;
+  for (uint32_t i = 0, count = load(&arena_count); i < count; ++i)
+    if (arenas[i].base + kArenaBytes > address && (!next || arenas[i].base < next))
+      next = arenas[i].base;
+  return next;
+}
+
 bool arena_begins(uint64_t address, int32_t pid, uint64_t base) {
   if (address % kArenaBytes) return false;
   if (!pid) {

@@ -1,8 +1,9 @@
 // Memory for stubs, within reach of a jump from the program's code.
 //
-// The program finds none of it: it is left out of what /proc says (memory/maps_text.h), and lies
-// where the program's memory does not grow to, as far as can be told: below the code first, as
-// heaps grow upwards.
+// The program finds none of it: it is left out of what /proc says (memory/maps_text.h), its calls
+// find nothing mapped there and cannot map anything there (memory/maps.h), and it lies where the
+// program's memory does not grow to, as far as can be told: below the code first, as heaps grow
+// upwards.
 //
 // Invariants: an arena is 64 KiB, readable and executable, and never unmapped. What is taken is
 // given back when its module goes. Threads: taking and giving back under patches_lock; lookups
@@ -44,6 +45,8 @@ uint64_t arena_take(uint64_t from, uint32_t bytes, uint16_t number, const Distan
 void arena_give_back(uint64_t stub, uint16_t number);
 // The number of the patch whose stub holds the address; 0: none.
 uint16_t arena_owner(uint64_t address);
+// The lowest arena that ends behind `address`; 0: there is none.
+uint64_t arena_next(uint64_t address);
 // Does an arena of the process begin at `address`? `pid`, `base`: of another process, and of its
 // agent; 0: this one.
 bool arena_begins(uint64_t address, int32_t pid, uint64_t base);

@@ -2,10 +2,12 @@
 
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/kernel/syscalls.h"
 #include "agent/log/log.h"
 #include "agent/memory/modules.h"
 #include "agent/memory/regions.h"
 #include "agent/patches/arena.h"
+#include "agent/patches/call_sites.h"
 #include "agent/patches/libraries.h"
 #include "agent/patches/tactics.h"
 #include "agent/patches/text.h"
@@ -27,6 +29,7 @@ struct Patch {
   uint8_t count, bytes;
   uint8_t original[kJumpBytes];
   uint8_t tactic;
+  bool call;
   uint8_t strays;
   uint16_t next_free;
 };
@@ -114,6 +117,7 @@ void describe_patch(const Plan& plan, Patch* patch) {
   patch->count = static_cast<uint8_t>(plan.covered.count);
   patch->bytes = static_cast<uint8_t>(plan.covered.bytes);
   patch->tactic = plan.tactic;
+  patch->call = plan.covered.call;
   patch->strays = 0;
   memcpy(patch->original, plan.original, kJumpBytes);
   for (uint32_t i = 0; i < plan.covered.count; ++i) {
@@ -150,7 +154,7 @@ bool put_in(const Thread* thread, const Plan& plan, uint16_t number) {
   uint8_t code[kMaxStubBytes], jump[kJumpBytes];
   StubLayout layout;
   Patch& patch = patches[number];
-  if (!stub_emit(plan.covered, plan.stub, code, &layout) ||
+  if (!plan_emit(plan.covered, plan.stub, code, &layout) ||
       !text_write(plan.stub, code, layout.bytes))
     return false;
   describe_patch(plan, &patch);
@@ -177,6 +181,7 @@ bool undo(const Thread* thread, Patch& patch) {
   forget_sites(patch);
   for (uint32_t i = 0; i < patch.count; ++i)
     if (patch.sites[i]) site_unpin(site_numbered(patch.sites[i]));
+  if (patch.call) call_site_undone(patch.ip);
   return true;
 }
 
@@ -197,8 +202,11 @@ void for_each_patch_in(uint64_t begin, uint64_t end, Visit visit) {
 bool is_in(const Patch& patch) { return patch_at(patch.ip) == &patch; }
 
 // Can code at `ip` be patched at all?
-bool possible(uint64_t ip) {
-  return !log_header().slow && stubs_possible() && module_patchable(ip, kMaxInstruction);
+bool possible(const Thread* thread, uint64_t ip) {
+  if (ended || log_header().slow || !stubs_possible() || !module_patchable(ip, kMaxInstruction))
+    return false;
+  ended = modules_use_gs() || thread->program_gs;
+  return !ended;
 }
 
 void withdraw(const Plan& plan, uint16_t number) {
@@ -222,11 +230,7 @@ void patch_site(Thread* thread, Site& site) {
   Locked lock(patches_lock);
   if (ended || site.patched || site.ip == 0) return;
   site.patched = kUnpatchable;
-  if (!stub_possible(site) || !possible(site.ip)) return;
-  if (modules_use_gs() || thread->program_gs) {
-    ended = true;
-    return;
-  }
+  if (!stub_possible(site) || !possible(thread, site.ip)) return;
   const uint16_t number = clear(thread, site.ip) ? take_number() : 0;
   if (!number) return;
   Plan plan;
@@ -244,11 +248,7 @@ void patch_site(Thread* thread, Site& site) {
 // Xeon).
 void patch_routine(Thread* thread, uint64_t ip, Routine routine) {
   Locked lock(patches_lock);
-  if (ended || patch_at(ip) || !possible(ip)) return;
-  if (modules_use_gs() || thread->program_gs) {
-    ended = true;
-    return;
-  }
+  if (patch_at(ip) || !possible(thread, ip)) return;
   const uint16_t number = clear(thread, ip) ? take_number() : 0;
   if (!number) return;
   Plan plan;
@@ -257,6 +257,17 @@ void patch_routine(Thread* thread, uint64_t ip, Routine routine) {
     withdraw(plan, number);
     planned = plan_patch(thread, ip, number, kPunning, &plan, routine);
   }
+  carry_out(thread, plan, number, planned);
+}
+
+void patch_call(Thread* thread, uint64_t ip, bool strays) {
+  Locked regions(regions_lock);
+  Locked lock(patches_lock);
+  if (patch_at(ip) || !possible(thread, ip)) return;
+  const uint16_t number = clear(thread, ip) ? take_number() : 0;
+  if (!number) return;
+  Plan plan;
+  const bool planned = plan_call(thread, ip, number, strays ? kPunning : 1, &plan);
   carry_out(thread, plan, number, planned);
 }
 
@@ -288,6 +299,7 @@ bool patch_place(uint64_t rip, StubPlace* place) {
   place->asks = in_hit || at < part.copy;
   place->rcx_saved = in_hit ? at < part.enter : at >= part.saved && at < part.copy;
   place->begins = at == part.begin && i > 0;
+  place->call = patch.call && i == 0;
   if (!in_hit || !part.core) return true;
   place->scratch_saved = at >= part.scratch && at < part.unscratch;
   place->asks = at != part.core;
@@ -303,6 +315,7 @@ bool patch_leave_stub(const Thread* thread, Regs* regs) {
   StubPlace place;
   if (!patch_place(regs->rip, &place)) return false;
   if (place.rcx_saved) regs->rcx = thread->saved_rcx;
+  if (place.call) regs->rcx = place.ip + kSyscallBytes, regs->r11 = regs->eflags;
   if (place.scratch_saved) reg(*regs, place.site->scratch) = thread->saved_scratch;
   regs->rip = place.ip;
   return true;
@@ -334,6 +347,10 @@ void stray(const Thread* thread, uint64_t ip) {
   const bool behind_lock = patch->original[0] == kLockPrefix && ip == patch->ip + 1;
   if (++patch->strays < kMaxStrays && !behind_lock) return;
   patch->strays = 0;
+  if (patch->call) {
+    if (undo(thread, *patch)) call_site_strayed(patch->ip);
+    return;
+  }
   Site& site = site_numbered(patch->sites[0]);
   if (!undo(thread, *patch)) return;
   site.stray = 1;
@@ -363,7 +380,9 @@ bool patch_trapped(Thread* thread, Context* context) {
   }
   if (context->trap != kInvalidOpcode && context->trap != kGeneralProtection) return false;
   if (overwritten(met)) {
-    stray(thread, met);
+    // It may have been behind a call when the jump came.
+    if (thread->exit_ip != met) stray(thread, met);
+    thread->exit_ip = 0;
     context->regs.rip = patch_resume(met);
     return true;
   }
@@ -388,6 +407,7 @@ void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes) {
 
 void patches_forget(uint64_t begin, uint64_t end) {
   libraries_forget(begin, end);
+  call_sites_forget(begin, end);
   Locked lock(patches_lock);
   for_each_patch_in(begin, end, [](Patch& patch) {
     const uint16_t number = number_of(patch);

@@ -1,9 +1,9 @@
-// Patched sites: instructions of the program that touch traced memory, and that have become jumps
-// to stubs, so that they do so without a fault.
+// Patched sites: instructions of the program that touch traced memory, or make a syscall, and that
+// have become jumps to stubs, so that they do so without a fault or a signal.
 //
-// A site is patched when it has faulted twice, by the first of the tactics (tactics.h) that can.
-// It is put back when its code is about to be written or is gone, and when a stray jump meets what
-// the jump has overwritten again and again.
+// A site is patched when it has faulted twice, by the first of the tactics (tactics.h) that can; a
+// syscall when call_sites.h says so. It is put back when its code is about to be written or is
+// gone, and when a stray jump meets what the jump has overwritten again and again.
 //
 // What a patch must not change:
 //  - what the program sees of itself: signals that find a thread in a stub show the program's own
@@ -25,6 +25,8 @@ namespace shmrec::agent {
 
 // Patches the site if one of the tactics can. REQUIRES: the thread holds it, no lock is held.
 void patch_site(Thread* thread, Site& site);
+// The same for the syscall instruction at `ip`. `strays`: what is behind it is often jumped to.
+void patch_call(Thread* thread, uint64_t ip, bool strays);
 
 // Patches the first instruction of a function, so that calls of it with pointers to traced memory
 // are performed as a whole (access/routines.h). REQUIRES: regions_lock held.
@@ -38,6 +40,7 @@ struct StubPlace {
   bool asks;         // it has not come to the copy yet
   bool begins;       // it has just come here from the instruction before
   bool rcx_saved, scratch_saved;
+  bool call;  // the instruction is a syscall, which is to be made
 };
 bool in_stub(uint64_t rip);
 // False: in none.

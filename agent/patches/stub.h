@@ -55,6 +55,7 @@ struct Covered {
 };
 struct CoveredCode {
   uint64_t ip;
+  bool call;  // the first is a syscall instruction, whose stub call_stub.h writes
   uint32_t count, bytes;
   Routine routine;  // that begins with the first of them; kNone: none is performed
   uint64_t back;    // where the program goes on behind them; 0: behind them

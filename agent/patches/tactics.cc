@@ -1,6 +1,7 @@
 #include "agent/patches/tactics.h"
 
 #include "agent/patches/arena.h"
+#include "agent/patches/call_stub.h"
 #include "agent/patches/patch.h"
 #include "agent/sites/table.h"
 
@@ -11,7 +12,8 @@ namespace {
 constexpr uint8_t kTraps[] = {0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x27, 0x2F, 0x37, 0x3F,
                               0x60, 0x61, 0x9A, 0xCE, 0xD4, 0xD6, 0xEA, 0xF4, 0xFA, 0xFB};
 
-// Does an instruction do the same at another address?
+}  // namespace
+
 bool movable(const ZydisDecodedInstruction& instruction) {
   switch (instruction.meta.category) {
     case ZYDIS_CATEGORY_CALL:
@@ -30,6 +32,8 @@ bool movable(const ZydisDecodedInstruction& instruction) {
              instruction.mnemonic != ZYDIS_MNEMONIC_UD2;
   }
 }
+
+namespace {
 
 bool uses_stack(const Site& site) { return site.base == kFromHardware[4]; }
 
@@ -54,6 +58,7 @@ void unpin(const CoveredCode& covered) {
 
 // Adds the instruction behind what is covered.
 bool cover_next(Thread* thread, CoveredCode* covered) {
+  if (covered->call) return call_cover_next(thread, covered);
   if (covered->count == kMaxCovered) return false;
   const uint64_t ip = covered->ip + covered->bytes;
   Covered& next = covered->instructions[covered->count];
@@ -103,7 +108,7 @@ Distances trapping(const CoveredCode& covered) {
 bool place(Plan* plan, uint16_t number, const Distances& distances) {
   uint8_t scratch[kMaxStubBytes];
   // Its length does not depend on its place; whether it reaches everything may.
-  if (!stub_emit(plan->covered, plan->covered.ip, scratch, &plan->layout)) return false;
+  if (!plan_emit(plan->covered, plan->covered.ip, scratch, &plan->layout)) return false;
   plan->stub = arena_take(plan->covered.ip + kJumpBytes, plan->layout.bytes, number, distances);
   return plan->stub != 0;
 }
@@ -150,32 +155,54 @@ bool punning(Thread* thread, uint16_t number, Plan* plan) {
 constexpr bool (*kTactics[])(Thread*, uint16_t, Plan*) = {direct, relocation, punning};
 static_assert(sizeof kTactics / sizeof kTactics[0] == kTacticCount);
 
-// Some code jumps over a lock prefix where there is one thread. Where that is how the instruction
-// was met, the prefix belongs to another one, which must stay whole.
-bool behind_lock(uint64_t ip) {
+bool is_behind(uint64_t ip, uint8_t prefix) {
   uint8_t before;
-  return safe_copy(&before, reinterpret_cast<void*>(ip - 1), 1) && before == kLockPrefix;
+  return safe_copy(&before, reinterpret_cast<void*>(ip - 1), 1) && before == prefix;
 }
 
-}  // namespace
-
-bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan,
-                Routine routine) {
-  if (behind_lock(ip)) return false;
+bool find_plan(Thread* thread, const CoveredCode& nothing, uint16_t number, uint8_t first,
+               Plan* plan) {
   for (uint8_t tactic = first; tactic <= kTacticCount; ++tactic) {
     *plan = {};
-    plan->covered.ip = ip;
-    plan->covered.routine = routine;
+    plan->covered = nothing;
     plan->tactic = tactic;
     uint8_t bytes[kMaxInstruction] = {};
-    if (!code_copy(ip, bytes)) return false;
+    if (!code_copy(nothing.ip, bytes)) return false;
     memcpy(plan->original, bytes, kJumpBytes);
-    if (kTactics[tactic - 1](thread, number, plan) && plan->covered.instructions[0].site)
+    if (kTactics[tactic - 1](thread, number, plan) &&
+        (nothing.call || plan->covered.instructions[0].site))
       return true;
     if (plan->stub) arena_give_back(plan->stub, number);
     unpin(plan->covered);
   }
   return false;
+}
+
+}  // namespace
+
+// Some code jumps over a lock prefix where there is one thread. Where that is how the instruction
+// was met, the prefix belongs to another one, which must stay whole.
+bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan,
+                Routine routine) {
+  CoveredCode nothing = {};
+  nothing.ip = ip;
+  nothing.routine = routine;
+  return !is_behind(ip, kLockPrefix) && find_plan(thread, nothing, number, first, plan);
+}
+
+// Prefixes mean nothing to a syscall, and lie before where it is said to have trapped. One of them
+// changes a jump.
+bool plan_call(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan) {
+  constexpr uint8_t kOperandSize = 0x66;
+  CoveredCode nothing = {};
+  nothing.ip = ip;
+  nothing.call = true;
+  return !is_behind(ip, kOperandSize) && find_plan(thread, nothing, number, first, plan);
+}
+
+bool plan_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
+  return covered.call ? call_stub_emit(covered, at, code, layout)
+                      : stub_emit(covered, at, code, layout);
 }
 
 void plan_unpin(const CoveredCode& covered) { unpin(covered); }

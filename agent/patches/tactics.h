@@ -11,7 +11,10 @@
 //                  distance: for instructions that are jumped to from elsewhere all the time. There
 //                  must be room at just that place.
 //
-// What no tactic can patch goes on faulting.
+// A syscall instruction has two bytes, so that it takes relocation (glibc's `syscall; cmp
+// $-4096,%rax` by all means) or punning.
+//
+// What no tactic can patch goes on faulting, or trapping.
 //
 // Threads: under patches_lock.
 #pragma once
@@ -23,6 +26,9 @@ namespace shmrec::agent {
 constexpr uint32_t kJumpBytes = 5;
 constexpr uint8_t kTacticCount = 3, kPunning = 3;
 constexpr uint8_t kLockPrefix = 0xF0;
+
+// Does an instruction do the same at another address?
+bool movable(const ZydisDecodedInstruction& instruction);
 
 // A way to patch, found for one site.
 struct Plan {
@@ -37,6 +43,10 @@ struct Plan {
 // are pinned in the table of sites.
 bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan,
                 Routine routine = Routine::kNone);
+// The same for the syscall instruction at `ip`.
+bool plan_call(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan);
+// Writes its stub as it is to run at `at`, like stub_emit.
+bool plan_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout);
 // The plan is not carried out, or not any more.
 void plan_unpin(const CoveredCode& covered);
 

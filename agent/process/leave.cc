@@ -99,7 +99,7 @@ void give_back_stack(const Thread* thread, Context* context) {
 void give_back_thread(Thread* thread, Context* context) {
   const uint64_t mask = program_mask(thread, context);
   take_out_calls(thread);
-  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  thread_disarm(thread);
   pending_to_kernel(thread);
   context->mask = mask;
   give_back_stack(thread, context);
@@ -160,7 +160,7 @@ void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedRe
   lane_release(thread);
   thread->keeps_handlers = 1;
   context->mask = program_mask(thread, context);
-  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  thread_disarm(thread);
   entry->end_tsc = rdtsc();
   store(&entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));
 }

@@ -443,7 +443,7 @@ int64_t call_stop(Thread* thread) {
   stop_tracing(thread->process, DegradedReason::kStopped, "stopped by shmrec_stop");
   process_ends(thread->process, 0, false);
   store(&thread->process->entry->exit_known, 0u);
-  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  thread_disarm(thread);
   return 0;
 }
 

@@ -74,6 +74,8 @@ void prepare(Thread* thread) {
   thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_jumped);
   thread->fast_entry = reinterpret_cast<uint64_t>(shmrec_access_fast);
   thread->fast_value = reinterpret_cast<uint64_t>(thread->value);
+  thread->call_entry = reinterpret_cast<uint64_t>(shmrec_call_jumped);
+  thread->undispatched = 1;
   thread->known_region.sequence = 1;
 }
 
@@ -169,9 +171,16 @@ int64_t thread_arm(Thread* thread) {
   const int64_t error = sys(__NR_sigaltstack, &stack, 0);
   if (failed(error) && error != -1) return error;
   thread->tid = static_cast<int32_t>(sys(__NR_gettid));
-  return sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON,
-             shmrec_image_layout.text_begin,
-             shmrec_image_layout.text_end - shmrec_image_layout.text_begin, 0);
+  const int64_t result = sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON,
+                             shmrec_image_layout.text_begin,
+                             shmrec_image_layout.text_end - shmrec_image_layout.text_begin, 0);
+  thread->undispatched = failed(result);
+  return result;
+}
+
+void thread_disarm(Thread* thread) {
+  thread->undispatched = 1;
+  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
 }
 
 Process* process_allocate() {

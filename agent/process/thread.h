@@ -172,10 +172,15 @@ struct Thread {
   uint64_t saved_scratch;  // 440: the program's while its instruction runs on `value`
   uint64_t fast_next;      // 448: where shmrec_fast_leave goes
   uint64_t fast_flags;     // 456: the program's, as lahf and seto give them
+  uint64_t call_entry;     // 464: shmrec_call_jumped
+  uint64_t call_behind;    // 472: what is behind the syscall instruction, as the program has it
+  uint64_t call_exit;      // 480: where shmrec_syscall_plain goes on: the exit page, or exit_ip
+  uint64_t call_made;      // 488: the syscall instruction that a call from a stub is made by
   // ---- C++ only
-  uint64_t program_gs;   // the program's gs base, as it set it
-  uint32_t changes_met;  // how often text had been changed when it last met such (patches/)
-  uint32_t claimed;      // 1: block in use
+  uint64_t program_gs;    // the program's gs base, as it set it
+  uint32_t changes_met;   // how often text had been changed when it last met such (patches/)
+  uint32_t undispatched;  // 1: the kernel does not turn its calls into SIGSYS
+  uint32_t claimed;       // 1: block in use
   int32_t tid;
   Process* process;
   uint64_t altstack_top;
@@ -250,7 +255,9 @@ static_assert(offsetof(Thread, left) == 360 && offsetof(Thread, entry_state) == 
 static_assert(offsetof(Thread, unsettled) == 376 && kThreadBlockBytes == 0x40000);
 static_assert(offsetof(Thread, saved_rcx) == 384 && offsetof(Thread, jump_entry) == 400);
 static_assert(offsetof(Thread, fast_entry) == 408 && offsetof(Thread, fast_next) == 448);
-static_assert(offsetof(Thread, fast_flags) == 456);
+static_assert(offsetof(Thread, fast_flags) == 456 && offsetof(Thread, call_entry) == 464);
+static_assert(offsetof(Thread, call_behind) == 472 && offsetof(Thread, call_exit) == 480);
+static_assert(offsetof(Thread, call_made) == 488);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 96 * 1024);
 
@@ -284,6 +291,8 @@ void for_each_thread_here(void (*visit)(Thread* thread, void* context), void* co
 uint32_t threads_of(const Process* process);
 // Makes the calling thread a recorded one: alternate stack, syscall dispatch. 0 or -errno.
 int64_t thread_arm(Thread* thread);
+// Its syscalls are its own from here on.
+void thread_disarm(Thread* thread);
 
 Process* process_allocate();
 void process_release(Process* process);

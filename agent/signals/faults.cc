@@ -1,7 +1,6 @@
 #include "agent/signals/faults.h"
 
 #include <linux/mman.h>
-#include <linux/prctl.h>
 
 #include "agent/access/gather.h"
 #include "agent/access/routines.h"
@@ -197,7 +196,7 @@ void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
   }
   region_use_end(thread);
   stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault, "a fault inside the agent");
-  sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+  thread_disarm(thread);
   if (thread->outer && thread->outer != context) {  // make the syscall again, natively
     thread->outer->regs.rip = thread->call.pc;
     thread->outer->regs.rax = thread->call.number;
@@ -206,6 +205,9 @@ void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
     shmrec_return_to(thread->outer);
   }
   context->regs = thread->regs;
+  if (thread->regs.rip != thread->call.pc) return;
+  restore_arguments(thread, context->regs);  // the call was not made (jumped_call.h)
+  context->regs.rax = thread->call.number;
 }
 
 // The stub was about to look at the instruction's address: its answer is found here.
@@ -226,6 +228,10 @@ void fault_in_stub(Thread* thread, Siginfo* info, Context* context) {
   patch_place(context->regs.rip, &place);
   patch_leave_stub(thread, &context->regs);
   if (names_instruction) info->fault.addr = context->regs.rip;
+  if (place.call) {  // what it comes to traps
+    context->regs.rip = place.copy;
+    return;
+  }
   const bool stepped = context->trap == kDebugException;
   if (place.asks && !(stepped && place.begins)) return answer_stub(thread, context, place);
   if (stepped || !begin_access(thread, info, context)) deliver_numbered(thread, context, *info);

@@ -85,6 +85,8 @@ void settle_and_leave(Thread* thread, Context* context, bool sent, uint64_t gs, 
   settle(thread, context, sent);
   if (load(&gs_used) && load(&gs_kept) && !in_agent(context)) patches_end();
   gs_choose(thread);
+  // It may go on behind a call where a jump has been put meanwhile.
+  if (!in_agent(context)) context->regs.rip = patch_resume(context->regs.rip);
   if (!in_agent(context) || load(&thread->left))
     gs_leave(thread);
   else if (from_agent)

@@ -7,6 +7,7 @@
 #include "agent/image_layout.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/patches/patch.h"
+#include "agent/signals/jumped_call.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -43,6 +44,23 @@ void leave_call(Thread* thread, Context* context) {
   give_flags_back(thread, context);
   context->regs.rax = thread->call.number;
   context->regs.rip = thread->call.pc;
+  // As where the kernel itself makes the call again.
+  context->regs.rcx = thread->call_behind;
+  context->regs.r11 = context->regs.eflags;
+}
+
+void leave_call_load(Thread* thread, Context* context) {
+  const Regs& saved = thread->regs;
+  Regs& regs = context->regs;
+  regs.r8 = saved.r8, regs.r9 = saved.r9, regs.r10 = saved.r10, regs.r11 = saved.eflags;
+  regs.rdi = saved.rdi, regs.rsi = saved.rsi, regs.rdx = saved.rdx, regs.rcx = saved.rcx;
+  regs.rax = saved.rax, regs.rsp = saved.rsp, regs.eflags = saved.eflags;
+  regs.rip = saved.rcx - kSyscallBytes;
+}
+
+void leave_call_make(Thread* thread, Context* context) {
+  call_not_made(thread);
+  context->regs = thread->regs;
 }
 
 void leave_post_call(Thread* thread, Context* context) {
@@ -52,7 +70,9 @@ void leave_post_call(Thread* thread, Context* context) {
 
 // Forward: the result is in rax.
 void leave_call_returned(Thread* thread, Context* context) {
-  context->regs.rip = context->regs.rcx = thread->exit_ip;
+  context->regs.rip = thread->exit_ip;
+  context->regs.rcx = thread->call_behind;
+  patch_leave_stub(thread, &context->regs);
 }
 
 void leave_post_call_returned(Thread* thread, Context* context) {
@@ -99,8 +119,14 @@ constexpr PlaceRow kPlaces[] = {
      Way::kForward, leave_tail},
     {Place::kTail, [] { return between(shmrec_tail_begin, shmrec_tail_end); }, Way::kForward,
      leave_tail},
+    {Place::kTail, [] { return between(shmrec_call_end, shmrec_call_end_end); }, Way::kForward,
+     leave_tail},
     {Place::kFastLeave, [] { return between(shmrec_fast_leave, shmrec_fast_leave_end); },
      Way::kForward, fast_left},
+    {Place::kCallLoad, [] { return between(shmrec_call_load, shmrec_call_load_end); }, Way::kBack,
+     leave_call_load},
+    {Place::kCallMake, [] { return between(shmrec_call_make, shmrec_call_make_end); }, Way::kBack,
+     leave_call_make},
     {Place::kCall, [] { return at(shmrec_syscall_plain); }, Way::kBack, leave_call},
     {Place::kCallReturned,
      [] { return between(shmrec_syscall_plain_done, shmrec_syscall_plain_end); }, Way::kForward,
@@ -166,7 +192,8 @@ bool leave_agent(Thread* thread, Context* context) {
 
 bool at_call(const Context* context) {
   const Place place = place_of(context->regs.rip);
-  return place == Place::kCall || place == Place::kPostCall || place == Place::kOldCall;
+  return place == Place::kCallMake || place == Place::kCall || place == Place::kPostCall ||
+         place == Place::kOldCall;
 }
 
 bool call_returned(const Context* context) {

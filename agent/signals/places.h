@@ -22,6 +22,8 @@ enum class Place : uint8_t {
   kProgram,           // code of the program
   kExitPage,          // the last instructions of a path of the agent
   kTail,              // the end of an access or of a call: the program's registers are complete
+  kCallLoad,          // before it: the call comes from a stub, and nothing of it is done...
+  kCallMake,          // ...or all that comes before it is made
   kCall,              // at the syscall instruction that stands for the program's
   kCallReturned,      // behind it
   kPostCall,          // the same for a call that has a `post` step

@@ -5,6 +5,8 @@
 #include "agent/kernel/kernel_access.h"
 #include "agent/log/records.h"
 #include "agent/memory/native.h"
+#include "agent/patches/call_sites.h"
+#include "agent/patches/patch.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/signals/delivery.h"
@@ -15,6 +17,8 @@ namespace shmrec::agent {
 namespace {
 
 constexpr uint64_t kMostCalls = 4096;  // no number of a syscall is that high
+
+}  // namespace
 
 void take_call(Thread* thread, uint64_t number) {
   const Regs& regs = thread->regs;
@@ -28,8 +32,6 @@ void take_call(Thread* thread, uint64_t number) {
   call.waits_for = 0;
   call.event = next_event(thread);
 }
-
-}  // namespace
 
 namespace {
 
@@ -78,15 +80,20 @@ void on_call32(Thread* thread, const Siginfo* info, Context* context) {
 void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   record_rest(thread);
   kernel_access_cancel(thread);  // of a call that the program left by longjmp
+  const bool by_stub = patch_leave_stub(thread, &context->regs);
   thread->regs = context->regs;
   take_call(thread, static_cast<uint32_t>(info->sys.syscall));
   if (info->sys.arch == kArch32) return on_call32(thread, info, context);
+  if (!by_stub) patch_call_if_due(thread, thread->call.pc, thread->call.number);
+  thread->call_behind = thread->regs.rip;
   thread->regs.rcx = thread->regs.rip;
   thread->regs.r11 = thread->regs.eflags;
   const Answer answer = dispatch_syscall(thread, context);
   if (answer == Answer::kResume) return;
-  thread->exit_ip = thread->call.pc + kSyscallBytes;
+  thread->exit_ip = patch_resume(thread->call_behind);
+  thread->call_exit = thread->exit_page;
   context->regs = thread->regs;
+  context->regs.rip = thread->exit_ip;
   if (answer == Answer::kNative)
     context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_plain);
   if (answer != Answer::kPost) return;
@@ -141,8 +148,8 @@ void make_lost_call(const Thread* thread, Context* context) {
 }
 
 extern "C" void syscall_finish(Thread* thread) {
-  thread->exit_ip = thread->call.pc + kSyscallBytes;
-  thread->regs.rcx = thread->exit_ip;
+  thread->exit_ip = patch_resume(thread->call_behind);
+  thread->regs.rip = thread->regs.rcx = thread->call_behind;
   thread->regs.r11 |= thread->held_flags;
   void (*post)(Thread*) = thread->call.post;
   thread->call.post = nullptr;

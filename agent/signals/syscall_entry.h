@@ -1,10 +1,14 @@
-// A syscall of the program, which the kernel turned into a SIGSYS.
+// A syscall of the program, which the kernel turned into a SIGSYS; what came by a stub instead is
+// in jumped_call.h.
 #pragma once
 
 #include "agent/signals/signals.h"
 
 namespace shmrec::agent {
 
+// The call that thread->regs are about to make becomes the thread's pending one, and an event.
+// REQUIRES: their rip is behind the syscall instruction.
+void take_call(Thread* thread, uint64_t number);
 // Takes the call over and lets `context` go on where it is performed, or behind it.
 void on_syscall(Thread* thread, const Siginfo* info, Context* context);
 // A SIGSYS that somebody sent has arrived. The kernel keeps only one SIGSYS pending: if this one

@@ -36,6 +36,9 @@
 #define SAVED_RCX 384
 #define FAST_NEXT 448
 #define FAST_FLAGS 456
+#define CALL_BEHIND 472
+#define CALL_EXIT 480
+#define CALL_MADE 488
 #define THREAD_BLOCK 0x40000
 #define ENTRY_ENDED 3
 
@@ -112,6 +115,14 @@
   mov %gs:(\at + R_RBX), %rbx
   mov %gs:(\at + R_RAX), %rax
   mov %gs:(\at + R_RSP), %rsp
+.endm
+
+// Those that C++ does not keep, with the flags that lahf and seto have seen.
+.macro load_unkept
+  load_fast_flags
+  load_changed REGS
+  mov %gs:(REGS + R_RAX), %rax
+  mov %gs:(REGS + R_RSP), %rsp
 .endm
 
 // Uses rax.
@@ -257,13 +268,14 @@ function shmrec_exec_interrupted
   ret
 
 // ---- Syscalls of the program ---------------------------------------------------------------------
-// Entered by the SIGSYS handler with the program's registers (arguments perhaps changed).
+// Entered by the SIGSYS handler or from a stub with the program's registers (arguments perhaps
+// changed).
 function shmrec_syscall_plain
   syscall
 function shmrec_syscall_plain_done
   mov %rax, %gs:(REGS + R_RAX)
-  mov %gs:EXIT_IP, %rcx
-  jmp *%gs:EXIT_PAGE
+  mov %gs:CALL_BEHIND, %rcx
+  jmp *%gs:CALL_EXIT
 function shmrec_syscall_plain_end
 
 // By the 32-bit table; keeps all registers but rax.
@@ -280,6 +292,61 @@ function shmrec_syscall_post_done
   save_registers REGS
   mov %gs:0, %rdi
   call syscall_finish
+  jmp shmrec_tail_begin
+
+// From a patched site's stub (patches/call_stub.h), with the program's registers but for those that a
+// syscall changes: rcx is what is behind the instruction, r11 what is behind it in the stub. What C++
+// keeps is left where it is until the call turns out to need more than to be made.
+function shmrec_call_jumped
+  mov %rax, %gs:(REGS + R_RAX)
+  lahf
+  seto %al
+  mov %rax, %gs:FAST_FLAGS
+  save_changed REGS
+  mov %rsp, %gs:(REGS + R_RSP)
+  mov %gs:STACK_TOP, %rsp
+  pushfq
+  popq %gs:(REGS + R_EFLAGS)
+  mov %gs:0, %rdi
+  call call_jumped
+  test %eax, %eax
+  jnz call_whole
+// To the syscall instruction. A signal that comes in here finds that the call was not made.
+function shmrec_call_load
+  cmpq $0, %gs:DEFERRED
+  jne call_deferred
+  load_unkept
+  jmp *%gs:CALL_MADE
+function shmrec_call_load_end
+call_deferred:
+  save_kept REGS
+  mov %gs:0, %rdi
+  call call_not_begun
+  jmp shmrec_tail_begin
+
+call_whole:
+  save_kept REGS
+  mov %gs:0, %rdi
+  call call_begin
+  test %eax, %eax
+  jz shmrec_call_end
+// The same.
+function shmrec_call_make
+  cmpq $0, %gs:DEFERRED
+  jne make_deferred
+  load_unkept
+  jmp *%gs:CALL_MADE
+function shmrec_call_make_end
+// Like the tail of an access, with what C++ keeps in place.
+function shmrec_call_end
+  cmpq $0, %gs:DEFERRED
+  jne shmrec_deferred_trap
+  load_unkept
+  jmp *%gs:CALL_EXIT
+function shmrec_call_end_end
+make_deferred:
+  mov %gs:0, %rdi
+  call call_not_made
   jmp shmrec_tail_begin
 
 // ---- Accesses ------------------------------------------------------------------------------------
@@ -321,10 +388,7 @@ function shmrec_access_fast
   cmpq $0, %gs:DEFERRED
   jne fast_deferred
 function shmrec_fast_leave
-  load_fast_flags
-  load_changed REGS
-  mov %gs:(REGS + R_RAX), %rax
-  mov %gs:(REGS + R_RSP), %rsp
+  load_unkept
   jmp *%gs:FAST_NEXT
 function shmrec_fast_leave_end
 fast_deferred:
