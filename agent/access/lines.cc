@@ -77,16 +77,37 @@ bool write_line(Thread* thread, uint32_t stripe, const Bytes& bytes, const uint8
   return ok;
 }
 
+// Two lines of one page, all or nothing of which faults. One after the other: who settles what a
+// dead thread left expects that what is stored first of a line lies in it alone.
+bool write_two_lines(Thread* thread, uint32_t stripe, const Bytes& first, const Bytes& second,
+                     const uint8_t* from, uint64_t* versions, Fault* fault) {
+  uint64_t locked[2];
+  stripes_lock_two(thread, stripe, locked);
+  __atomic_store_n(&versions[0], locked[0], __ATOMIC_RELEASE);
+  __atomic_store_n(&versions[1], locked[1], __ATOMIC_RELEASE);
+  const bool ok =
+      safe_copy(reinterpret_cast<void*>(first.alias), from, first.count, fault) &&
+      safe_copy(reinterpret_cast<void*>(second.alias), from + first.count, second.count, fault);
+  stripes_unlock_two(thread, ok);
+  return ok;
+}
+
 bool write_lines(Thread* thread, const Region& region, Bytes bytes, const uint8_t* from,
                  uint64_t* versions, Fault* fault) {
   const uint32_t mask = log_header().stripes.count - 1;
   uint32_t stripe = stripe_index(region.segment, bytes.offset);
   while (bytes.count) {
-    const Bytes line = in_line(bytes);
-    if (!write_line(thread, stripe, line, from, versions++, fault)) return false;
-    from += line.count;
-    skip(&bytes, line.count);
-    stripe = (stripe + 1) & mask;
+    const Bytes first = in_line(bytes);
+    skip(&bytes, first.count);
+    const Bytes second = in_line(bytes);
+    const bool two = second.count && bytes.alias % kPage && stripes_pair(stripe);
+    const bool ok = two ? write_two_lines(thread, stripe, first, second, from, versions, fault)
+                        : write_line(thread, stripe, first, from, versions, fault);
+    if (!ok) return false;
+    if (two) skip(&bytes, second.count);
+    from += first.count + (two ? second.count : 0);
+    versions += 1 + two;
+    stripe = (stripe + 1 + two) & mask;
   }
   return true;
 }

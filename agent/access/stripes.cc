@@ -32,8 +32,9 @@
 //  - Lines that share a word, since there are fewer words than lines, are ordered with each other
 //    too. That is more than is needed and never false.
 //  - An access takes one word at a time, line by line, for as one it is not atomic alone either.
-//    Only an atomic instruction across two lines holds two words, the lower first, so that no
-//    circle of waiters can arise.
+//    A long one takes the words of two neighbouring lines by one instruction: both or none, so that
+//    it waits for nobody while it holds one. Only an atomic instruction across two lines takes two
+//    words one after the other, the lower first, so that no circle of waiters can arise.
 //
 // The death of a holder. kill -9 may come between any two instructions, and others wait for the
 // word. The record was written ahead, the lane names the word, and memory says how far the store
@@ -53,6 +54,8 @@
 // place of a version that others have passed. When it comes to unlock, the word is not what it
 // locked, and it leaves it alone.
 #include "agent/access/stripes.h"
+
+#include "agent/arch/x86_64/processor.h"
 
 namespace shmrec::agent {
 
@@ -251,6 +254,70 @@ void stripe_unlock(Thread* thread, int slot, bool wrote) {
                    stripe_word(stripe_version(word) + wrote));
   thread->stripe[slot] = 0;
   if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
+}
+
+// ---- Two at once --------------------------------------------------------------------------------
+
+namespace {
+
+struct Two {
+  uint64_t words[2];
+};
+
+// Of two words at a multiple of 16 bytes.
+bool exchange_two(uint64_t* at, const Two& expected, const Two& desired) {
+  uint64_t low = expected.words[0], high = expected.words[1];
+  bool done;
+  asm volatile("lock cmpxchg16b %[at]"
+               : [at] "+m"(*reinterpret_cast<Two*>(at)), "=@ccz"(done), "+a"(low), "+d"(high)
+               : "b"(desired.words[0]), "c"(desired.words[1])
+               : "memory");
+  return done;
+}
+
+Two as_unlocked(const uint64_t words[2], bool wrote) {
+  return {{stripe_word(stripe_version(words[0]) + wrote),
+           stripe_word(stripe_version(words[1]) + wrote)}};
+}
+
+}  // namespace
+
+bool stripes_pair(uint32_t stripe) {
+  return has_wide_exchange() && log_header().stripes.count > 1 &&
+         reinterpret_cast<uint64_t>(stripe_at(stripe)) % sizeof(Two) == 0;
+}
+
+void stripes_lock_two(Thread* thread, uint32_t stripe, uint64_t versions[2]) {
+  if (!thread->lane) lane_take(thread);
+  for (uint32_t slot = 0; slot < 2; ++slot) {
+    if (thread->lane_entry) thread->lane_entry->held[slot] = stripe + slot + 1;
+    thread->stripe[slot] = stripe + slot + 1;
+  }
+  uint64_t* const at = stripe_at(stripe);
+  for (;;) {
+    Two now = {{load(&at[0]), load(&at[1])}}, locked;
+    for (uint32_t slot = 0; slot < 2; ++slot) {
+      if (stripe_locked(now.words[slot])) now.words[slot] = stripe_wait(thread, stripe + slot);
+      versions[slot] = stripe_version(now.words[slot]) + 1;
+      locked.words[slot] = stripe_word_locked(versions[slot] - 1, thread->lane);
+      thread->stripe_word[slot] = locked.words[slot];
+    }
+    if (exchange_two(at, now, locked)) return;
+  }
+}
+
+void stripes_unlock_two(Thread* thread, bool wrote) {
+  const uint64_t* const words = thread->stripe_word;
+  if (!exchange_two(stripe_at(thread->stripe[0] - 1), {{words[0], words[1]}},
+                    as_unlocked(words, wrote))) {
+    // One has been taken away meanwhile.
+    stripe_unlock(thread, 1, wrote);
+    return stripe_unlock(thread, 0, wrote);
+  }
+  for (uint32_t slot = 0; slot < 2; ++slot) {
+    thread->stripe[slot] = 0;
+    if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
+  }
 }
 
 }  // namespace shmrec::agent

@@ -25,6 +25,12 @@ inline const uint64_t* stripe_words() { return log_area<uint64_t>(log_header().s
 uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe);
 // Releases it; `wrote`: with the next version.
 void stripe_unlock(Thread* thread, int slot, bool wrote);
+// The same for two neighbouring stripes, by one instruction for both. Can that be done of `stripe`
+// and the one behind it?
+bool stripes_pair(uint32_t stripe);
+// REQUIRES: stripes_pair. In slots 0 and 1; `versions` gets both.
+void stripes_lock_two(Thread* thread, uint32_t stripe, uint64_t versions[2]);
+void stripes_unlock_two(Thread* thread, bool wrote);
 // The word of an unlocked stripe, waiting (and taking over from dead holders) while it is locked.
 uint64_t stripe_wait(Thread* thread, uint32_t stripe);
 uint64_t stripe_peek(uint32_t stripe);

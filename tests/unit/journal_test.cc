@@ -45,6 +45,7 @@ void sites_forget(uint64_t, uint64_t) {}
 void patches_forget(uint64_t, uint64_t) {}
 void patches_undo(uint64_t, uint64_t) {}
 void patches_end_locked() {}
+bool has_wide_exchange() { return false; }
 void native_for_each(void (*)(const Region&, void*), void*) {}
 void for_each_block(void (*)(Thread*, void*), void*) {}
 

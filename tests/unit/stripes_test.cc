@@ -25,7 +25,7 @@ constexpr uint64_t kVersion = 9;  // of the words; a record that writes has 10
 struct Log {
   shmlog::Header header;
   shmlog::LaneEntry lanes[3];
-  uint64_t stripes[kStripes];
+  alignas(64) uint64_t stripes[kStripes];
   alignas(64) uint8_t chunk[1024];
 };
 Log log_memory;
@@ -39,6 +39,7 @@ shmlog::Header& log_header() { return log_memory.header; }
 shmlog::LaneEntry& lane_at(uint32_t lane) { return log_memory.lanes[lane]; }
 bool lane_dead(const shmlog::LaneEntry& lane) { return &lane == &log_memory.lanes[kDead]; }
 bool lane_take(Thread*) { return false; }
+bool has_wide_exchange() { return true; }
 void count_loss(shmlog::Loss loss, uint64_t by) {
   log_memory.header.losses[static_cast<uint32_t>(loss)] += by;
 }
@@ -217,6 +218,65 @@ TEST_F(Stripes, AReusedLaneIsSettledToo) {
   EXPECT_EQ(word(320), shmlog::stripe_word(kVersion));
   EXPECT_EQ(recovered(), 2u);
 }
+
+// ---- Two at once --------------------------------------------------------------------------------
+
+constexpr uint32_t kFirst = 8, kOdd = 9;
+
+TEST_F(Stripes, TwoAreTakenAndGoOnTogether) {
+  uint64_t versions[2] = {};
+  uint64_t* words = log_memory.stripes;
+  words[kFirst] = shmlog::stripe_word(4);
+  words[kFirst + 1] = shmlog::stripe_word(70);
+  ASSERT_TRUE(stripes_pair(kFirst));
+  stripes_lock_two(heir_.get(), kFirst, versions);
+  EXPECT_EQ(versions[0], 5u);
+  EXPECT_EQ(versions[1], 71u);
+  EXPECT_EQ(words[kFirst], shmlog::stripe_word_locked(4, kHeir));
+  EXPECT_EQ(words[kFirst + 1], shmlog::stripe_word_locked(70, kHeir));
+  EXPECT_EQ(lane_at(kHeir).held[0], kFirst + 1);
+  EXPECT_EQ(lane_at(kHeir).held[1], kFirst + 2);
+  stripes_unlock_two(heir_.get(), true);
+  EXPECT_EQ(words[kFirst], shmlog::stripe_word(5));
+  EXPECT_EQ(words[kFirst + 1], shmlog::stripe_word(71));
+  EXPECT_EQ(lane_at(kHeir).held[0] | lane_at(kHeir).held[1], 0u);
+}
+
+TEST_F(Stripes, TwoOfWhichNothingWasWrittenAreAsTheyWere) {
+  uint64_t versions[2];
+  stripes_lock_two(heir_.get(), kFirst, versions);
+  stripes_unlock_two(heir_.get(), false);
+  EXPECT_EQ(log_memory.stripes[kFirst], 0u);
+  EXPECT_EQ(log_memory.stripes[kFirst + 1], 0u);
+}
+
+TEST_F(Stripes, OfTwoTheOneThatWasTakenAwayIsLeftAlone) {
+  uint64_t versions[2];
+  uint64_t* words = log_memory.stripes;
+  for (uint32_t taken : {0, 1}) {
+    words[kFirst] = words[kFirst + 1] = shmlog::stripe_word(4);
+    stripes_lock_two(heir_.get(), kFirst, versions);
+    words[kFirst + taken] = shmlog::stripe_word_locked(20, kDead);
+    stripes_unlock_two(heir_.get(), true);
+    EXPECT_EQ(words[kFirst + taken], shmlog::stripe_word_locked(20, kDead));
+    EXPECT_EQ(words[kFirst + 1 - taken], shmlog::stripe_word(5));
+    EXPECT_EQ(heir_->stripe[0] | heir_->stripe[1], 0u);
+  }
+}
+
+TEST_F(Stripes, TwoOfWhichADeadThreadHasOneAreTakenWhenItIsSettled) {
+  uint64_t versions[2];
+  map();
+  std::memset(segment_memory + 256, 0x22, 8);
+  die({.values = kNew}, {0});
+  const uint32_t stripe = stripe_index(kSegment, 256) & ~1u;
+  stripes_lock_two(heir_.get(), stripe, versions);
+  EXPECT_EQ(versions[stripe_index(kSegment, 256) & 1], kVersion + 2);
+  EXPECT_EQ(recovered(), 1u);
+  stripes_unlock_two(heir_.get(), true);
+}
+
+TEST_F(Stripes, TheSecondOfTwoAndTheNextAreNoPair) { EXPECT_FALSE(stripes_pair(kOdd)); }
 
 }  // namespace
 }  // namespace shmrec::agent

@@ -14,7 +14,8 @@ namespace shmrec::agent {
 // instruction off for itself later.
 void processor_start();
 bool made_by_amd();
-bool has_xsave();  // for programs, not only the kernel
+bool has_xsave();          // for programs, not only the kernel
+bool has_wide_exchange();  // cmpxchg16b
 
 // A gather that has faulted at an element, with others done before.
 struct GatherFault {
