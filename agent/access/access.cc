@@ -84,7 +84,7 @@ struct Draft {
 Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region& region,
             uint64_t address, uint32_t length) {
   const uint64_t offset = region.segment_offset + (address - region.begin);
-  const Callers& callers = callers_of(thread, origin.pc, origin.stack, origin.frame);
+  const Callers& callers = callers_of(thread, origin.pc, origin.stack, origin.frame, origin.caller);
   Draft result = {nullptr, record_bytes(kind, offset, length, callers.count),
                   lines_touched(offset, length)};
   result.at = record_reserve(thread, result.bytes);

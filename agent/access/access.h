@@ -27,6 +27,7 @@ struct Origin {
   // The program's stack pointer, above which its callers are found (0: none), and rbp, which may be
   // its frame pointer.
   uint64_t stack = 0, frame = 0;
+  uint64_t caller = 0;  // what the stack pointer points to, where that is a return address
 };
 
 // Reads [address, address + bytes) of the program into `to`, logging what is traced in it; private

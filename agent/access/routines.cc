@@ -164,7 +164,9 @@ int routine_perform(Thread* thread, const Site& site) {
   const bool known = safe_copy(&caller, reinterpret_cast<void*>(thread->regs.rsp), sizeof caller) &&
                      !in_traced(thread->regs.rsp);
   const auto perform = kPerform[static_cast<int>(site.routine) - 1];
-  if (!known || !perform(thread, origin_of(thread, site))) {
+  Origin origin = origin_of(thread, site);
+  origin.caller = caller;
+  if (!known || !perform(thread, origin)) {
     thread->exit_ip = load(&site.miss);
     return kTail;
   }
@@ -187,8 +189,9 @@ bool access_concerns(const Site& site, const Regs& regs) {
   if (site.form != Form::kRoutine)
     return concerns(effective_address(site, regs), only_reads(site.form));
   const bool stepping = regs.eflags & kTrapFlag;
-  return !stepping && (concerns(regs.rdi, false) ||
-                       (pointers_of(site.routine) == 2 && concerns(regs.rsi, true)));
+  return !stepping && regs.rdx >= kLeastPerformed &&
+         (concerns(regs.rdi, false) ||
+          (pointers_of(site.routine) == 2 && concerns(regs.rsi, true)));
 }
 
 }  // namespace shmrec::agent

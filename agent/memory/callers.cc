@@ -77,11 +77,13 @@ bool still_there(const KnownCallers& known) {
 
 }  // namespace
 
-const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame) {
+const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame,
+                          uint64_t caller) {
   static constexpr Callers kNone = {};
   if (!stack || stack % 8) return kNone;
   if (frame % 8 || frame - stack >= kMaxPlace * 8) frame = 0;  // rbp is used for something else
-  KnownCallers& known = thread->known_callers[(pc ^ pc >> 8 ^ stack >> 4) % kKnownCallers];
+  const uint64_t key = pc ^ pc >> 8 ^ stack >> 4 ^ caller ^ caller >> 8;
+  KnownCallers& known = thread->known_callers[key % kKnownCallers];
   if (known.pc == pc && known.stack == stack && known.frame == frame && still_there(known))
     return known.callers;
   Callers callers = {};

@@ -16,8 +16,10 @@
 namespace shmrec::agent {
 
 // The callers of the instruction at `pc` whose stack pointer is `stack` (0: there is none) and
-// whose frame pointer may be `frame`.
-const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame);
+// whose frame pointer may be `frame`. `caller`: who called it, where that is known, so that a
+// function with many callers finds each of them again; else 0.
+const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t frame,
+                          uint64_t caller = 0);
 
 // Puts them at the end of a record.
 inline void put_callers(const Callers& callers, shmlog::RecordHeader& header, uint8_t* end) {

@@ -86,14 +86,15 @@ void look_at_pointer(Emitter& out, int hardware) {
 // As `ask`, for a routine: nothing is saved.
 uint8_t* ask_routine(Emitter& out, const Site& site) {
   constexpr int kRdi = 7, kRsi = 6;
-  constexpr uint8_t kLookBytes = 14, kBranchBytes = 2;
+  constexpr uint8_t kLookBytes = 14, kBranchBytes = 2, kCompareBytes = 4;
   const bool two = pointers_of(site.routine) == 2;
   look_at_pointer(out, kRdi);
   if (two) {
-    out.bytes(0x74, kLookBytes + kBranchBytes);  // je to the jmp below
+    out.bytes(0x74, kLookBytes + kBranchBytes);  // je to the cmp below
     look_at_pointer(out, kRsi);
   }
-  out.bytes(0x75, kBranchBytes, 0xEB, 0);  // jne behind the next; jmp hit
+  out.bytes(0x75, kCompareBytes + kBranchBytes);          // jne to the instruction itself
+  out.bytes(0x48, 0x83, 0xFA, kLeastPerformed, 0x73, 0);  // cmp $LEAST, %rdx; jae hit
   return out.at - 1;
 }
 

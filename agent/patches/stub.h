@@ -31,8 +31,9 @@
 //     41 81 fb ..              cmp   $WINDOW, %r11d
 //     74 10                    je    1f
 //     ...                      the same for %rsi, if that is a pointer, too
-//     75 02                    jne   the instruction itself
-//  1: eb ..                    jmp   hit 0
+//     75 06                    jne   the instruction itself
+//  1: 48 83 fa 40              cmp   $64, %rdx
+//     73 ..                    jae   hit 0
 //
 // Any other stub uses no stack and changes no flags.
 //
