@@ -6,6 +6,7 @@
 #include <linux/stat.h>
 
 #include "agent/kernel/bounce.h"
+#include "agent/kernel/plain_descriptors.h"
 #include "agent/kernel/remote.h"
 #include "agent/kernel/transfer.h"
 #include "agent/log/log.h"
@@ -33,8 +34,13 @@ Transfer* transfer_of(const Thread* thread) {
 
 struct Status {
   uint64_t bytes, device, inode;
-  bool regular;
+  bool known, regular;
 };
+
+// A file of /proc, as far as is told by its size and its file system.
+bool maybe_memory(const Status& status) {
+  return status.regular && !status.bytes && !(status.device >> 20);
+}
 
 bool status_of(int fd, const char* path, uint64_t flags, Status* status) {
   struct statx found;
@@ -44,6 +50,7 @@ bool status_of(int fd, const char* path, uint64_t flags, Status* status) {
     coverage(current_thread()->process,
              "accesses to files by descriptor are not seen: the program's filter refuses statx");
   if (failed(result)) return false;
+  status->known = true;
   status->device = static_cast<uint64_t>(found.stx_dev_major) << 20 | found.stx_dev_minor;
   status->inode = found.stx_ino;
   status->bytes = found.stx_size;
@@ -53,8 +60,16 @@ bool status_of(int fd, const char* path, uint64_t flags, Status* status) {
 
 // The traced segment that a descriptor leads to; 0: none.
 uint32_t segment_of(Thread* thread, int fd, bool write, Status* status) {
-  if (!status_of(fd, "", AT_EMPTY_PATH, status)) return 0;
-  if (!segment_maybe(status->device, status->inode)) return 0;
+  const DescriptorLook look = plain_descriptor_look(thread, fd);
+  const uint32_t next = load(&log_header().next_segment);
+  if (!status_of(fd, "", AT_EMPTY_PATH, status)) {
+    if (status->known) plain_descriptor_found(thread, look);
+    return 0;
+  }
+  if (!segment_maybe(status->device, status->inode)) {
+    if (!maybe_memory(*status)) plain_descriptor_found(thread, look, next);
+    return 0;
+  }
   SegmentIdentity identity;
   if (!identify_descriptor(fd, &identity)) return 0;
   const uint32_t segment = segment_find(identity);
@@ -128,8 +143,8 @@ bool path_of(int fd, char* path, size_t bytes) {
 // The process whose memory `fd` is; 0: it is something else.
 int32_t process_of_memory(int fd, const Status& status) {
   char path[64];
-  const bool perhaps = status.regular && !status.bytes && !(status.device >> 20);
-  if (!perhaps || !path_of(fd, path, sizeof path) || memcmp(path, "/proc/", 6) != 0) return 0;
+  if (!maybe_memory(status) || !path_of(fd, path, sizeof path) || memcmp(path, "/proc/", 6) != 0)
+    return 0;
   int32_t pid = 0;
   const char* at = path + 6;
   for (; *at >= '0' && *at <= '9'; ++at) pid = pid * 10 + (*at - '0');
@@ -427,9 +442,36 @@ void finish(Thread* thread, Transfer* transfer) {
 
 }  // namespace
 
+namespace {
+
+bool is_plain(const Thread* thread, uint8_t argument) {
+  return plain_descriptor(thread, static_cast<int>(arg(thread, argument)));
+}
+
+// Is it known that the call reaches no segment?
+bool reaches_none(const Thread* thread, const FileRule& rule) {
+  switch (rule.use) {
+    case FileUse::kRead:
+    case FileUse::kWrite:
+    case FileUse::kAllocate:
+      return is_plain(thread, 0);
+    case FileUse::kSize:
+      return rule.number == __NR_ftruncate && is_plain(thread, 0);
+    case FileUse::kCopy:
+      return is_plain(thread, rule.in_argument) && is_plain(thread, rule.out_argument);
+    case FileUse::kClone:
+      return arg(thread, 1) != FICLONE && arg(thread, 1) != FICLONERANGE;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 bool descriptors_concerned(const Thread* thread) {
-  return load(&log_header().next_segment) > 1 &&
-         file_rule(static_cast<uint32_t>(thread->call.number));
+  if (load(&log_header().next_segment) <= 1) return false;
+  const FileRule* rule = file_rule(static_cast<uint32_t>(thread->call.number));
+  return rule && !reaches_none(thread, *rule);
 }
 
 bool descriptors_begin(Thread* thread) {

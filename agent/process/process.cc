@@ -7,6 +7,7 @@
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/kernel/plain_descriptors.h"
 #include "agent/kernel/robust.h"
 #include "agent/kernel/seccomp.h"
 #include "agent/memory/maps.h"
@@ -210,6 +211,9 @@ extern "C" void shmrec_clone_child(Thread* thread) {
 namespace {
 
 Answer make(Thread* thread, void* raw, const CloneRequest& request) {
+  const bool shares_memory = request.flags & CLONE_VM, shares_files = request.flags & CLONE_FILES;
+  const bool is_thread = request.flags & CLONE_THREAD;
+  if ((shares_files && !shares_memory) || (is_thread && !shares_files)) plain_descriptors_end();
   return request.flags & CLONE_VM ? clone_sharing(thread, static_cast<Context*>(raw), request)
                                   : fork_process(thread, request);
 }
@@ -443,6 +447,8 @@ int64_t call_stop(Thread* thread) {
   stop_tracing(thread->process, DegradedReason::kStopped, "stopped by shmrec_stop");
   process_ends(thread->process, 0, false);
   store(&thread->process->entry->exit_known, 0u);
+  // The threads that it makes from now on are not seen: they would have its Thread by the gs base.
+  patches_end();
   thread_disarm(thread);
   return 0;
 }

@@ -6,6 +6,7 @@
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/image_layout.h"
+#include "agent/kernel/plain_descriptors.h"
 #include "agent/signals/signal_numbers.h"
 
 namespace shmrec::agent {
@@ -180,6 +181,7 @@ int64_t thread_arm(Thread* thread) {
 
 void thread_disarm(Thread* thread) {
   thread->undispatched = 1;
+  plain_descriptors_end();
   sys(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
 }
 

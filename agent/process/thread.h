@@ -179,6 +179,7 @@ struct Thread {
   // ---- C++ only
   uint64_t program_gs;    // the program's gs base, as it set it
   uint32_t changes_met;   // how often text had been changed when it last met such (patches/)
+  uint32_t closing;       // descriptor + 1 that its last call closed (kernel/plain_descriptors.h)
   uint32_t undispatched;  // 1: the kernel does not turn its calls into SIGSYS
   uint32_t claimed;       // 1: block in use
   int32_t tid;

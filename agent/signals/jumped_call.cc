@@ -2,8 +2,9 @@
 
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
+#include "agent/kernel/descriptors.h"
 #include "agent/kernel/kernel_access.h"
-#include "agent/log/log.h"
+#include "agent/kernel/names.h"
 #include "agent/log/records.h"
 #include "agent/memory/native.h"
 #include "agent/memory/pointers.h"
@@ -22,8 +23,8 @@ namespace {
 enum class Way : uint8_t {
   kBySignal,
   kWhole,
-  kFiles,     // made at once if the run knows no segment
-  kPointers,  // ...if they lead to nothing traced
+  kFiles,     // made at once if it reaches no segment...
+  kPointers,  // ...and no pointer leads to traced memory
   kCommands,  // fcntl: the same; by descriptor -1 libshmrec asks
   kPlain,     // ...always
 };
@@ -81,7 +82,8 @@ bool left_over(const PendingSyscall& call) {
 // Is there nothing to do but to make it?
 bool is_plain(Thread* thread, Way way) {
   if (way == Way::kWhole || filtered || left_over(thread->call) || !native_empty()) return false;
-  if (way == Way::kFiles && load(&log_header().next_segment) > 1) return false;
+  if (way == Way::kFiles && (descriptors_concerned(thread) || names_concerned(thread)))
+    return false;
   if (way == Way::kCommands && static_cast<int32_t>(arg(thread, 0)) == -1) return false;
   return way == Way::kPlain || regions_empty() || !kernel_access_concerned(thread);
 }

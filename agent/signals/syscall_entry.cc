@@ -3,6 +3,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/kernel/kernel_access.h"
+#include "agent/kernel/plain_descriptors.h"
 #include "agent/log/records.h"
 #include "agent/memory/native.h"
 #include "agent/patches/call_sites.h"
@@ -31,6 +32,7 @@ void take_call(Thread* thread, uint64_t number) {
   call.swaps_mask = 0;
   call.waits_for = 0;
   call.event = next_event(thread);
+  plain_descriptors_call(thread);
 }
 
 namespace {
@@ -63,6 +65,7 @@ void on_call32(Thread* thread, const Siginfo* info, Context* context) {
   const uint64_t number = static_cast<uint32_t>(info->sys.syscall);
   const bool reaches = region_overlaps(0, kReach32) && !contains(kHarmless32, number);
   thread->exit_ip = thread->call.pc + kSyscallBytes;
+  plain_descriptors_end();
   if (!reaches && !contains(kOwned32, number)) {
     if (!contains(kHarmless32, number))
       coverage(thread->process, "memory written by 32-bit system calls (int 0x80) is not seen");

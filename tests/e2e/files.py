@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Records the victim file_roles and compares what is in the log with what it did to its files.
 
-usage: files.py --shmrec PATH VICTIM paths | joins | apart | waits | aio | untouched | removes | makers | killed
+usage: files.py --shmrec PATH VICTIM paths | joins | apart | waits | aio | untouched | removes | makers |
+    descriptors | killed
 Exit status: 0 if the log says what was done, and no more; 1 if not.
 """
 
@@ -149,7 +150,23 @@ def makers(run):
           ("sysv", "first mapped by shmat in make_counter, " + parent, 2), ("sysv", "made by " + parent, 1)])
 
 
-CHECKS = {check.__name__: check for check in (paths, joins, apart, waits, aio, untouched, removes, makers)}
+def descriptors(run):
+    shared = run.writes(run.segment("/shared"))
+    turns = [(offset, value, call) for offset, value, call in shared if offset < PAGE]
+    same("stores by descriptors that led elsewhere before", turns,
+         [(4 * i, word(1000 + i), PWRITE + 1) for i in range(100)])
+    logged = {(offset, value) for offset, value, _ in shared}
+    with open(os.path.join(run.directory, "shared"), "rb") as file:
+        content = file.read()
+    raced = [(at, content[at:at + 4]) for at in range(PAGE, 2 * PAGE, 4) if content[at] & 1]
+    same("stores after the descriptor was moved that are not logged", [r for r in raced if r not in logged], [])
+    assert raced, "no store came after a move"
+    same("stores into what was no segment before", run.writes(run.segment("/late")),
+         [(4, word(1), 0), (28, word(7), PWRITE + 1)])
+
+
+CHECKS = {check.__name__: check
+          for check in (paths, joins, apart, waits, aio, untouched, removes, makers, descriptors)}
 
 
 # ---- Kills ---------------------------------------------------------------------------------------

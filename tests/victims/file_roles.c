@@ -1,6 +1,9 @@
 // Files by how they are used: reached by several paths, read by those who began before anybody
-// wrote, written by descriptor alone, moved by asynchronous requests, or never written at all.
-// usage: file_roles paths | joins | apart | waits | aio | untouched | removes | makers | killed
+// wrote, written by descriptor alone, moved by asynchronous requests, never written at all, or by
+// descriptors that led elsewhere before.
+// usage: file_roles paths | joins | apart | waits | aio | untouched | removes | makers |
+// descriptors
+//        | killed
 // What the log must have of each is in e2e/files.py.
 #include <linux/aio_abi.h>
 #include <linux/rseq.h>
@@ -358,6 +361,83 @@ static void makers(void) {
 
 // ---- A writer that is killed in its calls -------------------------------------------------------
 
+// ---- Descriptors that led elsewhere -------------------------------------------------------------
+
+enum { kTurns = 100, kRaces = 200 };
+static int moving, leads_to_shared, race_over;
+
+static void write_word_at(int fd, int value, off_t at) {
+  CHECK_EQ(pwrite(fd, &value, sizeof value, at), sizeof value);
+}
+
+static void* close_it(void* raw) {
+  CHECK_EQ(close((int)(intptr_t)raw), 0);
+  return NULL;
+}
+
+// `fd`, which leads to /dev/null, leads to the file then.
+static void lead_to_file(int fd, int shared, int way) {
+  pthread_t id;
+  if (way == 1) CHECK_EQ(dup2(shared, fd), fd);
+  if (way == 2) CHECK_EQ(dup3(shared, fd, O_CLOEXEC), fd);
+  if (way == 1 || way == 2) return;
+  if (way == 0) CHECK_EQ(close(fd), 0);
+  if (way == 3) CHECK_EQ(close_range((unsigned)fd, (unsigned)fd, 0), 0);
+  if (way == 4) {
+    CHECK_EQ(pthread_create(&id, NULL, close_it, (void*)(intptr_t)fd), 0);
+    CHECK_EQ(pthread_join(id, NULL), 0);
+  }
+  CHECK_EQ(open("shared", O_RDWR), fd);
+}
+
+// Odd values are written after the descriptor was moved; of others nobody can know where they go.
+static void* write_to_moving(void* unused) {
+  (void)unused;
+  for (int i = 1; !__atomic_load_n(&race_over, __ATOMIC_ACQUIRE); ++i)
+    write_word_at(moving, 2 * i + __atomic_load_n(&leads_to_shared, __ATOMIC_ACQUIRE),
+                  kPage + 4 * (i % 1024));
+  return NULL;
+}
+
+static void race(int null, int shared) {
+  pthread_t id;
+  moving = dup(null);
+  CHECK_EQ(pthread_create(&id, NULL, write_to_moving, NULL), 0);
+  for (int i = 0; i < kRaces; ++i) {
+    CHECK_EQ(dup2(shared, moving), moving);
+    __atomic_store_n(&leads_to_shared, 1, __ATOMIC_RELEASE);
+    usleep(i % 3 * 50);
+    __atomic_store_n(&leads_to_shared, 0, __ATOMIC_RELEASE);
+    CHECK_EQ(dup2(null, moving), moving);
+    usleep(i % 5 * 50);
+  }
+  __atomic_store_n(&race_over, 1, __ATOMIC_RELEASE);
+  CHECK_EQ(pthread_join(id, NULL), 0);
+}
+
+static void map_late(void* unused) {
+  (void)unused;
+  ((volatile int*)map_fd(open("late", O_RDWR), kPage, PROT_READ | PROT_WRITE))[1] = 1;
+}
+
+static void descriptors(void) {
+  const int shared = make_file("shared", 2 * kPage), late = make_file("late", kPage);
+  const int null = open("/dev/null", O_RDWR);
+  CHECK_EQ(((volatile int*)map_fd(shared, kPage, PROT_READ | PROT_WRITE))[1000], 0);
+  for (int i = 0; i < kTurns; ++i) {
+    const int fd = dup(null);
+    for (int k = 0; k < 3; ++k) write_word_at(fd, 1, 0);
+    lead_to_file(fd, shared, i % 5);
+    write_word_at(fd, 1000 + i, 4 * i);
+    CHECK_EQ(close(fd), 0);
+  }
+  race(null, shared);
+  for (int k = 0; k < 3; ++k) write_word_at(late, 1, 0);
+  wait_ok(child(map_late, NULL));
+  write_word_at(late, 7, 28);
+  say("written\n");
+}
+
 // Writes the file again and again, each time with the next letter, until it is killed.
 static void killed(void) {
   enum { kBytes = 64 * kPage };
@@ -375,9 +455,16 @@ int main(int count, char** arguments) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } modes[] = {{"paths", paths},         {"joins", joins},     {"apart", apart},
-               {"waits", waits},         {"aio", aio},         {"aio-lists", aio_lists},
-               {"untouched", untouched}, {"removes", removes}, {"makers", makers},
+  } modes[] = {{"paths", paths},
+               {"joins", joins},
+               {"apart", apart},
+               {"waits", waits},
+               {"aio", aio},
+               {"aio-lists", aio_lists},
+               {"untouched", untouched},
+               {"removes", removes},
+               {"makers", makers},
+               {"descriptors", descriptors},
                {"killed", killed}};
   CHECK(count == 2 && pipe(pipe_to) == 0 && pipe(pipe_back) == 0);
   for (size_t i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
