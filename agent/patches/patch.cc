@@ -438,6 +438,13 @@ void patches_end() {
   patches_end_locked();
 }
 
+void patches_end_if_free() {
+  if (!regions_lock.try_lock()) return;
+  const bool free = patches_lock.try_lock();
+  if (free) patches_lock.unlock(), patches_end_locked();
+  regions_lock.unlock();
+}
+
 void patches_before_fork() { patches_lock.lock(); }
 void patches_after_fork() { patches_lock.unlock(); }
 

@@ -65,6 +65,8 @@ void patches_undo(uint64_t begin, uint64_t end);    // it is about to be written
 void patches_end_locked();
 // The same. REQUIRES: no lock is held.
 void patches_end();
+// The same where a lock may be held, by code that has failed: nothing happens then.
+void patches_end_if_free();
 
 void patches_before_fork();
 void patches_after_fork();

@@ -197,6 +197,7 @@ void fault_in_agent(Thread* thread, Siginfo*, Context* context) {
   region_use_end(thread);
   stop_tracing(thread->process, shmlog::DegradedReason::kAgentFault, "a fault inside the agent");
   thread_disarm(thread);
+  patches_end_if_free();
   if (thread->outer && thread->outer != context) {  // make the syscall again, natively
     thread->outer->regs.rip = thread->call.pc;
     thread->outer->regs.rax = thread->call.number;

@@ -2,6 +2,8 @@
 
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
+#include "agent/arch/x86_64/gs.h"
+#include "agent/kernel/bounce.h"
 #include "agent/kernel/descriptors.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/kernel/names.h"
@@ -9,6 +11,7 @@
 #include "agent/memory/native.h"
 #include "agent/memory/pointers.h"
 #include "agent/signals/places.h"
+#include "agent/signals/signal_sets.h"
 #include "agent/signals/syscall_entry.h"
 #include "syscalls/syscall_table.h"
 
@@ -22,6 +25,7 @@ namespace {
 
 enum class Way : uint8_t {
   kBySignal,
+  kMask,  // ...unless it is about signals only that the agent does not need
   kWhole,
   kFiles,     // made at once if it reaches no segment...
   kPointers,  // ...and no pointer leads to traced memory
@@ -47,7 +51,7 @@ constexpr HandlerWay kHandlerWays[] = {
     {Handler::kMremap, Way::kWhole},     {Handler::kMprotect, Way::kWhole},
     {Handler::kMadvise, Way::kWhole},    {Handler::kBrk, Way::kWhole},
     {Handler::kMaskedWait, Way::kWhole}, {Handler::kSigtimedwait, Way::kWhole},
-    {Handler::kIoSubmit, Way::kWhole},
+    {Handler::kIoSubmit, Way::kWhole},   {Handler::kSigprocmask, Way::kMask},
 };
 
 // There is more to do for them than their pointers say, or these lead to others.
@@ -74,6 +78,23 @@ Way find_way(uint32_t number) {
 
 Way way_of(uint64_t number) { return number < kNumbers ? ways[number] : Way::kBySignal; }
 
+// rt_sigprocmask: is the kernel's mask the program's, and will it be?
+bool mask_is_plain(const Thread* thread) {
+  const Regs& regs = thread->regs;
+  const uint64_t set_at = regs.rsi, old_at = regs.rdx;
+  uint64_t set = 0;
+  if (thread->virtual_mask || filtered || regs.r10 != kSetBytes) return false;
+  if (set_at && peek(&set, set_at, sizeof set) != sizeof set) return false;
+  return !(set & kNeeded) && !region_overlaps(set_at, kSetBytes) &&
+         !region_overlaps(old_at, kSetBytes);
+}
+
+bool goes_by_signal(const Thread* thread, Way way) {
+  const bool own_flags = thread->regs.eflags & (kHeldFlags | kDirectionFlag);
+  if (way == Way::kBySignal || own_flags || thread->undispatched) return true;
+  return way == Way::kMask && !mask_is_plain(thread);
+}
+
 // A call that the program left by longjmp has left something.
 bool left_over(const PendingSyscall& call) {
   return call.bounce || call.transfer || call.names || call.uses_native;
@@ -86,6 +107,13 @@ bool is_plain(Thread* thread, Way way) {
     return false;
   if (way == Way::kCommands && static_cast<int32_t>(arg(thread, 0)) == -1) return false;
   return way == Way::kPlain || regions_empty() || !kernel_access_concerned(thread);
+}
+
+// The gs base is as the program is to have it, mostly.
+void set_exit(Thread* thread) {
+  gs_choose(thread);
+  const bool stays = thread->register_gs == reinterpret_cast<uint64_t>(thread);
+  thread->call_exit = stays ? thread->exit_ip : thread->exit_page;
 }
 
 }  // namespace
@@ -101,8 +129,7 @@ bool call_needs_signal(uint64_t number) {
 extern "C" uint64_t call_jumped(Thread* thread) {
   Regs& regs = thread->regs;
   const Way way = way_of(regs.rax);
-  const bool own_flags = regs.eflags & (kHeldFlags | kDirectionFlag);
-  if (way == Way::kBySignal || own_flags || thread->undispatched) {
+  if (goes_by_signal(thread, way)) {
     thread->call_made = regs.r11 - kSyscallBytes;
     return 0;
   }
@@ -110,20 +137,18 @@ extern "C" uint64_t call_jumped(Thread* thread) {
   thread->exit_ip = regs.r11;
   thread->call_behind = regs.rip = regs.rcx;
   thread->call_made = reinterpret_cast<uint64_t>(shmrec_syscall_plain);
-  // The register is as the program is to have it, but where it has set it since the site was
-  // patched.
-  const bool gs_stays = thread->register_gs == reinterpret_cast<uint64_t>(thread);
-  thread->call_exit = gs_stays ? thread->exit_ip : thread->exit_page;
+  set_exit(thread);
   take_call(thread, regs.rax);
   regs.rip = thread->call.pc;  // so far it is not made
   if (thread->call.event % kLookEvery == 0) pointers_if_due(thread);
-  return is_plain(thread, way) ? 0 : 1;
+  return way == Way::kMask || is_plain(thread, way) ? 0 : 1;
 }
 
 extern "C" uint64_t call_begin(Thread* thread) {
   kernel_access_cancel(thread);
   thread->regs.r11 = thread->regs.eflags;
   const Answer answer = dispatch_syscall(thread, nullptr);
+  set_exit(thread);
   if (answer == Answer::kPost) thread->call_made = reinterpret_cast<uint64_t>(shmrec_syscall_post);
   return answer == Answer::kDone ? 0 : 1;
 }
