@@ -1,5 +1,6 @@
 #include "agent/access/routines.h"
 
+#include "agent/access/lines.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/memory/window.h"
 
@@ -151,9 +152,116 @@ bool perform_set(Thread* thread, const Origin& origin) {
   return true;
 }
 
+// ---- Looking ------------------------------------------------------------------------------------
+
+// No more than a page, whatever it is.
+Part page_part_at(uint64_t address, uint64_t bytes) {
+  Part part = part_at(address, bytes);
+  part.bytes = min(part.bytes, page_down(address) + kPage - address);
+  return part;
+}
+
+bool look(const Part& part, uint64_t address, uint8_t* to, uint64_t bytes) {
+  Fault fault;
+  const uint64_t at = part.traced ? part.region.alias + (address - part.region.begin) : address;
+  return range_copy(to, reinterpret_cast<const void*>(at), bytes, &fault);
+}
+
+uint64_t word_at(const uint8_t* at) {
+  uint64_t word;
+  __builtin_memcpy(&word, at, sizeof word);
+  return word;
+}
+
+// Where the first byte of this value is; `bytes`: nowhere.
+uint64_t find(const uint8_t* at, uint8_t value, uint64_t bytes) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kTops = 0x8080808080808080;
+  uint64_t i = 0;
+  for (; i + 8 <= bytes; i += 8) {
+    const uint64_t zero = word_at(at + i) ^ kOnes * value;
+    if ((zero - kOnes) & ~zero & kTops) break;
+  }
+  while (i < bytes && at[i] != value) ++i;
+  return i;
+}
+
+uint64_t first_difference(const uint8_t* a, const uint8_t* b, uint64_t bytes) {
+  uint64_t i = 0;
+  while (i + 8 <= bytes && word_at(a + i) == word_at(b + i)) i += 8;
+  while (i < bytes && a[i] == b[i]) ++i;
+  return i;
+}
+
+// What is found this early is left to the routine.
+constexpr uint64_t kEarly = 128;
+
+bool perform_find(Thread* thread, const Origin& origin) {
+  Regs& regs = thread->regs;
+  const uint8_t value = static_cast<uint8_t>(regs.rsi);
+  Fault fault;
+  for (uint64_t done = 0; done < regs.rdx;) {
+    const uint64_t at = regs.rdi + done;
+    const Part part = page_part_at(at, regs.rdx - done);
+    if (!look(part, at, thread->bounce, part.bytes)) return false;
+    uint64_t place = find(thread->bounce, value, part.bytes);
+    if (!done && place < min(part.bytes, kEarly)) return false;
+    const uint64_t needed = min(place + 1, part.bytes);
+    // What it has logged is what it has seen.
+    if (part.traced) {
+      if (!traced_read(thread, origin, thread->bounce, at, needed, &fault)) return false;
+      place = find(thread->bounce, value, needed);
+    }
+    if (place < needed) {
+      regs.rax = at + place;
+      return true;
+    }
+    done += needed;
+  }
+  regs.rax = 0;
+  return true;
+}
+
+// The routine is left so much at least that it compares as it does in the middle of long ranges.
+constexpr uint64_t kLeft = 512;
+
+bool log_both(Thread* thread, const Origin& origin, uint64_t a, uint64_t b, uint64_t bytes) {
+  Fault fault;
+  return traced_read(thread, origin, thread->bounce, a, bytes, &fault) &&
+         traced_read(thread, origin, thread->bounce2, b, bytes, &fault);
+}
+
+// The first `done` bytes are equal: the routine need not look at them.
+bool leave_rest(Regs& regs, uint64_t done) {
+  done = regs.rdx < kLeft ? 0 : min(done, regs.rdx - kLeft);
+  regs.rdi += done, regs.rsi += done, regs.rdx -= done;
+  return false;
+}
+
+bool perform_compare(Thread* thread, const Origin& origin) {
+  Regs& regs = thread->regs;
+  for (uint64_t done = 0; done < regs.rdx;) {
+    const uint64_t a = regs.rdi + done, b = regs.rsi + done;
+    const Part first = page_part_at(a, regs.rdx - done), second = page_part_at(b, first.bytes);
+    const uint64_t bytes = second.bytes;
+    if (!look(first, a, thread->bounce, bytes) || !look(second, b, thread->bounce2, bytes))
+      return false;
+    const uint64_t equal = first_difference(thread->bounce, thread->bounce2, bytes);
+    const uint64_t most = regs.rdx - done < kLeft ? 0 : regs.rdx - done - kLeft;
+    const uint64_t needed = equal == bytes ? bytes : min(equal, most);
+    if (!done && needed < min(bytes, kEarly)) return false;
+    if (needed && !log_both(thread, origin, a, b, needed)) return false;
+    if (first_difference(thread->bounce, thread->bounce2, needed) < needed)
+      return leave_rest(regs, done);  // written meanwhile
+    done += needed;
+    if (equal < bytes) return leave_rest(regs, done);
+  }
+  regs.rax = 0;
+  return true;
+}
+
 // In the order of Routine, from kCopy. Each does all of it, or returns false.
 constexpr bool (*kPerform[])(Thread* thread, const Origin& origin) = {
-    perform_copy, perform_copy_to_end, perform_set};
+    perform_copy, perform_copy_to_end, perform_set, perform_compare, perform_find};
 static_assert(sizeof kPerform / sizeof kPerform[0] == static_cast<int>(Routine::kCount) - 1);
 
 }  // namespace
@@ -189,9 +297,9 @@ bool access_concerns(const Site& site, const Regs& regs) {
   if (site.form != Form::kRoutine)
     return concerns(effective_address(site, regs), only_reads(site.form));
   const bool stepping = regs.eflags & kTrapFlag;
-  return !stepping && regs.rdx >= kLeastPerformed &&
+  return !stepping && regs.rdx >= call_of(site.routine).least &&
          (concerns(regs.rdi, false) ||
-          (pointers_of(site.routine) == 2 && concerns(regs.rsi, true)));
+          (call_of(site.routine).pointers == 2 && concerns(regs.rsi, true)));
 }
 
 }  // namespace shmrec::agent

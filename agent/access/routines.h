@@ -11,6 +11,10 @@
 // step by step, or with alignment checked. Where memory goes while it is being copied, the routine
 // does all of it again, faults included.
 //
+// What only reads (memcmp, memchr) looks first and logs what it needed: it reads no more than that.
+// Which number memcmp returns for different bytes differs from one implementation to the next, so
+// where it comes to a difference it leaves what is left to the routine.
+//
 // Records: `pc` is the routine's first instruction, its caller the first of the callers.
 //
 // Threads: the calling one, within an access. Signals wait until the routine is done.
@@ -20,11 +24,19 @@
 
 namespace shmrec::agent {
 
-// Of fewer bytes a routine makes two accesses, which cost less by the fast way (fast.h). The bytes
-// are the third argument: rdx.
-constexpr uint8_t kLeastPerformed = 64;
-// How many of a routine's first arguments are pointers: rdi, rsi.
-constexpr uint32_t pointers_of(Routine routine) { return routine == Routine::kSet ? 1 : 2; }
+// What a stub has to know of a routine, in the order of Routine.
+struct RoutineCall {
+  uint32_t pointers;  // how many of the first arguments are: rdi, rsi
+  // Calls for fewer bytes, which are the third argument (rdx), are left to the routine: it makes
+  // few accesses, which cost less by the fast way (fast.h).
+  uint32_t least;
+};
+constexpr RoutineCall kRoutineCalls[] = {{0, 0}, {2, 64}, {2, 64}, {1, 64}, {2, 256}, {1, 256}};
+static_assert(sizeof kRoutineCalls / sizeof kRoutineCalls[0] == static_cast<int>(Routine::kCount));
+
+constexpr const RoutineCall& call_of(Routine routine) {
+  return kRoutineCalls[static_cast<int>(routine)];
+}
 
 // Performs the call at thread->regs, or leaves it to the routine: then thread->exit_ip says so.
 int routine_perform(Thread* thread, const Site& site);

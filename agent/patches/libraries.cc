@@ -13,10 +13,8 @@ struct Named {
   Routine routine;
 };
 constexpr Named kNamed[] = {
-    {"memcpy", Routine::kCopy},
-    {"memmove", Routine::kCopy},
-    {"mempcpy", Routine::kCopyToEnd},
-    {"memset", Routine::kSet},
+    {"memcpy", Routine::kCopy},    {"memmove", Routine::kCopy}, {"mempcpy", Routine::kCopyToEnd},
+    {"memcmp", Routine::kCompare}, {"memchr", Routine::kFind},  {"memset", Routine::kSet},
 };
 constexpr uint32_t kNames = sizeof kNamed / sizeof kNamed[0];
 

@@ -243,9 +243,7 @@ void patch_site(Thread* thread, Site& site) {
 }
 
 // Others of its kind may jump to what follows the first instruction. If they come to the
-// overwritten bytes again and again, these are left alone from then on, at a price: the processor
-// takes the end of the jump for one that it does not come to (punning; 7 ns a call on an Intel
-// Xeon).
+// overwritten bytes again and again, the routine is left as it is from then on.
 void patch_routine(Thread* thread, uint64_t ip, Routine routine) {
   Locked lock(patches_lock);
   if (patch_at(ip) || !possible(thread, ip)) return;
@@ -253,9 +251,9 @@ void patch_routine(Thread* thread, uint64_t ip, Routine routine) {
   if (!number) return;
   Plan plan;
   bool planned = plan_patch(thread, ip, number, 1, &plan, routine);
-  if (planned && plan.tactic != kPunning && plan.covered.instructions[0].site->stray) {
+  if (planned && plan.covered.instructions[0].site->stray) {
     withdraw(plan, number);
-    planned = plan_patch(thread, ip, number, kPunning, &plan, routine);
+    planned = false;
   }
   carry_out(thread, plan, number, planned);
 }

@@ -51,7 +51,14 @@ void look(Emitter& out) {
 
 bool within_reach(int64_t distance) { return distance == static_cast<int32_t>(distance); }
 
+bool jump_if(Emitter& out, uint8_t condition, uint64_t target) {
+  const int64_t distance = static_cast<int64_t>(target - (out.here() + 6));
+  out.bytes(0x0F, 0x80 | condition), out.word(static_cast<uint64_t>(distance));
+  return within_reach(distance);
+}
+
 bool copy(Emitter& out, const Covered& instruction, uint64_t ip) {
+  if (instruction.target) return jump_if(out, instruction.condition, instruction.target);
   memcpy(out.at, instruction.code, instruction.length);
   if (instruction.rip_displacement) {
     int32_t displacement;
@@ -86,15 +93,16 @@ void look_at_pointer(Emitter& out, int hardware) {
 // As `ask`, for a routine: nothing is saved.
 uint8_t* ask_routine(Emitter& out, const Site& site) {
   constexpr int kRdi = 7, kRsi = 6;
-  constexpr uint8_t kLookBytes = 14, kBranchBytes = 2, kCompareBytes = 4;
-  const bool two = pointers_of(site.routine) == 2;
+  constexpr uint8_t kLookBytes = 14, kBranchBytes = 2, kCompareBytes = 7;
+  const bool two = call_of(site.routine).pointers == 2;
   look_at_pointer(out, kRdi);
   if (two) {
     out.bytes(0x74, kLookBytes + kBranchBytes);  // je to the cmp below
     look_at_pointer(out, kRsi);
   }
-  out.bytes(0x75, kCompareBytes + kBranchBytes);          // jne to the instruction itself
-  out.bytes(0x48, 0x83, 0xFA, kLeastPerformed, 0x73, 0);  // cmp $LEAST, %rdx; jae hit
+  out.bytes(0x75, kCompareBytes + kBranchBytes);  // jne to the instruction itself
+  out.bytes(0x48, 0x81, 0xFA), out.word(call_of(site.routine).least);  // cmp $LEAST, %rdx
+  out.bytes(0x73, 0);                                                  // jae hit
   return out.at - 1;
 }
 

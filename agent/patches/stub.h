@@ -31,8 +31,8 @@
 //     41 81 fb ..              cmp   $WINDOW, %r11d
 //     74 10                    je    1f
 //     ...                      the same for %rsi, if that is a pointer, too
-//     75 06                    jne   the instruction itself
-//  1: 48 83 fa 40              cmp   $64, %rdx
+//     75 09                    jne   the instruction itself
+//  1: 48 81 fa ..              cmp   $LEAST, %rdx
 //     73 ..                    jae   hit 0
 //
 // Any other stub uses no stack and changes no flags.
@@ -52,6 +52,8 @@ struct Covered {
   uint8_t code[kMaxInstruction];
   uint8_t length;
   uint8_t rip_displacement;  // where its displacement relative to rip is; 0: there is none
+  uint8_t condition;         // of a conditional jump,
+  uint64_t target;           // and where it goes; 0: it is none
   const Site* site;          // null: it does not ask
 };
 struct CoveredCode {

@@ -80,7 +80,7 @@ struct State {
 };
 
 // kRoutine: what the function does that begins there (access/routines.h).
-enum class Routine : uint8_t { kNone, kCopy, kCopyToEnd, kSet, kCount };
+enum class Routine : uint8_t { kNone, kCopy, kCopyToEnd, kSet, kCompare, kFind, kCount };
 
 constexpr uint32_t kMaxInstruction = 15;
 

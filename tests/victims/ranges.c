@@ -14,6 +14,8 @@ enum { kPages = 6, kBytes = kPages * kPage, kLongest = 2 * kPage + 100 };
 static void* (*volatile copy)(void*, const void*, size_t) = memcpy;
 static void* (*volatile move)(void*, const void*, size_t) = memmove;
 static void* (*volatile set)(void*, int, size_t) = memset;
+static int (*volatile compare)(const void*, const void*, size_t) = memcmp;
+static void* (*volatile find)(const void*, int, size_t) = memchr;
 
 static unsigned char* shared;
 static long operations;
@@ -44,7 +46,7 @@ static void step(struct Worker* worker) {
   unsigned char *at = shared + below(worker, kBytes - n),
                 *other = shared + below(worker, kBytes - n);
   for (size_t i = 0; i < n; i += 64 + below(worker, 64)) worker->own[i]++;
-  switch (below(worker, 9)) {
+  switch (below(worker, 11)) {
     case 0:
     case 1:
       copy(at, worker->own, n);
@@ -65,6 +67,13 @@ static void step(struct Worker* worker) {
       break;
     case 7:
       by_kernel(worker, at, n, (int)below(worker, 2));
+      break;
+    case 8:
+      copy(worker->own, at, n);  // so that it goes far
+      compare(worker->own, at, n);
+      break;
+    case 9:
+      find(at, (int)below(worker, 256), n);
       break;
     default:
       for (size_t i = 0; i + 8 <= n; i += 500)

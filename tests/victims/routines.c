@@ -13,6 +13,9 @@ static void* (*volatile copy)(void*, const void*, size_t) = memcpy;
 static void* (*volatile move)(void*, const void*, size_t) = memmove;
 static void* (*volatile copy_to_end)(void*, const void*, size_t) = mempcpy;
 static void* (*volatile set)(void*, int, size_t) = memset;
+static int (*volatile compare)(const void*, const void*, size_t) = memcmp;
+static void* (*volatile find)(const void*, int, size_t) = memchr;
+static uint64_t results;  // of compare: which number it is, is not the standard's
 
 // Shared; every other page private; private. What they are to hold, and do.
 static unsigned char *shared, *mixed, *private_, *model, *real;
@@ -73,6 +76,33 @@ static void check_move(unsigned char* area, size_t n, size_t at, long distance) 
   check_bytes("memmove", area + at, model, around);
 }
 
+// The ranges are made equal, and then different at one place.
+static void check_compare(unsigned char* a, unsigned char* b, size_t n) {
+  fetch(a, b, n);
+  CHECK_EQ(compare(a, b, n), 0);
+  for (int i = 0; n && i < 3; ++i) {
+    const size_t place = i == 2 ? n - 1 : below(n);
+    const unsigned char was = a[place];
+    a[place] = (unsigned char)(was + 1 + below(255));
+    const int result = compare(a, b, n);
+    CHECK((result < 0) == (a[place] < was) && result != 0);
+    results = mix(results, (uint64_t)result);
+    a[place] = was;
+  }
+}
+
+static void check_find(unsigned char* area, size_t n) {
+  set(area, 'a', n + 1);
+  area[n] = 'b';
+  CHECK(find(area, 'b', n) == NULL);
+  CHECK(find(area, 'b', n + 1) == area + n);
+  CHECK(find(area, 'b', SIZE_MAX - (size_t)area) == area + n);
+  if (!n) return;
+  const size_t place = below(n);
+  area[place] = (unsigned char)('b' + 256);
+  CHECK(find(area, 'b' - 256, n) == area + place);
+}
+
 static void check_size(size_t n) {
   unsigned char* const areas[] = {shared, mixed, private_};
   for (int to = 0; to < 3; ++to) {
@@ -80,6 +110,9 @@ static void check_size(size_t n) {
       if (to != from) check_copies(areas[to], areas[from], n, below(64), below(64));
     // From its own second half.
     check_copies(areas[to], areas[to] + kBytes / 2, n, below(64), below(64));
+    for (int from = 0; from < 3; ++from)
+      check_compare(areas[to] + below(64), areas[from] + kBytes / 2 + below(64), n);
+    check_find(areas[to] + below(kPage), n);
     const long near = (long)below(n / 2 + 8) + 1;
     check_move(areas[to], n, below(kPage), near);
     check_move(areas[to], n, below(kPage), -near);
@@ -114,6 +147,18 @@ static void try_copy(const char* what, unsigned char* to, unsigned char* from, s
       (unsigned long long)mix_bytes(1, seen, seen_bytes));
 }
 
+static void try_reads(const char* what, unsigned char* at, unsigned char* other, size_t n) {
+  volatile int done = 0;
+  fault_signal = 0;
+  if (sigsetjmp(out, 1) == 0) done = find(at, 0x7E, n) != NULL, done += 2;
+  say("find %s: %d, signal %d, byte %ld\n", what, done, fault_signal,
+      fault_signal ? (long)(fault_at - at) : 0);
+  fault_signal = done = 0;
+  if (sigsetjmp(out, 1) == 0) done = compare(at, other, n) != 0, done += 2;
+  say("compare %s: %d, signal %d, byte %ld\n", what, done, fault_signal,
+      fault_signal ? (long)(fault_at - at) : 0);
+}
+
 static void check_faults(void) {
   struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
   CHECK(sigaction(SIGSEGV, &action, NULL) == 0 && sigaction(SIGBUS, &action, NULL) == 0);
@@ -130,11 +175,18 @@ static void check_faults(void) {
     try_copy("over the end of itself", last + kPage - n / 2, last + kPage - n / 2 - 10, n,
              last - 4 * kPage, 5 * kPage);
   }
+  for (size_t n = 40; n < 3 * kPage; n = n * 3 + 1) {
+    set(last - 2 * kPage, 1, 3 * kPage);
+    set(private_, 1, 3 * kPage);
+    try_reads("up to the end", last + kPage - n, private_, n);
+    try_reads("beyond the end", last + kPage - n / 2, private_, n);
+  }
   CHECK(mprotect(last, kPage, PROT_READ) == 0);
   try_copy("to shared memory that is read only", last - 100, private_, 200, last - 100, 100);
   try_copy("from it", private_, last, 200, private_, 200);
   CHECK(mprotect(last, kPage, PROT_NONE) == 0);
   try_copy("from shared memory without access", private_, last - 100, 200, private_, 200);
+  try_reads("without access", last - 300, private_, 600);
   CHECK(mprotect(last, kPage, PROT_READ | PROT_WRITE) == 0);
   int fd = make_file("data", 2 * kPage);
   unsigned char* file = map_fd(fd, 4 * kPage, PROT_READ | PROT_WRITE);
@@ -162,6 +214,7 @@ static void check_steps(void) {
     __asm__ volatile("pushfq\n\torq $0x100, (%rsp)\n\tpopfq");
     copy(shared, private_, n);
     set(shared + kPage, 5, n);
+    CHECK(find(shared + kPage, 6, n) == NULL && compare(shared, private_, n) == 0);
     __asm__ volatile("pushfq\n\tandq $~0x100, (%rsp)\n\tpopfq");
     check_bytes("memcpy in steps", shared, private_, n);
     say("%d traps\n", traps);
@@ -236,7 +289,8 @@ int main(void) {
   static const size_t kLarge[] = {511,  512,  1000, 2047,  2048,  4095,  4096, 4097,
                                   5000, 8191, 8192, 10001, 16384, 32000, 40000};
   for (unsigned i = 0; i < sizeof kLarge / sizeof kLarge[0]; ++i) check_size(kLarge[i]);
-  say("sizes: %016llx\n", (unsigned long long)mix_bytes(0, shared, kBytes));
+  say("sizes: %016llx, differences: %016llx\n", (unsigned long long)mix_bytes(0, shared, kBytes),
+      (unsigned long long)results);
   check_registers();
   check_steps();
   check_signals();
