@@ -253,6 +253,23 @@ static void be_stepped(void) {
   say("steps %llu at %llx\n", (unsigned long long)steps, (unsigned long long)places);
 }
 
+// ---- Rewritten ----------------------------------------------------------------------------------
+
+// The code is as it was when the program may write it, and goes on when it has.
+static void be_rewritten(void) {
+  unsigned char* begin = (unsigned char*)((uintptr_t)call_slots & ~(uintptr_t)(kPage - 1));
+  const size_t bytes = (size_t)(slot_at(kSlots) - begin);
+  CHECK_EQ(mprotect(begin, bytes, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+  for (int slot = kShapes; slot < kSlots; ++slot)
+    CHECK_EQ(memcmp(slot_at(slot), slot_at(slot % kShapes), kSlotBytes), 0);
+  for (int slot = 0; slot < kSlots; ++slot) {
+    CHECK_EQ(memcmp(slot_at(slot) + behind[slot % kShapes] - 2, "\x0F\x05", 2), 0);
+    ((unsigned char*)(uintptr_t)slot_at(slot))[kSlotBytes - 1] = 0x90;
+  }
+  CHECK_EQ(mprotect(begin, bytes, PROT_READ | PROT_EXEC), 0);
+  for (int i = 0; i < 20 * kSlots; ++i) use(i % kSlots, getpid());
+}
+
 int main(void) {
   null_file = open("/dev/null", O_WRONLY);
   zero_file = open("/dev/zero", O_RDONLY);
@@ -260,6 +277,7 @@ int main(void) {
   be_interrupted();
   all_at_once();
   be_stepped();
+  be_rewritten();
   say("call_torture\n");
   return 0;
 }

@@ -1,9 +1,11 @@
-// Libraries that use shared memory, loaded, unloaded and replaced by others at the same addresses.
+// Libraries that use shared memory and make system calls, loaded, unloaded and replaced by others
+// at the same addresses.
 #include <dlfcn.h>
 
 #include "victim.h"
 
 typedef int (*Work)(volatile uint32_t*);
+typedef long (*Call)(long number);
 
 static int run(const char* directory, int which, volatile uint32_t* words) {
   char path[5000];
@@ -11,7 +13,10 @@ static int run(const char* directory, int which, volatile uint32_t* words) {
   void* library = dlopen(path, RTLD_NOW);
   if (!library) fail(__FILE__, __LINE__, "%s", dlerror());
   Work work = (Work)dlsym(library, "plugin_work");
-  CHECK(work);
+  Call call = (Call)dlsym(library, "plugin_call");
+  CHECK(work && call);
+  for (int i = 0; i < 50; ++i)
+    CHECK_EQ(call(i % 2 ? SYS_getpid : SYS_getppid), i % 2 ? getpid() : getppid());
   int result = work(words);
   CHECK(dlclose(library) == 0);
   return result;
