@@ -10,6 +10,7 @@
 #include "agent/memory/pointers.h"
 #include "agent/memory/window.h"
 #include "agent/patches/arena.h"
+#include "agent/patches/patch.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -395,6 +396,16 @@ int64_t protect_native(Thread* thread, uint64_t begin, uint64_t end, uint32_t pr
 
 }  // namespace
 
+namespace {
+
+// Does the call give memory a protection key? Stubs do not ask what a thread may do by its keys, so
+// there are none in such a process.
+bool sets_key(const Thread* thread) {
+  return thread->call.number == __NR_pkey_mprotect && static_cast<int32_t>(arg(thread, 3)) > 0;
+}
+
+}  // namespace
+
 Answer do_mprotect(Thread* thread, void*) {
   constexpr uint64_t kKnown = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM;
   const uint64_t begin = arg(thread, 0);
@@ -414,6 +425,7 @@ Answer do_mprotect(Thread* thread, void*) {
     Region region;
     const bool traced = region_next(at, &region) && region.begin <= at;
     stop = min(end, traced ? region.end : region_next(at, &region) ? region.begin : end);
+    if (traced && sets_key(thread)) patches_end_locked();
     result = traced ? protect_region(thread, region, at, stop, static_cast<uint32_t>(protection))
                     : protect_native(thread, at, stop, static_cast<uint32_t>(protection));
   }

@@ -9,7 +9,8 @@
 //  - what the program sees of itself: signals that find a thread in a stub show the program's own
 //    address and registers (patch_leave_stub), and programs go on from there (patch_resume);
 //  - code that is not the program's own file, or was ever writable: it is left alone;
-//  - programs that use the gs register, which stubs need (gs.h): none of theirs is patched.
+//  - programs that use the gs register, which stubs need (gs.h), or give traced memory a protection
+//    key, which stubs do not ask for: none of theirs is patched.
 //
 // Invariants
 //  1. A byte of the program's text is part of at most one patch. Its original is kept.

@@ -199,6 +199,28 @@ static void check_faults(void) {
   CHECK(signal(SIGSEGV, SIG_DFL) != SIG_ERR && signal(SIGBUS, SIG_DFL) != SIG_ERR);
 }
 
+// A protection key refuses a thread what the mapping allows. The last of all: nothing is patched in
+// a process that uses one.
+static void check_keys(void) {
+  struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+  CHECK(sigaction(SIGSEGV, &action, NULL) == 0);
+  const int key = pkey_alloc(0, 0);
+  if (key < 0) return say("no protection keys\n");
+  set(shared, 1, kPage);
+  CHECK(pkey_mprotect(shared, kPage, PROT_READ | PROT_WRITE, key) == 0);
+  for (int i = 0; i < 3; ++i) {
+    for (int rights = 0; rights <= 2; ++rights) {  // none, PKEY_DISABLE_ACCESS, PKEY_DISABLE_WRITE
+      volatile int stored = 0, read = 0;
+      CHECK(pkey_set(key, rights) == 0);
+      if (sigsetjmp(out, 1) == 0) set(shared, 2, 500), stored = 1;
+      CHECK(pkey_set(key, rights) == 0);  // a handler has its own
+      if (sigsetjmp(out, 1) == 0) copy(private_, shared, 500), read = 1;
+      CHECK(pkey_set(key, 0) == 0);
+      say("key %d: stored %d, read %d, code %d\n", rights, stored, read, fault_code);
+    }
+  }
+}
+
 // ---- Steps and signals --------------------------------------------------------------------------
 
 static volatile int traps;
@@ -297,4 +319,5 @@ int main(void) {
   random_state = 0xB01DFACE;  // how often it was asked depends on the signals
   fill(private_, kBytes);
   check_faults();
+  check_keys();
 }
