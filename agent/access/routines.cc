@@ -10,52 +10,61 @@ namespace {
 
 // ---- Ranges of the program's memory -------------------------------------------------------------
 
-// The memory at an address, up to where it becomes traced or is traced no more; of traced memory,
-// no more than is in its page, of which one record is made.
-struct Part {
+// Memory around an address that is traced as one region, or is not traced.
+struct Stretch {
+  uint64_t begin, end;
   bool traced;
   Region region;
-  uint64_t bytes;
+  bool has(uint64_t address) const { return address >= begin && address < end; }
+  // What the agent reads in place of the program.
+  uint64_t readable(uint64_t address) const {
+    return traced ? region.alias + (address - begin) : address;
+  }
 };
 
-Part part_at(uint64_t address, uint64_t bytes) {
-  Part part = {false, {}, bytes};
-  if (!region_next(address, &part.region)) return part;
-  if (part.region.begin > address) {
-    part.bytes = min(bytes, part.region.begin - address);
-    return part;
+void find_stretch(uint64_t address, Stretch* stretch) {
+  *stretch = {address, ~uint64_t{0}, false, {}};
+  if (!region_next(address, &stretch->region)) return;
+  stretch->traced = stretch->region.begin <= address;
+  stretch->end = stretch->traced ? stretch->region.end : stretch->region.begin;
+  if (stretch->traced) stretch->begin = stretch->region.begin;
+}
+
+// A place that moves upwards through the program's memory.
+struct Walk {
+  uint64_t at;
+  Stretch stretch;
+
+  explicit Walk(uint64_t address) : at(address) { find_stretch(address, &stretch); }
+  bool traced() const { return stretch.traced; }
+  // How many of the next bytes lie in one stretch, and in one page.
+  uint64_t next(uint64_t bytes) {
+    if (!stretch.has(at)) find_stretch(at, &stretch);
+    return min(bytes, min(stretch.end - at, page_down(at) + kPage - at));
   }
-  part.traced = true;
-  part.bytes = min(bytes, page_down(address) + kPage - address);
-  return part;
-}
+};
 
-bool readable(uint64_t address) {
+// Can the byte be read, or written, and so all in its page?
+bool permits(const Walk& walk, bool write) {
   uint8_t byte;
-  return safe_copy(&byte, reinterpret_cast<void*>(address), 1);
-}
-
-// Can the first byte and all in its page be read, or written?
-bool permits(uint64_t address, bool write) {
-  Region region;
   Fault fault;
-  if (!region_find(address, &region))
-    return write ? safe_writable(address, &fault) : readable(address);
-  const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
-  return allowed && readable(region.alias + (address - region.begin));
+  const Stretch& stretch = walk.stretch;
+  if (write && !stretch.traced) return safe_writable(walk.at, &fault);
+  if (stretch.traced &&
+      !(write ? stretch.region.protection & PROT_WRITE : stretch.region.protection != PROT_NONE))
+    return false;
+  return safe_copy(&byte, reinterpret_cast<void*>(stretch.readable(walk.at)), 1);
 }
 
-// A byte in each page.
-bool permits_all(uint64_t address, uint64_t bytes, bool write) {
-  if (address + bytes < address) return false;
-  for (uint64_t at = address; at < address + bytes; at = page_down(at) + kPage)
-    if (!permits(at, write)) return false;
+// Asks for a byte in each page. The copy of the walk comes back.
+bool permits_all(Walk walk, uint64_t bytes, bool write) {
+  if (walk.at + bytes < walk.at) return false;
+  for (uint64_t now; bytes; walk.at += now, bytes -= now) {
+    now = walk.next(bytes);
+    if (!permits(walk, write)) return false;
+  }
   return true;
 }
-
-struct Range {
-  uint64_t at, bytes;
-};
 
 // ---- Copying ------------------------------------------------------------------------------------
 
@@ -83,12 +92,19 @@ bool move(Thread* thread, const Origin& origin, const Move& part, bool to_traced
          traced_write(thread, origin, part.to, thread->bounce, part.bytes, &fault);
 }
 
-bool move_upwards(Thread* thread, const Origin& origin, Move left) {
-  while (left.bytes) {
-    const Part to = part_at(left.to, left.bytes), from = part_at(left.from, left.bytes);
-    const uint64_t bytes = min(min(to.bytes, from.bytes), kPage);
-    if (!move(thread, origin, {left.to, left.from, bytes}, to.traced, from.traced)) return false;
-    left = {left.to + bytes, left.from + bytes, left.bytes - bytes};
+// Where one of the two is private, only the other one's pages count.
+uint64_t together(Walk& to, Walk& from, uint64_t bytes) {
+  const uint64_t of_to = to.next(bytes), of_from = from.next(bytes);
+  if (to.traced() == from.traced()) return min(of_to, of_from);
+  const Walk& free = to.traced() ? from : to;
+  return min(to.traced() ? of_to : of_from, free.stretch.end - free.at);
+}
+
+bool move_upwards(Thread* thread, const Origin& origin, Walk to, Walk from, uint64_t bytes) {
+  while (bytes) {
+    const uint64_t now = together(to, from, bytes);
+    if (!move(thread, origin, {to.at, from.at, now}, to.traced(), from.traced())) return false;
+    to.at += now, from.at += now, bytes -= now;
   }
   return true;
 }
@@ -108,20 +124,20 @@ bool move_downwards(Thread* thread, const Origin& origin, Move left) {
 }
 
 // Two mappings of the same bytes: the order in which the routine moves them shows.
-bool overlap_by_aliases(uint64_t to, uint64_t from) {
-  Region a, b;
-  return region_find(to, &a) && region_find(from, &b) && a.begin != b.begin &&
-         a.segment == b.segment;
+bool overlap_by_aliases(const Stretch& a, const Stretch& b) {
+  return a.traced && b.traced && a.begin != b.begin && a.region.segment == b.region.segment;
 }
 
 bool copy(Thread* thread, const Origin& origin) {
   const Regs& regs = thread->regs;
-  const Move all = {regs.rdi, regs.rsi, regs.rdx};
-  if (overlap_by_aliases(all.to, all.from) || !permits_all(all.from, all.bytes, false) ||
-      !permits_all(all.to, all.bytes, true))
+  const uint64_t bytes = regs.rdx;
+  const Walk to(regs.rdi), from(regs.rsi);
+  if (overlap_by_aliases(to.stretch, from.stretch) || !permits_all(from, bytes, false) ||
+      !permits_all(to, bytes, true))
     return false;
-  const bool downwards = all.to - all.from < all.bytes;
-  return downwards ? move_downwards(thread, origin, all) : move_upwards(thread, origin, all);
+  const bool downwards = to.at - from.at < bytes;
+  return downwards ? move_downwards(thread, origin, {to.at, from.at, bytes})
+                   : move_upwards(thread, origin, to, from, bytes);
 }
 
 bool perform_copy(Thread* thread, const Origin& origin) {
@@ -139,32 +155,25 @@ bool perform_copy_to_end(Thread* thread, const Origin& origin) {
 // ---- Setting ------------------------------------------------------------------------------------
 
 bool perform_set(Thread* thread, const Origin& origin) {
-  const Regs& regs = thread->regs;
+  Regs& regs = thread->regs;
+  Walk to(regs.rdi);
   Fault fault;
-  if (!permits_all(regs.rdi, regs.rdx, true)) return false;
+  if (!permits_all(to, regs.rdx, true)) return false;
   memset(thread->bounce, static_cast<int>(regs.rsi & 0xFF), min(regs.rdx, kPage));
-  for (uint64_t at = 0; at < regs.rdx;) {
-    const uint64_t bytes = min(part_at(regs.rdi + at, regs.rdx - at).bytes, kPage);
-    if (!traced_write(thread, origin, regs.rdi + at, thread->bounce, bytes, &fault)) return false;
-    at += bytes;
+  for (uint64_t left = regs.rdx, now; left; to.at += now, left -= now) {
+    now = to.next(left);
+    if (!traced_write(thread, origin, to.at, thread->bounce, now, &fault)) return false;
   }
-  thread->regs.rax = regs.rdi;
+  regs.rax = regs.rdi;
   return true;
 }
 
 // ---- Looking ------------------------------------------------------------------------------------
 
-// No more than a page, whatever it is.
-Part page_part_at(uint64_t address, uint64_t bytes) {
-  Part part = part_at(address, bytes);
-  part.bytes = min(part.bytes, page_down(address) + kPage - address);
-  return part;
-}
-
-bool look(const Part& part, uint64_t address, uint8_t* to, uint64_t bytes) {
+bool look(const Walk& walk, uint8_t* to, uint64_t bytes) {
   Fault fault;
-  const uint64_t at = part.traced ? part.region.alias + (address - part.region.begin) : address;
-  return range_copy(to, reinterpret_cast<const void*>(at), bytes, &fault);
+  return range_copy(to, reinterpret_cast<const void*>(walk.stretch.readable(walk.at)), bytes,
+                    &fault);
 }
 
 uint64_t word_at(const uint8_t* at) {
@@ -199,23 +208,22 @@ bool perform_find(Thread* thread, const Origin& origin) {
   Regs& regs = thread->regs;
   const uint8_t value = static_cast<uint8_t>(regs.rsi);
   Fault fault;
-  for (uint64_t done = 0; done < regs.rdx;) {
-    const uint64_t at = regs.rdi + done;
-    const Part part = page_part_at(at, regs.rdx - done);
-    if (!look(part, at, thread->bounce, part.bytes)) return false;
-    uint64_t place = find(thread->bounce, value, part.bytes);
-    if (!done && place < min(part.bytes, kEarly)) return false;
-    const uint64_t needed = min(place + 1, part.bytes);
+  Walk walk(regs.rdi);
+  for (uint64_t left = regs.rdx, needed; left; walk.at += needed, left -= needed) {
+    const uint64_t bytes = walk.next(left);
+    if (!look(walk, thread->bounce, bytes)) return false;
+    uint64_t place = find(thread->bounce, value, bytes);
+    if (walk.at == regs.rdi && place < min(bytes, kEarly)) return false;
+    needed = min(place + 1, bytes);
     // What it has logged is what it has seen.
-    if (part.traced) {
-      if (!traced_read(thread, origin, thread->bounce, at, needed, &fault)) return false;
+    if (walk.traced()) {
+      if (!traced_read(thread, origin, thread->bounce, walk.at, needed, &fault)) return false;
       place = find(thread->bounce, value, needed);
     }
     if (place < needed) {
-      regs.rax = at + place;
+      regs.rax = walk.at + place;
       return true;
     }
-    done += needed;
   }
   regs.rax = 0;
   return true;
@@ -239,20 +247,17 @@ bool leave_rest(Regs& regs, uint64_t done) {
 
 bool perform_compare(Thread* thread, const Origin& origin) {
   Regs& regs = thread->regs;
+  Walk a(regs.rdi), b(regs.rsi);
   for (uint64_t done = 0; done < regs.rdx;) {
-    const uint64_t a = regs.rdi + done, b = regs.rsi + done;
-    const Part first = page_part_at(a, regs.rdx - done), second = page_part_at(b, first.bytes);
-    const uint64_t bytes = second.bytes;
-    if (!look(first, a, thread->bounce, bytes) || !look(second, b, thread->bounce2, bytes))
-      return false;
+    const uint64_t left = regs.rdx - done, bytes = min(a.next(left), b.next(left));
+    if (!look(a, thread->bounce, bytes) || !look(b, thread->bounce2, bytes)) return false;
     const uint64_t equal = first_difference(thread->bounce, thread->bounce2, bytes);
-    const uint64_t most = regs.rdx - done < kLeft ? 0 : regs.rdx - done - kLeft;
-    const uint64_t needed = equal == bytes ? bytes : min(equal, most);
+    const uint64_t needed = equal == bytes ? bytes : min(equal, left - min(left, kLeft));
     if (!done && needed < min(bytes, kEarly)) return false;
-    if (needed && !log_both(thread, origin, a, b, needed)) return false;
+    if (needed && !log_both(thread, origin, a.at, b.at, needed)) return false;
     if (first_difference(thread->bounce, thread->bounce2, needed) < needed)
       return leave_rest(regs, done);  // written meanwhile
-    done += needed;
+    done += needed, a.at += needed, b.at += needed;
     if (equal < bytes) return leave_rest(regs, done);
   }
   regs.rax = 0;
@@ -268,9 +273,8 @@ static_assert(sizeof kPerform / sizeof kPerform[0] == static_cast<int>(Routine::
 
 int routine_perform(Thread* thread, const Site& site) {
   uint64_t caller;
-  // A stack in traced memory is not read behind its back.
-  const bool known = safe_copy(&caller, reinterpret_cast<void*>(thread->regs.rsp), sizeof caller) &&
-                     !in_traced(thread->regs.rsp);
+  // Of a stack in traced memory, whose reads are to be logged, this does not read.
+  const bool known = safe_copy(&caller, reinterpret_cast<void*>(thread->regs.rsp), sizeof caller);
   const auto perform = kPerform[static_cast<int>(site.routine) - 1];
   Origin origin = origin_of(thread, site);
   origin.caller = caller;
