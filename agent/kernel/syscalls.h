@@ -1,4 +1,5 @@
-// Syscalls of the program, each of which reaches the agent as SIGSYS (Syscall User Dispatch).
+// Syscalls of the program, each of which reaches the agent as SIGSYS (Syscall User Dispatch), or
+// from a patched site without a signal (signals/jumped_call.h).
 //
 // A syscall is answered in one of three ways: at once (result in regs.rax), natively (the registers
 // are the program's and the syscall instruction in entry.S is executed in the program's context,
@@ -25,7 +26,8 @@ enum class Answer {
 constexpr uint64_t kSyscallBytes = 2;  // of the instruction
 
 // REQUIRES: thread->regs are the program's registers at the syscall, rip behind the instruction;
-// thread->call is filled but for post. `context` is the kernel's ucontext of the SIGSYS.
+// thread->call is filled but for post. `context` is the kernel's ucontext of the SIGSYS; null from
+// a patched site, where only handlers are called that do without (signals/jumped_call.cc has them).
 using SyscallHandler = Answer (*)(Thread* thread, void* context);
 
 // Answers the pending syscall by the function that its row of the table names

@@ -229,7 +229,7 @@ bool is_gs_instruction(const uint8_t* code) {
 bool has_prefix(const uint8_t* code) {
   constexpr uint64_t kOnes = 0x0101010101010101;
   uint64_t word;
-  memcpy(&word, code, sizeof word);
+  __builtin_memcpy(&word, code, sizeof word);  // no call
   word ^= kOnes * 0xF3;
   return (word - kOnes) & ~word & kOnes << 7;
 }
@@ -259,6 +259,13 @@ bool modules_use_gs() {
     any |= module.uses_gs;
   }
   return any || module_count == kMaxModules;
+}
+
+uint64_t modules_unread() {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < module_count; ++i)
+    if (!modules[i].gs_known) bytes += modules[i].end - modules[i].begin;
+  return bytes;
 }
 
 bool module_patchable(uint64_t address, uint64_t bytes) {

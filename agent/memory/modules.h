@@ -47,6 +47,7 @@ void modules_written(uint64_t begin, uint64_t end);  // it becomes writable
 bool module_image(uint64_t address, CodeImage* found);
 // Does any of the code read or write the gs base? What is new is looked through.
 bool modules_use_gs();
+uint64_t modules_unread();  // how many bytes are new
 
 // The static data of the program's modules, runtime libraries left out. Returns how many ranges
 // there are. REQUIRES: regions_lock held.

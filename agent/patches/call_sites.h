@@ -2,7 +2,8 @@
 //
 // A patch costs as much as some twenty traps (20 us against 1.1 us), and in a process with several
 // threads interrupts them; most instructions of a program's start make a call or two. So a site
-// traps sixteen times first.
+// traps sixteen times first, and of a process as many as take the time in which its code is looked
+// through for gs (patch_call).
 //
 // Threads: any, without a lock. What is counted wrong in a race is only when a site is patched.
 // Invariant: a site has one place in the table, or by a race two.

@@ -258,15 +258,19 @@ void patch_routine(Thread* thread, uint64_t ip, Routine routine) {
   carry_out(thread, plan, number, planned);
 }
 
-void patch_call(Thread* thread, uint64_t ip, bool strays) {
+// The first patch of a process looks through its code for uses of gs: 8 KiB in the time of a trap.
+bool patch_call(Thread* thread, uint64_t ip, bool strays, uint32_t traps) {
+  constexpr uint64_t kBytesPerTrap = 8192;
   Locked regions(regions_lock);
   Locked lock(patches_lock);
-  if (patch_at(ip) || !possible(thread, ip)) return;
+  if (!load(&gs_kept) && !ended && traps < modules_unread() / kBytesPerTrap) return false;
+  if (patch_at(ip) || !possible(thread, ip)) return true;
   const uint16_t number = clear(thread, ip) ? take_number() : 0;
-  if (!number) return;
+  if (!number) return true;
   Plan plan;
   const bool planned = plan_call(thread, ip, number, strays ? kPunning : 1, &plan);
   carry_out(thread, plan, number, planned);
+  return true;
 }
 
 // ---- Threads in stubs ---------------------------------------------------------------------------

@@ -27,7 +27,8 @@ namespace shmrec::agent {
 // Patches the site if one of the tactics can. REQUIRES: the thread holds it, no lock is held.
 void patch_site(Thread* thread, Site& site);
 // The same for the syscall instruction at `ip`. `strays`: what is behind it is often jumped to.
-void patch_call(Thread* thread, uint64_t ip, bool strays);
+// `traps`: so many calls of the process have trapped. False: that is not worth it yet.
+bool patch_call(Thread* thread, uint64_t ip, bool strays, uint32_t traps);
 
 // Patches the first instruction of a function, so that calls of it with pointers to traced memory
 // are performed as a whole (access/routines.h). REQUIRES: regions_lock held.
