@@ -5,9 +5,12 @@
 // usage: make_log DIRECTORY ACCESSES
 // Of the accesses a half walks over 64 KiB that move on (a table being worked through), a quarter
 // goes anywhere (an index), a quarter to 64 lines that all use (locks, counters). A third writes.
+// They come from 200 sites at random, each with three callers: a chunk has a place for each that it
+// saw.
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -28,9 +31,15 @@ constexpr uint64_t kSegmentBytes = uint64_t{256} << 20;
 constexpr uint64_t kWalkBytes = 64 << 10;
 constexpr uint64_t kHotBytes = 64 * shmlog::kLineBytes;
 constexpr uint32_t kProcesses = 4;
-constexpr uint32_t kRecordBytes = 64;  // 8 bytes, one version
-constexpr uint32_t kRecordsPerChunk =
-    (shmlog::kChunkBytes - sizeof(shmlog::ChunkHeader) - 2 * sizeof(shmlog::ClockRecord)) /
+constexpr uint32_t kSites = 200;
+constexpr uint32_t kCallers = 3;
+constexpr uint32_t kPlaceBytes = shmlog::place_record_bytes(kCallers);
+constexpr uint32_t kRecordBytes = shmlog::short_record_bytes(RecordKind::kShortRead, 8);
+// At the end of a chunk: a place, an access, a clock. At its beginning another clock.
+constexpr uint32_t kRoom = kPlaceBytes + kRecordBytes + sizeof(shmlog::ClockRecord);
+constexpr uint32_t kLeastRecordsPerChunk =
+    (shmlog::kChunkBytes - sizeof(shmlog::ChunkHeader) - sizeof(shmlog::ClockRecord) -
+     kSites * kPlaceBytes - kRoom) /
     kRecordBytes;
 
 [[noreturn]] void die(const std::string& what) {
@@ -43,7 +52,7 @@ class LogMaker {
   LogMaker(const std::string& directory, uint64_t accesses) : accesses_(accesses) {
     std::filesystem::create_directories(directory);
     recording::CreateOptions options;
-    const uint64_t chunks = accesses / kRecordsPerChunk + kProcesses + 1;
+    const uint64_t chunks = accesses / kLeastRecordsPerChunk + kProcesses + 1;
     options.log_bytes = chunks * shmlog::kChunkBytes / 15 * 16 + (uint64_t{64} << 20);
     const auto log = recording::create_shmlog(directory + "/run.shmlog", options);
     if (!log) die(log.error().message);
@@ -70,6 +79,8 @@ class LogMaker {
     shmlog::ProcessEntry entry{};
     shmlog::UsageEntry usage{};
     std::vector<char> chunk;
+    uint32_t chunk_records = 0;
+    std::array<uint32_t, kSites> places{};  // in the chunk, 0: none yet
   };
 
   uint64_t random() {
@@ -141,7 +152,7 @@ class LogMaker {
 
   static uint64_t base_of(uint32_t i) { return 0x7f0000000000 + uint64_t{i} * (kSegmentBytes * 2); }
 
-  uint64_t place() {
+  uint64_t next_offset() {
     const uint64_t what = random();
     const uint64_t word = random() * 8;
     if (what % 4 < 2) return (kHotBytes + done_ / 4096 * 512 + word % kWalkBytes) % kSegmentBytes;
@@ -152,27 +163,44 @@ class LogMaker {
     Process& process = processes_[i];
     if (process.chunk.empty()) begin_chunk(i, process);
     const bool writes = random() % 3 == 0;
-    const RecordKind kind = writes ? RecordKind::kWrite : RecordKind::kRead;
-    const uint64_t offset = place();
-    shmlog::RecordHeader record{};
+    const RecordKind kind = writes ? RecordKind::kShortWrite : RecordKind::kShortRead;
+    const uint64_t offset = next_offset();
+    shmlog::ShortRecord record{};
     record.commit = commit_word(kRecordBytes, kind, shmlog::RecordState::kCommitted);
-    record.segment = 1;
-    record.offset = offset;
-    record.address = base_of(i) + offset;
-    record.pc = 0x401000 + random() % 200 * 16;
-    record.event = ++process.entry.events;
-    record.length = 8;
+    record.offset = static_cast<uint32_t>(offset);
+    record.event_place = ++process.entry.events | uint64_t{place_of(i, random() % kSites) / 8}
+                                                      << shmlog::kPlaceShift;
     uint64_t& stripe = stripes_[shmlog::stripe_of(1, offset, header_.stripes.count)];
     const uint64_t version = shmlog::stripe_version(stripe) + 1;
     if (writes) stripe = shmlog::stripe_word(version), memory_[offset / 8] = done_;
     append(process, &record, sizeof(record));
     append(process, &version, 8);
     append(process, &memory_[offset / 8], 8);
-    ++process.entry.accesses;
+    ++process.entry.accesses, ++process.chunk_records;
     ++(writes ? process.usage.writes : process.usage.reads);
     ++done_, tsc_ += 50;
-    if (process.chunk.size() + kRecordBytes + sizeof(shmlog::ClockRecord) > shmlog::kChunkBytes)
-      end_chunk(process);
+    if (process.chunk.size() + kRoom > shmlog::kChunkBytes) end_chunk(process);
+  }
+
+  // Where the site's place is in the process's chunk, which gets one if it has none.
+  uint32_t place_of(uint32_t i, uint64_t site) {
+    Process& process = processes_[i];
+    uint32_t& at = process.places[site];
+    if (at != 0) return at;
+    at = static_cast<uint32_t>(process.chunk.size());
+    shmlog::RecordHeader place{};
+    place.commit = commit_word(kPlaceBytes, RecordKind::kPlace, shmlog::RecordState::kCommitted);
+    place.segment = 1;
+    place.address = base_of(i);
+    place.pc = 0x401000 + site * 16;
+    place.length = 8;
+    place.flags = kCallers << shmlog::kCallersShift;
+    append(process, &place, sizeof(place));
+    for (uint64_t caller = 0; caller < kCallers; ++caller) {
+      const uint64_t word = shmlog::caller_word(3 + caller * 8, 0x402000 + site / 4 * 64 + caller);
+      append(process, &word, sizeof(word));
+    }
+    return at;
   }
 
   static void append(Process& process, const void* data, size_t bytes) {
@@ -195,6 +223,8 @@ class LogMaker {
     chunk.pid = chunk.tid = process.entry.pid;
     chunk.start_tsc = tsc_;
     process.chunk.reserve(shmlog::kChunkBytes);
+    process.chunk_records = 0;
+    process.places.fill(0);
     append(process, &chunk, sizeof(chunk));
     append_clock(process);
   }
@@ -203,6 +233,7 @@ class LogMaker {
     if (process.chunk.empty()) return;
     append_clock(process);
     process.chunk.resize(shmlog::kChunkBytes);
+    reinterpret_cast<shmlog::ChunkHeader*>(process.chunk.data())->records = process.chunk_records;
     put(process.chunk.data(), process.chunk.size(),
         header_.chunks.offset + next_chunk_++ * shmlog::kChunkBytes);
     process.chunk.clear();

@@ -168,7 +168,8 @@ Item chunk_item(const ChunkInfo& chunk) {
           {"lane", header.lane},
           {"pid", header.pid},
           {"tid", header.tid},
-          {"startTsc", header.start_tsc}};
+          {"startTsc", header.start_tsc},
+          {"records", header.records}};
 }
 
 Item record_item(const ShmlogReader& log, const ChunkInfo& chunk, const RecordView& record) {

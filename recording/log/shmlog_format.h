@@ -21,7 +21,7 @@
 namespace shmrec::shmlog {
 
 inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'L', 'O', 'G', '1'};
-inline constexpr uint32_t kVersion = 6;
+inline constexpr uint32_t kVersion = 7;
 inline constexpr uint32_t kOldestVersion = 1;      // that readers of finished logs still open
 inline constexpr uint32_t kLineBytes = 64;         // a line is the unit of order
 inline constexpr uint32_t kMaxAccessBytes = 4096;  // longer accesses are split into several records
@@ -339,7 +339,8 @@ inline constexpr uint64_t stripe_word_locked(uint64_t version, uint32_t lane) {
 
 inline constexpr uint32_t kChunkMagic = 0x4B4E4843;  // "CHNK"
 
-// State machine: free -> (claim: CAS by any lane) claimed -> (zeroed, header filled) busy <-> ready
+// State machine: free -> (claim: CAS by any lane) claimed -> (emptied, header filled) busy <->
+// ready
 // -> full (owner moved on or ended) -> claimed again when the log wraps. Its owner makes it busy by
 // CAS for the time of each access, and ready again. A ready chunk may be claimed by anybody when it
 // is the oldest; a busy or claimed one only if its lane is dead or names another chunk. Readers use
@@ -355,7 +356,8 @@ struct ChunkHeader {
   int32_t pid;
   int32_t tid;
   uint64_t start_tsc;
-  uint64_t reserved0[3];
+  uint32_t records;  // of a full one: how many accesses it holds; 0: unknown
+  uint32_t reserved0[5];
 };
 static_assert(sizeof(ChunkHeader) == 64);
 
@@ -369,8 +371,27 @@ enum class RecordKind : uint8_t {
   // versions of each line. first[n], last[n], value[len]
   kReadBetween,
   kWriteBetween,
+  // Not an access: what short records that refer to it have in common. A RecordHeader of which
+  // `event` means nothing, then the callers.
+  kPlace,
+  // As the four above, in a ShortRecord.
+  kShortRead,
+  kShortWrite,
+  kShortReadWrite,
+  kShortReadThenWrite,
 };
-inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kWriteBetween);
+inline constexpr uint8_t kLastRecordKind = static_cast<uint8_t>(RecordKind::kShortReadThenWrite);
+inline constexpr uint8_t kShort = 8;  // what makes a kind short
+static_assert(static_cast<uint8_t>(RecordKind::kShortRead) ==
+              (static_cast<uint8_t>(RecordKind::kRead) | kShort));
+inline constexpr bool kind_is_short(RecordKind kind) { return kind >= RecordKind::kShortRead; }
+inline constexpr RecordKind short_kind(RecordKind kind) {
+  return static_cast<RecordKind>(static_cast<uint8_t>(kind) | kShort);
+}
+// REQUIRES: kind_is_short(kind)
+inline constexpr RecordKind long_kind(RecordKind kind) {
+  return static_cast<RecordKind>(static_cast<uint8_t>(kind) & ~kShort);
+}
 inline constexpr bool kind_is_between(RecordKind kind) {
   return kind == RecordKind::kReadBetween || kind == RecordKind::kWriteBetween;
 }
@@ -378,13 +399,15 @@ inline constexpr bool kind_is_between(RecordKind kind) {
 inline constexpr bool kind_has_two_versions(RecordKind kind) {
   return kind == RecordKind::kReadThenWrite || kind_is_between(kind);
 }
+inline constexpr bool kind_is_access(RecordKind kind) {
+  return kind != RecordKind::kClock && kind != RecordKind::kPlace;
+}
+// REQUIRES for both: !kind_is_short(kind)
 inline constexpr bool kind_reads(RecordKind kind) {
-  return kind != RecordKind::kWrite && kind != RecordKind::kWriteBetween &&
-         kind != RecordKind::kClock;
+  return kind_is_access(kind) && kind != RecordKind::kWrite && kind != RecordKind::kWriteBetween;
 }
 inline constexpr bool kind_writes(RecordKind kind) {
-  return kind != RecordKind::kRead && kind != RecordKind::kReadBetween &&
-         kind != RecordKind::kClock;
+  return kind_is_access(kind) && kind != RecordKind::kRead && kind != RecordKind::kReadBetween;
 }
 
 // begun: written ahead, the access may or may not have happened yet (versions of lines not yet done
@@ -454,6 +477,37 @@ inline constexpr uint32_t record_bytes(RecordKind kind, uint64_t offset, uint32_
   const uint32_t versions = lines_touched(offset, length) * (kind_has_two_versions(kind) ? 2 : 1);
   return static_cast<uint32_t>(sizeof(RecordHeader)) + versions * 8 +
          (length * (both ? 2u : 1u) + 7) / 8 * 8 + callers * 8;
+}
+
+// An access of which most is as in others before it: the place has the rest. Its place is a record
+// of kind kPlace that lies before it in the same chunk.
+//   segment, pc, length, syscall, flags, callers: the place's
+//   offset, address: the place's, with `offset` added
+// It has one line's versions, and values, as other records do.
+struct ShortRecord {
+  uint32_t commit;
+  uint32_t offset;
+  uint64_t event_place;  // bits 0..47 the event | 48..63 where its place is: bytes from the chunk's
+                         // start, divided by 8
+  // uint64_t versions[1 or 2]; then the values, zero-padded to 8 bytes.
+};
+static_assert(sizeof(ShortRecord) == 16);
+inline constexpr uint32_t kPlaceShift = 48;
+inline constexpr uint64_t short_event(uint64_t event_place) {
+  return event_place & ((uint64_t{1} << kPlaceShift) - 1);
+}
+inline constexpr uint32_t short_place(uint64_t event_place) {  // in bytes
+  return static_cast<uint32_t>(event_place >> kPlaceShift) * 8;
+}
+// `kind`: the short one.
+inline constexpr uint32_t short_record_bytes(RecordKind kind, uint32_t length) {
+  const bool both = kind == RecordKind::kShortReadWrite || kind == RecordKind::kShortReadThenWrite;
+  const uint32_t versions = kind == RecordKind::kShortReadThenWrite ? 2 : 1;
+  return static_cast<uint32_t>(sizeof(ShortRecord)) + versions * 8 +
+         (length * (both ? 2u : 1u) + 7) / 8 * 8;
+}
+inline constexpr uint32_t place_record_bytes(uint32_t callers) {
+  return static_cast<uint32_t>(sizeof(RecordHeader)) + callers * 8;
 }
 
 struct ClockRecord {

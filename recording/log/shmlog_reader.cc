@@ -19,6 +19,7 @@ using shmlog::JournalEntry;
 using shmlog::RecordHeader;
 using shmlog::RecordKind;
 using shmlog::RecordState;
+using shmlog::ShortRecord;
 
 namespace {
 
@@ -133,6 +134,12 @@ bool chunk_readable(const ChunkHeader& header) {
           state == static_cast<uint32_t>(ChunkState::kBusy));
 }
 
+const char* impossible(const RecordHeader& header) {
+  if (header.length == 0 || header.length > shmlog::kMaxAccessBytes)
+    return "access of an impossible length";
+  return header.offset > kMaxOffset ? "access at an impossible offset" : nullptr;
+}
+
 }  // namespace
 
 // ---- Records ------------------------------------------------------------------------------------
@@ -169,10 +176,8 @@ std::span<const uint8_t> RecordView::output() const {
 }
 
 std::vector<uint64_t> RecordView::callers() const {
-  const uint32_t count = shmlog::callers_of_flags(header.flags);
-  const uint8_t* end = body + bytes - sizeof(RecordHeader);
-  std::vector<uint64_t> words(count);
-  for (uint32_t i = 0; i < count; ++i) words[i] = load_u64(end - uint64_t{count - i} * 8);
+  std::vector<uint64_t> words(shmlog::callers_of_flags(header.flags));
+  for (size_t i = 0; i < words.size(); ++i) words[i] = load_u64(callers_at + i * 8);
   return words;
 }
 
@@ -184,6 +189,7 @@ const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
   const uint32_t state = commit >> 24;
   record.at = at;
   record.bytes = (commit & 0xFFFF) * 8;
+  record.body = record.callers_at = nullptr;
   if (kind == 0 || kind > shmlog::kLastRecordKind) return "record of unknown kind";
   if (state == 0 || state > static_cast<uint32_t>(RecordState::kInferred))
     return "record of unknown state";
@@ -197,25 +203,76 @@ const char* ChunkCopy::parse(uint32_t at, RecordView& record) const {
     record.clock_tsc = load_u64(&bytes_[at + 8]);
     return nullptr;
   }
+  if (record.kind == RecordKind::kPlace) return parse_place(record);
+  return shmlog::kind_is_short(record.kind) ? parse_short(record) : parse_long(record);
+}
+
+// These three: the rest of parse(), which has set `at`, `bytes`, `kind` and `state`.
+const char* ChunkCopy::parse_long(RecordView& record) const {
   if (record.bytes < sizeof(RecordHeader)) return "record shorter than its header";
-  record.header = load<RecordHeader>(&bytes_[at]);
+  record.header = load<RecordHeader>(&bytes_[record.at]);
   const RecordHeader& header = record.header;
-  if (header.length == 0 || header.length > shmlog::kMaxAccessBytes)
-    return "access of an impossible length";
-  if (header.offset > kMaxOffset) return "access at an impossible offset";
+  if (const char* wrong = impossible(header)) return wrong;
   const uint32_t callers = shmlog::callers_of_flags(header.flags);
   if (shmlog::record_bytes(record.kind, header.offset, header.length, callers) > record.bytes)
     return "record too short for its values";
-  record.body = &bytes_[at + sizeof(RecordHeader)];
+  record.body = &bytes_[record.at + sizeof(RecordHeader)];
+  record.callers_at = bytes_.data() + record.at + record.bytes - callers * 8;
   return nullptr;
+}
+
+const char* ChunkCopy::parse_place(RecordView& record) const {
+  if (record.state != RecordState::kCommitted) return "place that is not committed";
+  if (record.bytes < sizeof(RecordHeader)) return "place shorter than its header";
+  record.header = load<RecordHeader>(&bytes_[record.at]);
+  const uint32_t callers = shmlog::callers_of_flags(record.header.flags);
+  if (shmlog::place_record_bytes(callers) > record.bytes) return "place too short for its callers";
+  record.callers_at = bytes_.data() + record.at + record.bytes - callers * 8;
+  return nullptr;
+}
+
+const char* ChunkCopy::parse_short(RecordView& record) const {
+  if (record.bytes < sizeof(ShortRecord)) return "record shorter than its header";
+  const auto in_short = load<ShortRecord>(&bytes_[record.at]);
+  const uint32_t place_at = shmlog::short_place(in_short.event_place);
+  if (place_at < sizeof(ChunkHeader) || place_at >= record.at)
+    return "short record whose place is not before it";
+  const uint32_t kind = load<uint32_t>(&bytes_[place_at]) >> 16 & 0xFF;
+  RecordView place;
+  if (kind != static_cast<uint32_t>(RecordKind::kPlace) || parse(place_at, place) != nullptr)
+    return "short record without a place where it names one";
+  if (place.bytes > record.at - place_at) return "short record whose place reaches into it";
+  record.header = place.header;
+  RecordHeader& header = record.header;
+  header.commit = in_short.commit;
+  header.offset += in_short.offset;
+  header.address += in_short.offset;
+  header.event = shmlog::short_event(in_short.event_place);
+  if (const char* wrong = impossible(header)) return wrong;
+  if (shmlog::lines_touched(header.offset, header.length) != 1)
+    return "short record of more than one line";
+  if (shmlog::short_record_bytes(record.kind, header.length) > record.bytes)
+    return "record too short for its values";
+  record.kind = shmlog::long_kind(record.kind);
+  record.body = &bytes_[record.at + sizeof(ShortRecord)];
+  record.callers_at = place.callers_at;
+  return nullptr;
+}
+
+// Is there no record at `at`, nor room for one?
+bool ChunkCopy::ends_at(uint32_t at) const {
+  return at > bytes_.size() || bytes_after(at) < sizeof(shmlog::ClockRecord) ||
+         load<uint32_t>(&bytes_[at]) == 0;
 }
 
 bool ChunkCopy::next(uint32_t& at, RecordView& record) const {
   if (at == 0) at = sizeof(ChunkHeader);
-  if (at > bytes_.size() || bytes_after(at) < sizeof(shmlog::ClockRecord)) return false;
-  if (load<uint32_t>(&bytes_[at]) == 0 || parse(at, record) != nullptr) return false;
-  at += record.bytes;
-  return true;
+  while (!ends_at(at)) {
+    if (parse(at, record) != nullptr) return false;
+    at += record.bytes;
+    if (record.kind != RecordKind::kPlace) return true;
+  }
+  return false;
 }
 
 const char* ChunkCopy::damage_at(uint32_t at) const {

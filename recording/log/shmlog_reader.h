@@ -70,7 +70,8 @@ class ChunkSource {
   virtual bool read_chunk(uint32_t index, std::span<uint8_t> into) const = 0;
 };
 
-// One record inside a chunk's copy; valid while that copy is.
+// One access or clock inside a chunk's copy; valid while that copy is. A short record is seen as
+// the long one that says the same: only `bytes` and header.commit tell them apart.
 struct RecordView {
   shmlog::RecordHeader header;  // of a clock record only `commit` is set
   shmlog::RecordKind kind = shmlog::RecordKind::kRead;
@@ -78,7 +79,8 @@ struct RecordView {
   uint32_t at = 0;     // offset in the chunk
   uint32_t bytes = 0;  // whole record
   uint64_t clock_tsc = 0;
-  const uint8_t* body = nullptr;  // versions, then values
+  const uint8_t* body = nullptr;        // versions, then values; null: not an access
+  const uint8_t* callers_at = nullptr;  // in the record, or in its place
 
   bool is_clock() const { return kind == shmlog::RecordKind::kClock; }
   bool reads() const { return shmlog::kind_reads(kind); }
@@ -99,7 +101,7 @@ struct RecordView {
   const uint8_t* values() const;
 };
 
-// A copy of one chunk and a walk over its records.
+// A copy of one chunk and a walk over its records: accesses and clocks. Places are passed over.
 class ChunkCopy {
  public:
   const ChunkInfo& info() const { return info_; }
@@ -111,7 +113,11 @@ class ChunkCopy {
 
  private:
   friend class ShmlogReader;
+  bool ends_at(uint32_t at) const;
   const char* parse(uint32_t at, RecordView& record) const;
+  const char* parse_long(RecordView& record) const;
+  const char* parse_place(RecordView& record) const;
+  const char* parse_short(RecordView& record) const;
   ChunkInfo info_;
   std::vector<uint8_t> bytes_;
 };

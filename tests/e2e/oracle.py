@@ -332,26 +332,23 @@ def check(log_data, directory, killed=False):
         len(traces), sum(len(t.entries) for t in traces), accesses)
 
 
-def damage(data, at, how):
-    """Changes the record at `at`; returns whether it is one that can be changed this way."""
-    commit, = struct.unpack_from("<I", data, at)
-    kind = commit >> 16 & 0xFF
-    if kind not in (shmlog.KIND_READ, shmlog.KIND_WRITE) or commit >> 24 != shmlog.COMMITTED:
+def damage(data, record, how):
+    """Changes the record; returns whether it is one that can be changed this way."""
+    commit, = struct.unpack_from("<I", data, record.at)
+    if record.kind not in (shmlog.KIND_READ, shmlog.KIND_WRITE) or record.state != shmlog.COMMITTED:
         return False
-    if how == "version" and kind != shmlog.KIND_WRITE:
+    if how == "version" and record.kind != shmlog.KIND_WRITE:
         return False  # a read between two writes of other bytes of the line fits either version
     if how == "value":
-        offset, length = struct.unpack_from("<Q", data, at + 8)[0], struct.unpack_from("<I", data, at + 40)[0]
-        lines = (offset + length - 1) // 64 - offset // 64 + 1
-        data[at + 48 + 8 * lines] ^= 0x10
+        data[record.values_at] ^= 0x10
     elif how == "version":
-        struct.pack_into("<Q", data, at + 48, struct.unpack_from("<Q", data, at + 48)[0] + 1)
+        struct.pack_into("<Q", data, record.versions_at, record.versions[0] + 1)
     elif how == "gone":
-        struct.pack_into("<I", data, at, commit & 0xFFFFFF | shmlog.ABORTED << 24)
+        struct.pack_into("<I", data, record.at, commit & 0xFFFFFF | shmlog.ABORTED << 24)
     elif how == "offset":
-        struct.pack_into("<Q", data, at + 8, struct.unpack_from("<Q", data, at + 8)[0] ^ 1)
+        data[record.offset_at] ^= 1
     elif how == "kind":
-        struct.pack_into("<I", data, at, commit ^ 3 << 16)
+        struct.pack_into("<I", data, record.at, commit ^ 3 << 16)
     return True
 
 
@@ -361,21 +358,21 @@ def check_mutations(log_path, directory, count, seed):
     log = shmlog.Log(log_path)
     trace = next(t for t in map(Trace, sorted(glob.glob(os.path.join(directory, "trace.*")))) if t.entries)
     segments = set(oracle_segments(log, trace))
-    starts = [at for at in log.record_offsets() if struct.unpack_from("<I", data, at + 4)[0] in segments]
+    records = [r for r in log.records() if r.segment in segments]
     ways = ["value", "version", "gone", "offset", "kind"]
     chance = random.Random(seed)
     done = 0
     while done < count:
         mutated = bytearray(data)
-        at, how = chance.choice(starts), ways[done % len(ways)]
-        if not damage(mutated, at, how):
+        record, how = chance.choice(records), ways[done % len(ways)]
+        if not damage(mutated, record, how):
             continue
         done += 1
         try:
             check(mutated, directory)
         except (Wrong, ValueError):
             continue
-        raise Wrong("the record at %d of the log was damaged (%s), and nothing was noticed" % (at, how))
+        raise Wrong("the record at %d of the log was damaged (%s), and nothing was noticed" % (record.at, how))
     return done
 
 

@@ -5,7 +5,10 @@ import collections
 import struct
 
 (KIND_READ, KIND_WRITE, KIND_READ_WRITE, KIND_READ_THEN_WRITE, KIND_CLOCK, KIND_READ_BETWEEN,
- KIND_WRITE_BETWEEN) = range(1, 8)
+ KIND_WRITE_BETWEEN, KIND_PLACE, KIND_SHORT_READ, KIND_SHORT_WRITE, KIND_SHORT_READ_WRITE,
+ KIND_SHORT_READ_THEN_WRITE) = range(1, 13)
+LONG_KINDS = {KIND_SHORT_READ: KIND_READ, KIND_SHORT_WRITE: KIND_WRITE,
+              KIND_SHORT_READ_WRITE: KIND_READ_WRITE, KIND_SHORT_READ_THEN_WRITE: KIND_READ_THEN_WRITE}
 BEGUN, COMMITTED, ABORTED, INFERRED = range(1, 5)
 READY, FULL, BUSY = 2, 3, 4
 SEGMENT_ANONYMOUS, SEGMENT_POSIX_SHM, SEGMENT_MEMFD, SEGMENT_SYSV, SEGMENT_FILE = range(1, 6)
@@ -22,9 +25,14 @@ Usage = collections.namedtuple("Usage", "process segment reads writes kernel")
 
 class Record:
     """An access. `versions` has one per line; `write_versions` is the same list but for a
-    read-then-write, and for accesses by descriptor, which happened between the two. `before` is what was read, `after` what was written; None if there is no such."""
+    read-then-write, and for accesses by descriptor, which happened between the two. `before` is what was
+    read, `after` what was written; None if there is no such. Short records are given as long ones.
+
+    Where it is said, in the file: `at` the record, `offset_at` the low bytes of its offset, `versions_at`,
+    `values_at`."""
     __slots__ = ("kind", "state", "segment", "offset", "address", "pc", "event", "length", "syscall",
-                 "flags", "versions", "write_versions", "before", "after")
+                 "flags", "versions", "write_versions", "before", "after", "callers",
+                 "at", "offset_at", "versions_at", "values_at")
 
     def happened(self):
         return self.state in (COMMITTED, INFERRED)
@@ -53,7 +61,6 @@ class Log:
         self.segments = {s.index: s for s in self._read_segments()}
         self.processes = {p.index: p for p in self._read_processes()}
         self.usage = list(self._read_usage())
-        self._record_offsets = []
         self.threads = self._read_threads()
 
     def _entries(self, area):
@@ -98,9 +105,12 @@ class Log:
             threads[thread].extend(self._read_chunk(at))
         return dict(threads)
 
-    def record_offsets(self):
-        """Where in the file the accesses' records are."""
-        return self._record_offsets
+    def chunk_area(self):
+        """Where the chunks begin, and how long each is."""
+        return self._chunks.offset, self._chunks.entry_bytes
+
+    def records(self):
+        return [record for records in self.threads.values() for record in records]
 
     def _read_chunk(self, start):
         at, end = start + 64, start + self._chunks.entry_bytes
@@ -109,24 +119,53 @@ class Log:
             size, kind = (commit & 0xFFFF) * 8, commit >> 16 & 0xFF
             if commit == 0:
                 return
-            if size == 0 or at + size > end or not KIND_READ <= kind <= KIND_WRITE_BETWEEN:
+            if size == 0 or at + size > end or not KIND_READ <= kind <= KIND_SHORT_READ_THEN_WRITE:
                 raise ValueError("chunk at %d: bad record %#x at +%d" % (start, commit, at - start))
-            if kind != KIND_CLOCK:
-                self._record_offsets.append(at)
-                yield self._read_record(at, size, kind, commit >> 24)
+            if kind in LONG_KINDS:
+                yield self._read_values(self._read_short(start, at), LONG_KINDS[kind], commit, at + size)
+            elif kind not in (KIND_CLOCK, KIND_PLACE):
+                r = self._read_header(at)
+                callers = r.flags >> 8 & 7
+                yield self._read_values(r, kind, commit, at + size - 8 * callers)
+                r.callers = struct.unpack_from("<%dQ" % callers, self.data, at + size - 8 * callers)
             at += size
 
-    def _read_record(self, at, size, kind, state):
+    def _read_header(self, at):
         r = Record()
-        r.kind, r.state = kind, state
+        r.at, r.offset_at, r.versions_at = at, at + 8, at + 48
         (r.segment, r.offset, r.address, r.pc, r.event, r.length, r.syscall,
          r.flags) = struct.unpack_from("<IQQQQIHH", self.data, at + 4)
+        return r
+
+    def _read_short(self, chunk, at):
+        offset, word = struct.unpack_from("<IQ", self.data, at + 4)
+        place = chunk + (word >> 48) * 8
+        commit = struct.unpack_from("<I", self.data, place)[0] if chunk + 64 <= place < at else 0
+        if commit >> 16 != COMMITTED << 8 | KIND_PLACE:
+            raise ValueError("record at %d: no place at %d" % (at, place))
+        r = self._read_header(place)
+        callers, end = r.flags >> 8 & 7, place + (commit & 0xFFFF) * 8
+        if end > at or end < place + 48 + 8 * callers:
+            raise ValueError("record at %d: its place at %d has a wrong size" % (at, place))
+        r.callers = struct.unpack_from("<%dQ" % callers, self.data, end - 8 * callers)
+        r.at, r.offset_at, r.versions_at = at, at + 4, at + 16
+        r.offset, r.address = (r.offset + offset) % 2**64, (r.address + offset) % 2**64
+        r.event = word & 2**48 - 1
+        if r.offset // 64 != (r.offset + r.length - 1) // 64:
+            raise ValueError("short record at %d: of several lines" % at)
+        return r
+
+    def _read_values(self, r, kind, commit, end):
+        r.kind, r.state = kind, commit >> 24
+        if not 1 <= r.length <= 4096 or r.offset > 2**62:
+            raise ValueError("record at %d: %d bytes at offset %d" % (r.at, r.length, r.offset))
         lines = (r.offset + r.length - 1) // 64 - r.offset // 64 + 1
-        values = at + 48 + 8 * lines
-        r.versions = r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, at + 48)
+        values = r.versions_at + 8 * lines
+        r.versions = r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, r.versions_at)
         if kind in (KIND_READ_THEN_WRITE, KIND_READ_BETWEEN, KIND_WRITE_BETWEEN):
             r.write_versions = struct.unpack_from("<%dQ" % lines, self.data, values)
             values += 8 * lines
+        r.values_at = values
         r.before = r.after = None
         first = self.data[values:values + r.length]
         if kind in (KIND_READ, KIND_READ_BETWEEN):
@@ -136,9 +175,9 @@ class Log:
         else:
             r.before, r.after = first, self.data[values + r.length:values + 2 * r.length]
             values += r.length
-        if values + r.length > at + size:
+        if values + r.length > end:
             raise ValueError("record at %d: %d bytes do not hold %d lines and %d bytes of value"
-                             % (at, size, lines, r.length))
+                             % (r.at, end - r.at, lines, r.length))
         return r
 
     def next_version(self, stripe):

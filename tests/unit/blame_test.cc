@@ -34,7 +34,7 @@ struct Opened {
     index = AccessIndex::build(*log);
     timeline = std::make_unique<Timeline>(*log);
   }
-  // Each is asked of a bundle with an index too.
+  // Each is asked of a bundle with an index too, and of the log with its records said shortly.
   Result<BlameAnswer> ask(const BlameQuery& query) {
     Result<BlameAnswer> answer = Blame(*index, *timeline, symbols).ask(query);
     if (!indexed) indexed = std::make_unique<testing::IndexedCopy>(bytes);
@@ -42,6 +42,7 @@ struct Opened {
     EXPECT_EQ(other.text, testing::text_of(answer));
     EXPECT_EQ(other.trouble, "");
     EXPECT_FALSE(other.whole);
+    EXPECT_EQ(ask_with_short_records(query), testing::text_of(answer));
     return answer;
   }
   BlameAnswer answer(const BlameQuery& query) {
@@ -53,7 +54,18 @@ struct Opened {
     return *result;
   }
 
-  std::vector<uint8_t> bytes;
+  std::string ask_with_short_records(const BlameQuery& query) {
+    if (short_bytes.empty()) short_bytes = testing::with_short_records(bytes);
+    const auto short_log = ShmlogReader::from_memory(short_bytes, "test.shmlog");
+    if (!short_log) return short_log.error().message;
+    const auto short_index = AccessIndex::build(**short_log);
+    EXPECT_EQ(short_index->records(), index->records());
+    EXPECT_EQ(short_index->damage().size(), index->damage().size());
+    const Timeline short_timeline(**short_log);
+    return testing::text_of(Blame(*short_index, short_timeline, symbols).ask(query));
+  }
+
+  std::vector<uint8_t> bytes, short_bytes;
   std::unique_ptr<ShmlogReader> log;
   std::unique_ptr<AccessIndex> index;
   std::unique_ptr<Timeline> timeline;
@@ -97,6 +109,35 @@ std::string first_columns(const std::string& table, size_t width) {
     at = end + 1;
   }
   return text;
+}
+
+// The record has no callers of its own, nor a pc: they are its place's.
+TEST(Blame, AShortRecordHasTheCallersOfItsPlace) {
+  ShmlogBuilder log;
+  log.set_short(true);
+  const uint32_t segment = log.add_segment(SegmentKind::kAnonymous, "");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
+  log.map_segment(a, segment, 0x7f61b0794000);
+  const std::vector<uint64_t> one = {shmlog::caller_word(0, 0x401234)};
+  const std::vector<uint64_t> two = {shmlog::caller_word(1, 0x405678),
+                                     shmlog::caller_word(9, 0x409abc)};
+  log.write(a, segment, 0x118, le32(1), {.pc = 0x401000, .callers = one});
+  log.write(a, segment, 0x118, le32(2), {.pc = 0x401000, .callers = two});
+  log.write(a, segment, 0x11c, le32(3), {.pc = 0x401000, .callers = one});
+  log.write(a, segment, 0x118, le32(4), {.pc = 0x402000, .callers = one});
+  Opened opened(log);
+  const BlameAnswer answer =
+      opened.answer({.where = "0x7f61b0794118", .length = 8, .history = kWholeHistory});
+  EXPECT_EQ(summary(answer),
+            (Lines{"* write 1 @1", "* write 2 @2", "* write 3 @3", "* write 4 @4"}));
+  const std::vector<uint64_t> callers[] = {one, two, one, one};
+  const uint64_t pcs[] = {0x401000, 0x401000, 0x401000, 0x402000};
+  ASSERT_EQ(answer.rows.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(answer.rows[i].access.callers, callers[i]) << i;
+    EXPECT_EQ(answer.rows[i].access.header.pc, pcs[i]) << i;
+    EXPECT_EQ(answer.rows[i].access.header.address, i == 2 ? 0x7f61b079411c : 0x7f61b0794118) << i;
+  }
 }
 
 TEST(Blame, PrintsTheTableOfTheCrashedConsumer) {

@@ -12,6 +12,7 @@
 
 #include "recording/log/shmlog_format.h"
 #include "tests/unit/journal_bytes.h"
+#include "tests/unit/short_records.h"
 
 namespace shmrec::testing {
 
@@ -187,6 +188,8 @@ class ShmlogBuilder {
   void unrecorded_write(uint32_t seg, uint64_t offset, const std::vector<uint8_t>& value) {
     std::copy(value.begin(), value.end(), memory_[seg].begin() + static_cast<ptrdiff_t>(offset));
   }
+  // Whether accesses that can be are said by short records from now on.
+  void set_short(bool on) { short_ = on; }
   void clock(uint32_t lane_index) {
     const shmlog::ClockRecord record = {
         shmlog::commit_word(16, shmlog::RecordKind::kClock, shmlog::RecordState::kCommitted), 0,
@@ -220,6 +223,7 @@ class ShmlogBuilder {
   struct Cursor {
     uint32_t chunk;
     uint64_t at;
+    Places places = {};
   };
 
   template <typename T>
@@ -227,17 +231,33 @@ class ShmlogBuilder {
     return *reinterpret_cast<T*>(&bytes_[area.offset + uint64_t{i} * area.entry_bytes]);
   }
 
+  Cursor& cursor_of(uint32_t lane_index) {
+    const auto found = cursor_.find(lane_index);
+    if (found != cursor_.end()) return found->second;
+    return cursor_.emplace(lane_index, new_chunk(lane_index)).first->second;
+  }
+
+  // The lane's chunk, which has so much room.
+  Cursor& room_for(uint32_t lane_index, size_t bytes) {
+    const Cursor& cursor = cursor_of(lane_index);
+    if (cursor.at + bytes > chunk_offset(cursor.chunk) + shmlog::kChunkBytes) end_chunk(lane_index);
+    return cursor_of(lane_index);
+  }
+
   void append(uint32_t lane_index, const void* data, size_t bytes) {
-    auto found = cursor_.find(lane_index);
-    if (found != cursor_.end() &&
-        found->second.at + bytes > chunk_offset(found->second.chunk) + shmlog::kChunkBytes) {
-      end_chunk(lane_index);
-      found = cursor_.end();
-    }
-    if (found == cursor_.end()) found = cursor_.emplace(lane_index, new_chunk(lane_index)).first;
-    last_record_ = found->second.at;
-    std::memcpy(&bytes_[found->second.at], data, bytes);
-    found->second.at += bytes;
+    Cursor& cursor = room_for(lane_index, bytes);
+    last_record_ = cursor.at;
+    std::memcpy(&bytes_[cursor.at], data, bytes);
+    cursor.at += bytes;
+  }
+
+  void append_short(uint32_t lane_index, const std::vector<uint8_t>& record) {
+    room_for(lane_index, record.size() + sizeof(shmlog::RecordHeader));
+    Cursor& cursor = cursor_of(lane_index);
+    const ShortForm form = cursor.places.shorten(
+        record, static_cast<uint32_t>(cursor.at - chunk_offset(cursor.chunk)));
+    if (!form.place.empty()) append(lane_index, form.place.data(), form.place.size());
+    append(lane_index, form.record.data(), form.record.size());
   }
 
   Cursor new_chunk(uint32_t lane_index) {
@@ -311,7 +331,10 @@ class ShmlogBuilder {
       std::memcpy(body, value.data(), length);
       std::copy(value.begin(), value.end(), memory.begin() + static_cast<ptrdiff_t>(offset));
     }
-    append(lane_index, record.data(), record.size());
+    if (short_)
+      append_short(lane_index, record);
+    else
+      append(lane_index, record.data(), record.size());
   }
 
   uint32_t chunk_count_;
@@ -322,6 +345,7 @@ class ShmlogBuilder {
   std::map<uint32_t, Cursor> cursor_;
   uint64_t last_record_ = 0;
   uint64_t span_ = 0;
+  bool short_ = false;
   uint64_t tsc_ = 1000;
 };
 

@@ -364,7 +364,7 @@ TEST(ShmlogReader, ADamagedRecordEndsItsChunkOnlyAndIsSaid) {
   const Case cases[] = {
       {"unknown kind",
        [](auto& r) {
-         r.commit = shmlog::commit_word(64, static_cast<RecordKind>(9), RecordState::kCommitted);
+         r.commit = shmlog::commit_word(64, static_cast<RecordKind>(13), RecordState::kCommitted);
        }},
       {"unknown state",
        [](auto& r) {
@@ -424,6 +424,235 @@ TEST(ShmlogReader, ARecordEndsWithItsCallers) {
   EXPECT_EQ(access->output, (std::vector<uint8_t>{1, 2, 3, 4, 5, 6, 7}));
   EXPECT_EQ(shmlog::caller_place(access->callers[1]), 7u);
   EXPECT_EQ(shmlog::caller_address(access->callers[1]), 0x7FFFFFFFFFFFu);
+}
+
+// Accesses of each kind and state, with and without callers.
+std::vector<uint8_t> all_sorts(bool short_records) {
+  ShmlogBuilder log(2);
+  log.set_short(short_records);
+  const uint32_t segment = log.add_segment(SegmentKind::kMemfd, "ring", 3 << 12);
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1});
+  log.map_segment(a, segment, 0x7f61b0794000);
+  const std::vector<uint64_t> callers = {shmlog::caller_word(0, 0x401234),
+                                         shmlog::caller_word(7, 0x7FFFFFFFFFFF)};
+  for (const RecordState state : {RecordState::kCommitted, RecordState::kBegun,
+                                  RecordState::kAborted, RecordState::kInferred}) {
+    log.write(a, segment, 0x118, le32(1), {.state = state});
+    log.read(a, segment, 0x118, 4, {.state = state});
+    log.read_write(a, segment, 0x2118, le32(2), {.pc = 0x401010, .state = state});
+    log.read_then_write(a, segment, 0, le32(3), {.pc = 0x401010, .state = state});
+    log.write(a, segment, 0x3f, {1}, {.pc = 0x401020, .state = state, .callers = callers});
+    log.read_then_write(a, segment, 0x2f00, std::vector<uint8_t>(64, 4),
+                        {.pc = 0x401030, .state = state, .callers = callers});
+    log.read(a, segment, 0x40, 4, {.syscall = 5, .flags = shmlog::kFlagRelaxed, .state = state});
+    log.write(a, segment, 0x3e, le32(5), {.state = state, .callers = callers});  // of two lines
+    log.write_between(a, segment, 0x80, le32(6), 1, {.state = state});
+    log.clock(a);
+  }
+  log.stripe(segment, 0x118) = shmlog::stripe_word_locked(1, a);
+  return log.build();
+}
+
+std::vector<RecordView> records_of(const ShmlogReader& log, ChunkCopy& copy) {
+  std::vector<RecordView> records;
+  EXPECT_TRUE(log.copy_chunk(log.chunks()[0], copy));
+  uint32_t at = 0;
+  RecordView record;
+  while (copy.next(at, record)) records.push_back(record);
+  EXPECT_EQ(copy.damage_at(at), nullptr);
+  return records;
+}
+
+TEST(ShmlogReader, AShortRecordSaysWhatALongOneWould) {
+  const std::vector<uint8_t> long_bytes = all_sorts(false), short_bytes = all_sorts(true);
+  const auto long_log = open_bytes(long_bytes), short_log = open_bytes(short_bytes);
+  ChunkCopy long_copy, short_copy;
+  const std::vector<RecordView> expected = records_of(*long_log, long_copy);
+  const std::vector<RecordView> found = records_of(*short_log, short_copy);
+  ASSERT_EQ(expected.size(), 40u);
+  ASSERT_EQ(found.size(), expected.size());
+  int shorter = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const RecordView &a = expected[i], &b = found[i];
+    EXPECT_EQ(b.kind, a.kind) << i;
+    EXPECT_EQ(b.state, a.state) << i;
+    shmlog::RecordHeader header = b.header;
+    header.commit = a.header.commit;
+    EXPECT_EQ(std::memcmp(&header, &a.header, sizeof(header)), 0) << i;
+    shorter += b.bytes < a.bytes;
+    if (a.is_clock()) continue;
+    for (uint32_t line = 0; line < a.lines(); ++line) {
+      EXPECT_EQ(b.read_version(line), a.read_version(line)) << i;
+      EXPECT_EQ(b.write_version(line), a.write_version(line)) << i;
+    }
+    EXPECT_TRUE(std::ranges::equal(b.input(), a.input())) << i;
+    EXPECT_TRUE(std::ranges::equal(b.output(), a.output())) << i;
+    EXPECT_EQ(b.callers(), a.callers()) << i;
+    EXPECT_EQ(short_log->outcome(short_log->chunks()[0], b),
+              long_log->outcome(long_log->chunks()[0], a))
+        << i;
+  }
+  EXPECT_EQ(shorter, 4 * 7);
+  EXPECT_LT(found.back().at, expected.back().at);
+  use_everything(*short_log);
+}
+
+// What lies behind the zero word is left from earlier records, and a place is no record.
+TEST(ShmlogReader, PlacesAndWhatIsBehindTheEndAreNotSeen) {
+  ProducerConsumer run;
+  const std::vector<uint8_t> bytes = testing::with_short_records(run.log.build());
+  const auto log = open_bytes(bytes);
+  EXPECT_EQ(use_everything(*log), 6u);
+  EXPECT_TRUE(AccessIndex::build(*log)->damage().empty());
+  std::string text;
+  dump_shmlog(*log, false, [&](const std::string& line) { return text += line + "\n", true; });
+  EXPECT_EQ(text.find("damage"), std::string::npos) << text;
+  EXPECT_EQ(text.find("kind=place"), std::string::npos) << text;
+  // A chunk of which the owner wrote no more than a place.
+  std::vector<uint8_t> begun = bytes;
+  uint8_t* first = &begun[run.log.chunk_offset(0) + sizeof(shmlog::ChunkHeader)];
+  std::memset(first + sizeof(shmlog::RecordHeader), 0, 8);
+  const auto index = AccessIndex::build(*open_bytes(begun));
+  EXPECT_EQ(index->records(), 2u);
+  EXPECT_TRUE(index->damage().empty());
+}
+
+TEST(ShmlogReader, ADamagedPlaceOrShortRecordIsSaid) {
+  constexpr uint32_t kFirst = sizeof(shmlog::ChunkHeader);  // where the place of all lies
+  struct Bytes {
+    shmlog::RecordHeader& place;
+    shmlog::ShortRecord& victim;
+    void point(uint32_t at) {
+      victim.event_place = shmlog::short_event(victim.event_place) | uint64_t{at / 8}
+                                                                         << shmlog::kPlaceShift;
+    }
+  };
+  struct Case {
+    const char* reason;
+    uint64_t left;  // of six accesses: four of another process, one before the victim
+    std::function<void(Bytes)> damage;
+  };
+  const auto word = [](uint32_t bytes, RecordKind kind, RecordState state) {
+    return shmlog::commit_word(bytes, kind, state);
+  };
+  const Case cases[] = {
+      {"place is not before it", 3, [](Bytes b) { b.point(0); }},
+      {"place is not before it", 3, [](Bytes b) { b.point(kFirst - 8); }},
+      {"place is not before it", 3, [](Bytes b) { b.point(kFirst + 80); }},  // itself
+      {"place is not before it", 3, [](Bytes b) { b.point(kFirst + 112); }},
+      {"place is not before it", 3, [](Bytes b) { b.point(UINT16_MAX * 8); }},
+      {"without a place", 3, [](Bytes b) { b.point(kFirst + 8); }},
+      {"without a place", 3, [](Bytes b) { b.point(kFirst + 48); }},  // a record
+      {"more than one line", 3, [](Bytes b) { b.victim.offset += 62; }},
+      {"impossible offset", 3, [](Bytes b) { b.victim.offset = 0; }},  // before the segment
+      {"too short for its values", 3,
+       [&](Bytes b) {
+         b.victim.commit = word(24, RecordKind::kShortWrite, RecordState::kCommitted);
+       }},
+      {"shorter than its header", 3,
+       [&](Bytes b) {
+         b.victim.commit = word(8, RecordKind::kShortWrite, RecordState::kCommitted);
+       }},
+      {"too short for its values", 3,
+       [&](Bytes b) {
+         b.victim.commit = word(32, RecordKind::kShortReadThenWrite, RecordState::kCommitted);
+       }},
+      {"past its chunk", 3, [](Bytes b) { b.victim.commit |= 0xFFFF; }},
+      {"not committed", 2,
+       [&](Bytes b) { b.place.commit = word(48, RecordKind::kPlace, RecordState::kBegun); }},
+      {"place shorter than its header", 2,
+       [&](Bytes b) { b.place.commit = word(40, RecordKind::kPlace, RecordState::kCommitted); }},
+      {"too short for its callers", 2, [](Bytes b) { b.place.flags = 1 << shmlog::kCallersShift; }},
+      {"impossible length", 2, [](Bytes b) { b.place.length = 0; }},
+      {"impossible length", 2, [](Bytes b) { b.place.length = UINT32_MAX; }},
+      {"more than one line", 2, [](Bytes b) { b.place.length = 65; }},
+      {"impossible offset", 2, [](Bytes b) { b.place.offset = uint64_t{1} << 63; }},
+  };
+  for (const Case& c : cases) {
+    ShmlogBuilder log;
+    log.set_short(true);
+    const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+    const uint32_t a = log.add_process({.id_high = 1, .pid = 1});
+    const uint32_t b = log.add_process({.id_high = 2, .pid = 2});
+    log.write(a, segment, 0, le32(1));
+    log.write(a, segment, 0, le32(2));
+    const uint64_t victim = log.last_record();
+    log.write(a, segment, 0, le32(3));
+    log.write(b, segment, 0, le32(4));
+    log.read(b, segment, 0, 4);
+    std::vector<uint8_t> bytes = log.build();
+    uint8_t* const first = &bytes[log.chunk_offset(0) + kFirst];
+    ASSERT_EQ(&bytes[victim], first + 48 + 32);
+    c.damage({*reinterpret_cast<shmlog::RecordHeader*>(first),
+              *reinterpret_cast<shmlog::ShortRecord*>(&bytes[victim])});
+    const auto opened = open_bytes(bytes);
+    const auto index = AccessIndex::build(*opened);
+    EXPECT_TRUE(damaged(index->damage(), c.reason)) << c.reason;
+    EXPECT_EQ(index->records(), c.left) << c.reason;
+    use_everything(*opened);
+  }
+}
+
+// Nobody walks over it there: it must be sound all the same.
+TEST(ShmlogReader, APlaceInsideOfAnotherRecordIsLookedAtToo) {
+  struct Case {
+    const char* reason;  // nullptr: it is as good as any
+    uint32_t bytes;
+    RecordState state;
+    uint16_t flags;
+  };
+  const Case cases[] = {
+      {nullptr, 48, RecordState::kCommitted, 0},
+      {"short record without a place", 48, RecordState::kBegun, 0},
+      {"short record without a place", 40, RecordState::kCommitted, 0},
+      {"short record without a place", 48, RecordState::kCommitted, 0x300},
+      {"short record without a place", 0xFFFF * 8, RecordState::kCommitted, 0},
+      {"reaches into it", 48 + 24, RecordState::kCommitted, 0x300},
+  };
+  for (const Case& c : cases) {
+    ShmlogBuilder log;
+    const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+    const uint32_t a = log.add_process({.id_high = 1, .pid = 1});
+    shmlog::RecordHeader place{};
+    place.commit = shmlog::commit_word(c.bytes, RecordKind::kPlace, c.state);
+    place.segment = segment, place.offset = 0x80, place.length = 4, place.flags = c.flags;
+    std::vector<uint8_t> value(64);
+    std::memcpy(&value[16], &place, sizeof(place));
+    log.write(a, segment, 0, value);
+    const uint64_t outer = log.last_record();
+    log.set_short(true);
+    log.write(a, segment, 0x80, le32(3));
+    const uint64_t inner = outer + sizeof(shmlog::RecordHeader) + 8 + 16;
+    std::vector<uint8_t> bytes = log.build();
+    auto* victim = reinterpret_cast<shmlog::ShortRecord*>(&bytes[log.last_record()]);
+    victim->offset = 0;
+    victim->event_place = 7 | (inner - log.chunk_offset(0)) / 8 << shmlog::kPlaceShift;
+    // Over the place that it had: the victim comes right behind the record of 64 bytes.
+    std::memmove(&bytes[inner + 48], victim, 32);
+    std::memset(&bytes[inner + 48 + 32], 0, 8);
+    const auto opened = open_bytes(bytes);
+    const auto index = AccessIndex::build(*opened);
+    EXPECT_EQ(index->records(), c.reason == nullptr ? 2u : 1u);
+    EXPECT_EQ(index->damage().empty(), c.reason == nullptr);
+    EXPECT_TRUE(c.reason == nullptr || damaged(index->damage(), c.reason)) << c.reason;
+    use_everything(*opened);
+  }
+}
+
+TEST(ShmlogReader, EverySingleByteOfPlacesAndShortRecordsFlippedIsSurvived) {
+  ShmlogBuilder log;
+  log.set_short(true);
+  const uint32_t segment = log.add_segment(SegmentKind::kPosixShm, "/ring");
+  const uint32_t a = log.add_process({.id_high = 1, .pid = 1});
+  log.write(a, segment, 0x118, le32(1), {.callers = {shmlog::caller_word(1, 2)}});
+  log.read_then_write(a, segment, 0x118, le32(2), {.callers = {shmlog::caller_word(1, 2)}});
+  const std::vector<uint8_t> good = log.build_short();
+  for (size_t at = log.chunk_offset(0); at < good.size(); ++at) {
+    std::vector<uint8_t> bad = good;
+    bad[at] ^= 0xFF;
+    const auto opened = open_bytes(bad);
+    EXPECT_LE(use_everything(*opened), 2u);
+  }
 }
 
 TEST(ShmlogReader, UsesReadyAndFullChunksOldestFirst) {
@@ -624,7 +853,7 @@ std::vector<uint8_t> bytes_of_document() {
 
 TEST(ShmlogFormatDocument, ItsWorkedExampleDecodesAsItSays) {
   const std::vector<uint8_t> example = bytes_of_document();
-  ASSERT_EQ(example.size(), 64u + 64 + 16 + 72) << "a chunk header and three records";
+  ASSERT_EQ(example.size(), 64u + 64 + 16 + 72 + 56 + 32) << "a chunk header and five records";
   ShmlogBuilder builder(1);
   builder.add_process({.id_high = 1, .pid = 133});
   builder.add_segment(SegmentKind::kAnonymous, "");
@@ -668,7 +897,23 @@ TEST(ShmlogFormatDocument, ItsWorkedExampleDecodesAsItSays) {
   EXPECT_EQ(record.read_version(1), 2u);
   EXPECT_EQ(std::vector<uint8_t>(record.input().begin(), record.input().end()), le32(1));
   EXPECT_EQ(std::vector<uint8_t>(record.output().begin(), record.output().end()), le32(2));
+  ASSERT_TRUE(copy.next(at, record));
+  EXPECT_EQ(record.at, 0x110u) << "the place before it is passed over";
+  EXPECT_EQ(record.kind, RecordKind::kWrite);
+  EXPECT_EQ(record.state, RecordState::kCommitted);
+  EXPECT_EQ(record.bytes, 32u);
+  EXPECT_EQ(record.header.segment, 1u);
+  EXPECT_EQ(record.header.offset, 0x118u);
+  EXPECT_EQ(record.header.address, 0x7f61b0794118u);
+  EXPECT_EQ(record.header.pc, 0x5618d2d15cc8u);
+  EXPECT_EQ(record.header.event, 2824u);
+  EXPECT_EQ(record.header.length, 4u);
+  EXPECT_EQ(record.header.syscall, 0u);
+  EXPECT_EQ(record.callers(), std::vector<uint64_t>{shmlog::caller_word(3, 0x5618d2d15d02)});
+  EXPECT_EQ(record.write_version(0), 8u);
+  EXPECT_EQ(std::vector<uint8_t>(record.output().begin(), record.output().end()), le32(99));
   EXPECT_FALSE(copy.next(at, record));
+  EXPECT_EQ(at, 0x130u);
   EXPECT_EQ(copy.damage_at(at), nullptr) << "a zero word ends the chunk in order";
 }
 

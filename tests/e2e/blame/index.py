@@ -20,7 +20,7 @@ os.ftruncate(file, 1 << 20)
 memory = memoryview(mmap.mmap(file, 1 << 20)).cast("Q")
 child = os.fork() == 0
 source = random.Random(child)
-for i in range(40000):
+for i in range(120000):
     memory[source.randrange(1 << 17)] = i
     if i % 50 == 0:
         memory[7] = memory[7] + 1
@@ -30,9 +30,9 @@ if not child:
 QUESTIONS = [
     ["blame", "memfd:table+56"],
     ["blame", "memfd:table+56", "--last"],
-    ["blame", "memfd:table+56", "--history", "5", "--at", "9000"],
+    ["blame", "memfd:table+56", "--history", "5", "--at", "27000"],
     ["blame", "memfd:table+56", "--len", "256", "--history", "2"],
-    ["blame", "memfd:table+56", "--len", "64", "--forward", "--at", "9000"],
+    ["blame", "memfd:table+56", "--len", "64", "--forward", "--at", "27000"],
     ["timeline", "memfd:table+0x8000", "--len", "512"],
     ["ls"],
     ["ls", "memfd:table", "--limit", "0"],
