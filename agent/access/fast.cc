@@ -19,6 +19,7 @@ using namespace shmlog;
 namespace {
 
 constexpr uint32_t kMaxFastBytes = 32;
+static_assert(1 << (kQuickSizes - 1) == kMaxFastBytes);
 
 // A counter of this process. While it has one thread, one instruction without a lock does.
 void count(const Thread* thread, uint64_t* counter) {
@@ -34,6 +35,8 @@ uint64_t count_event(Thread* thread) {
   return thread->process->entry->events;
 }
 
+// ---- Regions ------------------------------------------------------------------------------------
+
 bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   Region region;
   known->sequence = regions_sequence();
@@ -44,8 +47,9 @@ bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   known->segment = region.segment;
   known->begin = region.begin, known->end = region.end;
   known->alias = region.alias, known->segment_offset = region.segment_offset;
-  known->readable = region.protection != PROT_NONE && !region.writes_only;
+  known->readable = region.protection != PROT_NONE;
   known->writable = (region.protection & PROT_WRITE) != 0;
+  known->writes_only = region.writes_only;
   known->usage = &usage_of(thread, region.segment);
   return true;
 }
@@ -61,13 +65,176 @@ bool in_known(Thread* thread, uint64_t address, uint32_t bytes) {
 struct Access {
   Thread* thread;
   const Site& site;
-  uint64_t alias, offset;
-  uint32_t bytes, record_bytes;
-  RecordHeader* record;
+  uint64_t stack, frame;  // the program's rsp and rbp
+  uint64_t address, alias, offset;
+  uint32_t bytes;
+  uint32_t record_bytes = 0;
+  ShortRecord* record = nullptr;
 
   uint64_t* version() const { return reinterpret_cast<uint64_t*>(record + 1); }
   uint64_t* value() const { return version() + 1; }
 };
+
+// ---- Places -------------------------------------------------------------------------------------
+
+constexpr uint64_t kHashFactor = -0x61C8864Full;
+constexpr uint32_t kNumberFactor = 0x27D4EB2F;
+// Where records of a place are: offsets from its own have 32 bits.
+constexpr uint64_t kPlaceReach = uint64_t{1} << 32;
+
+uint32_t hash_of(const Access& access) {
+  const uint32_t stack = static_cast<uint32_t>(access.stack >> 4);
+  const uint32_t sum = stack + site_number(access.site) * kNumberFactor;
+  return sum * static_cast<uint32_t>(kHashFactor) >> (32 - kQuickSitesBits);
+}
+
+// The thread's for the access; or the one of the two at its hash that is to be given up for it.
+QuickSite& quick_of(const Access& access) {
+  const Thread* thread = access.thread;
+  const uint32_t hash = hash_of(access);
+  QuickSite* const pair = &thread->quick_sites[hash & ~1u];
+  for (QuickSite* quick = pair; quick < pair + 2; ++quick)
+    if (quick->key == thread->fast_key && quick->stack == access.stack) return *quick;
+  // What has no place in the current chunk is older.
+  if (pair[0].stamp != pair[1].stamp) return pair[pair[0].stamp > pair[1].stamp];
+  return pair[hash % 2];
+}
+
+// False: it cannot have any. They are where they were if the block has had another thread.
+bool have_quick_sites(Thread* thread) {
+  if (thread->quick_sites) return true;
+  constexpr uint64_t kBytes = (uint64_t{1} << kQuickSitesBits) * sizeof(QuickSite);
+  const uint64_t block = (reinterpret_cast<uint64_t>(thread) - thread_blocks()) / kThreadBlockBytes;
+  const uint64_t at = agent_base() + kQuickOffset + block * kBytes;
+  if (at + kBytes > thread_blocks()) return false;  // of so many threads the last ones have none
+  const int64_t result =
+      sys(__NR_mmap, at, kBytes, PROT_READ | PROT_WRITE,
+          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (failed(result) && result != -EEXIST) return false;
+  thread->quick_sites = reinterpret_cast<QuickSite*>(at);
+  return true;
+}
+
+// From now on the thread's stubs go by quick.S.
+void go_quick(Thread* thread) {
+  using Quick = void (*)();
+  static constexpr Quick kQuick[2][kQuickSizes] = {
+      {shmrec_quick_load1, shmrec_quick_load2, shmrec_quick_load4, shmrec_quick_load8,
+       shmrec_quick_load16, shmrec_quick_load32},
+      {shmrec_quick_store1, shmrec_quick_store2, shmrec_quick_store4, shmrec_quick_store8,
+       shmrec_quick_store16, shmrec_quick_store32}};
+  for (uint32_t i = 0; i < kQuickSizes; ++i)
+    for (uint32_t store = 0; store < 2; ++store)
+      thread->quick[store][i] = reinterpret_cast<uint64_t>(kQuick[store][i]);
+  thread->regions_changed = regions_sequence_at();
+  thread->promotions = &log_header().promotions;
+  thread->stripes = log_area<uint64_t>(log_header().stripes);
+  thread->stripe_mask = log_header().stripes.count - 1;
+  thread->log_base = reinterpret_cast<uint64_t>(&log_header());
+}
+
+// The callers that are there where the QuickSite has some. False: the stack cannot be read.
+bool callers_there(const QuickSite& quick, Callers* callers) {
+  callers->count = quick.callers;
+  for (uint32_t i = 0; i < quick.callers; ++i) {
+    uint64_t word;
+    if (!guarded_load(&word, quick.stack + quick.callers_at[i] * 8)) return false;
+    callers->words[i] = caller_word(quick.callers_at[i], word);
+  }
+  return true;
+}
+
+// Of the words as they are on the stack: their upper bits are zero, as they are addresses of code.
+uint64_t callers_hash(const Callers& callers) {
+  constexpr uint32_t kFew = 3;
+  uint64_t hash = callers.count;
+  const uint32_t words = !callers.count ? 0 : callers.count <= kFew ? kFew : kMaxCallers;
+  for (uint32_t i = 0; i < words; ++i)
+    hash = (hash ^ caller_address(callers.words[min(i, callers.count - 1)])) * kHashFactor;
+  return hash;
+}
+
+// Is it of the access, wherever its place is?
+bool is_like(const QuickSite& quick, const Access& access) {
+  const Thread* thread = access.thread;
+  return quick.key == thread->fast_key && quick.stack == access.stack && !quick.plain &&
+         quick.sequence == thread->known_region.sequence &&
+         access.address - quick.begin <= quick.span;
+}
+
+void put_callers(QuickSite& quick, const Callers& callers) {
+  quick.callers = static_cast<uint8_t>(callers.count);
+  quick.hash = callers_hash(callers);
+  for (uint32_t i = 0; i < kMaxCallers && callers.count; ++i)
+    quick.callers_at[i] =
+        static_cast<uint16_t>(caller_place(callers.words[min(i, callers.count - 1)]));
+}
+
+// What the next access that is like this one needs to know.
+void put_quick(QuickSite& quick, const Access& access) {
+  const Thread* thread = access.thread;
+  const KnownRegion& known = thread->known_region;
+  const uint64_t from = access.address - access.address % kPlaceReach;
+  quick.key = thread->fast_key;
+  quick.stack = access.stack;
+  quick.sequence = known.sequence;
+  quick.promotions = load(&log_header().promotions);
+  quick.begin = quick.base = max(known.begin, from);
+  quick.span = min(known.end - 1, from + (kPlaceReach - 1)) - quick.begin - (access.bytes - 1);
+  quick.alias = known.alias - known.begin;
+  quick.line = known.segment_offset - known.begin + known.segment * kStripeSpread * kLineBytes;
+  quick.usage = known.usage;
+  quick.aligned = access.bytes > 8 && !access.site.unaligned;
+}
+
+// The place goes to the cursor.
+void write_place(QuickSite& quick, const Access& access, const Callers& callers) {
+  Thread* thread = access.thread;
+  RecordHeader& header = *reinterpret_cast<RecordHeader*>(thread->cursor);
+  const uint32_t bytes = place_record_bytes(callers.count);
+  header.segment = thread->known_region.segment;
+  header.offset = access.offset - (access.address - quick.base);
+  header.address = quick.base;
+  header.pc = access.site.ip;
+  header.event = 0;
+  header.length = access.bytes;
+  header.syscall = header.flags = 0;
+  put_callers(callers, header, thread->cursor + bytes);
+  *reinterpret_cast<uint64_t*>(thread->cursor + bytes) = 0;
+  store(&header.commit, commit_word(bytes, RecordKind::kPlace, RecordState::kCommitted));
+  const uint8_t* const chunk = thread->chunk_end - kChunkBytes;
+  quick.place = static_cast<uint64_t>(thread->cursor - chunk) / 8 << kPlaceShift;
+  quick.stamp = thread->chunk_stamp;
+  thread->cursor += bytes;
+}
+
+constexpr uint32_t kMostBytes = place_record_bytes(kMaxCallers) +
+                                short_record_bytes(RecordKind::kShortReadThenWrite, kMaxFastBytes) +
+                                8;
+
+// The place of the access in the thread's chunk, which has room for a record behind it; null: it
+// cannot be had.
+const QuickSite* place_of(const Access& access) {
+  Thread* thread = access.thread;
+  if (!have_quick_sites(thread)) return nullptr;
+  if (!record_has_room(thread, kMostBytes) && !record_keep(thread, kMostBytes)) return nullptr;
+  QuickSite& quick = quick_of(access);
+  Callers callers;
+  const bool same = is_like(quick, access) && callers_there(quick, &callers) &&
+                    callers_hash(callers) == quick.hash;
+  if (same && quick.stamp == thread->chunk_stamp) return &quick;
+  if (!same) {
+    callers = callers_of(thread, access.site.ip, access.stack, access.frame);
+    put_callers(quick, callers);
+    put_quick(quick, access);
+    quick.plain = 0;
+  }
+  write_place(quick, access, callers);
+  if (regions_use_is_cheap()) go_quick(thread);
+  return &quick;
+}
+
+// ---- Records ------------------------------------------------------------------------------------
 
 // Words of 8 bytes; of a shorter value, what is behind it is zero.
 bool load_words(uint64_t* to, uint64_t from, uint32_t bytes) {
@@ -91,22 +258,18 @@ void copy_words(uint64_t* to, const uint64_t* from, uint32_t bytes) {
 
 uint64_t* words_of(Thread* thread) { return reinterpret_cast<uint64_t*>(thread->value); }
 
-bool prepare(Access& access, RecordKind kind, uint64_t stack, uint64_t frame) {
+// The record, at the cursor; not part of the log yet.
+bool prepare(Access& access, RecordKind kind) {
   Thread* thread = access.thread;
-  const Callers& callers = callers_of(thread, access.site.ip, stack, frame);
-  access.record_bytes = record_bytes(kind, access.offset, access.bytes, callers.count);
-  if (!record_has_room(thread, access.record_bytes) && !record_keep(thread, access.record_bytes))
-    return false;
-  if (load(&log_header().chunks_scarce)) return false;
-  RecordHeader& header = *(access.record = reinterpret_cast<RecordHeader*>(thread->cursor));
-  header.segment = thread->known_region.segment;
-  header.offset = access.offset;
-  header.address = thread->fast_ea;
-  header.pc = access.site.ip;
-  header.event = count_event(thread);
-  header.length = access.bytes;
-  header.syscall = header.flags = 0;
-  put_callers(callers, header, reinterpret_cast<uint8_t*>(&header) + access.record_bytes);
+  const QuickSite* quick = place_of(access);
+  if (!quick) return false;
+  access.record_bytes = short_record_bytes(kind, access.bytes);
+  access.record = reinterpret_cast<ShortRecord*>(thread->cursor);
+  access.record->offset = static_cast<uint32_t>(access.address - quick->base);
+  access.record->event_place = count_event(thread) | quick->place;
+  *access.version() = 0;
+  // The chunk ends behind it (log/records.h).
+  *reinterpret_cast<uint64_t*>(thread->cursor + access.record_bytes) = 0;
   return true;
 }
 
@@ -114,7 +277,7 @@ void commit(const Access& access, RecordKind kind, RecordState state) {
   Thread* thread = access.thread;
   store(&access.record->commit, commit_word(access.record_bytes, kind, state));
   thread->cursor += access.record_bytes;
-  ++thread->since_clock;
+  ++thread->chunk_records;
   count(thread, &thread->process->entry->accesses);
 }
 
@@ -132,55 +295,189 @@ bool read(Access& access) {
   }
 }
 
-bool load_value(Access& access, uint64_t stack, uint64_t frame) {
-  if (!access.thread->known_region.readable || !prepare(access, RecordKind::kRead, stack, frame))
-    return false;
+// As the program reads it by itself, where only writes are traced.
+bool load_plain(const Access& access) {
+  if (!load_words(words_of(access.thread), access.address, access.bytes)) return false;
+  if (!have_quick_sites(access.thread) || !regions_use_is_cheap()) return true;
+  QuickSite& quick = quick_of(access);
+  put_quick(quick, access);
+  quick.plain = 1;
+  go_quick(access.thread);
+  return true;
+}
+
+bool load_value(Access& access) {
+  const KnownRegion& known = access.thread->known_region;
+  if (!known.readable) return false;
+  if (known.writes_only) return load_plain(access);
+  if (!prepare(access, RecordKind::kShortRead)) return false;
   if (!read(access)) {
     memset(access.record, 0, access.record_bytes);
     return false;
   }
   copy_words(access.value(), words_of(access.thread), access.bytes);
-  commit(access, RecordKind::kRead, RecordState::kCommitted);
-  count(access.thread, &access.thread->known_region.usage->reads);
+  commit(access, RecordKind::kShortRead, RecordState::kCommitted);
+  count(access.thread, &known.usage->reads);
   return true;
 }
 
-bool store_value(Access& access, uint64_t stack, uint64_t frame) {
+bool store_value(Access& access) {
+  constexpr RecordKind kKind = RecordKind::kShortWrite;
   Thread* thread = access.thread;
   uint64_t probe;
   if (!thread->known_region.writable || !guarded_load(&probe, access.alias, 1) ||
-      !prepare(access, RecordKind::kWrite, stack, frame))
+      !prepare(access, kKind))
     return false;
   copy_words(access.value(), words_of(thread), access.bytes);
-  record_begin(thread, reinterpret_cast<uint8_t*>(access.record), access.record_bytes,
-               RecordKind::kWrite);
+  record_begin(thread, reinterpret_cast<uint8_t*>(access.record), access.record_bytes, kKind);
   const uint64_t version =
       stripe_lock(thread, 0, stripe_index(thread->known_region.segment, access.offset));
   __atomic_store_n(access.version(), version, __ATOMIC_RELEASE);
   const bool ok = store_words(access.alias, access.value(), access.bytes);
   stripe_unlock(thread, 0, ok);
-  commit(access, RecordKind::kWrite, ok ? RecordState::kCommitted : RecordState::kAborted);
+  commit(access, kKind, ok ? RecordState::kCommitted : RecordState::kAborted);
   store(&thread->lane_entry->record, uint64_t{0});
   if (ok) count(thread, &thread->known_region.usage->writes);
   return ok;
 }
 
-bool perform(Thread* thread, const Site& site, uint64_t stack, uint64_t frame) {
+bool possible_now(Thread* thread, const Site& site) {
   const uint64_t address = thread->fast_ea;
   const bool in_line = address % kLineBytes + site.bytes <= kLineBytes;
   const bool aligned = site.bytes <= 8 || site.unaligned || address % site.bytes == 0;
-  if (!in_line || !aligned || native_waits() || !in_known(thread, address, site.bytes))
+  return in_line && aligned && !native_waits() && in_known(thread, address, site.bytes);
+}
+
+// REQUIRES: possible_now(thread, site)
+Access access_of(Thread* thread, const Site& site, uint64_t stack, uint64_t frame) {
+  const KnownRegion& known = thread->known_region;
+  const uint64_t in_region = thread->fast_ea - known.begin;
+  return {.thread = thread,
+          .site = site,
+          .stack = stack,
+          .frame = frame,
+          .address = thread->fast_ea,
+          .alias = known.alias + in_region,
+          .offset = known.segment_offset + in_region,
+          .bytes = site.bytes};
+}
+
+bool perform(Thread* thread, const Site& site, uint64_t stack, uint64_t frame) {
+  if (!possible_now(thread, site)) return false;
+  Access access = access_of(thread, site, stack, frame);
+  return site.form == Form::kLoad ? load_value(access) : store_value(access);
+}
+
+// ---- What reads and writes ----------------------------------------------------------------------
+
+// Might it lock or unlock a robust mutex (kernel/robust.h)?
+bool may_be_robust(const Thread* thread, const Site& site) {
+  constexpr uint64_t kPending = 16;  // in struct robust_list_head
+  uint64_t pending = 0;
+  if (site.bytes != 4) return false;
+  if (load(&log_header().robust_held)) return true;
+  return thread->robust_head &&
+         (!guarded_load(&pending, thread->robust_head + kPending) || pending);
+}
+
+// Nothing is to be part of the log of what was prepared.
+void drop(const Access& access) {
+  store(&access.record->commit, 0u);
+  if (access.thread->lane_entry) store(&access.thread->lane_entry->record, uint64_t{0});
+}
+
+// Values before and after, one behind the other.
+uint8_t* values_of(const Access& access, RecordKind kind) {
+  return reinterpret_cast<uint8_t*>(access.version() +
+                                    (kind == RecordKind::kShortReadThenWrite ? 2 : 1));
+}
+
+RecordKind kind_of_both(const Site& site) {
+  return site.form == Form::kAtomic ? RecordKind::kShortReadWrite : RecordKind::kShortReadThenWrite;
+}
+
+uint32_t stripe_of(const Access& access) {
+  return stripe_index(access.thread->known_region.segment, access.offset);
+}
+
+// An atomic one holds the stripe from here to its end.
+bool begin_atomic(Access& access) {
+  Thread* thread = access.thread;
+  *access.version() = stripe_lock(thread, 0, stripe_of(access));
+  if (!load_words(words_of(thread), access.alias, access.bytes)) {
+    stripe_unlock(thread, 0, false);
     return false;
-  const uint64_t in_region = address - thread->known_region.begin;
-  Access access = {thread,
-                   site,
-                   thread->known_region.alias + in_region,
-                   thread->known_region.segment_offset + in_region,
-                   site.bytes,
-                   0,
-                   nullptr};
-  return site.form == Form::kLoad ? load_value(access, stack, frame)
-                                  : store_value(access, stack, frame);
+  }
+  return true;
+}
+
+bool begin_both(Access& access) {
+  Thread* thread = access.thread;
+  const RecordKind kind = kind_of_both(access.site);
+  const bool atomic = kind == RecordKind::kShortReadWrite;
+  const KnownRegion& known = thread->known_region;
+  if (!known.readable || !known.writable || (atomic && may_be_robust(thread, access.site)) ||
+      !prepare(access, kind))
+    return false;
+  if (!(atomic ? begin_atomic(access) : read(access))) {
+    drop(access);
+    return false;
+  }
+  uint8_t* const values = values_of(access, kind);
+  memset(access.version() + 1, 0, access.record_bytes - sizeof(ShortRecord) - sizeof(uint64_t));
+  memcpy(values, thread->value, access.bytes);
+  uint8_t* const record = reinterpret_cast<uint8_t*>(access.record);
+  if (atomic) record_begin(thread, record, access.record_bytes, kind);
+  thread->record = record;
+  thread->record_bytes = access.record_bytes;
+  thread->ea = access.address;
+  thread->fast_alias = access.alias;
+  return true;
+}
+
+bool end_atomic(const Access& access) {
+  const bool ok = load_words(words_of(access.thread), access.alias, access.bytes);
+  memcpy(values_of(access, RecordKind::kShortReadWrite) + access.bytes, access.thread->value,
+         access.bytes);
+  stripe_unlock(access.thread, 0, true);
+  return ok;
+}
+
+bool end_modify(const Access& access) {
+  constexpr RecordKind kKind = RecordKind::kShortReadThenWrite;
+  Thread* thread = access.thread;
+  memcpy(values_of(access, kKind) + access.bytes, thread->value, access.bytes);
+  record_begin(thread, reinterpret_cast<uint8_t*>(access.record), access.record_bytes, kKind);
+  const uint64_t version = stripe_lock(thread, 0, stripe_of(access));
+  __atomic_store_n(access.version() + 1, version, __ATOMIC_RELEASE);
+  const bool ok = store_words(access.alias, words_of(thread), access.bytes);
+  stripe_unlock(thread, 0, ok);
+  return ok;
+}
+
+// False: it faulted, and did not happen.
+bool end_both(const Access& access) {
+  Thread* thread = access.thread;
+  const RecordKind kind = kind_of_both(access.site);
+  const bool atomic = kind == RecordKind::kShortReadWrite;
+  const bool ok = atomic ? end_atomic(access) : end_modify(access);
+  const bool happened = ok || atomic;
+  commit(access, kind, happened ? RecordState::kCommitted : RecordState::kAborted);
+  store(&thread->lane_entry->record, uint64_t{0});
+  thread->record = nullptr;
+  if (!happened) return false;
+  count(thread, &thread->known_region.usage->reads);
+  count(thread, &thread->known_region.usage->writes);
+  return true;
+}
+
+// The one whose first end has been made.
+Access access_held(Thread* thread) {
+  thread->fast_ea = thread->ea;
+  Access access = access_of(thread, site_numbered(thread->jumped_site), 0, 0);
+  access.record = reinterpret_cast<ShortRecord*>(thread->record);
+  access.record_bytes = thread->record_bytes;
+  return access;
 }
 
 // Where the program goes on behind a store.
@@ -192,30 +489,57 @@ uint64_t behind(const Site& site) {
 }  // namespace
 
 bool fast_possible(const Site& site) {
-  const bool kind = site.form == Form::kLoad || site.form == Form::kStore;
-  const bool size = site.bytes && !(site.bytes & (site.bytes - 1)) && site.bytes <= kMaxFastBytes;
-  return kind && size && site.core_length && site.scratch != kNoRegister &&
-         site.second_scratch == kNoRegister;
+  const bool atomic = site.form == Form::kAtomic;
+  const bool both = atomic || site.form == Form::kModify;
+  const uint32_t most = atomic ? 16 : both ? 8 : kMaxFastBytes;
+  const bool size = site.bytes && !(site.bytes & (site.bytes - 1)) && site.bytes <= most;
+  return size && (atomic ? site.core_length && site.scratch != kNoRegister : site.valued_length);
 }
 
-// From a stub. `stack` and `frame` are the program's rsp and rbp. Returns where to go on.
+// From a stub by way of quick.S. `stack` and `frame` are the program's rsp and rbp. Returns where
+// to go on.
 extern "C" uint64_t access_fast(Thread* thread, uint64_t stack, uint64_t frame) {
-  const Site& site = *thread->fast_site;
+  const Site& site = site_numbered(thread->jumped_site);
   region_use_begin(thread);
   const bool done = perform(thread, site, stack, frame);
   region_use_end(thread);
   thread->fast_done = done && site.form == Form::kStore;
   if (done) return site.form == Form::kLoad ? load(&site.finish) : behind(site);
-  thread->jumped_site = site_number(site);
   return reinterpret_cast<uint64_t>(shmrec_access_jumped);
+}
+
+// From the stub of what reads and writes. False: the other way has to do it.
+extern "C" bool access_fast_begin(Thread* thread, uint64_t stack, uint64_t frame) {
+  const Site& site = site_numbered(thread->jumped_site);
+  region_use_begin(thread);
+  if (possible_now(thread, site)) {
+    Access access = access_of(thread, site, stack, frame);
+    if (begin_both(access)) return true;
+  }
+  region_use_end(thread);
+  return false;
+}
+
+// Returns where to go on, if not in the stub: the access faulted.
+extern "C" uint64_t access_fast_end(Thread* thread) {
+  thread->fast_done = end_both(access_held(thread));
+  region_use_end(thread);
+  return site_numbered(thread->jumped_site).ip;
 }
 
 namespace {
 
 // A load is executed again, a store has been.
 uint64_t next_ip(const Thread* thread) {
-  const Site& site = *thread->fast_site;
+  const Site& site = site_numbered(thread->jumped_site);
   return thread->fast_done ? site.ip + site.length : site.ip;
+}
+
+// The program's, as lahf and seto gave them.
+uint64_t flags_of(const Thread* thread, uint64_t others) {
+  constexpr uint64_t kByLahf = 0xD5, kOverflow = 1 << 11;
+  return (others & ~(kByLahf | kOverflow)) | (thread->fast_flags >> 8 & kByLahf) |
+         (thread->fast_flags & 1 ? kOverflow : 0);
 }
 
 }  // namespace
@@ -226,14 +550,39 @@ extern "C" void access_fast_deferred(Thread* thread) { thread->exit_ip = next_ip
 void fast_left(Thread* thread, Context* context) {
   const Regs& saved = thread->regs;
   Regs& regs = context->regs;
-  constexpr uint64_t kByLahf = 0xD5, kOverflow = 1 << 11;
-  const uint64_t flags =
-      (thread->fast_flags >> 8 & kByLahf) | (thread->fast_flags & 1 ? kOverflow : 0);
   regs.r8 = saved.r8, regs.r9 = saved.r9, regs.r10 = saved.r10, regs.r11 = saved.r11;
   regs.rdi = saved.rdi, regs.rsi = saved.rsi, regs.rdx = saved.rdx, regs.rcx = saved.rcx;
   regs.rax = saved.rax, regs.rsp = saved.rsp;
-  regs.eflags = (regs.eflags & ~(kByLahf | kOverflow)) | flags;
+  regs.eflags = flags_of(thread, regs.eflags);
   regs.rip = next_ip(thread);
+}
+
+void fast_end_left(Thread* thread, Context* context) {
+  context->regs.r10 = thread->regs.r10, context->regs.r11 = thread->regs.r11;
+  quick_left(thread, context);
+}
+
+void fast_abandon(Thread* thread, Context* context) {
+  const Site& site = site_numbered(thread->jumped_site);
+  if (site.form == Form::kAtomic) {
+    stripe_unlock(thread, 0, false);
+    reg(context->regs, site.scratch) = thread->saved_scratch;
+  }
+  drop(access_held(thread));
+  thread->record = nullptr;
+  region_use_end(thread);
+  context->regs.rip = site.ip;
+}
+
+// The stub goes on where the stack says: it has rcx and the stack pointer to load yet.
+void quick_left(Thread* thread, Context* context) {
+  const Regs& saved = thread->regs;
+  Regs& regs = context->regs;
+  regs.r8 = saved.r8, regs.r9 = saved.r9;
+  regs.rdi = saved.rdi, regs.rsi = saved.rsi, regs.rdx = saved.rdx, regs.rax = saved.rax;
+  regs.eflags = flags_of(thread, regs.eflags);
+  regs.rip = *reinterpret_cast<const uint64_t*>(regs.rsp);
+  patch_leave_stub(thread, &regs);
 }
 
 }  // namespace shmrec::agent

@@ -72,43 +72,64 @@ uint64_t* stripe_at(uint32_t stripe) { return log_area<uint64_t>(log_header().st
 
 // The record of the access in which a thread died, with its parts.
 struct InFlight {
-  RecordHeader* header = nullptr;
+  uint32_t* commit;
   RecordKind kind;
   RecordState state;
+  uint32_t segment, length;
+  uint64_t offset;
   uint64_t* write_versions;
   uint8_t* before;  // of kinds that read
   uint8_t* after;
   uint32_t lines;
 };
 
-bool in_flight(const LaneEntry& dead, InFlight* record) {
-  const uint64_t at = load(&dead.record);
-  const Area& chunks = log_header().chunks;
-  const uint64_t end = chunks.offset + uint64_t{chunks.count} * kChunkBytes;
-  if (at < chunks.offset || at + sizeof(RecordHeader) > end) return false;
-  RecordHeader* header =
-      reinterpret_cast<RecordHeader*>(reinterpret_cast<uint8_t*>(&log_header()) + at);
-  const uint32_t commit = load(&header->commit);
-  const uint32_t length = header->length;
-  record->header = header;
+// What of an access in flight a record says itself, or its place does.
+bool describe(uint8_t* at, uint64_t in_chunk, InFlight* record) {
+  const uint32_t commit = load(reinterpret_cast<uint32_t*>(at));
+  record->commit = reinterpret_cast<uint32_t*>(at);
   record->kind = static_cast<RecordKind>(commit >> 16 & 0xFF);
   record->state = static_cast<RecordState>(commit >> 24);
-  if (!length || length > kMaxAccessBytes) return false;
-  if (at + record_bytes(record->kind, header->offset, length) > end) return false;
-  record->lines = lines_touched(header->offset, length);
-  uint64_t* versions = reinterpret_cast<uint64_t*>(header + 1);
-  const bool two = kind_has_two_versions(record->kind);
-  record->write_versions = versions + (two ? record->lines : 0);
-  uint8_t* values = reinterpret_cast<uint8_t*>(record->write_versions + record->lines);
-  record->before = values;
-  record->after = kind_reads(record->kind) ? values + length : values;
+  const RecordHeader* header = reinterpret_cast<const RecordHeader*>(at);
+  if (!kind_is_short(record->kind) && in_chunk + sizeof(RecordHeader) > kChunkBytes) return false;
+  uint64_t further = 0;
+  record->write_versions = reinterpret_cast<uint64_t*>(at + sizeof(RecordHeader));
+  if (kind_is_short(record->kind)) {
+    const ShortRecord& shortened = *reinterpret_cast<const ShortRecord*>(at);
+    const uint64_t place = short_place(shortened.event_place);
+    if (place < sizeof(ChunkHeader) || place + sizeof(RecordHeader) > in_chunk) return false;
+    record->kind = long_kind(record->kind);
+    record->write_versions = reinterpret_cast<uint64_t*>(at + sizeof(ShortRecord));
+    header = reinterpret_cast<const RecordHeader*>(at - in_chunk + place);
+    further = shortened.offset;
+  }
+  record->segment = header->segment;
+  record->offset = header->offset + further;
+  record->length = header->length;
   return true;
 }
 
+bool in_flight(const LaneEntry& dead, InFlight* record) {
+  const uint64_t at = load(&dead.record);
+  const Area& chunks = log_header().chunks;
+  const uint64_t in_chunk = (at - chunks.offset) % kChunkBytes;
+  if (at < chunks.offset || at - chunks.offset >= uint64_t{chunks.count} * kChunkBytes ||
+      in_chunk + sizeof(ShortRecord) > kChunkBytes)
+    return false;
+  uint8_t* const bytes = reinterpret_cast<uint8_t*>(&log_header()) + at;
+  if (!describe(bytes, in_chunk, record)) return false;
+  const uint32_t length = record->length;
+  if (!length || length > kMaxAccessBytes) return false;
+  record->lines = lines_touched(record->offset, length);
+  if (kind_has_two_versions(record->kind)) record->write_versions += record->lines;
+  record->before = reinterpret_cast<uint8_t*>(record->write_versions + record->lines);
+  record->after = kind_reads(record->kind) ? record->before + length : record->before;
+  return record->after + length <= bytes - in_chunk + kChunkBytes;
+}
+
 void set_state(const InFlight& record, RecordState state) {
-  const uint32_t commit = load(&record.header->commit);
+  const uint32_t commit = load(record.commit);
   if (commit >> 24 == static_cast<uint32_t>(RecordState::kBegun))
-    compare_exchange(&record.header->commit, commit,
+    compare_exchange(record.commit, commit,
                      (commit & 0xFFFFFF) | static_cast<uint32_t>(state) << 24);
 }
 
@@ -116,8 +137,8 @@ void set_state(const InFlight& record, RecordState state) {
 // here.
 bool read_segment(const InFlight& record, uint64_t first, uint64_t bytes, uint8_t* to) {
   Region region;
-  const uint64_t offset = record.header->offset + first;
-  if (!region_of_segment(record.header->segment, offset, bytes, &region)) return false;
+  const uint64_t offset = record.offset + first;
+  if (!region_of_segment(record.segment, offset, bytes, &region)) return false;
   Fault fault;
   return safe_copy(to, reinterpret_cast<void*>(region.alias + (offset - region.segment_offset)),
                    bytes, &fault);
@@ -137,10 +158,10 @@ Stored stored(const InFlight& record, uint64_t first, uint64_t bytes) {
 
 // Returns whether the version was used. A line's version is filled in before the line is stored to.
 bool settle_store(const InFlight& record, uint32_t stripe, uint64_t version) {
-  const uint64_t offset = record.header->offset, end = offset + record.header->length;
+  const uint64_t offset = record.offset, end = offset + record.length;
   for (uint32_t line = 0; line < record.lines; ++line) {
     const uint64_t begin = line ? (offset / kLineBytes + line) * kLineBytes : offset;
-    if (stripe_index(record.header->segment, begin) != stripe) continue;
+    if (stripe_index(record.segment, begin) != stripe) continue;
     if (!record.write_versions[line]) return false;
     if (record.write_versions[line] != version + 1) continue;
     if (kind_is_between(record.kind)) return true;  // the kernel had stored it before
@@ -156,17 +177,16 @@ bool settle_store(const InFlight& record, uint32_t stripe, uint64_t version) {
 // An atomic instruction happened if its memory changed, or if it had come to release another
 // stripe.
 void settle_atomic(const InFlight& record, uint32_t stripe, uint32_t lane) {
-  const RecordHeader& header = *record.header;
-  const uint32_t first = stripe_index(header.segment, header.offset);
-  const uint32_t last = stripe_index(header.segment, header.offset + header.length - 1);
+  const uint32_t first = stripe_index(record.segment, record.offset);
+  const uint32_t last = stripe_index(record.segment, record.offset + record.length - 1);
   const uint64_t other = load(stripe_at(first == stripe ? last : first));
   const bool released = first != last && (!stripe_locked(other) || stripe_lane(other) != lane);
   uint8_t now[kLineBytes];
-  if (released || header.length > sizeof now || !read_segment(record, 0, header.length, now))
+  if (released || record.length > sizeof now || !read_segment(record, 0, record.length, now))
     return set_state(record, RecordState::kInferred);
-  if (memcmp(now, record.before, header.length) == 0)
+  if (memcmp(now, record.before, record.length) == 0)
     return set_state(record, RecordState::kAborted);
-  memcpy(record.after, now, header.length);
+  memcpy(record.after, now, record.length);
   set_state(record, RecordState::kInferred);
 }
 

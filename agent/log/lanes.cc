@@ -94,6 +94,7 @@ bool lane_take(Thread* thread) {
   store(&lane.state, static_cast<uint32_t>(EntryState::kLive));
   thread->lane = index;
   thread->lane_entry = &lane;
+  thread->lane_locks = stripe_word_locked(0, index);
   return true;
 }
 

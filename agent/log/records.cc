@@ -21,21 +21,17 @@ constexpr uint32_t chunk_word(ChunkState state, uint32_t lane) {
   return static_cast<uint32_t>(state) | lane << 8;
 }
 
-// What a chunk holds: how many accesses, and where the last record ends.
-struct ChunkUse {
-  uint32_t records, end;
-};
-
-ChunkUse use_of(const uint8_t* chunk) {
-  ChunkUse use = {0, sizeof(ChunkHeader)};
-  while (use.end + 8 <= kChunkBytes) {
-    const uint32_t commit = load(reinterpret_cast<const uint32_t*>(chunk + use.end));
+// How many accesses a chunk holds.
+uint32_t records_in(const uint8_t* chunk) {
+  uint32_t records = 0;
+  for (uint32_t at = sizeof(ChunkHeader); at + 8 <= kChunkBytes;) {
+    const uint32_t commit = load(reinterpret_cast<const uint32_t*>(chunk + at));
     const uint32_t bytes = (commit & 0xFFFF) * 8;
-    if (!bytes || bytes > kChunkBytes - use.end) break;
-    if ((commit >> 16 & 0xFF) != static_cast<uint32_t>(RecordKind::kClock)) ++use.records;
-    use.end += bytes;
+    if (!bytes || bytes > kChunkBytes - at) break;
+    records += kind_is_access(static_cast<RecordKind>(commit >> 16 & 0xFF));
+    at += bytes;
   }
-  return use;
+  return records;
 }
 
 // Is the owner of a chunk that is being claimed or written alive, and still its owner?
@@ -61,20 +57,18 @@ bool chunk_claim(uint32_t index, LaneEntry& lane, uint32_t lane_index, ChunkStat
   return false;
 }
 
-// Discards what a claimed chunk held. Behind the last record of a chunk that nobody was writing to
-// all is zero already.
+// Discards what a claimed chunk held.
 void chunk_clear(ChunkHeader* chunk, ChunkState before) {
   if (before == ChunkState::kFree) return;
-  ChunkUse use = {0, kChunkBytes};
   if (chunk->magic == kChunkMagic) {
-    use = use_of(reinterpret_cast<uint8_t*>(chunk));
+    const bool counted = before == ChunkState::kFull && chunk->records;
     count_loss(Loss::kChunksOverwritten);
-    count_loss(Loss::kRecordsOverwritten, use.records);
+    count_loss(Loss::kRecordsOverwritten,
+               counted ? chunk->records : records_in(reinterpret_cast<uint8_t*>(chunk)));
     chunk->magic = 0;
     compiler_fence();
   }
-  const bool still = before == ChunkState::kReady || before == ChunkState::kFull;
-  memset(chunk + 1, 0, (still ? use.end : kChunkBytes) - sizeof(ChunkHeader));
+  *reinterpret_cast<uint64_t*>(chunk + 1) = 0;
 }
 
 void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket, ChunkState before) {
@@ -85,12 +79,16 @@ void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket, ChunkState b
   chunk->lane = thread->lane;
   chunk->pid = thread->process->pid;
   chunk->tid = thread->tid;
+  chunk->records = 0;
   chunk->start_tsc = thread->clock_tsc = rdtsc();
   process_has_chunk(thread->process, ticket);
   store(&chunk->magic, kChunkMagic);
   store(&chunk->state, chunk_word(ChunkState::kBusy, thread->lane));
   thread->cursor = reinterpret_cast<uint8_t*>(chunk + 1);
   thread->chunk_end = reinterpret_cast<uint8_t*>(chunk) + kChunkBytes;
+  thread->clock_due = thread->cursor + kClockEvery;
+  thread->chunk_stamp = ticket + 1;
+  thread->chunk_records = 0;
 }
 
 // The thread's chunk, null if it has none.
@@ -101,8 +99,9 @@ ChunkHeader* own_chunk(const Thread* thread) {
 
 void chunk_forget(Thread* thread) {
   if (thread->lane_entry) store(&thread->lane_entry->chunk, 0u);
-  thread->cursor = thread->chunk_end = nullptr;
+  thread->cursor = thread->chunk_end = thread->quick_end = nullptr;
   thread->chunk_kept = 0;
+  thread->chunk_stamp = 0;
 }
 
 // From here to chunk_leave nobody takes the thread's chunk. False: it has none, or somebody took it
@@ -120,6 +119,7 @@ bool chunk_enter(Thread* thread) {
 
 void chunk_leave(Thread* thread) {
   thread->chunk_kept = 0;
+  thread->quick_end = nullptr;
   store(&own_chunk(thread)->state, chunk_word(ChunkState::kReady, thread->lane));
 }
 
@@ -127,7 +127,7 @@ void chunk_leave(Thread* thread) {
 
 void record_chunk_give_up(Thread* thread) {
   if (!chunk_enter(thread)) return;
-  memset(thread->cursor, 0, static_cast<size_t>(thread->chunk_end - thread->cursor));
+  own_chunk(thread)->records = thread->chunk_records;
   store(&own_chunk(thread)->state, chunk_word(ChunkState::kFull, 0));
   chunk_forget(thread);
 }
@@ -156,16 +156,24 @@ bool clock_late(const Thread* thread, uint64_t now) {
   return now - thread->clock_tsc >= log_header().tsc_hz / kPerSecond;
 }
 
+// The chunk ends behind a record of so many bytes at the cursor.
+void end_chunk_behind(Thread* thread, uint32_t bytes) {
+  uint8_t* end = thread->cursor + bytes;
+  if (end < thread->chunk_end) *reinterpret_cast<uint64_t*>(end) = 0;
+}
+
 void clock_if_due(Thread* thread) {
   const uint64_t now = rdtsc();
-  if (thread->since_clock++ < kClockEvery && !clock_late(thread, now)) return;
+  if (thread->cursor < thread->clock_due && !clock_late(thread, now)) return;
   if (thread->chunk_end - thread->cursor < static_cast<int64_t>(sizeof(ClockRecord)) + 8) return;
   ClockRecord* record = reinterpret_cast<ClockRecord*>(thread->cursor);
+  end_chunk_behind(thread, sizeof(ClockRecord));
+  record->reserved0 = 0;
   record->tsc = thread->clock_tsc = now;
   store(&record->commit,
         commit_word(sizeof(ClockRecord), RecordKind::kClock, RecordState::kCommitted));
   thread->cursor += sizeof(ClockRecord);
-  thread->since_clock = 0;
+  thread->clock_due = thread->cursor + kClockEvery;
 }
 
 }  // namespace
@@ -178,13 +186,15 @@ bool ticket_in_log(uint64_t ticket_and_1) {
 }
 
 uint8_t* record_reserve(Thread* thread, uint32_t bytes) {
+  uint8_t* record = thread->spare_record;
   if (chunk_enter(thread)) {
     clock_if_due(thread);
-    if (thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes)) return thread->cursor;
+    if (thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes)) record = thread->cursor;
   }
-  if (chunk_take(thread)) return thread->cursor;
-  memset(thread->spare_record, 0, bytes);
-  return thread->spare_record;
+  if (record == thread->spare_record && chunk_take(thread)) record = thread->cursor;
+  memset(record, 0, bytes);
+  if (record == thread->cursor) end_chunk_behind(thread, bytes);
+  return record;
 }
 
 void record_begin(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind kind) {
@@ -201,6 +211,7 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind k
   }
   store(reinterpret_cast<uint32_t*>(record), commit_word(bytes, kind, state));
   thread->cursor = record + bytes;
+  ++thread->chunk_records;
   store(&thread->lane_entry->record, uint64_t{0});
   chunk_leave(thread);
   fetch_add(&thread->process->entry->accesses, uint64_t{1});
@@ -212,11 +223,18 @@ void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes) {
 }
 
 bool record_keep(Thread* thread, uint32_t bytes) {
-  if (load(&log_header().chunks_scarce) || !chunk_enter(thread)) return false;
+  if (load(&log_header().chunks_scarce)) {
+    record_rest(thread);
+    return false;
+  }
+  bool entered = chunk_enter(thread);
+  if (entered) clock_if_due(thread);
+  if (!entered || thread->chunk_end - thread->cursor < static_cast<int64_t>(bytes))
+    entered = chunk_take(thread);
+  if (!entered) return false;
   thread->chunk_kept = 1;
-  if (record_has_room(thread, bytes) && !clock_late(thread, rdtsc())) return true;
-  chunk_leave(thread);
-  return false;
+  thread->quick_end = min(thread->clock_due, thread->chunk_end - sizeof(uint64_t));
+  return true;
 }
 
 void record_rest(Thread* thread) {
@@ -250,6 +268,7 @@ uint32_t idle_word(const Thread* thread, uint32_t index) {
 RecordAhead record_ahead(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind kind) {
   store(reinterpret_cast<uint32_t*>(record), commit_word(bytes, kind, RecordState::kBegun));
   thread->cursor = record + bytes;
+  ++thread->chunk_records;
   chunk_leave(thread);
   return {record, chunk_at(chunk_index_of(record))->ticket};
 }

@@ -6,7 +6,8 @@
 //
 // Invariants
 //  1. A record becomes part of the log by its commit word, which is written last.
-//  2. What lies behind the last record of a chunk is zero.
+//  2. The word behind the last record of a chunk is zero, as far as there is room for one. It is
+//     written before the record's commit word. What lies behind it is left from earlier records.
 //  3. At most one record of a lane is begun and not final; LaneEntry::record names it. But
 //     for those written ahead of a syscall that moves bytes by descriptor: they lie behind the
 //     cursor already, and others may take their chunk while the call waits.
@@ -25,7 +26,7 @@
 
 namespace shmrec::agent {
 
-constexpr uint32_t kClockEvery = 64;  // records between two clock records, at most
+constexpr uint32_t kClockEvery = 2048;  // bytes of a chunk between two clock records, about
 
 // Room for one record of `bytes`, zeroed; never null (records that cannot be logged go to a private
 // spare and are counted as dropped). The record becomes part of the log with record_commit.
@@ -38,11 +39,11 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::Reco
 // Gives up a record that was reserved and filled but is not to be part of the log.
 void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes);
 
-// Keeps the thread's chunk busy until record_rest: a thread that makes access after access takes it
-// once. False: it has none, or the chunk has no room for `bytes`, or the clock is due.
+// Keeps the thread's chunk busy until record_rest, so that a thread that makes access after access
+// takes it once; `bytes` of it are free then, and no clock record is due. False: that cannot be.
 bool record_keep(Thread* thread, uint32_t bytes);
 inline bool record_has_room(const Thread* thread, uint32_t bytes) {
-  return thread->chunk_kept && thread->since_clock < kClockEvery &&
+  return thread->chunk_kept && thread->cursor < thread->clock_due &&
          thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes);
 }
 // The thread is about to make a system call, which may wait.

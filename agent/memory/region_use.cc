@@ -24,6 +24,8 @@ void region_use_begin(Thread* thread) {
   }
 }
 
+bool regions_use_is_cheap() { return load(&asymmetric); }
+
 void region_use_start() {
   if (!failed(sys(__NR_membarrier, kRegister, 0, 0))) store(&asymmetric, 1u);
 }

@@ -111,6 +111,7 @@ void join(uint64_t begin, uint64_t end) {
 SpinLock regions_lock;
 
 uint32_t regions_sequence() { return load(&sequence); }
+const uint32_t* regions_sequence_at() { return &sequence; }
 bool regions_empty() { return load(&table.count) == 0; }
 namespace {
 uint64_t lowest = ~0ull, highest = 0;  // all that was ever inserted lies between

@@ -63,6 +63,7 @@ bool region_overlaps(uint64_t address, uint64_t bytes);
 // Of their changes; odd while one is made. What was looked up while it had one even value holds as
 // long as it has it.
 uint32_t regions_sequence();
+const uint32_t* regions_sequence_at();  // where it is
 bool regions_empty();
 bool regions_unused();  // nothing has ever been traced in this address space
 void regions_expect();  // something is about to be
@@ -76,6 +77,8 @@ bool region_next_remote(int32_t pid, uint64_t base, uint64_t address, Region* re
 // From before a region is looked up until the last use of its alias. Nests.
 void region_use_begin(Thread* thread);
 void region_use_start();  // once, at the start of the address space
+// May Thread::region_use be set by a plain store?
+bool regions_use_is_cheap();
 void region_use_end(Thread* thread);
 class RegionUse {
  public:

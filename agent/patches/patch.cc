@@ -302,14 +302,12 @@ bool patch_place(uint64_t rip, StubPlace* place) {
   place->rcx_saved = in_hit ? at < part.enter : at >= part.saved && at < part.copy;
   place->begins = at == part.begin && i > 0;
   place->call = patch.call && i == 0;
-  if (!in_hit || !part.core) return true;
-  place->scratch_saved = at >= part.scratch && at < part.unscratch;
-  place->asks = at != part.core;
-  // A load that has been executed is done; a store is done later.
-  if (place->site->form == Form::kLoad && at >= part.executed) {
-    place->ip += patch.lengths[i];
-    place->asks = false;
-  }
+  if (!in_hit || !part.done) return true;
+  place->stack_saved = at >= part.stacked && at < part.unstacked;
+  place->holds = at >= part.held && at < part.unheld;
+  if (at < part.done) return true;
+  place->ip += patch.lengths[i];
+  place->asks = false;
   return true;
 }
 
@@ -318,7 +316,7 @@ bool patch_leave_stub(const Thread* thread, Regs* regs) {
   if (!patch_place(regs->rip, &place)) return false;
   if (place.rcx_saved) regs->rcx = thread->saved_rcx;
   if (place.call) regs->rcx = place.ip + kSyscallBytes, regs->r11 = regs->eflags;
-  if (place.scratch_saved) reg(*regs, place.site->scratch) = thread->saved_scratch;
+  if (place.stack_saved) regs->rsp = thread->regs.rsp;
   regs->rip = place.ip;
   return true;
 }

@@ -41,8 +41,9 @@ struct StubPlace {
   const Site* site;  // of that instruction; null: it does not ask
   bool asks;         // it has not come to the copy yet
   bool begins;       // it has just come here from the instruction before
-  bool rcx_saved, scratch_saved;
-  bool call;  // the instruction is a syscall, which is to be made
+  bool rcx_saved, stack_saved;
+  bool holds;  // it is between the two ends of what reads and writes, and cannot be left yet
+  bool call;   // the instruction is a syscall, which is to be made
 };
 bool in_stub(uint64_t rip);
 // False: in none.

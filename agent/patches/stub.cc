@@ -114,37 +114,78 @@ void move_register(Emitter& out, int hardware, uint8_t opcode, uint32_t place) {
 constexpr uint8_t kFrom = 0x8B, kTo = 0x89;
 
 // The instruction, on Thread::value.
-void run_on_value(Emitter& out, const Site& site, PartLayout* part) {
+void run_on_value(Emitter& out, const Site& site) {
+  memcpy(out.at, reinterpret_cast<const void*>(site.valued), site.valued_length);
+  out.at += site.valued_length;
+}
+
+// The same on the alias.
+void run_on_alias(Emitter& out, const Site& site) {
   const int scratch = hardware_of(site.scratch);
   move_register(out, scratch, kTo, offsetof(Thread, saved_scratch));
-  part->scratch = out.offset();
-  move_register(out, scratch, kFrom, offsetof(Thread, fast_value));
-  part->core = out.offset();
+  move_register(out, scratch, kFrom, offsetof(Thread, fast_alias));
   memcpy(out.at, reinterpret_cast<const void*>(site.core), site.core_length);
   out.at += site.core_length;
-  part->executed = out.offset();
   move_register(out, scratch, kFrom, offsetof(Thread, saved_scratch));
-  part->unscratch = out.offset();
+}
+
+void call_on_stack(Emitter& out, const Site& site, uint64_t entry) {
+  move_register(out, kRsp, kFrom, offsetof(Thread, stack_top));
+  out.bytes(0x68), out.word(site_number(site));        // push $NUMBER
+  out.bytes(0x65, 0xFF, 0x14, 0x25), out.word(entry);  // call *%gs:...
+}
+
+void jump_in(Emitter& out, uint16_t to) {
+  out.bytes(0xE9), out.word(0u - (out.offset() + 4u - to));
 }
 
 // `next`: where the part behind this one begins.
 void fast_hit(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
-  const uint64_t self = reinterpret_cast<uint64_t>(&site);
+  const bool store = site.form == Form::kStore;
+  const uint32_t size = static_cast<uint32_t>(__builtin_ctz(site.bytes));
+  part->hit = out.offset();
+  load_rcx(out);
+  if (store) run_on_value(out, site);
+  load_address(out, site);
+  move_register(out, kRsp, kTo, offsetof(Thread, regs.rsp));
+  part->stacked = out.offset();
+  call_on_stack(out, site,
+                offsetof(Thread, quick) + (store * kQuickSizes + size) * sizeof(uint64_t));
+  if (store) part->done = out.offset();
+  move_register(out, kRsp, kFrom, offsetof(Thread, regs.rsp));
+  part->unstacked = out.offset();
+  load_rcx(out);
+  part->enter = part->finish = out.offset();
+  if (!store) {
+    run_on_value(out, site);
+    part->done = out.offset();
+  }
+  jump_in(out, next);
+  part->end = out.offset();
+}
+
+void fast_hit_of_two(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
   part->hit = out.offset();
   load_rcx(out);
   load_address(out, site);
-  move_register(out, kRcx, kTo, offsetof(Thread, fast_ea));
-  out.bytes(0x48, 0xB9), out.word(self), out.word(self >> 32);  // movabs $SITE, %rcx
-  move_register(out, kRcx, kTo, offsetof(Thread, fast_site));
+  move_register(out, kRsp, kTo, offsetof(Thread, regs.rsp));
+  part->stacked = out.offset();
+  call_on_stack(out, site, offsetof(Thread, fast_begin));
+  part->held = out.offset();
+  move_register(out, kRsp, kFrom, offsetof(Thread, regs.rsp));
+  load_rcx(out);
+  if (site.form == Form::kAtomic)
+    run_on_alias(out, site);
+  else
+    run_on_value(out, site);
+  save_rcx(out);
+  call_on_stack(out, site, offsetof(Thread, fast_end));
+  part->done = part->unheld = out.offset();
+  move_register(out, kRsp, kFrom, offsetof(Thread, regs.rsp));
+  part->unstacked = out.offset();
   load_rcx(out);
   part->enter = out.offset();
-  if (site.form == Form::kStore) run_on_value(out, site, part);
-  out.bytes(0x65, 0xFF, 0x24, 0x25), out.word(offsetof(Thread, fast_entry));  // jmp *%gs:...
-  part->finish = out.offset();
-  if (site.form == Form::kLoad) {
-    run_on_value(out, site, part);
-    out.bytes(0xE9), out.word(0u - (out.offset() + 4u - next));
-  }
+  jump_in(out, next);
   part->end = out.offset();
 }
 
@@ -206,11 +247,13 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
     if (distance > INT8_MAX) return false;  // no three instructions in five bytes are that long
     *to_hits[i] = static_cast<uint8_t>(distance);
     const Site& site = *covered.instructions[i].site;
-    if (fast_possible(site))
-      fast_hit(out, site, i + 1 == covered.count ? layout->back : layout->parts[i + 1].begin,
-               &part);
-    else
+    const uint16_t next = i + 1 == covered.count ? layout->back : layout->parts[i + 1].begin;
+    if (!fast_possible(site))
       hit(out, site, &part);
+    else if (site.form == Form::kLoad || site.form == Form::kStore)
+      fast_hit(out, site, next, &part);
+    else
+      fast_hit_of_two(out, site, next, &part);
   }
   layout->bytes = out.offset();
   return true;

@@ -19,9 +19,24 @@
 //     48 89 47 08              mov   %rax, 8(%rdi)
 //     ...
 //
-// A load or store that can go the fast way (access/fast.h) has another hit: it leaves address and
-// site in the Thread, jumps to shmrec_access_fast, and runs the instruction on Thread::value, a
-// store's before and a load's after that.
+// A load or store that can go the fast way (access/fast.h) has another hit: on the agent's stack it
+// calls quick.S with the address in rcx, and runs the instruction on Thread::value, a store's
+// before and a load's after that.
+//
+//     hit:  mov  %gs:saved_rcx, %rcx           a store's: mov %rax, %gs:value
+//           lea  8(%rdi), %rcx
+//           mov  %rsp, %gs:regs.rsp
+//           mov  %gs:stack_top, %rsp
+//           push $NUMBER                       of the site
+//           call *%gs:quick                    by form and size
+//           mov  %gs:regs.rsp, %rsp
+//           mov  %gs:saved_rcx, %rcx
+//                                              a load's: mov %gs:value, %rax
+//           jmp  part 1
+//
+// What reads and writes is executed between two calls, of shmrec_fast_begin and shmrec_fast_end: on
+// Thread::value, or, if it is atomic, on the alias by a register that it does not use itself. In
+// between the thread may hold a stripe, so that signals wait for the end.
 //
 // The stub of a routine (access/routines.h) asks for the pointers that the routine was called with,
 // and uses what a function may: r11 and the flags.
@@ -35,7 +50,7 @@
 //  1: 48 81 fa ..              cmp   $LEAST, %rdx
 //     73 ..                    jae   hit 0
 //
-// Any other stub uses no stack and changes no flags.
+// Any other stub does not use the program's stack and changes no flags.
 //
 // Threads: a stub is written before it is jumped to, and never changed.
 #pragma once
@@ -44,7 +59,7 @@
 
 namespace shmrec::agent {
 
-constexpr uint32_t kMaxStubBytes = 640;
+constexpr uint32_t kMaxStubBytes = 1280;
 constexpr uint32_t kMaxCovered = 5;  // instructions that a jump of 5 bytes overwrites
 
 // An instruction that moves to the stub.
@@ -73,10 +88,11 @@ struct PartLayout {
   uint16_t hit;    // the same: rcx is in the Thread from here...
   uint16_t enter;  // ...to here
   uint16_t end;    // of the hit
-  // The fast way: the scratch register is in the Thread from `scratch` to `unscratch`, and the
-  // instruction runs on Thread::value at `core`, up to `executed`. 0: there is none.
-  uint16_t scratch, core, executed, unscratch;
-  uint16_t finish;  // a load's end begins here
+  // The fast way: the agent's stack is used from `stacked` to `unstacked`; from `done` on the
+  // access has been made, and the instruction executed. 0: there is none.
+  uint16_t stacked, unstacked, done;
+  uint16_t held, unheld;  // between the two calls of what reads and writes
+  uint16_t finish;        // a load's end begins here
 };
 struct StubLayout {
   uint16_t back;

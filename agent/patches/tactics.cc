@@ -170,9 +170,14 @@ bool punning(Thread* thread, uint16_t number, Plan* plan) {
 constexpr bool (*kTactics[])(Thread*, uint16_t, Plan*) = {direct, relocation, punning};
 static_assert(sizeof kTactics / sizeof kTactics[0] == kTacticCount);
 
-bool is_behind(uint64_t ip, uint8_t prefix) {
-  uint8_t before;
-  return safe_copy(&before, reinterpret_cast<void*>(ip - 1), 1) && before == prefix;
+// Some code jumps over a lock prefix where there is one thread. Where that is how the instruction
+// was met, the prefix belongs to another one, which must stay whole. Any byte may be before an
+// instruction; a prefix can be this one only if the two together are an instruction.
+bool is_behind(Thread* thread, uint64_t ip, uint8_t prefix) {
+  uint8_t bytes[kMaxInstruction] = {};
+  Decoded decoded;
+  return code_copy(ip - 1, bytes) && bytes[0] == prefix && bytes[1] != prefix &&
+         decode_plain(thread, bytes, &decoded);
 }
 
 bool find_plan(Thread* thread, const CoveredCode& nothing, uint16_t number, uint8_t first,
@@ -206,7 +211,7 @@ bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Pla
   CoveredCode nothing = {};
   nothing.ip = ip;
   nothing.routine = routine;
-  return !is_behind(ip, kLockPrefix) && find_plan(thread, nothing, number, first, plan);
+  return !is_behind(thread, ip, kLockPrefix) && find_plan(thread, nothing, number, first, plan);
 }
 
 // Prefixes mean nothing to a syscall, and lie before where it is said to have trapped. One of them
@@ -216,7 +221,7 @@ bool plan_call(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan
   CoveredCode nothing = {};
   nothing.ip = ip;
   nothing.call = true;
-  return !is_behind(ip, kOperandSize) && find_plan(thread, nothing, number, first, plan);
+  return !is_behind(thread, ip, kOperandSize) && find_plan(thread, nothing, number, first, plan);
 }
 
 bool plan_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {

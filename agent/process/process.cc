@@ -106,8 +106,9 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   process->lives_in_parent = process->many_threads = 0;
   thread->lane = thread->lane_missed = 0;
   thread->lane_entry = nullptr;
-  thread->cursor = thread->chunk_end = nullptr;
+  thread->cursor = thread->chunk_end = thread->quick_end = nullptr;
   thread->chunk_kept = 0;
+  thread->chunk_stamp = 0;
   thread->known_region.sequence = 1;  // it counts the parent's accesses
   thread->robust_head = 0;            // the kernel forgets it too
   seccomp_after_fork();

@@ -73,8 +73,10 @@ void prepare(Thread* thread) {
   thread->altstack.flags = kSsDisable;
   thread->register_gs = reinterpret_cast<uint64_t>(thread);
   thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_jumped);
-  thread->fast_entry = reinterpret_cast<uint64_t>(shmrec_access_fast);
-  thread->fast_value = reinterpret_cast<uint64_t>(thread->value);
+  for (auto& quick : thread->quick)
+    for (uint64_t& size : quick) size = reinterpret_cast<uint64_t>(shmrec_quick_none);
+  thread->fast_begin = reinterpret_cast<uint64_t>(shmrec_fast_begin);
+  thread->fast_end = reinterpret_cast<uint64_t>(shmrec_fast_end);
   thread->call_entry = reinterpret_cast<uint64_t>(shmrec_call_jumped);
   thread->undispatched = 1;
   thread->known_region.sequence = 1;

@@ -81,15 +81,15 @@ struct PendingSignals {
 
 // One process: shared by its threads. A vfork child shares the memory but has its own Process.
 struct Process {
+  shmlog::ProcessEntry* entry;  // 0: never null: a private dummy if not entered
+  uint32_t many_threads;        // 8: 1: it has or had more than one
   uint32_t in_use;
   uint32_t index;         // ProcessEntry index; 0: not entered yet (vfork child) or table full
   uint32_t parent_index;  // of the process that made this one
   int32_t pid;
-  uint32_t lives_in_parent;     // 1: the memory is that of the process that made it (vfork)
-  shmlog::ProcessEntry* entry;  // never null: a private dummy if not entered
+  uint32_t lives_in_parent;  // 1: the memory is that of the process that made it (vfork)
   shmlog::ProcessEntry dummy;
   uint32_t leaving;          // leave.h
-  uint32_t many_threads;     // 1: it has or had more than one
   uint32_t clears_handlers;  // 1: begins without its parent's handlers
   uint64_t forked_tsc;       // when it last forked; 0: never
   SpinLock signal_lock;
@@ -135,47 +135,97 @@ struct KnownCallers {
 };
 constexpr uint32_t kKnownCallers = 256;
 
+// What is known of accesses that a stub's part has made with one stack pointer: the next one that
+// is like them is made without looking it up again (arch/x86_64/quick.S, which knows the offsets).
+// Nothing of it is believed unless its first five fields are as they are now, and its callers.
+struct QuickSite {
+  uint64_t key;               // 0: where the part goes on; 0: nothing is known
+  uint64_t stack;             // 8: the program's stack pointer
+  uint64_t stamp;             // 16: of the chunk that has the place (Thread::chunk_stamp)
+  uint32_t sequence;          // 24: of the regions' changes (regions_sequence)
+  uint32_t promotions;        // 28: Header::promotions
+  uint64_t begin;             // 32: addresses from here on...
+  uint64_t span;              // 40: ...up to so many bytes further
+  uint64_t alias;             // 48: what is added to an address for its alias
+  uint64_t line;              // 56: for the number of its stripe, in bytes
+  uint64_t base;              // 64: the place's address
+  uint64_t place;             // 72: as the records have it, at its bits
+  shmlog::UsageEntry* usage;  // 80
+  uint64_t hash;              // 88: of the callers' words (callers_hash)
+  uint8_t callers;            // 96
+  uint8_t plain;              // 97: 1: reads are not logged
+  uint8_t aligned;            // 98: 1: the instruction faults where it is not aligned
+  uint8_t reserved0;
+  uint16_t callers_at[shmlog::kMaxCallers];  // 100: words above `stack`; the last one's repeated
+  uint8_t reserved1[14];
+};
+static_assert(sizeof(QuickSite) == 128 && offsetof(QuickSite, base) == 64);
+static_assert(offsetof(QuickSite, hash) == 88 && offsetof(QuickSite, callers_at) == 100);
+// There are two to this power, in pairs, by a hash of the site's number and `stack`.
+constexpr uint32_t kQuickSitesBits = 11;
+constexpr uint32_t kQuickSizes = 6;  // 1, 2, 4 ... 32 bytes
+
 // The region of its last access (access/fast.h).
 struct KnownRegion {
   uint32_t sequence;  // of the regions' changes, when it was found; odd: it was not
   uint32_t segment;
   uint64_t begin, end, alias, segment_offset;
-  uint32_t readable, writable;
+  uint32_t readable, writable, writes_only;
   shmlog::UsageEntry* usage;
 };
 
 struct Thread {
   // ---- Known to entry.S; see the asserts below.
-  Thread* self;            // 0
-  Regs regs;               // 8: the program's registers at the access
-  Regs core;               // 152: registers with which the access instruction itself runs
-  Site* site;              // 296: of the access in flight, held by it (sites/table.h)
-  uint64_t core_ip;        // 304: where that instruction is
-  uint64_t exit_ip;        // 312: where the program goes on
-  uint64_t stack_top;      // 320: stack of the access and syscall code
-  uint64_t deferred;       // 328: Deferred bits: what waits for the end of the access
-  uint64_t canary_base;    // 336: fs base while foreign code (Zydis) runs; canary at +0x28
-  uint64_t exit_page;      // 344: code that ends each path of the agent without a signal
-  uint64_t register_gs;    // 352: the gs base while the program runs (gs.h)
-  uint32_t left;           // 360: 1: stands still to leave the recording (leave.h), 2: has left it
-  uint32_t own_state;      // 364: of those that are not the last of their process to leave
-  uint32_t* entry_state;   // 368: ProcessEntry::state, to be ended by who leaves last
-  uint32_t unsettled;      // 376: 1: a needed signal came while a handler ran (handler.cc)
-  uint32_t jumped_site;    // 380: number of the patched site that was jumped from (patches/)
-  uint64_t saved_rcx;      // 384: the program's while a stub looks at the address
-  uint64_t looked_at;      // 392: that address
-  uint64_t jump_entry;     // 400: shmrec_access_jumped
-  uint64_t fast_entry;     // 408: shmrec_access_fast
-  Site* fast_site;         // 416: of the access that goes the fast way (access/fast.h)
-  uint64_t fast_ea;        // 424: its address
-  uint64_t fast_value;     // 432: where `value` is
-  uint64_t saved_scratch;  // 440: the program's while its instruction runs on `value`
-  uint64_t fast_next;      // 448: where shmrec_fast_leave goes
-  uint64_t fast_flags;     // 456: the program's, as lahf and seto give them
-  uint64_t call_entry;     // 464: shmrec_call_jumped
-  uint64_t call_behind;    // 472: what is behind the syscall instruction, as the program has it
-  uint64_t call_exit;      // 480: where shmrec_syscall_plain goes on: the exit page, or exit_ip
-  uint64_t call_made;      // 488: the syscall instruction that a call from a stub is made by
+  Thread* self;           // 0
+  Regs regs;              // 8: the program's registers at the access
+  Regs core;              // 152: registers with which the access instruction itself runs
+  Site* site;             // 296: of the access in flight, held by it (sites/table.h)
+  uint64_t core_ip;       // 304: where that instruction is
+  uint64_t exit_ip;       // 312: where the program goes on
+  uint64_t stack_top;     // 320: stack of the access and syscall code
+  uint64_t deferred;      // 328: Deferred bits: what waits for the end of the access
+  uint64_t canary_base;   // 336: fs base while foreign code (Zydis) runs; canary at +0x28
+  uint64_t exit_page;     // 344: code that ends each path of the agent without a signal
+  uint64_t register_gs;   // 352: the gs base while the program runs (gs.h)
+  uint32_t left;          // 360: 1: stands still to leave the recording (leave.h), 2: has left it
+  uint32_t own_state;     // 364: of those that are not the last of their process to leave
+  uint32_t* entry_state;  // 368: ProcessEntry::state, to be ended by who leaves last
+  uint32_t unsettled;     // 376: 1: a needed signal came while a handler ran (handler.cc)
+  uint32_t jumped_site;   // 380: number of the patched site that was jumped from (patches/)
+  uint64_t saved_rcx;     // 384: the program's while a stub looks at the address
+  uint64_t looked_at;     // 392: that address
+  uint64_t jump_entry;    // 400: shmrec_access_jumped
+  // The fast way (access/fast.h).
+  uint64_t quick[2][kQuickSizes];   // 408: loads and stores, by size
+  uint64_t fast_ea;                 // 504: the access's address
+  uint64_t fast_key;                // 512: where its stub goes on
+  uint64_t fast_next;               // 520: where shmrec_fast_leave goes
+  uint64_t fast_flags;              // 528: the program's, as lahf and seto give them
+  QuickSite* quick_sites;           // 536: null: none yet
+  uint8_t* quick_end;               // 544: records end before this; null: not by quick.S
+  uint64_t chunk_stamp;             // 552: ticket + 1 of the current chunk
+  const uint32_t* regions_changed;  // 560: regions_sequence
+  const uint32_t* promotions;       // 568: Header::promotions
+  uint64_t* stripes;                // 576
+  uint64_t stripe_mask;             // 584: stripes - 1
+  uint64_t lane_locks;              // 592: what its lane adds to a stripe's word
+  uint64_t log_base;                // 600
+  Process* process;                 // 608
+  uint8_t* cursor;                  // 616: next record in the current chunk
+  shmlog::LaneEntry* lane_entry;    // 624
+  uint64_t region_use;     // 632: 0: none; else what it uses of the regions is no older (regions.h)
+  uint32_t chunk_records;  // 640: accesses in the current chunk
+  uint32_t fast_done;      // 644: 1: the store has been made
+  // Of what reads and writes: where its two ends are, and what it needs in between.
+  uint64_t fast_begin, fast_end;  // 648: shmrec_fast_begin, shmrec_fast_end
+  uint64_t fast_alias;            // 664: where an atomic one is performed
+  uint64_t saved_scratch;         // 672: the program's register that holds that meanwhile
+  alignas(64) uint8_t value[64];  // 704: what the fast way reads or writes
+  // Syscalls from stubs (patches/call_stub.h).
+  uint64_t call_entry;   // 768: shmrec_call_jumped
+  uint64_t call_behind;  // 776: what is behind the syscall instruction, as the program has it
+  uint64_t call_exit;    // 784: where shmrec_syscall_plain goes on: the exit page, or exit_ip
+  uint64_t call_made;    // 792: the syscall instruction that a call from a stub is made by
   // ---- C++ only
   uint64_t program_gs;    // the program's gs base, as it set it
   uint32_t changes_met;   // how often text had been changed when it last met such (patches/)
@@ -183,7 +233,6 @@ struct Thread {
   uint32_t undispatched;  // 1: the kernel does not turn its calls into SIGSYS
   uint32_t claimed;       // 1: block in use
   int32_t tid;
-  Process* process;
   uint64_t altstack_top;
   // Signals.
   Siginfo deferred_info;
@@ -214,20 +263,15 @@ struct Thread {
   uint64_t alias;           // where it is performed
   uint64_t versions[2];     // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
-  alignas(64) uint8_t value[64];  // what the fast way reads or writes
-  uint32_t fast_done;             // 1: the store has been made
   KnownRegion known_region;
-  uint64_t region_use;  // 0: none; else what it uses of the regions is no older (regions.h)
   // The lane of the log.
   uint32_t lane;         // 0: none yet
   uint32_t lane_missed;  // 1: there was none for it, which is counted
-  shmlog::LaneEntry* lane_entry;
-  uint8_t* cursor;  // next record in the current chunk
   uint8_t* chunk_end;
-  uint32_t chunk_kept;   // 1: it is busy, though no access is being made (records.h)
-  uint32_t chunk_left;   // record_resume: the lane's chunk before
-  uint32_t since_clock;  // records since the last clock record, which was made then
-  uint64_t clock_tsc;
+  uint32_t chunk_kept;  // 1: it is busy, though no access is being made (records.h)
+  uint32_t chunk_left;  // record_resume: the lane's chunk before
+  uint8_t* clock_due;   // where in the chunk the next clock record is, at the latest
+  uint64_t clock_tsc;   // of the last one
   // Syscalls.
   PendingSyscall call;
   uint64_t held_flags;   // flags of the program that the agent's own code must not run with
@@ -255,10 +299,21 @@ static_assert(offsetof(Thread, exit_page) == 344 && offsetof(Thread, register_gs
 static_assert(offsetof(Thread, left) == 360 && offsetof(Thread, entry_state) == 368);
 static_assert(offsetof(Thread, unsettled) == 376 && kThreadBlockBytes == 0x40000);
 static_assert(offsetof(Thread, saved_rcx) == 384 && offsetof(Thread, jump_entry) == 400);
-static_assert(offsetof(Thread, fast_entry) == 408 && offsetof(Thread, fast_next) == 448);
-static_assert(offsetof(Thread, fast_flags) == 456 && offsetof(Thread, call_entry) == 464);
-static_assert(offsetof(Thread, call_behind) == 472 && offsetof(Thread, call_exit) == 480);
-static_assert(offsetof(Thread, call_made) == 488);
+static_assert(offsetof(Thread, quick) == 408 && offsetof(Thread, fast_ea) == 504);
+static_assert(offsetof(Thread, fast_next) == 520 && offsetof(Thread, quick_sites) == 536);
+static_assert(offsetof(Thread, regions_changed) == 560 && offsetof(Thread, stripes) == 576);
+static_assert(offsetof(Thread, lane_locks) == 592 && offsetof(Thread, process) == 608);
+static_assert(offsetof(Thread, lane_entry) == 624 && offsetof(Thread, chunk_records) == 640);
+static_assert(offsetof(Thread, fast_begin) == 648 && offsetof(Thread, value) == 704);
+static_assert(offsetof(Process, entry) == 0 && offsetof(Process, many_threads) == 8);
+static_assert(offsetof(shmlog::ProcessEntry, events) == 56);
+static_assert(offsetof(shmlog::ProcessEntry, accesses) == 64);
+static_assert(offsetof(shmlog::UsageEntry, reads) == 8);
+static_assert(offsetof(shmlog::UsageEntry, writes) == 16);
+static_assert(offsetof(shmlog::LaneEntry, record) == 32);
+static_assert(offsetof(shmlog::LaneEntry, held) == 40);
+static_assert(offsetof(Thread, call_entry) == 768 && offsetof(Thread, call_behind) == 776);
+static_assert(offsetof(Thread, call_exit) == 784 && offsetof(Thread, call_made) == 792);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 96 * 1024);
 

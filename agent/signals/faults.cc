@@ -2,6 +2,7 @@
 
 #include <linux/mman.h>
 
+#include "agent/access/fast.h"
 #include "agent/access/gather.h"
 #include "agent/access/routines.h"
 #include "agent/arch/x86_64/entry.h"
@@ -284,20 +285,23 @@ void fault_in_access(Thread* thread, Siginfo* info, Context* context) {
   deliver_numbered(thread, context, *info);
 }
 
+// An atomic instruction met a page that has gone: it is executed again, and faults by the other
+// way.
+void fault_in_holding_stub(Thread* thread, Siginfo*, Context* context) {
+  fast_abandon(thread, context);
+  if (thread->deferred) deliver_deferred(thread, context);
+}
+
 struct FaultRow {
   Place place;
   void (*handle)(Thread* thread, Siginfo* info, Context* context);
 };
 constexpr FaultRow kFaultRows[] = {
-    {Place::kProgram, fault_in_program},
-    {Place::kStub, fault_in_stub},
-    {Place::kSafeCopy, fault_in_safe_copy},
-    {Place::kDeferredTrap, deferred_trap},
-    {Place::kRaiseTrap, raise_trap},
-    {Place::kAccessCore, fault_in_access},
-    {Place::kTail, trap_at_end},
-    {Place::kCallReturned, trap_at_end},
-    {Place::kOldCallReturned, trap_at_end},
+    {Place::kProgram, fault_in_program},          {Place::kStub, fault_in_stub},
+    {Place::kHoldingStub, fault_in_holding_stub}, {Place::kSafeCopy, fault_in_safe_copy},
+    {Place::kDeferredTrap, deferred_trap},        {Place::kRaiseTrap, raise_trap},
+    {Place::kAccessCore, fault_in_access},        {Place::kTail, trap_at_end},
+    {Place::kCallReturned, trap_at_end},          {Place::kOldCallReturned, trap_at_end},
 };
 
 }  // namespace

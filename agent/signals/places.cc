@@ -123,6 +123,10 @@ constexpr PlaceRow kPlaces[] = {
      leave_tail},
     {Place::kFastLeave, [] { return between(shmrec_fast_leave, shmrec_fast_leave_end); },
      Way::kForward, fast_left},
+    {Place::kQuickLeave, [] { return between(shmrec_fast_end_leave, shmrec_quick_leave); },
+     Way::kForward, fast_end_left},
+    {Place::kQuickLeave, [] { return between(shmrec_quick_leave, shmrec_quick_leave_end); },
+     Way::kForward, quick_left},
     {Place::kCallLoad, [] { return between(shmrec_call_load, shmrec_call_load_end); }, Way::kBack,
      leave_call_load},
     {Place::kCallMake, [] { return between(shmrec_call_make, shmrec_call_make_end); }, Way::kBack,
@@ -162,9 +166,17 @@ constexpr PlaceRow kStubRow = {
     Place::kStub, nullptr, Way::kBack,
     [](Thread* thread, Context* context) { patch_leave_stub(thread, &context->regs); }};
 
+constexpr PlaceRow kHoldingStubRow = {Place::kHoldingStub, nullptr, Way::kDefer, nullptr};
+
+const PlaceRow* row_of_stub(uint64_t ip) {
+  StubPlace place;
+  if (!patch_place(ip, &place)) return nullptr;
+  return place.holds ? &kHoldingStubRow : &kStubRow;
+}
+
 // Null: the program's.
 const PlaceRow* row_of(uint64_t ip) {
-  if (ip - agent_base() >= kZoneBytes) return in_stub(ip) ? &kStubRow : nullptr;
+  if (ip - agent_base() >= kZoneBytes) return row_of_stub(ip);
   for (const PlaceRow& row : kPlaces) {
     const Range range = row.range();
     if (ip >= range.begin && ip < range.end) return &row;

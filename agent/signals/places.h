@@ -36,7 +36,9 @@ enum class Place : uint8_t {
   kRaiseTrap,         // the trap at the end of an access that meets a fault
   kAccessCore,        // generated code: the access instruction itself and what is around it
   kFastLeave,         // the end of the fast way: the program's registers are being loaded
+  kQuickLeave,        // the same of what goes back to the stub (quick.S)
   kStub,              // the code that a patched site jumps to
+  kHoldingStub,       // the same between the two ends of an access that reads and writes
   kAgent,             // all other code of the agent, Zydis included
 };
 

@@ -23,7 +23,7 @@ inline int hardware_of(int8_t index) {
   return hardware;
 }
 // Those that the agent names, by hardware number.
-enum Hardware : int { kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsi = 6, kRdi = 7 };
+enum Hardware : int { kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRsi = 6, kRdi = 7 };
 
 // Does this register of the hardware hold the address by itself, with no ModRM that names it
 // (maskmov: rdi; clzero, monitorx: rax)? Then `core` is the instruction as it is.

@@ -13,6 +13,8 @@ constexpr uint8_t kRexRXB = 7;                   // and the register operand
 constexpr uint8_t kVexXB = 0x60;                 // the same in VEX, XOP and EVEX, inverted
 constexpr uint8_t kModrmReg = 0x38;              // the register operand in ModRM
 constexpr uint8_t kModrmSib = 4;                 // r/m: a SIB byte follows
+constexpr uint8_t kSibNothing = 0x25;            // neither base nor index: 32 bits follow
+constexpr uint8_t kByGs = 0x65;
 constexpr uint8_t kOperandSize = 0x66;
 
 // Does the prefix at `at` have a part in the instruction on another address? fs, gs and 32-bit
@@ -38,8 +40,24 @@ struct Emitter {
   }
 };
 
+// What the access is made on: (%hardware), or a place in the Thread, by gs.
+struct Target {
+  int hardware;
+  uint32_t place = 0;  // 0: there is none
+
+  uint8_t modrm(uint8_t reg) const {
+    return static_cast<uint8_t>((reg & kModrmReg) | (place ? kModrmSib : hardware));
+  }
+  void emit_rest(Emitter& out) const {
+    if (!place) return;
+    out.byte(kSibNothing);
+    memcpy(out.at, &place, 4);
+    out.at += 4;
+  }
+};
+
 // The same move with a ModRM.
-bool emit_moffs(Emitter& out, const ZydisDecodedInstruction& instruction, int hardware) {
+bool emit_moffs(Emitter& out, const ZydisDecodedInstruction& instruction, const Target& target) {
   if (!is_moffs(instruction)) return false;
   static constexpr uint8_t kWithModrm[4] = {0x8A, 0x8B, 0x88, 0x89};
   for (int i = 0; i < instruction.raw.prefix_count; ++i) {
@@ -50,7 +68,8 @@ bool emit_moffs(Emitter& out, const ZydisDecodedInstruction& instruction, int ha
     if (prefix == kOperandSize || rex) out.byte(rex ? prefix & ~kRexRXB : prefix);
   }
   out.byte(kWithModrm[instruction.opcode - 0xA0]);
-  out.byte(static_cast<uint8_t>(hardware));
+  out.byte(target.modrm(0));
+  target.emit_rest(out);
   return true;
 }
 
@@ -85,13 +104,14 @@ void emit_head(Emitter& out, const Site& site, const ZydisDecodedInstruction& in
   }
 }
 
-// The instruction with its memory operand replaced by (%hardware).
+// The instruction with its memory operand replaced by `target`.
 void emit_on(Emitter& out, const Site& site, const ZydisDecodedInstruction& instruction,
-             int hardware, uint8_t opcode = 0) {
-  if (emit_moffs(out, instruction, hardware)) return;
+             const Target& target, uint8_t opcode = 0) {
+  if (emit_moffs(out, instruction, target)) return;
   emit_head(out, site, instruction, opcode);
   const uint8_t modrm_at = instruction.raw.modrm.offset;
-  out.byte(static_cast<uint8_t>((site.code[modrm_at] & kModrmReg) | hardware));
+  out.byte(target.modrm(site.code[modrm_at]));
+  target.emit_rest(out);
   const uint8_t skip =
       modrm_at + 1 + (instruction.raw.sib.offset ? 1 : 0) + instruction.raw.disp.size / 8;
   for (int i = skip; i < site.length; ++i) out.byte(site.code[i]);
@@ -140,13 +160,26 @@ void emit_core(Emitter& out, const Site& site, const Decoded& decoded, int hardw
   if (site.form == Form::kLoadTile || site.form == Form::kStoreTile)
     return emit_tile(out, site, decoded.instruction);
   if (address_is_implied(decoded)) return emit_whole(out, site, decoded.instruction);
-  emit_on(out, site, decoded.instruction, hardware);
+  emit_on(out, site, decoded.instruction, {hardware});
 }
 
 void emit_probe(Emitter& out, const Site& site, const Decoded& decoded, int hardware) {
   const uint8_t store = vector_mask_store_opcode(decoded.instruction);
-  if (store) return emit_on(out, site, decoded.instruction, hardware, store);
+  if (store) return emit_on(out, site, decoded.instruction, {hardware}, store);
   emit_mask_probe(out, decoded.instruction, element_bits(decoded), hardware);
+}
+
+void emit_valued(Emitter& out, Site& site, const Decoded& decoded) {
+  const bool plain =
+      site.form == Form::kLoad || site.form == Form::kStore || site.form == Form::kModify;
+  if (!plain || address_is_implied(decoded)) return;
+  uint8_t* const begin = out.at;
+  out.byte(kByGs);
+  emit_on(out, site, decoded.instruction, {0, offsetof(Thread, value)});
+  const uint64_t length = static_cast<uint64_t>(out.at - begin);
+  if (length > kMaxInstruction) return;
+  site.valued = reinterpret_cast<uint64_t>(begin);
+  site.valued_length = static_cast<uint8_t>(length);
 }
 
 }  // namespace
@@ -159,6 +192,7 @@ void emit(Site& site, const Decoded& decoded, uint8_t* code) {
   emit_core(out, site, decoded, hardware);
   site.core_length = static_cast<uint8_t>(out.at - code);
   out.leave();
+  emit_valued(out, site, decoded);
   if (site.form != Form::kMaskedLoad) return;
   site.probe = reinterpret_cast<uint64_t>(out.at);
   emit_probe(out, site, decoded, hardware);

@@ -88,17 +88,19 @@ constexpr uint32_t kMaxInstruction = 15;
 enum Patched : uint8_t { kNotPatched = 0, kPatched, kUnpatchable };
 
 struct Site {
-  uint64_t ip;     // 0: describes nothing
-  uint64_t core;   // generated code: the instruction itself
-  uint64_t probe;  // kMaskedLoad: generated code that finds the mask
-  Site* next;      // in its hash bucket
+  uint64_t ip;      // 0: describes nothing
+  uint64_t core;    // generated code: the instruction itself
+  uint64_t probe;   // kMaskedLoad: generated code that finds the mask
+  uint64_t valued;  // kLoad, kStore, kModify: the instruction on Thread::value, by gs; not run here
+  Site* next;       // in its hash bucket
   int64_t displacement;
   int64_t immediate;  // kPush: the value; kCall, kJump: target relative to the next instruction;
                       // kReturn, kFarReturn: bytes; kEnter: bytes
   uint32_t bytes;     // of the memory operand (string instructions, gathers: of one element)
   Form form;
-  uint8_t length;       // of the instruction
-  uint8_t core_length;  // of the one at `core`
+  uint8_t length;         // of the instruction
+  uint8_t core_length;    // of the one at `core`
+  uint8_t valued_length;  // of the one at `valued`; 0: there is none
   uint8_t code[kMaxInstruction];
   int8_t base, index;  // registers of the address
   uint8_t scale;

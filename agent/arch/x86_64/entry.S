@@ -22,74 +22,7 @@
 //
 // Offsets are those of struct Thread (agent/process/thread.h), asserted there.
 
-#define REGS 8
-#define CORE 152
-#define CORE_IP 304
-#define EXIT_IP 312
-#define STACK_TOP 320
-#define DEFERRED 328
-#define EXIT_PAGE 344
-#define REGISTER_GS 352
-#define LEFT 360
-#define ENTRY_STATE 368
-#define UNSETTLED 376
-#define SAVED_RCX 384
-#define FAST_NEXT 448
-#define FAST_FLAGS 456
-#define CALL_BEHIND 472
-#define CALL_EXIT 480
-#define CALL_MADE 488
-#define THREAD_BLOCK 0x40000
-#define ENTRY_ENDED 3
-
-#define R_R8 0
-#define R_R9 8
-#define R_R10 16
-#define R_R11 24
-#define R_R12 32
-#define R_R13 40
-#define R_R14 48
-#define R_R15 56
-#define R_RDI 64
-#define R_RSI 72
-#define R_RBP 80
-#define R_RBX 88
-#define R_RDX 96
-#define R_RAX 104
-#define R_RCX 112
-#define R_RSP 120
-#define R_RIP 128
-#define R_EFLAGS 136
-
-// Those that C++ may change, but for rax and rsp, and those that it keeps.
-.macro save_changed at
-  mov %r8, %gs:(\at + R_R8)
-  mov %r9, %gs:(\at + R_R9)
-  mov %r10, %gs:(\at + R_R10)
-  mov %r11, %gs:(\at + R_R11)
-  mov %rdi, %gs:(\at + R_RDI)
-  mov %rsi, %gs:(\at + R_RSI)
-  mov %rdx, %gs:(\at + R_RDX)
-  mov %rcx, %gs:(\at + R_RCX)
-.endm
-.macro save_kept at
-  mov %r12, %gs:(\at + R_R12)
-  mov %r13, %gs:(\at + R_R13)
-  mov %r14, %gs:(\at + R_R14)
-  mov %r15, %gs:(\at + R_R15)
-  mov %rbp, %gs:(\at + R_RBP)
-  mov %rbx, %gs:(\at + R_RBX)
-.endm
-.macro load_changed at
-  mov %gs:(\at + R_R8), %r8
-  mov %gs:(\at + R_R9), %r9
-  mov %gs:(\at + R_R10), %r10
-  mov %gs:(\at + R_R11), %r11
-  mov %gs:(\at + R_RDI), %rdi
-  mov %gs:(\at + R_RSI), %rsi
-  mov %gs:(\at + R_RDX), %rdx
-  mov %gs:(\at + R_RCX), %rcx
-.endm
+#include "agent/arch/x86_64/offsets.inc"
 
 .macro save_registers at
   save_changed \at
@@ -115,28 +48,6 @@
   mov %gs:(\at + R_RBX), %rbx
   mov %gs:(\at + R_RAX), %rax
   mov %gs:(\at + R_RSP), %rsp
-.endm
-
-// Those that C++ does not keep, with the flags that lahf and seto have seen.
-.macro load_unkept
-  load_fast_flags
-  load_changed REGS
-  mov %gs:(REGS + R_RAX), %rax
-  mov %gs:(REGS + R_RSP), %rsp
-.endm
-
-// Uses rax.
-.macro load_fast_flags
-  mov %gs:FAST_FLAGS, %rax
-  add $0x7F, %al
-  sahf
-.endm
-
-.macro function name
-  .globl \name
-  .hidden \name
-  .type \name, @function
-\name:
 .endm
 
   .text
@@ -368,38 +279,6 @@ function shmrec_access_jumped
   test %eax, %eax
   jz shmrec_tail_begin
   jmp run_core
-
-// The fast way (access/fast.h), also with the program's registers. What C++ keeps is left where it
-// is. A signal that comes in here is deferred as in the other way, but for the end from
-// shmrec_fast_leave on, where the registers are complete: there the handler loads them itself.
-function shmrec_access_fast
-  mov %rax, %gs:(REGS + R_RAX)
-  lahf
-  seto %al
-  mov %rax, %gs:FAST_FLAGS
-  save_changed REGS
-  mov %rsp, %gs:(REGS + R_RSP)
-  mov %rsp, %rsi
-  mov %rbp, %rdx
-  mov %gs:STACK_TOP, %rsp
-  mov %gs:0, %rdi
-  call access_fast
-  mov %rax, %gs:FAST_NEXT
-  cmpq $0, %gs:DEFERRED
-  jne fast_deferred
-function shmrec_fast_leave
-  load_unkept
-  jmp *%gs:FAST_NEXT
-function shmrec_fast_leave_end
-fast_deferred:
-  save_kept REGS
-  load_fast_flags
-  pushfq
-  popq %gs:(REGS + R_EFLAGS)
-  cld
-  mov %gs:0, %rdi
-  call access_fast_deferred
-  jmp shmrec_tail_begin
 
 function shmrec_access_leave
   save_registers CORE
