@@ -100,10 +100,13 @@ QuickSite& quick_of(const Access& access) {
   return pair[hash % 2];
 }
 
+// The table of places lies behind that of sites.
+constexpr uint64_t kSitesBytes = (uint64_t{1} << kQuickSitesBits) * sizeof(QuickSite);
+
 // False: it cannot have any. They are where they were if the block has had another thread.
 bool have_quick_sites(Thread* thread) {
   if (thread->quick_sites) return true;
-  constexpr uint64_t kBytes = (uint64_t{1} << kQuickSitesBits) * sizeof(QuickSite);
+  constexpr uint64_t kBytes = kSitesBytes + kKnownPlaces * sizeof(KnownPlace);
   const uint64_t block = (reinterpret_cast<uint64_t>(thread) - thread_blocks()) / kThreadBlockBytes;
   const uint64_t at = agent_base() + kQuickOffset + block * kBytes;
   if (at + kBytes > thread_blocks()) return false;  // of so many threads the last ones have none
@@ -208,6 +211,34 @@ void write_place(QuickSite& quick, const Access& access, const Callers& callers)
   thread->cursor += bytes;
 }
 
+// A hash of what the access's place says but for the callers, which are in the QuickSite's.
+uint64_t hash_of_place(const QuickSite& quick, const Access& access) {
+  const uint64_t said[] = {access.site.ip, access.bytes,
+                           quick.base,     access.thread->known_region.segment,
+                           quick.stack,    quick.sequence};
+  uint64_t hash = quick.hash;
+  for (const uint64_t each : said) {
+    hash = (hash ^ each) * kHashFactor;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+// The same path has led here before in this chunk, though the QuickSite has been given up since.
+void put_place(QuickSite& quick, const Access& access, const Callers& callers) {
+  Thread* thread = access.thread;
+  const uint64_t hash = hash_of_place(quick, access);
+  KnownPlace& known = reinterpret_cast<KnownPlace*>(
+      reinterpret_cast<uint8_t*>(thread->quick_sites) + kSitesBytes)[hash % kKnownPlaces];
+  if (known.hash == hash && known.stamp == thread->chunk_stamp) {
+    quick.place = known.place;
+    quick.stamp = known.stamp;
+    return;
+  }
+  write_place(quick, access, callers);
+  known = {hash, quick.stamp, quick.place, 0};
+}
+
 constexpr uint32_t kMostBytes = place_record_bytes(kMaxCallers) +
                                 short_record_bytes(RecordKind::kShortReadThenWrite, kMaxFastBytes) +
                                 8;
@@ -229,7 +260,7 @@ const QuickSite* place_of(const Access& access) {
     put_quick(quick, access);
     quick.plain = 0;
   }
-  write_place(quick, access, callers);
+  put_place(quick, access, callers);
   if (regions_use_is_cheap()) go_quick(thread);
   return &quick;
 }

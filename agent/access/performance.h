@@ -32,6 +32,14 @@ inline void fill_differently(Thread* thread, uint32_t bytes) {
   memset(bounce_for(thread->bounce2, thread->ea), 0xFF, bytes);
 }
 
+// Are any of the eight bytes the same in both?
+inline bool equal_bytes(const uint8_t* a, const uint8_t* b) {
+  uint64_t words[2];
+  memcpy(&words[0], a, 8), memcpy(&words[1], b, 8);
+  const uint64_t differ = words[0] ^ words[1];
+  return (differ - 0x0101010101010101) & ~differ & 0x8080808080808080;
+}
+
 // Calls `access` with each run of bytes that were written: first byte and length. Stops when it
 // returns false.
 template <typename Access>
@@ -39,6 +47,10 @@ bool for_each_written(Thread* thread, uint32_t bytes, Access access) {
   const uint8_t* a = bounce_for(thread->bounce, thread->ea);
   const uint8_t* b = bounce_for(thread->bounce2, thread->ea);
   for (uint32_t at = 0; at < bytes;) {
+    if (at + 8 <= bytes && !equal_bytes(a + at, b + at)) {
+      at += 8;
+      continue;
+    }
     uint32_t end = at;
     while (end < bytes && a[end] == b[end]) ++end;
     if (end == at) {

@@ -227,7 +227,7 @@ bool record_keep(Thread* thread, uint32_t bytes) {
     record_rest(thread);
     return false;
   }
-  bool entered = chunk_enter(thread);
+  bool entered = thread->chunk_kept || chunk_enter(thread);
   if (entered) clock_if_due(thread);
   if (!entered || thread->chunk_end - thread->cursor < static_cast<int64_t>(bytes))
     entered = chunk_take(thread);

@@ -5,7 +5,7 @@
 #include "agent/log/records.h"
 #include "agent/log/tables.h"
 #include "agent/log/usage.h"
-#include "agent/memory/callers.h"
+#include "agent/memory/modules.h"
 #include "policy/match.h"
 
 namespace shmrec::agent {

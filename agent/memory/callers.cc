@@ -27,28 +27,22 @@ uint32_t read_words(uint64_t stack, uint32_t wanted, uint64_t* words) {
   return more ? wanted : first;
 }
 
-}  // namespace
-
-bool behind_call(uint64_t address) {
-  uint8_t code[7];
-  if (address < kPage || !safe_copy(code, reinterpret_cast<void*>(address - 7), sizeof code))
-    return false;
-  const auto indirect = [&](int bytes) {  // FF /2, with that many bytes
-    return code[7 - bytes] == 0xFF && (code[8 - bytes] >> 3 & 7) == 2;
-  };
-  return code[2] == 0xE8 || indirect(2) || indirect(3) || indirect(6) || indirect(7);
-}
-
-namespace {
-
 void add(Callers& callers, uint64_t place, uint64_t word) {
-  if (callers.count == kMaxCallers || !may_be_code(word) ||
-      code_owner(word) == CodeOwner::kNobody || !behind_call(word))
-    return;
+  if (callers.count == kMaxCallers || !may_be_return(word)) return;
   for (uint32_t i = 0; i < callers.count; ++i)
     if (caller_place(callers.words[i]) == place) return;
   callers.words[callers.count++] = caller_word(place, word);
 }
+
+// Is it in one of the two, which are looked up once?
+struct CodeRanges {
+  CodeRange program = {load(&program_range.begin), load(&program_range.end)};
+  CodeRange library = {load(&library_range.begin), load(&library_range.end)};
+  bool hold(uint64_t word) const {
+    return word - program.begin < program.end - program.begin ||
+           word - library.begin < library.end - library.begin;
+  }
+};
 
 // A frame pointer points to the one before it, with the return address behind it.
 void follow_frames(Callers& callers, uint64_t stack, uint64_t frame) {
@@ -57,7 +51,7 @@ void follow_frames(Callers& callers, uint64_t stack, uint64_t frame) {
   for (uint32_t i = 0; i < kFramesSeen; ++i) {
     if (frame % 8 || frame < least || frame - stack >= kMaxPlace * 8) return;  // 0, too
     if (!safe_copy(words, reinterpret_cast<void*>(frame), sizeof words)) return;
-    add(callers, (frame - stack) / 8 + 1, words[1]);
+    if (may_be_code(words[1])) add(callers, (frame - stack) / 8 + 1, words[1]);
     least = frame + sizeof words;
     frame = words[0];
   }
@@ -90,7 +84,9 @@ const Callers& callers_of(Thread* thread, uint64_t pc, uint64_t stack, uint64_t 
   follow_frames(callers, stack, frame);
   uint64_t words[kWordsSeen];
   const uint32_t count = read_words(stack, kWordsSeen, words);
-  for (uint32_t i = 0; i < count; ++i) add(callers, i, words[i]);
+  const CodeRanges code;
+  for (uint32_t i = 0; i < count && callers.count < kMaxCallers; ++i)
+    if (code.hold(words[i])) add(callers, i, words[i]);
   known = {pc, stack, frame, callers};
   return known.callers;
 }

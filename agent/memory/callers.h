@@ -27,7 +27,4 @@ inline void put_callers(const Callers& callers, shmlog::RecordHeader& header, ui
   memcpy(end - callers.count * 8, callers.words, callers.count * 8);
 }
 
-// Does `address` lie behind a call instruction?
-bool behind_call(uint64_t address);
-
 }  // namespace shmrec::agent

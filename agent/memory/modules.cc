@@ -39,8 +39,13 @@ uint32_t listed = 0;   // maps there were then
 constexpr uint32_t kPagesKnown = 1024;
 uint64_t pages_known[kPagesKnown];
 
+// The same of addresses that may lie behind a call: address << 1 | whether it does.
+constexpr uint32_t kReturnsKnown = 4096;
+uint64_t returns_known[kReturnsKnown];
+
 void forget_pages() {
   for (uint64_t& page : pages_known) store(&page, uint64_t{0});
+  for (uint64_t& known : returns_known) store(&known, uint64_t{0});
 }
 
 CodeOwner find_owner(uint64_t address) {
@@ -172,6 +177,25 @@ CodeOwner code_owner(uint64_t address) {
   const CodeOwner owner = find_owner(address);
   store(&known, page << 2 | static_cast<uint64_t>(owner));
   return owner;
+}
+
+bool behind_call(uint64_t address) {
+  uint8_t code[7];
+  if (address < kPage || !safe_copy(code, reinterpret_cast<void*>(address - 7), sizeof code))
+    return false;
+  const auto indirect = [&](int bytes) {  // FF /2, with that many bytes
+    return code[7 - bytes] == 0xFF && (code[8 - bytes] >> 3 & 7) == 2;
+  };
+  return code[2] == 0xE8 || indirect(2) || indirect(3) || indirect(6) || indirect(7);
+}
+
+bool may_be_return(uint64_t address) {
+  uint64_t& known = returns_known[(address ^ address >> 12) % kReturnsKnown];
+  const uint64_t word = load(&known);
+  if (word >> 1 == address) return word & 1;
+  const bool answer = code_owner(address) != CodeOwner::kNobody && behind_call(address);
+  store(&known, address << 1 | answer);
+  return answer;
 }
 
 uint32_t modules_data(DataRange* ranges, uint32_t room) {

@@ -29,6 +29,10 @@ bool modules_forget(uint64_t begin, uint64_t end);
 enum class CodeOwner : uint8_t { kNobody, kProgram, kRuntime };
 // Without a lock: right but while the modules change, and for a while after that.
 CodeOwner code_owner(uint64_t address);
+// Does it lie behind a call instruction?
+bool behind_call(uint64_t address);
+// Is it an address of code that does? What was found lately is known; wrong as code_owner is.
+bool may_be_return(uint64_t address);
 // May code lie there? Quicker, and mostly right.
 struct CodeRange {
   uint64_t begin, end;

@@ -411,6 +411,7 @@ void patches_forget(uint64_t begin, uint64_t end) {
   Locked lock(patches_lock);
   for_each_patch_in(begin, end, [](Patch& patch) {
     const uint16_t number = number_of(patch);
+    const RegionsChange change;  // what is known by the stub's addresses is not any more
     take_out(patch);
     arena_give_back(patch.stub, number);
     free_number(number);

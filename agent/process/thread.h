@@ -161,6 +161,13 @@ struct QuickSite {
 };
 static_assert(sizeof(QuickSite) == 128 && offsetof(QuickSite, base) == 64);
 static_assert(offsetof(QuickSite, hash) == 88 && offsetof(QuickSite, callers_at) == 100);
+// A place in the chunk of `stamp`, by a hash of all that it says.
+struct KnownPlace {
+  uint64_t hash, stamp, place;  // as in QuickSite
+  uint64_t reserved;
+};
+constexpr uint32_t kKnownPlaces = 1024;
+
 // There are two to this power, in pairs, by a hash of the site's number and `stack`.
 constexpr uint32_t kQuickSitesBits = 11;
 constexpr uint32_t kQuickSizes = 6;  // 1, 2, 4 ... 32 bytes
