@@ -40,7 +40,7 @@ uint64_t count_event(Thread* thread) {
 bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   Region region;
   known->sequence = regions_sequence();
-  if (!region_find(address, &region) || region.relaxed || (region.protection & PROT_EXEC)) {
+  if (!region_find(address, &region) || (region.protection & PROT_EXEC)) {
     known->sequence = 1;
     return false;
   }
@@ -50,6 +50,7 @@ bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   known->readable = region.protection != PROT_NONE;
   known->writable = (region.protection & PROT_WRITE) != 0;
   known->writes_only = region.writes_only;
+  known->relaxed = region.relaxed;
   known->usage = &usage_of(thread, region.segment);
   return true;
 }
@@ -187,6 +188,7 @@ void put_quick(QuickSite& quick, const Access& access) {
   quick.alias = known.alias - known.begin;
   quick.line = known.segment_offset - known.begin + known.segment * kStripeSpread * kLineBytes;
   quick.usage = known.usage;
+  quick.relaxed = static_cast<uint8_t>(known.relaxed);
   quick.aligned = access.bytes > 8 && !access.site.unaligned;
 }
 
@@ -201,7 +203,8 @@ void write_place(QuickSite& quick, const Access& access, const Callers& callers)
   header.pc = access.site.ip;
   header.event = 0;
   header.length = access.bytes;
-  header.syscall = header.flags = 0;
+  header.syscall = 0;
+  header.flags = thread->known_region.relaxed ? kFlagRelaxed : 0;
   put_callers(callers, header, thread->cursor + bytes);
   *reinterpret_cast<uint64_t*>(thread->cursor + bytes) = 0;
   store(&header.commit, commit_word(bytes, RecordKind::kPlace, RecordState::kCommitted));
@@ -312,9 +315,17 @@ void commit(const Access& access, RecordKind kind, RecordState state) {
   count(thread, &thread->process->entry->accesses);
 }
 
-bool read(Access& access) {
+uint32_t stripe_of(const Access& access) {
+  return stripe_index(access.thread->known_region.segment, access.offset);
+}
+
+bool read(const Access& access) {
   Thread* thread = access.thread;
-  const uint32_t stripe = stripe_index(thread->known_region.segment, access.offset);
+  if (thread->known_region.relaxed) {
+    *access.version() = rdtsc();
+    return load_words(words_of(thread), access.alias, access.bytes);
+  }
+  const uint32_t stripe = stripe_of(access);
   for (;;) {
     const uint64_t before = stripe_wait(thread, stripe);
     compiler_fence();
@@ -324,6 +335,16 @@ bool read(Access& access) {
     *access.version() = stripe_version(before) + 1;
     return true;
   }
+}
+
+// Returns the version of what is written from here on.
+uint64_t lock_line(const Access& access) {
+  Thread* thread = access.thread;
+  return thread->known_region.relaxed ? rdtsc() : stripe_lock(thread, 0, stripe_of(access));
+}
+
+void unlock_line(Thread* thread, bool wrote) {
+  if (thread->stripe[0]) stripe_unlock(thread, 0, wrote);
 }
 
 // As the program reads it by itself, where only writes are traced.
@@ -361,11 +382,10 @@ bool store_value(Access& access) {
     return false;
   copy_words(access.value(), words_of(thread), access.bytes);
   record_begin(thread, reinterpret_cast<uint8_t*>(access.record), access.record_bytes, kKind);
-  const uint64_t version =
-      stripe_lock(thread, 0, stripe_index(thread->known_region.segment, access.offset));
+  const uint64_t version = lock_line(access);
   __atomic_store_n(access.version(), version, __ATOMIC_RELEASE);
   const bool ok = store_words(access.alias, access.value(), access.bytes);
-  stripe_unlock(thread, 0, ok);
+  unlock_line(thread, ok);
   commit(access, kKind, ok ? RecordState::kCommitted : RecordState::kAborted);
   store(&thread->lane_entry->record, uint64_t{0});
   if (ok) count(thread, &thread->known_region.usage->writes);
@@ -427,16 +447,12 @@ RecordKind kind_of_both(const Site& site) {
   return site.form == Form::kAtomic ? RecordKind::kShortReadWrite : RecordKind::kShortReadThenWrite;
 }
 
-uint32_t stripe_of(const Access& access) {
-  return stripe_index(access.thread->known_region.segment, access.offset);
-}
-
 // An atomic one holds the stripe from here to its end.
 bool begin_atomic(Access& access) {
   Thread* thread = access.thread;
-  *access.version() = stripe_lock(thread, 0, stripe_of(access));
+  *access.version() = lock_line(access);
   if (!load_words(words_of(thread), access.alias, access.bytes)) {
-    stripe_unlock(thread, 0, false);
+    unlock_line(thread, false);
     return false;
   }
   return true;
@@ -470,7 +486,7 @@ bool end_atomic(const Access& access) {
   const bool ok = load_words(words_of(access.thread), access.alias, access.bytes);
   memcpy(values_of(access, RecordKind::kShortReadWrite) + access.bytes, access.thread->value,
          access.bytes);
-  stripe_unlock(access.thread, 0, true);
+  unlock_line(access.thread, true);
   return ok;
 }
 
@@ -479,10 +495,10 @@ bool end_modify(const Access& access) {
   Thread* thread = access.thread;
   memcpy(values_of(access, kKind) + access.bytes, thread->value, access.bytes);
   record_begin(thread, reinterpret_cast<uint8_t*>(access.record), access.record_bytes, kKind);
-  const uint64_t version = stripe_lock(thread, 0, stripe_of(access));
+  const uint64_t version = lock_line(access);
   __atomic_store_n(access.version() + 1, version, __ATOMIC_RELEASE);
   const bool ok = store_words(access.alias, words_of(thread), access.bytes);
-  stripe_unlock(thread, 0, ok);
+  unlock_line(thread, ok);
   return ok;
 }
 
@@ -596,7 +612,7 @@ void fast_end_left(Thread* thread, Context* context) {
 void fast_abandon(Thread* thread, Context* context) {
   const Site& site = site_numbered(thread->jumped_site);
   if (site.form == Form::kAtomic) {
-    stripe_unlock(thread, 0, false);
+    unlock_line(thread, false);
     reg(context->regs, site.scratch) = thread->saved_scratch;
   }
   drop(access_held(thread));

@@ -155,7 +155,7 @@ struct QuickSite {
   uint8_t callers;            // 96
   uint8_t plain;              // 97: 1: reads are not logged
   uint8_t aligned;            // 98: 1: the instruction faults where it is not aligned
-  uint8_t reserved0;
+  uint8_t relaxed;            // 99: 1: order: relaxed
   uint16_t callers_at[shmlog::kMaxCallers];  // 100: words above `stack`; the last one's repeated
   uint8_t reserved1[14];
 };
@@ -177,7 +177,7 @@ struct KnownRegion {
   uint32_t sequence;  // of the regions' changes, when it was found; odd: it was not
   uint32_t segment;
   uint64_t begin, end, alias, segment_offset;
-  uint32_t readable, writable, writes_only;
+  uint32_t readable, writable, writes_only, relaxed;
   shmlog::UsageEntry* usage;
 };
 

@@ -35,6 +35,7 @@
 #define Q_CALLERS 96
 #define Q_PLAIN 97
 #define Q_ALIGNED 98
+#define Q_RELAXED 99
 #define Q_CALLERS_AT 100
 #define QUICK_SITE_SHIFT 7
 #define QUICK_SITES_BITS 11
@@ -269,6 +270,35 @@
   .endif
 .endm
 
+// order: relaxed, where the version is a reading of the clock. Uses rax, r9.
+.macro read_clock
+  mov %rdx, %r9
+  rdtsc
+  shl $32, %rdx
+  or %rdx, %rax
+  mov %r9, %rdx
+  mov %rax, S_VERSION(%rdi)
+.endm
+
+.macro load_parts bytes
+  .set at, 0
+  .rept (\bytes + 7) / 8
+  guarded missed, load_part \bytes, at(%rcx)
+  mov %r8, (S_VALUE + at)(%rdi)
+  mov %r8, %gs:(VALUE + at)
+  .set at, at + 8
+  .endr
+.endm
+
+.macro store_parts bytes, faulted
+  .set at, 0
+  .rept (\bytes + 7) / 8
+  load_part \bytes, %gs:(VALUE + at)
+  guarded \faulted, store_part \bytes, at(%rcx)
+  .set at, at + 8
+  .endr
+.endm
+
 .macro load bytes, name
 function shmrec_quick_load\name
   save_quick
@@ -281,23 +311,20 @@ function shmrec_quick_load\name
   find_place (S_VALUE + \bytes)
   .endif
   find_line
+  cmpb $0, Q_RELAXED(%rdx)
+  jne 7f
   mov %gs:STRIPES, %rax
   lea (%rax,%rsi,8), %rsi
   mov (%rsi), %rax
   test $1, %al
   jnz missed
-  .set at, 0
-  .rept (\bytes + 7) / 8
-  guarded missed, load_part \bytes, at(%rcx)
-  mov %r8, (S_VALUE + at)(%rdi)
-  mov %r8, %gs:(VALUE + at)
-  .set at, at + 8
-  .endr
+  load_parts \bytes
   cmp %rax, (%rsi)
   jne missed
   shr $VERSION_SHIFT, %rax
   inc %rax
   mov %rax, S_VERSION(%rdi)
+8:
   take_event
   count U_READS
   .if \bytes < 8
@@ -322,6 +349,10 @@ function shmrec_quick_load\name
   .set at, at + 8
   .endr
   jmp 6b
+7:
+  read_clock
+  load_parts \bytes
+  jmp 8b
 .endm
 
 .macro store bytes, name
@@ -351,6 +382,8 @@ function shmrec_quick_store\name
   mov %rdi, %rax
   sub %gs:LOG_BASE, %rax
   mov %rax, L_RECORD(%r8)
+  cmpb $0, Q_RELAXED(%rdx)
+  jne 7f
   lea 1(%rsi), %eax
   mov %eax, L_HELD(%r8)
   mov %gs:STRIPES, %rax
@@ -365,16 +398,12 @@ function shmrec_quick_store\name
   shr $VERSION_SHIFT, %rax
   inc %rax
   mov %rax, S_VERSION(%rdi)
-  .set at, 0
-  .rept (\bytes + 7) / 8
-  load_part \bytes, %gs:(VALUE + at)
-  guarded unlock, store_part \bytes, at(%rcx)
-  .set at, at + 8
-  .endr
+  store_parts \bytes, unlock
   mov %rax, %rcx
   shl $VERSION_SHIFT, %rcx
   mov %r9, %rax
   lock cmpxchg %rcx, (%rsi)  // not if it was taken from this thread meanwhile
+8:
   count U_WRITES
   movl $(record_bytes / 8 | SHORT_WRITE << 16 | COMMITTED << 24), S_COMMIT(%rdi)
   add $record_bytes, %rdi
@@ -387,6 +416,10 @@ function shmrec_quick_store\name
   cmpq $0, %gs:DEFERRED
   jne deferred
   jmp shmrec_quick_leave
+7:
+  read_clock
+  store_parts \bytes, give_back
+  jmp 8b
 .endm
 
   .text
