@@ -88,8 +88,29 @@ std::optional<int> list_segment(const recording::RunFiles& files,
   return 0;
 }
 
+constexpr auto kPatchCounts = static_cast<uint32_t>(shmlog::PatchCount::kCount);
+
+nlohmann::json stats_json(const shmlog::Header& header) {
+  nlohmann::json counts;
+  for (uint32_t i = 0; i < kPatchCounts; ++i)
+    counts[recording::patch_words(static_cast<shmlog::PatchCount>(i)).name] = header.patches[i];
+  return {{"patches", counts}};
+}
+
+std::string stats_text(const shmlog::Header& header) {
+  std::string text = "\nPatches\n";
+  for (uint32_t i = 0; i < kPatchCounts; ++i) {
+    char line[128];
+    std::snprintf(line, sizeof line, "  %10s  %s\n",
+                  recording::with_separators(header.patches[i]).c_str(),
+                  recording::patch_words(static_cast<shmlog::PatchCount>(i)).what);
+    text += line;
+  }
+  return text;
+}
+
 std::optional<int> list_run(const recording::RunFiles& files, const recording::Timeline& timeline,
-                            bool json) {
+                            bool json, bool stats) {
   recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
   recording::Listing listing =
       recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
@@ -98,10 +119,15 @@ std::optional<int> list_run(const recording::RunFiles& files, const recording::T
   listing.launchers = files.launchers();
   listing.coverage = files.coverage();
   if (warn_of_index(files)) return std::nullopt;
-  if (json)
-    print(recording::listing_json(listing));
-  else
+  const shmlog::Header& header = files.log().header();
+  if (json) {
+    nlohmann::json document = recording::listing_json(listing);
+    if (stats) document["stats"] = stats_json(header);
+    print(document);
+  } else {
     std::fputs(recording::listing_text(listing).c_str(), stdout);
+    if (stats) std::fputs(stats_text(header).c_str(), stdout);
+  }
   return 0;
 }
 
@@ -117,10 +143,11 @@ int cmd_ls(int argc, char** argv) {
   std::string bundle;
   std::string segment;
   uint64_t limit = 100;
-  bool json = false;
+  bool json = false, stats = false;
   app.add_option("BUNDLE", bundle, "Bundle, run directory or .shmlog file")->required();
   app.add_option("SEGMENT", segment, "A segment by label, name or number");
   app.add_option("--limit", limit, "Ranges of SEGMENT to show, 0: all")->capture_default_str();
+  app.add_flag("--stats", stats, "How instructions were recorded: as jumps, or by faults");
   app.add_flag("--json", json, "Print a JSON document");
   try {
     app.parse(argc, argv);
@@ -131,7 +158,7 @@ int cmd_ls(int argc, char** argv) {
     const auto files = recording::RunFiles::open(bundle, read);
     if (!files) return fail(files.error());
     const recording::Timeline timeline = (*files)->timeline();
-    return segment.empty() ? list_run(**files, timeline, json)
+    return segment.empty() ? list_run(**files, timeline, json, stats)
                            : list_segment(**files, timeline, segment, limit, json);
   });
 }

@@ -14,6 +14,9 @@
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
+
+using shmlog::PatchCount;
+
 namespace {
 
 constexpr uint32_t kMaxPatches = 16 * 1024;
@@ -108,6 +111,21 @@ uint32_t firsts_of(const Patch& patch) {
   return firsts;
 }
 
+// ---- Counting -----------------------------------------------------------------------------------
+
+void count(PatchCount what) {
+  fetch_add(&log_header().patches[static_cast<uint32_t>(what)], uint64_t{1});
+}
+
+PatchCount kind_of(const Plan& plan) {
+  static constexpr PatchCount kByTactic[] = {PatchCount::kDirect, PatchCount::kRelocated,
+                                             PatchCount::kPunned};
+  static_assert(sizeof kByTactic / sizeof kByTactic[0] == kTacticCount);
+  if (plan.covered.call) return PatchCount::kCalls;
+  if (plan.covered.routine != Routine::kNone) return PatchCount::kRoutines;
+  return kByTactic[plan.tactic - 1];
+}
+
 // ---- Putting in ---------------------------------------------------------------------------------
 
 void describe_patch(const Plan& plan, Patch* patch) {
@@ -182,6 +200,7 @@ bool undo(const Thread* thread, Patch& patch) {
   for (uint32_t i = 0; i < patch.count; ++i)
     if (patch.sites[i]) site_unpin(site_numbered(patch.sites[i]));
   if (patch.call) call_site_undone(patch.ip);
+  count(PatchCount::kPutBack);
   return true;
 }
 
@@ -217,7 +236,10 @@ void withdraw(const Plan& plan, uint16_t number) {
 // False: nothing was changed, and what the plan took is given back.
 bool carry_out(const Thread* thread, const Plan& plan, uint16_t number, bool planned) {
   store(&gs_kept, 1u);
-  if (planned && put_in(thread, plan, number)) return true;
+  if (planned && put_in(thread, plan, number)) {
+    count(kind_of(plan));
+    return true;
+  }
   if (planned) withdraw(plan, number);
   free_number(number);
   return false;
@@ -228,18 +250,20 @@ bool carry_out(const Thread* thread, const Plan& plan, uint16_t number, bool pla
 void patch_site(Thread* thread, Site& site) {
   Locked regions(regions_lock);
   Locked lock(patches_lock);
-  if (ended || site.patched || site.ip == 0) return;
+  if (ended || log_header().slow || site.patched || site.ip == 0) return;
   site.patched = kUnpatchable;
-  if (!stub_possible(site) || !possible(thread, site.ip)) return;
-  const uint16_t number = clear(thread, site.ip) ? take_number() : 0;
-  if (!number) return;
+  const bool can_be = stub_possible(site) && possible(thread, site.ip);
+  const uint16_t number = can_be && clear(thread, site.ip) ? take_number() : 0;
+  if (!number) return count(PatchCount::kLeft);
   Plan plan;
   site.patched = kNotPatched;
   Site* const held = thread->site;
   const uint8_t first = site.stray ? kPunning : 1;
   const bool planned = plan_patch(thread, site.ip, number, first, &plan);
   store(&thread->site, held);
-  if (!carry_out(thread, plan, number, planned)) site.patched = kUnpatchable;
+  if (carry_out(thread, plan, number, planned)) return;
+  site.patched = kUnpatchable;
+  count(PatchCount::kLeft);
 }
 
 // Others of its kind may jump to what follows the first instruction. If they come to the
@@ -344,6 +368,7 @@ void stray(const Thread* thread, uint64_t ip) {
   Locked lock(patches_lock);
   Patch* patch = patch_over(ip, ip + 1);
   if (!patch || patch->ip == ip) return;
+  count(PatchCount::kStrays);
   const bool behind_lock = patch->original[0] == kLockPrefix && ip == patch->ip + 1;
   if (++patch->strays < kMaxStrays && !behind_lock) return;
   patch->strays = 0;

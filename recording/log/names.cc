@@ -91,4 +91,19 @@ std::string chunk_state_name(uint32_t state) { return name_in(kChunkStates, stat
 
 const LossWords& loss_words(shmlog::Loss loss) { return kLosses[static_cast<size_t>(loss)]; }
 
+const PatchWords& patch_words(shmlog::PatchCount count) {
+  static constexpr PatchWords kWords[] = {
+      {"direct", "instructions that access shared memory became jumps"},
+      {"relocated", "did so together with what is behind them"},
+      {"punned", "did so by a jump that shares bytes with what is behind it"},
+      {"calls", "system calls became jumps"},
+      {"routines", "routines of libc are performed as a whole"},
+      {"left", "instructions cost a fault for each access: they cannot be patched"},
+      {"putBack", "jumps were taken out again"},
+      {"strays", "times the program jumped into what a jump had overwritten"},
+  };
+  static_assert(std::size(kWords) == static_cast<size_t>(shmlog::PatchCount::kCount));
+  return kWords[static_cast<size_t>(count)];
+}
+
 }  // namespace shmrec::recording

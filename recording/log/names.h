@@ -34,4 +34,11 @@ struct LossWords {
 };
 const LossWords& loss_words(shmlog::Loss loss);
 
+// The words for what became of instructions, in JSON and behind their number.
+struct PatchWords {
+  const char* name;
+  const char* what;
+};
+const PatchWords& patch_words(shmlog::PatchCount count);
+
 }  // namespace shmrec::recording

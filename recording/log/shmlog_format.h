@@ -59,6 +59,20 @@ enum class Loss : uint32_t {
 
 inline constexpr uint32_t kJournalSaid = 128;
 
+// What became of instructions that could be jumps (agent/patches/patch.h), counted over the run in
+// Header::patches: once in each process that patches one, not in those that are forked from it.
+enum class PatchCount : uint32_t {
+  kDirect = 0,  // accesses: the jump fits the instruction
+  kRelocated,   // the instructions behind it moved too
+  kPunned,      // the jump shares its last bytes with them
+  kCalls,       // system calls
+  kRoutines,    // of libc, which are performed as a whole
+  kLeft,        // accesses that cannot be patched, and fault each time
+  kPutBack,     // patches that were undone
+  kStrays,      // jumps of the program into what a patch had overwritten
+  kCount
+};
+
 struct Header {
   char magic[8];          // kMagic, written last at creation
   uint32_t version;       // kVersion
@@ -105,6 +119,7 @@ struct Header {
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
   // Hashes of what kCoverage entries say that are kept of processes of which nothing else is left.
   alignas(64) uint64_t journal_said[kJournalSaid];
+  alignas(64) uint64_t patches[static_cast<uint32_t>(PatchCount::kCount)];  // 0 before version 7
 };
 static_assert(sizeof(Header) <= 4096);
 

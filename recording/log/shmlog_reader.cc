@@ -63,7 +63,10 @@ uint32_t state_of(const T& entry) {
 
 // Whose tables and journal fill up once.
 constexpr bool is_old(uint32_t version) { return version < 3; }
-constexpr size_t kOldHeaderBytes = 576;  // what follows is zero
+// What of a header there was in each version; what follows is zero.
+constexpr size_t least_header_bytes(uint32_t version) {
+  return is_old(version) ? 576 : version < 7 ? 1600 : sizeof(shmlog::Header);
+}
 
 // What names the entry in the rest of the log: its place, but for processes and segments, whose
 // entries are used again.
@@ -352,7 +355,7 @@ Result<> ShmlogReader::load(const std::string& name, const ReadChoice& choice) {
                  "; this program reads versions " + std::to_string(shmlog::kOldestVersion) +
                  " to " + std::to_string(shmlog::kVersion)};
   }
-  const size_t least = is_old(header_.version) ? kOldHeaderBytes : sizeof(shmlog::Header);
+  const size_t least = least_header_bytes(header_.version);
   if (header_.header_bytes < least) {
     return Error{name + ": header of " + std::to_string(header_.header_bytes) +
                  " bytes; expected at least " + std::to_string(least)};
