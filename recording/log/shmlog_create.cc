@@ -20,7 +20,7 @@ using shmlog::Header;
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kLargeLogBytes = uint64_t{64} << 20;
-constexpr uint64_t kMinJournalBytes = uint64_t{1} << 20;
+constexpr uint64_t kMinJournalBytes = uint64_t{2} << 20;
 constexpr uint64_t kJournalShare = 16;  // the journal gets this fraction of the file
 constexpr uint64_t kMinChunks = 16;
 constexpr size_t kMaxRules = 65536;

@@ -3,7 +3,8 @@
 // oracle.py compares these traces with the log.
 //
 // usage: oracle DIRECTORY SEED PROCESSES THREADS OPERATIONS
-//   OPERATIONS per thread; 0: until killed
+//   OPERATIONS per thread; 0: until killed, with rests after a while, so that no log is full by
+//   then
 // Every access to the three segments is one instruction in a function that is not inlined, so the
 // compiler neither adds nor removes any. A gather or scatter is one access for each element, whose
 // entries have the instruction's number in common. A trace entry is written after its access has
@@ -442,11 +443,16 @@ Segment map_segment(int fd, uint64_t hint) {
   return {(uint8_t*)base, 0, state.st_ino};
 }
 
+// Of a thread that goes on until it is killed.
+constexpr uint64_t kStepsAtOnce = 20000, kStepsBetweenRests = 8;
+
 void work(const Arguments& arguments, const Segment* segments, uint64_t seed) {
   Trace trace(arguments.directory, segments, arguments.operations == 0);
   Worker worker(segments, seed);
-  for (uint64_t i = 0; arguments.operations == 0 || i < arguments.operations; ++i)
+  for (uint64_t i = 0; arguments.operations == 0 || i < arguments.operations; ++i) {
     worker.step(trace);
+    if (arguments.operations == 0 && i > kStepsAtOnce && i % kStepsBetweenRests == 0) usleep(1000);
+  }
 }
 
 void process(const Arguments& arguments, const Segment& anonymous, int memfd, const char* name,
