@@ -219,6 +219,17 @@ void add_notes(BlameAnswer& answer, const Investigation& investigation, const Ti
   if (dropped != 0) answer.notes.push_back(with_separators(dropped) + " accesses were not logged");
 }
 
+// From the accesses that were found, the way that the question asks for.
+void trace(Investigation& investigation, const BlameQuery& query) {
+  if (query.forward) {
+    investigation.trace_forward();
+    return;
+  }
+  investigation.trace_back();
+  if (query.history > 0) investigation.add_history(query.history);
+  if (query.time.event == UINT64_MAX) investigation.find_later();
+}
+
 // ---- Segments of which only writes are recorded -------------------------------------------------
 
 // A recording's question where its reads are not known: it saw what was there.
@@ -232,13 +243,8 @@ void ask_writes(BlameAnswer& answer, Investigation& investigation, const BlameQu
     answer.notes.push_back("no recording wrote these bytes up to that time");
     return;
   }
-  if (query.forward) {
-    investigation.trace_forward();
-    return;
-  }
-  investigation.trace_back();
-  if (query.history > 0) investigation.add_history(query.history);
-  if (at_end) investigation.find_later();
+  trace(investigation, query);
+  if (query.forward) return;
   if (!at_end || !investigation.ordered_later().empty())
     answer.notes.push_back("what " + who + " read is not known: shown is what was written before " +
                            (at_end ? "it ended" : "that event") + ", by others by a coarse clock");
@@ -262,13 +268,7 @@ void ask_recording(BlameAnswer& answer, Investigation& investigation, const Blam
                            answer.recording->name + ") up to that time");
     return;
   }
-  if (query.forward) {
-    investigation.trace_forward();
-    return;
-  }
-  investigation.trace_back();
-  if (query.history > 0) investigation.add_history(query.history);
-  if (query.time.event == UINT64_MAX) investigation.find_later();
+  trace(investigation, query);
 }
 
 }  // namespace

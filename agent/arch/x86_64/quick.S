@@ -452,17 +452,27 @@ give_back:
   movl $0, L_HELD(%r8)
   jmp missed
 
-// What C++ needs to know, and the registers that it may change and save_quick has not saved.
-.macro save_for_c
-  movl $0, %gs:FAST_DONE
-  mov (%rsp), %rax
-  mov %rax, %gs:FAST_KEY
-  mov 8(%rsp), %eax
-  mov %eax, %gs:JUMPED_SITE
+// The registers that C++ may change and save_quick has not saved. Uses rcx.
+.macro save_rest
   mov %gs:SAVED_RCX, %rcx
   mov %rcx, %gs:(REGS + R_RCX)
   mov %r10, %gs:(REGS + R_R10)
   mov %r11, %gs:(REGS + R_R11)
+.endm
+
+// Whose access it is. Uses rax.
+.macro save_site
+  mov (%rsp), %rax
+  mov %rax, %gs:FAST_KEY
+  mov 8(%rsp), %eax
+  mov %eax, %gs:JUMPED_SITE
+.endm
+
+// Both, of an access that has not been made.
+.macro save_for_c
+  movl $0, %gs:FAST_DONE
+  save_site
+  save_rest
 .endm
 
 // For threads of which nothing is known, or that may not go this way.
@@ -515,10 +525,7 @@ function shmrec_fast_begin
 
 function shmrec_fast_end
   save_quick
-  mov %gs:SAVED_RCX, %rcx
-  mov %rcx, %gs:(REGS + R_RCX)
-  mov %r10, %gs:(REGS + R_R10)
-  mov %r11, %gs:(REGS + R_R11)
+  save_rest
   mov %gs:0, %rdi
   call access_fast_end
   mov %rax, %gs:FAST_NEXT
@@ -533,14 +540,8 @@ function shmrec_fast_end
 
 // Something waits for the thread, which has made its access.
 deferred:
-  mov (%rsp), %rax
-  mov %rax, %gs:FAST_KEY
-  mov 8(%rsp), %eax
-  mov %eax, %gs:JUMPED_SITE
-  mov %gs:SAVED_RCX, %rcx
-  mov %rcx, %gs:(REGS + R_RCX)
-  mov %r10, %gs:(REGS + R_R10)
-  mov %r11, %gs:(REGS + R_R11)
+  save_site
+  save_rest
   mov %gs:STACK_TOP, %rsp
 fast_deferred:
   save_kept REGS
