@@ -119,17 +119,21 @@ bool have_quick_sites(Thread* thread) {
   return true;
 }
 
-// From now on the thread's stubs go by quick.S.
-void go_quick(Thread* thread) {
+// Do the thread's stubs go by quick.S? It announces its use of regions by a plain store.
+void choose_way(Thread* thread) {
   using Quick = void (*)();
   static constexpr Quick kQuick[2][kQuickSizes] = {
       {shmrec_quick_load1, shmrec_quick_load2, shmrec_quick_load4, shmrec_quick_load8,
        shmrec_quick_load16, shmrec_quick_load32},
       {shmrec_quick_store1, shmrec_quick_store2, shmrec_quick_store4, shmrec_quick_store8,
        shmrec_quick_store16, shmrec_quick_store32}};
+  const uint32_t quickly = regions_use_is_cheap();
+  if (thread->goes_quickly == quickly) return;
+  thread->goes_quickly = quickly;
   for (uint32_t i = 0; i < kQuickSizes; ++i)
     for (uint32_t store = 0; store < 2; ++store)
-      thread->quick[store][i] = reinterpret_cast<uint64_t>(kQuick[store][i]);
+      thread->quick[store][i] =
+          reinterpret_cast<uint64_t>(quickly ? kQuick[store][i] : shmrec_quick_none);
   thread->regions_changed = regions_sequence_at();
   thread->promotions = &log_header().promotions;
   thread->stripes = log_area<uint64_t>(log_header().stripes);
@@ -264,7 +268,7 @@ const QuickSite* place_of(const Access& access) {
     quick.plain = 0;
   }
   put_place(quick, access, callers);
-  if (regions_use_is_cheap()) go_quick(thread);
+  choose_way(thread);
   return &quick;
 }
 
@@ -350,11 +354,11 @@ void unlock_line(Thread* thread, bool wrote) {
 // As the program reads it by itself, where only writes are traced.
 bool load_plain(const Access& access) {
   if (!load_words(words_of(access.thread), access.address, access.bytes)) return false;
-  if (!have_quick_sites(access.thread) || !regions_use_is_cheap()) return true;
+  if (!have_quick_sites(access.thread)) return true;
   QuickSite& quick = quick_of(access);
   put_quick(quick, access);
   quick.plain = 1;
-  go_quick(access.thread);
+  choose_way(access.thread);
   return true;
 }
 

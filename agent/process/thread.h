@@ -271,6 +271,7 @@ struct Thread {
   uint64_t versions[2];     // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
   KnownRegion known_region;
+  uint32_t goes_quickly;  // 1: `quick` leads to quick.S
   // The lane of the log.
   uint32_t lane;         // 0: none yet
   uint32_t lane_missed;  // 1: there was none for it, which is counted
