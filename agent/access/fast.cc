@@ -66,9 +66,12 @@ bool in_known(Thread* thread, uint64_t address, uint32_t bytes) {
 struct Access {
   Thread* thread;
   const Site& site;
-  uint64_t stack, frame;  // the program's rsp and rbp
-  uint64_t address, alias, offset;
-  uint32_t bytes;
+  uint64_t stack = 0, frame = 0;  // the program's rsp and rbp
+  uint64_t address = 0, alias = 0, offset = 0;
+  uint32_t bytes = 0;
+  uint32_t stripe = 0;
+  bool relaxed = false;
+  UsageEntry* usage = nullptr;
   uint32_t record_bytes = 0;
   ShortRecord* record = nullptr;
 
@@ -127,13 +130,21 @@ void choose_way(Thread* thread) {
        shmrec_quick_load16, shmrec_quick_load32},
       {shmrec_quick_store1, shmrec_quick_store2, shmrec_quick_store4, shmrec_quick_store8,
        shmrec_quick_store16, shmrec_quick_store32}};
+  static constexpr Quick kBoth[2][kQuickSizes] = {
+      {shmrec_quick_modify1, shmrec_quick_modify2, shmrec_quick_modify4, shmrec_quick_modify8,
+       shmrec_fast_begin, shmrec_fast_begin},
+      {shmrec_quick_atomic1, shmrec_quick_atomic2, shmrec_quick_atomic4, shmrec_quick_atomic8,
+       shmrec_fast_begin, shmrec_fast_begin}};
   const uint32_t quickly = regions_use_is_cheap();
   if (thread->goes_quickly == quickly) return;
   thread->goes_quickly = quickly;
   for (uint32_t i = 0; i < kQuickSizes; ++i)
-    for (uint32_t store = 0; store < 2; ++store)
-      thread->quick[store][i] =
-          reinterpret_cast<uint64_t>(quickly ? kQuick[store][i] : shmrec_quick_none);
+    for (uint32_t row = 0; row < 2; ++row) {
+      const Quick one = quickly ? kQuick[row][i] : shmrec_quick_none;
+      const Quick both = quickly ? kBoth[row][i] : shmrec_fast_begin;
+      thread->quick[row][i] = reinterpret_cast<uint64_t>(one);
+      thread->quick_both[row][i] = reinterpret_cast<uint64_t>(both);
+    }
   thread->regions_changed = regions_sequence_at();
   thread->promotions = &log_header().promotions;
   thread->stripes = log_area<uint64_t>(log_header().stripes);
@@ -319,23 +330,18 @@ void commit(const Access& access, RecordKind kind, RecordState state) {
   count(thread, &thread->process->entry->accesses);
 }
 
-uint32_t stripe_of(const Access& access) {
-  return stripe_index(access.thread->known_region.segment, access.offset);
-}
-
 bool read(const Access& access) {
   Thread* thread = access.thread;
-  if (thread->known_region.relaxed) {
+  if (access.relaxed) {
     *access.version() = rdtsc();
     return load_words(words_of(thread), access.alias, access.bytes);
   }
-  const uint32_t stripe = stripe_of(access);
   for (;;) {
-    const uint64_t before = stripe_wait(thread, stripe);
+    const uint64_t before = stripe_wait(thread, access.stripe);
     compiler_fence();
     if (!load_words(words_of(thread), access.alias, access.bytes)) return false;
     compiler_fence();
-    if (stripe_peek(stripe) != before) continue;
+    if (stripe_peek(access.stripe) != before) continue;
     *access.version() = stripe_version(before) + 1;
     return true;
   }
@@ -343,8 +349,7 @@ bool read(const Access& access) {
 
 // Returns the version of what is written from here on.
 uint64_t lock_line(const Access& access) {
-  Thread* thread = access.thread;
-  return thread->known_region.relaxed ? rdtsc() : stripe_lock(thread, 0, stripe_of(access));
+  return access.relaxed ? rdtsc() : stripe_lock(access.thread, 0, access.stripe);
 }
 
 void unlock_line(Thread* thread, bool wrote) {
@@ -373,7 +378,7 @@ bool load_value(Access& access) {
   }
   copy_words(access.value(), words_of(access.thread), access.bytes);
   commit(access, RecordKind::kShortRead, RecordState::kCommitted);
-  count(access.thread, &known.usage->reads);
+  count(access.thread, &access.usage->reads);
   return true;
 }
 
@@ -392,7 +397,7 @@ bool store_value(Access& access) {
   unlock_line(thread, ok);
   commit(access, kKind, ok ? RecordState::kCommitted : RecordState::kAborted);
   store(&thread->lane_entry->record, uint64_t{0});
-  if (ok) count(thread, &thread->known_region.usage->writes);
+  if (ok) count(thread, &access.usage->writes);
   return ok;
 }
 
@@ -407,14 +412,18 @@ bool possible_now(Thread* thread, const Site& site) {
 Access access_of(Thread* thread, const Site& site, uint64_t stack, uint64_t frame) {
   const KnownRegion& known = thread->known_region;
   const uint64_t in_region = thread->fast_ea - known.begin;
+  const uint64_t offset = known.segment_offset + in_region;
   return {.thread = thread,
           .site = site,
           .stack = stack,
           .frame = frame,
           .address = thread->fast_ea,
           .alias = known.alias + in_region,
-          .offset = known.segment_offset + in_region,
-          .bytes = site.bytes};
+          .offset = offset,
+          .bytes = site.bytes,
+          .stripe = stripe_index(known.segment, offset),
+          .relaxed = known.relaxed != 0,
+          .usage = known.usage};
 }
 
 bool perform(Thread* thread, const Site& site, uint64_t stack, uint64_t frame) {
@@ -481,8 +490,11 @@ bool begin_both(Access& access) {
   if (atomic) record_begin(thread, record, access.record_bytes, kind);
   thread->record = record;
   thread->record_bytes = access.record_bytes;
-  thread->ea = access.address;
   thread->fast_alias = access.alias;
+  thread->held_stripe = access.stripe;
+  thread->held_relaxed = access.relaxed;
+  thread->held_usage = access.usage;
+  thread->fast_end = reinterpret_cast<uint64_t>(shmrec_fast_end);
   return true;
 }
 
@@ -517,18 +529,23 @@ bool end_both(const Access& access) {
   store(&thread->lane_entry->record, uint64_t{0});
   thread->record = nullptr;
   if (!happened) return false;
-  count(thread, &thread->known_region.usage->reads);
-  count(thread, &thread->known_region.usage->writes);
+  count(thread, &access.usage->reads);
+  count(thread, &access.usage->writes);
   return true;
 }
 
-// The one whose first end has been made.
+// The one whose first end has been made, here or by quick.S.
 Access access_held(Thread* thread) {
-  thread->fast_ea = thread->ea;
-  Access access = access_of(thread, site_numbered(thread->jumped_site), 0, 0);
-  access.record = reinterpret_cast<ShortRecord*>(thread->record);
-  access.record_bytes = thread->record_bytes;
-  return access;
+  const Site& site = site_numbered(thread->jumped_site);
+  return {.thread = thread,
+          .site = site,
+          .alias = thread->fast_alias,
+          .bytes = site.bytes,
+          .stripe = thread->held_stripe,
+          .relaxed = thread->held_relaxed != 0,
+          .usage = thread->held_usage,
+          .record_bytes = thread->record_bytes,
+          .record = reinterpret_cast<ShortRecord*>(thread->record)};
 }
 
 // Where the program goes on behind a store.

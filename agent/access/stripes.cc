@@ -26,9 +26,12 @@
 //  - Writes to a line exclude each other, so each has a version that no other one has.
 //  - A read that found the word unlocked and equal before and after saw no write in between, for
 //    the version never goes back: it saw all writes up to that version and none of the later ones.
-//  - The processor keeps loads in their order and stores in theirs, and taking or releasing the
-//    word is an atomic instruction, over which nothing moves. (So stores become visible in the
-//    order of the program: the reason why exact order hides what only weak memory order shows.)
+//  - The processor keeps loads in their order and stores in theirs, and taking the word is an
+//  atomic
+//    instruction, over which nothing moves. Releasing it is a plain store, behind that of the
+//    value. (A thread that has stored to x has thereby locked x before it reads y: of two threads
+//    that do so the other way round, one finds the other's word locked or the store made. That is
+//    why exact order hides what only weak memory order shows.)
 //  - Lines that share a word, since there are fewer words than lines, are ordered with each other
 //    too. That is more than is needed and never false.
 //  - An access takes one word at a time, line by line, for as one it is not atomic alone either.
@@ -52,7 +55,8 @@
 // A holder that lives but does not move (SIGSTOP, a debugger) would stop everyone. Its word is
 // taken away after kStealAfterTsc, and that is counted: the access that it still makes then has the
 // place of a version that others have passed. When it comes to unlock, the word is not what it
-// locked, and it leaves it alone.
+// locked, and it leaves it alone; if it was stopped between that look and its store, the line's
+// version goes back to its own, which the same count says.
 #include "agent/access/stripes.h"
 
 #include "agent/arch/x86_64/processor.h"
@@ -270,8 +274,8 @@ uint64_t stripe_lock(Thread* thread, int slot, uint32_t stripe) {
 
 void stripe_unlock(Thread* thread, int slot, bool wrote) {
   const uint64_t word = thread->stripe_word[slot];
-  compare_exchange(stripe_at(thread->stripe[slot] - 1), word,
-                   stripe_word(stripe_version(word) + wrote));
+  uint64_t* const at = stripe_at(thread->stripe[slot] - 1);
+  if (load(at) == word) store(at, stripe_word(stripe_version(word) + wrote));
   thread->stripe[slot] = 0;
   if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
 }
@@ -293,11 +297,6 @@ bool exchange_two(uint64_t* at, const Two& expected, const Two& desired) {
                : "b"(desired.words[0]), "c"(desired.words[1])
                : "memory");
   return done;
-}
-
-Two as_unlocked(const uint64_t words[2], bool wrote) {
-  return {{stripe_word(stripe_version(words[0]) + wrote),
-           stripe_word(stripe_version(words[1]) + wrote)}};
 }
 
 }  // namespace
@@ -327,17 +326,8 @@ void stripes_lock_two(Thread* thread, uint32_t stripe, uint64_t versions[2]) {
 }
 
 void stripes_unlock_two(Thread* thread, bool wrote) {
-  const uint64_t* const words = thread->stripe_word;
-  if (!exchange_two(stripe_at(thread->stripe[0] - 1), {{words[0], words[1]}},
-                    as_unlocked(words, wrote))) {
-    // One has been taken away meanwhile.
-    stripe_unlock(thread, 1, wrote);
-    return stripe_unlock(thread, 0, wrote);
-  }
-  for (uint32_t slot = 0; slot < 2; ++slot) {
-    thread->stripe[slot] = 0;
-    if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
-  }
+  stripe_unlock(thread, 1, wrote);
+  stripe_unlock(thread, 0, wrote);
 }
 
 }  // namespace shmrec::agent

@@ -170,11 +170,14 @@ void fast_hit_of_two(Emitter& out, const Site& site, uint16_t next, PartLayout* 
   load_address(out, site);
   move_register(out, kRsp, kTo, offsetof(Thread, regs.rsp));
   part->stacked = out.offset();
-  call_on_stack(out, site, offsetof(Thread, fast_begin));
+  const bool atomic = site.form == Form::kAtomic;
+  const uint32_t size = static_cast<uint32_t>(__builtin_ctz(site.bytes));
+  call_on_stack(out, site,
+                offsetof(Thread, quick_both) + (atomic * kQuickSizes + size) * sizeof(uint64_t));
   part->held = out.offset();
   move_register(out, kRsp, kFrom, offsetof(Thread, regs.rsp));
   load_rcx(out);
-  if (site.form == Form::kAtomic)
+  if (atomic)
     run_on_alias(out, site);
   else
     run_on_value(out, site);

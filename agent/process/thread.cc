@@ -75,8 +75,8 @@ void prepare(Thread* thread) {
   thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_jumped);
   for (auto& quick : thread->quick)
     for (uint64_t& size : quick) size = reinterpret_cast<uint64_t>(shmrec_quick_none);
-  thread->fast_begin = reinterpret_cast<uint64_t>(shmrec_fast_begin);
-  thread->fast_end = reinterpret_cast<uint64_t>(shmrec_fast_end);
+  for (auto& both : thread->quick_both)
+    for (uint64_t& size : both) size = reinterpret_cast<uint64_t>(shmrec_fast_begin);
   thread->call_entry = reinterpret_cast<uint64_t>(shmrec_call_jumped);
   thread->undispatched = 1;
   thread->known_region.sequence = 1;

@@ -224,7 +224,8 @@ struct Thread {
   uint32_t chunk_records;  // 640: accesses in the current chunk
   uint32_t fast_done;      // 644: 1: the store has been made
   // Of what reads and writes: where its two ends are, and what it needs in between.
-  uint64_t fast_begin, fast_end;  // 648: shmrec_fast_begin, shmrec_fast_end
+  uint64_t reserved0;
+  uint64_t fast_end;              // 656: its second end
   uint64_t fast_alias;            // 664: where an atomic one is performed
   uint64_t saved_scratch;         // 672: the program's register that holds that meanwhile
   alignas(64) uint8_t value[64];  // 704: what the fast way reads or writes
@@ -233,6 +234,16 @@ struct Thread {
   uint64_t call_behind;  // 776: what is behind the syscall instruction, as the program has it
   uint64_t call_exit;    // 784: where shmrec_syscall_plain goes on: the exit page, or exit_ip
   uint64_t call_made;    // 792: the syscall instruction that a call from a stub is made by
+  // The fast way, of what reads and writes: its first end, atomic or not, by size.
+  uint64_t quick_both[2][kQuickSizes];  // 800
+  uint8_t* record;                      // 896: of the access in flight while it is begun, or null
+  shmlog::UsageEntry* held_usage;       // 904: of its segment
+  uint32_t held_stripe;                 // 912: the number of its line's
+  uint32_t record_bytes;                // 916
+  uint32_t stripe[2];                   // 920: locked stripes + 1
+  uint64_t stripe_word[2];              // 928: their words while locked
+  uint64_t robust_head;                 // 944: as given to set_robust_list
+  uint32_t held_relaxed;                // 952: 1: order: relaxed
   // ---- C++ only
   uint64_t program_gs;    // the program's gs base, as it set it
   uint32_t changes_met;   // how often text had been changed when it last met such (patches/)
@@ -263,12 +274,8 @@ struct Thread {
   uint32_t access_bytes;      // how long it is, where the site does not say it
   uint32_t stored_by_kernel;  // 1: the instruction faulted and the kernel tried to store for it
   uint32_t mxcsr;             // as it was before an instruction that changes it though it faults
-  uint32_t record_bytes;
-  uint8_t* record;          // its record while it is begun, or null
-  uint32_t stripe[2];       // locked stripes + 1
-  uint64_t stripe_word[2];  // their words while locked
-  uint64_t alias;           // where it is performed
-  uint64_t versions[2];     // read versions of a read-modify-write without LOCK
+  uint64_t alias;             // where it is performed
+  uint64_t versions[2];       // read versions of a read-modify-write without LOCK
   alignas(8) uint8_t old_value[64];
   KnownRegion known_region;
   uint32_t goes_quickly;  // 1: `quick` leads to quick.S
@@ -282,10 +289,9 @@ struct Thread {
   uint64_t clock_tsc;   // of the last one
   // Syscalls.
   PendingSyscall call;
-  uint64_t held_flags;   // flags of the program that the agent's own code must not run with
-  uint64_t clear_tid;    // where the kernel clears the tid at the end, as the program asked
-  void* child_frame;     // of a thread being cloned: the context it starts with
-  uint64_t robust_head;  // as given to set_robust_list
+  uint64_t held_flags;  // flags of the program that the agent's own code must not run with
+  uint64_t clear_tid;   // where the kernel clears the tid at the end, as the program asked
+  void* child_frame;    // of a thread being cloned: the context it starts with
   uint64_t robust_bytes;
   void* filters;            // the newest seccomp filter that judges it (seccomp.h)
   uint32_t strict;          // 1: in seccomp's strict mode, where the kernel could not be told so
@@ -312,7 +318,7 @@ static_assert(offsetof(Thread, fast_next) == 520 && offsetof(Thread, quick_sites
 static_assert(offsetof(Thread, regions_changed) == 560 && offsetof(Thread, stripes) == 576);
 static_assert(offsetof(Thread, lane_locks) == 592 && offsetof(Thread, process) == 608);
 static_assert(offsetof(Thread, lane_entry) == 624 && offsetof(Thread, chunk_records) == 640);
-static_assert(offsetof(Thread, fast_begin) == 648 && offsetof(Thread, value) == 704);
+static_assert(offsetof(Thread, fast_end) == 656 && offsetof(Thread, value) == 704);
 static_assert(offsetof(Process, entry) == 0 && offsetof(Process, many_threads) == 8);
 static_assert(offsetof(shmlog::ProcessEntry, events) == 56);
 static_assert(offsetof(shmlog::ProcessEntry, accesses) == 64);
@@ -322,6 +328,11 @@ static_assert(offsetof(shmlog::LaneEntry, record) == 32);
 static_assert(offsetof(shmlog::LaneEntry, held) == 40);
 static_assert(offsetof(Thread, call_entry) == 768 && offsetof(Thread, call_behind) == 776);
 static_assert(offsetof(Thread, call_exit) == 784 && offsetof(Thread, call_made) == 792);
+static_assert(offsetof(Thread, quick_both) == 800 && offsetof(Thread, record) == 896);
+static_assert(offsetof(Thread, held_stripe) == 912 && offsetof(Thread, record_bytes) == 916);
+static_assert(offsetof(Thread, stripe) == 920 && offsetof(Thread, stripe_word) == 928);
+static_assert(offsetof(Thread, robust_head) == 944);
+static_assert(offsetof(shmlog::Header, robust_held) == 404);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 96 * 1024);
 

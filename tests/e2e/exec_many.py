@@ -20,7 +20,7 @@ import tempfile
 
 import shmlog
 
-OF_COMMANDS = {"processes": 3, "journal": 1.2}
+OF_COMMANDS = {"processes": 3, "journal": 1.05}
 OF_SEGMENTS = {"segments": 3}
 NEWEST = 200  # threads' last records that are looked at
 

@@ -4,8 +4,11 @@
 // Called from a stub, on the thread's stack of the agent, with the program's registers but for rsp
 // (in Thread::regs) and rcx (in Thread::saved_rcx, here the access's address). On the stack: where
 // the stub goes on, and the number of the site.
-//     load:   leaves what it has read in Thread::value
-//     store:  stores what is in Thread::value
+//     load:    leaves what it has read in Thread::value
+//     store:   stores what is in Thread::value
+//     modify:  leaves what it has read in Thread::value; modify_end stores what is there then
+//     atomic:  leaves the address in the alias in Thread::fast_alias, its stripe locked; atomic_end
+//              unlocks it
 // Returns with the program's registers but those two.
 //
 // What is known of accesses like it is in a QuickSite, by a hash of site and stack pointer. Unless
@@ -58,10 +61,17 @@
 #define S_EVENT_PLACE 8
 #define S_VERSION 16
 #define S_VALUE 24
+#define S_SECOND_VERSION 24  // of one with two
+#define S_SECOND_VALUE 32
 #define SHORT_READ 9
 #define SHORT_WRITE 10
+#define SHORT_READ_WRITE 11
+#define SHORT_READ_THEN_WRITE 12
 #define BEGUN 1
 #define COMMITTED 2
+
+#define H_ROBUST_HELD 404
+#define ROBUST_PENDING 16  // in struct robust_list_head
 
 #define ALIGNMENT_CHECKED 0x40000
 #define DIRECTION 0x400
@@ -102,15 +112,15 @@
 .endm
 
 // Adds a word that was a caller to the hash in rdi. rsi: the program's stack pointer. Uses rax.
-.macro hash_caller index
+.macro hash_caller index, missed
   movzwl (Q_CALLERS_AT + 2 * \index)(%rdx), %eax
-  guarded missed, xor (%rsi,%rax,8), %rdi
+  guarded \missed, xor (%rsi,%rax,8), %rdi
   imul $HASH_FACTOR, %rdi, %rdi
 .endm
 
 // rdx: the QuickSite, if it is that of this site and of this part of the address space; and the
 // access lies in its region and its line.
-.macro find_quick bytes
+.macro find_quick bytes, missed=missed
   mov %gs:(REGS + R_RSP), %rsi
   mov %rsi, %rdx
   shr $4, %rdx
@@ -130,70 +140,70 @@
   mov %gs:REGIONS_CHANGED, %rax
   mov (%rax), %eax
   cmp %eax, Q_SEQUENCE(%rdx)
-  jne missed
+  jne \missed
   mov %gs:PROMOTIONS, %rax
   mov (%rax), %eax
   cmp %eax, Q_PROMOTIONS(%rdx)
-  jne missed
+  jne \missed
   mov %rcx, %rax
   sub Q_BEGIN(%rdx), %rax
   cmp Q_SPAN(%rdx), %rax
-  ja missed
+  ja \missed
   // Within a line; where it is not aligned, if that may be.
   .if \bytes > 1
   test $(\bytes - 1), %cl
   jz 1f
   .if \bytes > 8
   cmpb $0, Q_ALIGNED(%rdx)
-  jne missed
+  jne \missed
   .endif
   pushfq
   testl $ALIGNMENT_CHECKED, (%rsp)
   lea 8(%rsp), %rsp
-  jnz missed
+  jnz \missed
   mov %ecx, %eax
   and $63, %eax
   cmp $(64 - \bytes), %eax
-  ja missed
+  ja \missed
 1:
   .endif
   .pushsection .text.unlikely, "ax", @progbits
 2:  // the other one of the pair
   xor $QUICK_SITE_BYTES, %rdx
   cmp %rax, Q_KEY(%rdx)
-  jne missed
+  jne \missed
   cmp %rsi, Q_STACK(%rdx)
-  jne missed
+  jne \missed
   jmp 3b
   .popsection
 .endm
 
 // rdi: where the record goes. Its place is the one that the QuickSite has: the same callers, in the
 // same chunk. `record_bytes`: how long it is.
-.macro find_place record_bytes
+.macro find_place record_bytes, missed=missed
   mov %gs:CHUNK_STAMP, %rax
   cmp %rax, Q_STAMP(%rdx)
-  jne missed
+  jne \missed
   movzbl Q_CALLERS(%rdx), %eax
   mov %rax, %rdi
   test %eax, %eax
   jz 1f
-  hash_caller 0
-  hash_caller 1
-  hash_caller 2
+  hash_caller 0, \missed
+  hash_caller 1, \missed
+  hash_caller 2, \missed
   cmpb $3, Q_CALLERS(%rdx)
   jbe 1f
-  hash_caller 3
-  hash_caller 4
-  hash_caller 5
-  hash_caller 6
+  hash_caller 3, \missed
+  hash_caller 4, \missed
+  hash_caller 5, \missed
+  hash_caller 6, \missed
 1:
   cmp %rdi, Q_HASH(%rdx)
-  jne missed
+  jne \missed
   mov %gs:CURSOR, %rdi
   lea \record_bytes(%rdi), %rax
   cmp %gs:QUICK_END, %rax
-  ja missed
+  ja \missed
   movq $0, (%rax)  // the chunk ends behind it
 .endm
 
@@ -278,6 +288,16 @@
   or %rdx, %rax
   mov %r9, %rdx
   mov %rax, S_VERSION(%rdi)
+.endm
+
+// rsi: a stripe whose word is r9 as long as it has not been taken from this thread. It is unlocked,
+// with version rax. Uses rax.
+.macro release
+  shl $VERSION_SHIFT, %rax
+  cmp %r9, (%rsi)
+  jne 1f
+  mov %rax, (%rsi)
+1:
 .endm
 
 .macro load_parts bytes
@@ -399,10 +419,7 @@ function shmrec_quick_store\name
   inc %rax
   mov %rax, S_VERSION(%rdi)
   store_parts \bytes, unlock
-  mov %rax, %rcx
-  shl $VERSION_SHIFT, %rcx
-  mov %r9, %rax
-  lock cmpxchg %rcx, (%rsi)  // not if it was taken from this thread meanwhile
+  release
 8:
   count U_WRITES
   movl $(record_bytes / 8 | SHORT_WRITE << 16 | COMMITTED << 24), S_COMMIT(%rdi)
@@ -422,6 +439,197 @@ function shmrec_quick_store\name
   jmp 8b
 .endm
 
+// ---- What reads and writes ----------------------------------------------------------------------
+
+// The lane says which stripe it is about to lock. rsi: its number. Uses rax, r8.
+.macro announce
+  mov %gs:LANE_ENTRY, %r8
+  lea 1(%rsi), %eax
+  mov %eax, L_HELD(%r8)
+.endm
+
+// rsi: a stripe's number, becomes its address. rax becomes its word, r9 that word when it is locked.
+.macro lock_stripe busy
+  mov %gs:STRIPES, %rax
+  lea (%rax,%rsi,8), %rsi
+  mov (%rsi), %rax
+  mov %rax, %r9
+  add %gs:LANE_LOCKS, %r9
+  test $1, %al
+  jnz \busy
+  lock cmpxchg %r9, (%rsi)
+  jne \busy
+.endm
+
+// What is known between its two ends, for the second one and for C++. rcx: the address in the
+// alias. Uses rax.
+.macro hold end
+  mov %rcx, %gs:FAST_ALIAS
+  mov %rdi, %gs:RECORD
+  movl $(record_bytes), %gs:RECORD_BYTES
+  mov Q_USAGE(%rdx), %rax
+  mov %rax, %gs:HELD_USAGE
+  lea \end(%rip), %rax
+  mov %rax, %gs:FAST_END
+.endm
+
+// The record becomes one that is begun. Uses rax, r8.
+.macro begin_record kind
+  movl $(record_bytes / 8 | \kind << 16 | BEGUN << 24), S_COMMIT(%rdi)
+  mov %rdi, %rax
+  sub %gs:LOG_BASE, %rax
+  mov %gs:LANE_ENTRY, %r8
+  mov %rax, L_RECORD(%r8)
+.endm
+
+// It is complete. Uses rax, rcx, r8, rdi.
+.macro end_record kind
+  mov %gs:PROCESS, %rcx
+  mov %gs:HELD_USAGE, %rax
+  cmpl $0, P_MANY_THREADS(%rcx)
+  mov P_ENTRY(%rcx), %rcx
+  jne 1f
+  incq E_ACCESSES(%rcx)
+  incq U_READS(%rax)
+  incq U_WRITES(%rax)
+  jmp 2f
+1:
+  lock incq E_ACCESSES(%rcx)
+  lock incq U_READS(%rax)
+  lock incq U_WRITES(%rax)
+2:
+  incl %gs:CHUNK_RECORDS
+  movl $(record_bytes / 8 | \kind << 16 | COMMITTED << 24), S_COMMIT(%rdi)
+  add $(record_bytes), %rdi
+  mov %rdi, %gs:CURSOR
+  mov %gs:LANE_ENTRY, %r8
+  movq $0, L_RECORD(%r8)
+  movl $0, L_HELD(%r8)
+  movq $0, %gs:RECORD
+  movq $0, %gs:REGION_USE
+  movl $1, %gs:FAST_DONE
+  cmpq $0, %gs:DEFERRED
+  jne deferred
+  jmp shmrec_quick_leave
+.endm
+
+// Might it lock or unlock a robust mutex (kernel/robust.h)? Uses rax.
+.macro look_for_robust
+  mov %gs:LOG_BASE, %rax
+  cmpl $0, H_ROBUST_HELD(%rax)
+  jne begin_missed
+  mov %gs:ROBUST_HEAD, %rax
+  test %rax, %rax
+  jz 1f
+  guarded begin_missed, cmpq $0, ROBUST_PENDING(%rax)
+  jne begin_missed
+1:
+.endm
+
+// The value before the instruction is at S_VALUE, that behind it follows.
+.macro atomic bytes
+function shmrec_quick_atomic\bytes
+  .set record_bytes, S_VALUE + (2 * \bytes + 7) / 8 * 8
+  save_quick
+  find_quick \bytes, begin_missed
+  cmpb $0, Q_RELAXED(%rdx)
+  jne begin_missed
+  .if \bytes == 4
+  look_for_robust
+  .endif
+  find_place record_bytes, begin_missed
+  find_line
+  guarded begin_missed, movzbl (%rcx), %eax
+  mov %rcx, %r9
+  take_event
+  mov %r9, %rcx
+  announce
+  mov %eax, %gs:STRIPE
+  lock_stripe begin_back
+  mov %r9, %gs:STRIPE_WORD
+  guarded begin_unlock, load_part \bytes, (%rcx)
+  mov %r8, S_VALUE(%rdi)
+  .if \bytes == 8
+  movq $0, (S_VALUE + 8)(%rdi)
+  .endif
+  shr $VERSION_SHIFT, %rax
+  inc %rax
+  mov %rax, S_VERSION(%rdi)
+  begin_record SHORT_READ_WRITE
+  hold shmrec_quick_atomic_end\bytes
+  load_quick
+  ret $8
+
+function shmrec_quick_atomic_end\bytes
+  save_quick
+  mov %gs:FAST_ALIAS, %rcx
+  mov %gs:RECORD, %rdi
+  guarded 3f, load_part \bytes, (%rcx)
+3:
+  store_part \bytes, (S_VALUE + \bytes)(%rdi)
+  mov %gs:STRIPE, %esi
+  mov %gs:STRIPES, %rax
+  lea -8(%rax,%rsi,8), %rsi
+  mov %gs:STRIPE_WORD, %r9
+  mov %r9, %rax
+  shr $VERSION_SHIFT, %rax
+  inc %rax
+  release
+  movl $0, %gs:STRIPE
+  end_record SHORT_READ_WRITE
+.endm
+
+.macro modify bytes
+function shmrec_quick_modify\bytes
+  .set record_bytes, S_SECOND_VALUE + (2 * \bytes + 7) / 8 * 8
+  save_quick
+  find_quick \bytes, begin_missed
+  cmpb $0, Q_RELAXED(%rdx)
+  jne begin_missed
+  find_place record_bytes, begin_missed
+  find_line
+  mov %esi, %gs:HELD_STRIPE
+  mov %gs:STRIPES, %rax
+  lea (%rax,%rsi,8), %rsi
+  mov (%rsi), %rax
+  test $1, %al
+  jnz begin_missed
+  guarded begin_missed, load_part \bytes, (%rcx)
+  cmp %rax, (%rsi)
+  jne begin_missed
+  shr $VERSION_SHIFT, %rax
+  inc %rax
+  mov %rax, S_VERSION(%rdi)
+  movq $0, S_SECOND_VERSION(%rdi)
+  mov %r8, S_SECOND_VALUE(%rdi)
+  .if \bytes == 8
+  movq $0, (S_SECOND_VALUE + 8)(%rdi)
+  .endif
+  mov %r8, %gs:VALUE
+  hold shmrec_quick_modify_end\bytes
+  take_event
+  load_quick
+  ret $8
+
+function shmrec_quick_modify_end\bytes
+  save_quick
+  mov %gs:FAST_ALIAS, %rcx
+  mov %gs:RECORD, %rdi
+  load_part \bytes, %gs:VALUE
+  store_part \bytes, (S_SECOND_VALUE + \bytes)(%rdi)
+  begin_record SHORT_READ_THEN_WRITE
+  mov %gs:HELD_STRIPE, %esi
+  announce
+  lock_stripe end_in_c
+  shr $VERSION_SHIFT, %rax
+  inc %rax
+  mov %rax, S_SECOND_VERSION(%rdi)
+  load_part \bytes, %gs:VALUE
+  guarded end_unlock, store_part \bytes, (%rcx)
+  release
+  end_record SHORT_READ_THEN_WRITE
+.endm
+
   .text
 
   load 1, 1
@@ -436,14 +644,20 @@ function shmrec_quick_store\name
   store 8, 8
   store 16, 16
   store 32, 32
+  atomic 1
+  atomic 2
+  atomic 4
+  atomic 8
+  modify 1
+  modify 2
+  modify 4
+  modify 8
 
 // The store faulted though its page was there: the stripe is released as it was.
 unlock:
-  mov S_VERSION(%rdi), %rcx
-  dec %rcx
-  shl $VERSION_SHIFT, %rcx
-  mov %r9, %rax
-  lock cmpxchg %rcx, (%rsi)
+  mov S_VERSION(%rdi), %rax
+  dec %rax
+  release
 // A store whose stripe another has: there is no record yet.
 give_back:
   mov %gs:LANE_ENTRY, %r8
@@ -451,6 +665,31 @@ give_back:
   movq $0, L_RECORD(%r8)
   movl $0, L_HELD(%r8)
   jmp missed
+
+// An atomic one meets a page that has gone, with its stripe locked.
+begin_unlock:
+  shr $VERSION_SHIFT, %rax
+  release
+// Its stripe is another's: there is no record yet.
+begin_back:
+  mov %gs:LANE_ENTRY, %r8
+  movl $0, L_HELD(%r8)
+  movl $0, %gs:STRIPE
+begin_missed:
+  movq $0, %gs:REGION_USE
+  jmp begin_in_c
+
+// One that modifies cannot store, though it could read: C++ finds out once more. Or another has the
+// stripe.
+end_unlock:
+  mov S_SECOND_VERSION(%rdi), %rax
+  dec %rax
+  release
+  movq $0, S_SECOND_VERSION(%rdi)
+end_in_c:
+  mov %gs:LANE_ENTRY, %r8
+  movl $0, L_HELD(%r8)
+  jmp fast_end_in_c
 
 // The registers that C++ may change and save_quick has not saved. Uses rcx.
 .macro save_rest
@@ -507,6 +746,7 @@ function shmrec_fast_leave_end
 // them signals are deferred too (places.cc).
 function shmrec_fast_begin
   save_quick
+begin_in_c:
   save_for_c
   pushfq
   testl $(ALIGNMENT_CHECKED | DIRECTION), (%rsp)
@@ -525,6 +765,7 @@ function shmrec_fast_begin
 
 function shmrec_fast_end
   save_quick
+fast_end_in_c:
   save_rest
   mov %gs:0, %rdi
   call access_fast_end
