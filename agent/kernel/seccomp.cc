@@ -201,6 +201,7 @@ constexpr NeededCall kNeededCalls[] = {
      nullptr},
     {{__NR_mprotect, {kSomewhere, kPage, PROT_READ | PROT_EXEC}}, Need::kStart, nullptr},
     {{__NR_munmap, {kSomewhere, kPage}}, Need::kStart, nullptr},
+    {{__NR_madvise, {kSomewhere, kPage, MADV_RANDOM}}, Need::kStart, nullptr},
     {{__NR_madvise, {kSomewhere, kPage, MADV_DONTFORK}}, Need::kStart, nullptr},
     {{__NR_tgkill, {2, 2, 0}}, Need::kStart, nullptr},
     {{__NR_sched_yield, {}}, Need::kStart, nullptr},
