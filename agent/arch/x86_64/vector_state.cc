@@ -48,8 +48,11 @@ void fp_reset(uint64_t fpstate) {
 void vector_state_start() {
   const bool instruction_off = sys(__NR_arch_prctl, ARCH_GET_CPUID) == 0;
   if (instruction_off || __get_cpuid_max(0, nullptr) < kXsaveLeaf) return;
+  uint32_t bytes, offset, flags, reserved, user_components;
+  __cpuid_count(kXsaveLeaf, 0, user_components, offset, flags, reserved);
   for (uint32_t i = 2; i < kComponents; ++i) {
-    uint32_t bytes, offset, flags, reserved;
+    if (!(user_components >> i & 1))
+      continue;  // in a virtual machine each cpuid costs microseconds
     __cpuid_count(kXsaveLeaf, i, bytes, offset, flags, reserved);
     components[i] = {offset, bytes, (flags & 2) != 0};
   }
