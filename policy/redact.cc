@@ -7,11 +7,27 @@
 namespace shmrec {
 namespace {
 
+char fold(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+bool contains(std::string_view text, std::string_view part) {
+  return part.empty() || !std::ranges::search(text, part, {}, fold, fold).empty();
+}
+
+// *PART*, as most globs of names are: asked of each variable at each exec.
+bool is_part_anywhere(std::string_view glob) {
+  return glob.size() >= 2 && glob.front() == '*' && glob.back() == '*' &&
+         glob.substr(1, glob.size() - 2).find_first_of("*?[\\") == glob.npos;
+}
+
+bool matches(std::string_view glob, std::string_view name) {
+  if (is_part_anywhere(glob)) return contains(name, glob.substr(1, glob.size() - 2));
+  return glob_match(glob.data(), glob.size(), name.data(), name.size(),
+                    kGlobFoldCase | kGlobCrossSlashes);
+}
+
 bool any_matches(const std::vector<std::string>& globs, std::string_view name) {
-  return std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
-    return glob_match(glob.data(), glob.size(), name.data(), name.size(),
-                      kGlobFoldCase | kGlobCrossSlashes);
-  });
+  return std::any_of(globs.begin(), globs.end(),
+                     [&](const std::string& glob) { return matches(glob, name); });
 }
 
 // scheme://USER:PASSWORD@host

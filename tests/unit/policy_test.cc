@@ -801,6 +801,21 @@ TEST(PolicyRedaction, OwnListsReplaceTheDefaults) {
             (std::vector<std::string>{"p", "--pin=<redacted>", "--password=2"}));
 }
 
+// *PART* is looked for without the matcher.
+TEST(PolicyRedaction, PartsAreFoundAsTheMatcherFindsThem) {
+  const char* const globs[] = {"**", "***",  "*a*",   "*A/b*",   "*a",
+                               "a*", "*a?*", "*[a]*", R"(*\a*)", "*"};
+  for (const std::string glob : globs) {
+    Policy policy;
+    policy.redaction.environment = {glob};
+    for (const std::string name :
+         {"", "a", "A", "xAy", "b", "a/B", "xa/bx", "a/", "[a]", "*", "ab"})
+      EXPECT_EQ(redacted(policy, name), glob_match(glob.data(), glob.size(), name.data(),
+                                                   name.size(), kGlobFoldCase | kGlobCrossSlashes))
+          << glob << " " << name;
+  }
+}
+
 TEST(PolicyRedaction, HidesWhatArgumentsAnnounce) {
   auto one = [](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "tool");
