@@ -80,22 +80,31 @@ constexpr uint32_t kTime = 16;  // struct timespec, timeval
 constexpr uint32_t kStat = 144, kStatfs = 120, kRusage = 144, kSiginfo = 128, kTimex = 208;
 constexpr uint32_t kItimer = 32, kFlock = 32, kEpollEvent = 12, kIfreq = 40, kIoEvent = 32;
 
+template <typename Rule>
+constexpr Rule named(const char* called, Rule rule) {
+  for (uint32_t i = 0; called[i]; ++i) rule.name[i] = called[i];  // too long is no constant
+  return rule;
+}
+
 constexpr SyscallRule none(uint16_t number, const char* called) {
-  return {number, Knowledge::kNoPointers, Handler::kMemory, kNoArgument, 0, 0, called, {}};
+  return named(called, SyscallRule{number, Knowledge::kNoPointers, Handler::kMemory, kNoArgument});
 }
 constexpr SyscallRule unknown(uint16_t number, const char* called) {
-  return {number, Knowledge::kUnknown, Handler::kMemory, kNoArgument, 0, 0, called, {}};
+  return named(called, SyscallRule{number, Knowledge::kUnknown, Handler::kMemory, kNoArgument});
 }
 constexpr SyscallRule command(uint16_t number, const char* called, uint8_t command_argument,
                               uint8_t pointer_argument) {
-  return {
-      number, Knowledge::kCommand, Handler::kMemory, command_argument, pointer_argument, 0, called,
-      {}};
+  return named(called, SyscallRule{number, Knowledge::kCommand, Handler::kMemory, command_argument,
+                                   pointer_argument});
 }
 template <typename... Rules>
 constexpr SyscallRule call(uint16_t number, const char* called, Rules... rules) {
-  return {number, Knowledge::kPointers, Handler::kMemory, kNoArgument,
-          0,      sizeof...(rules),     called,           {rules...}};
+  return named(called, SyscallRule{.number = number,
+                                   .knowledge = Knowledge::kPointers,
+                                   .handler = Handler::kMemory,
+                                   .command_argument = kNoArgument,
+                                   .pointer_count = sizeof...(rules),
+                                   .pointers = {rules...}});
 }
 constexpr SyscallRule by(Handler handler, SyscallRule rule) {
   rule.handler = handler;
@@ -513,11 +522,14 @@ constexpr SyscallRule kRows[] = {
 // ---- The commands, by syscall -------------------------------------------------------------------
 
 constexpr CommandRule plain(uint16_t number, uint32_t command, const char* called) {
-  return {number, 0, command, called, {}};
+  return named(called, CommandRule{.number = number, .command = command});
 }
 template <typename... Rules>
 constexpr CommandRule with(uint16_t number, uint32_t command, const char* called, Rules... rules) {
-  return {number, sizeof...(rules), command, called, {rules...}};
+  return named(called, CommandRule{.number = number,
+                                   .pointer_count = sizeof...(rules),
+                                   .command = command,
+                                   .pointers = {rules...}});
 }
 
 constexpr uint16_t kKeyctl = 250, kFsconfig = 431;

@@ -205,25 +205,29 @@ struct NameRule {
 constexpr uint32_t kMaxPointers = 5;
 constexpr uint8_t kNoArgument = 255;
 
+// The rows have no pointers: else all of the table would be written to, word by word, whenever it
+// is loaded.
+constexpr uint32_t kMaxNameBytes = 28;  // with its NUL
+
 struct SyscallRule {
   uint16_t number;
   Knowledge knowledge;
   Handler handler;
-  uint8_t command_argument;  // kCommand: which argument is the command; else kNoArgument
-  uint8_t pointer_argument;  // kCommand: which is the pointer where a command is not described
-  uint8_t pointer_count;
-  const char* name;
-  PointerRule pointers[kMaxPointers];
+  uint8_t command_argument;      // kCommand: which argument is the command; else kNoArgument
+  uint8_t pointer_argument = 0;  // kCommand: which is the pointer where a command is not described
+  uint8_t pointer_count = 0;
+  char name[kMaxNameBytes] = {};
+  PointerRule pointers[kMaxPointers] = {};
 };
 
 constexpr uint32_t kMaxCommandPointers = 4;
 
 struct CommandRule {
-  uint16_t number;        // of the syscall
-  uint8_t pointer_count;  // 0: this command takes no pointer
+  uint16_t number;            // of the syscall
+  uint8_t pointer_count = 0;  // 0: this command takes no pointer
   uint32_t command;
-  const char* name;
-  PointerRule pointers[kMaxCommandPointers];
+  char name[kMaxNameBytes] = {};
+  PointerRule pointers[kMaxCommandPointers] = {};
 };
 
 // The class of what `handler` answers.
