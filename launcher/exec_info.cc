@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <memory>
 
 namespace shmrec::launcher {
 namespace {
@@ -64,7 +65,8 @@ class StackReader {
 
 // The result lives until the next call.
 std::span<const unsigned char> read_stack(int pid, uint64_t from) {
-  static std::vector<unsigned char> bytes(kMaxStackPages * kPageBytes);
+  constexpr size_t kBytes = kMaxStackPages * kPageBytes;
+  static const auto bytes = std::make_unique_for_overwrite<unsigned char[]>(kBytes);
   // One part per page: the kernel stops at the first part it cannot read, here the stack's end.
   iovec parts[kMaxStackPages];
   uint64_t at = from;
@@ -73,9 +75,9 @@ std::span<const unsigned char> read_stack(int pid, uint64_t from) {
     part = {reinterpret_cast<void*>(at), page_end - at};
     at = page_end;
   }
-  const iovec local{bytes.data(), bytes.size()};
+  const iovec local{bytes.get(), kBytes};
   const ssize_t got = process_vm_readv(pid, &local, 1, parts, kMaxStackPages, 0);
-  return {bytes.data(), got > 0 ? static_cast<size_t>(got) : 0};
+  return {bytes.get(), got > 0 ? static_cast<size_t>(got) : 0};
 }
 
 }  // namespace

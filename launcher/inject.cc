@@ -80,8 +80,9 @@ std::span<const unsigned char> AgentImage::segment(size_t zone, uint32_t index) 
   if (segments.empty()) segments.resize(header_.segment_count);
   std::vector<unsigned char>& bytes = segments[index];
   const agent::ImageSegment& segment = header_.segments[index];
+  const auto from = bytes_.subspan(segment.file_offset, segment.file_bytes);
   if (bytes.empty()) {
-    const auto from = bytes_.subspan(segment.file_offset, segment.file_bytes);
+    if (!agent::moves(bytes_.data(), index)) return from;
     bytes.assign(from.begin(), from.end());
     agent::relocate(bytes_.data(), index, agent::kBases[zone], bytes.data());
   }

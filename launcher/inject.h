@@ -40,8 +40,8 @@ class AgentImage {
  public:
   static Result<AgentImage> open(std::span<const unsigned char> bytes);
   const agent::ImageHeader& header() const { return header_; }
-  // What goes to segment `index` of an image at candidate `zone` of agent::kBases. Made when it is
-  // first asked for; lives as long as the image.
+  // What goes to segment `index` of an image at candidate `zone` of agent::kBases: a part of the
+  // image if nothing in it moves, else made when it is first asked for. Lives as long as the image.
   std::span<const unsigned char> segment(size_t zone, uint32_t index);
 
  private:

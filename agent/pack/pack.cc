@@ -9,7 +9,8 @@
 //
 // and every relocation is applied to the bytes, imports being resolved among the two, own
 // definitions first. What is left is plain memory: an ImageHeader, one ImageSegment for each
-// object, and the list of words to which whoever maps the image adds its base. Linking with `ld -r`
+// loadable segment but those that only a loader reads, and the list of words to which whoever maps
+// the image adds its base. Linking with `ld -r`
 // was rejected (needs a static library), loading Zydis in the process too (needs files, a loader
 // and syscalls in the worst of places).
 //
@@ -28,6 +29,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -57,6 +59,7 @@ struct SharedObject {
   uint64_t file_bytes = 0;      // of `memory`: up to here it comes from the file, then zeros
   std::vector<uint8_t> memory;  // whole pages from address 0 of the object
   std::vector<GElf_Phdr> loads;
+  std::vector<uint64_t> contents;  // where sections begin that are the program's own
   GElf_Phdr relro = {};
   std::vector<Symbol> symbols;  // the dynamic symbol table, by index
   std::vector<GElf_Rela> relocations;
@@ -154,6 +157,8 @@ Result<> read_sections(Elf* elf, SharedObject& object) {
     GElf_Shdr header;
     if (gelf_getshdr(section, &header) == nullptr) return refuse(object, elf_errmsg(-1));
     if ((header.sh_flags & SHF_ALLOC) == 0) continue;
+    if (header.sh_type == SHT_PROGBITS || header.sh_type == SHT_NOBITS)
+      object.contents.push_back(header.sh_addr);
     Elf_Data* data = elf_getdata(section, nullptr);
     if (header.sh_type == SHT_DYNSYM) {
       if (auto read = read_symbols(elf, header, data, object); !read) return read.error();
@@ -349,6 +354,31 @@ Result<> refuse_constructors(const SharedObject& agent, Elf* elf) {
 
 // ---- The passes ---------------------------------------------------------------------------------
 
+// Headers, symbols and relocations are of no use any more.
+bool only_loader_reads(const SharedObject& object, const GElf_Phdr& load) {
+  return std::none_of(object.contents.begin(), object.contents.end(), [&](uint64_t address) {
+    return address >= load.p_vaddr && address < load.p_vaddr + load.p_memsz;
+  });
+}
+
+// Bytes of `load` that are in the image; what follows them is zero.
+uint64_t bytes_of(const SharedObject& object, const GElf_Phdr& load) {
+  const bool last = load.p_vaddr == object.loads.back().p_vaddr;
+  return last ? object.file_bytes - load.p_vaddr : load.p_filesz;
+}
+
+Result<> add_segments(const SharedObject& object, ImageHeader& header, uint64_t& file_offset) {
+  for (const GElf_Phdr& load : object.loads) {
+    if (only_loader_reads(object, load)) continue;
+    if (header.segment_count == std::size(header.segments))
+      return refuse(object, "has more segments than an ImageHeader has room for");
+    header.segments[header.segment_count++] = {object.base + load.p_vaddr, file_offset,
+                                               bytes_of(object, load), load.p_memsz};
+    file_offset = page_ceiling(file_offset + bytes_of(object, load));
+  }
+  return Unit{};
+}
+
 Result<ImageHeader> make_header(std::span<const SharedObject> objects, const ImageLayout& layout) {
   ImageHeader header = {};
   auto entry = required_symbol(objects[0], "shmrec_agent_entry");
@@ -362,9 +392,7 @@ Result<ImageHeader> make_header(std::span<const SharedObject> objects, const Ima
   header.boot_info = *boot_info;
   uint64_t file_offset = page_ceiling(sizeof header);
   for (const SharedObject& object : objects) {
-    header.segments[header.segment_count++] = {object.base, file_offset, object.file_bytes,
-                                               object.memory.size()};
-    file_offset = page_ceiling(file_offset + object.file_bytes);
+    if (auto added = add_segments(object, header, file_offset); !added) return added.error();
     header.relocation_count += static_cast<uint32_t>(object.moving.size());
   }
   header.relocation_offset = file_offset;
@@ -386,10 +414,12 @@ Result<> write_image(const std::string& path, const ImageHeader& header,
   const std::string partial = path + ".partial";
   std::ofstream out(partial, std::ios::binary | std::ios::trunc);
   out.write(reinterpret_cast<const char*>(&header), sizeof header);
-  for (size_t i = 0; i < objects.size(); ++i) {
-    out.seekp(static_cast<std::streamoff>(header.segments[i].file_offset));
-    out.write(reinterpret_cast<const char*>(objects[i].memory.data()),
-              static_cast<std::streamsize>(objects[i].file_bytes));
+  for (const ImageSegment& segment : std::span(header.segments, header.segment_count)) {
+    const bool first = segment.address < objects[1].base;
+    const SharedObject& object = objects[first ? 0 : 1];
+    out.seekp(static_cast<std::streamoff>(segment.file_offset));
+    out.write(reinterpret_cast<const char*>(object.memory.data() + segment.address - object.base),
+              static_cast<std::streamsize>(segment.file_bytes));
   }
   out.seekp(static_cast<std::streamoff>(header.relocation_offset));
   for (uint32_t address : moving_words(objects))

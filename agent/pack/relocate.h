@@ -34,10 +34,10 @@ inline const char* check_image(const unsigned char* image, uint64_t bytes) {
   return nullptr;
 }
 
-// Adds `base` to the words of segment `index` that move. `memory`: its file_bytes, in their place
-// or in a copy. REQUIRES: check_image() found nothing.
-inline void relocate(const unsigned char* image, uint32_t index, uint64_t base,
-                     unsigned char* memory) {
+// Calls `visit` with the offset in segment `index` of each of its words that move, until that
+// returns false.
+template <typename Visit>
+void for_each_moving(const unsigned char* image, uint32_t index, const Visit& visit) {
   ImageHeader header;
   std::memcpy(&header, image, sizeof header);
   const ImageSegment& segment = header.segments[index];
@@ -45,12 +45,32 @@ inline void relocate(const unsigned char* image, uint32_t index, uint64_t base,
     uint32_t address;
     std::memcpy(&address, image + header.relocation_offset + i * sizeof address, sizeof address);
     const uint64_t at = address - segment.address;
+    if (address < segment.address || at + sizeof(uint64_t) > segment.file_bytes) continue;
+    if (!visit(at)) return;
+  }
+}
+
+// Adds `base` to the words of segment `index` that move. `memory`: its file_bytes, in their place
+// or in a copy. REQUIRES: check_image() found nothing.
+inline void relocate(const unsigned char* image, uint32_t index, uint64_t base,
+                     unsigned char* memory) {
+  for_each_moving(image, index, [&](uint64_t at) {
     uint64_t word;
-    if (address < segment.address || at + sizeof word > segment.file_bytes) continue;
     std::memcpy(&word, memory + at, sizeof word);
     word += base;
     std::memcpy(memory + at, &word, sizeof word);
-  }
+    return true;
+  });
+}
+
+// Whether a segment has such words: then its bytes depend on the base. REQUIRES: as above.
+inline bool moves(const unsigned char* image, uint32_t index) {
+  bool any = false;
+  for_each_moving(image, index, [&](uint64_t) {
+    any = true;
+    return false;
+  });
+  return any;
 }
 
 }  // namespace shmrec::agent

@@ -41,16 +41,16 @@ void expect_sound(const ImageHeader& header, uint64_t image_bytes) {
   EXPECT_LT(header.entry, header.span_bytes);
   EXPECT_LE(header.boot_info, header.span_bytes - sizeof(BootInfo));
   EXPECT_LE(header.relocation_offset + header.relocation_count * sizeof(uint32_t), image_bytes);
-  ASSERT_EQ(2u, header.segment_count);
+  ASSERT_LE(header.segment_count, std::size(header.segments));
   uint64_t end = 0;
   for (uint32_t i = 0; i < header.segment_count; ++i) {
     const ImageSegment& segment = header.segments[i];
-    EXPECT_EQ(end, segment.address);
+    EXPECT_LE(end, segment.address);
     EXPECT_LE(segment.file_bytes, segment.memory_bytes);
     EXPECT_LE(segment.file_offset + segment.file_bytes, image_bytes);
     end = segment.address + segment.memory_bytes;
   }
-  EXPECT_EQ(header.span_bytes, end);
+  EXPECT_LE(end, header.span_bytes);
 }
 
 // As an injector does it; unmapped at the end of the test.
@@ -177,8 +177,8 @@ TEST(Pack, ImageRunsUnderTheProtectionsOfItsLayout) {
   EXPECT_EQ(image.base + image.header.span_bytes, layout.image_end);
   EXPECT_GE(image.base + image.header.entry, layout.text_begin);
   EXPECT_LT(image.base + image.header.entry, layout.text_end);
-  EXPECT_LT(layout.text_end, image.base + image.header.segments[1].address)
-      << "Zydis must not make syscalls";
+  EXPECT_LE(layout.text_end, image.base + image.header.segments[1].address)
+      << "nothing but the agent's own text makes syscalls";
   ASSERT_LE(layout.range_count, kMaxImageRanges);
   uint64_t end = layout.image_begin;
   for (uint32_t i = 0; i < layout.range_count; ++i) {
