@@ -38,6 +38,12 @@
 namespace shmrec::launcher {
 namespace {
 
+namespace fs = std::filesystem;
+
+// Binaries as they went into bundles, of all runs of the spool.
+constexpr const char* kPackedFolder = ".packed";
+constexpr uint64_t kMaxPackedBytes = uint64_t{64} << 20, kPackedShare = 64;
+
 template <typename... Parts>
 void say(const Parts&... parts) {
   std::string line = "shmrec: ";
@@ -549,6 +555,11 @@ class Run {
     options.collect_libraries = policy_.collect.libraries;
     options.collect_launcher_log = policy_.collect.launcher_log;
     options.max_bytes = policy_.limits.recording_bytes;
+    if (!disk_room(spool_).in_memory) {  // memory is the program's
+      options.packed_directory = fs::path(spool_) / kPackedFolder;
+      options.max_packed_bytes =
+          std::min(kMaxPackedBytes, policy_.limits.spool_bytes / kPackedShare);
+    }
     const std::string directory = recording_->directory.path().string();
     auto made = recording::create_bundle(directory, options);
     if (made) {

@@ -23,6 +23,7 @@ constexpr int kMaxWindowLog = 27;
 constexpr size_t kMaxNameBytes = 255;
 // What is unpacked for the sake of any byte in it.
 constexpr uint64_t kFrameBytes = 256 * 1024;
+constexpr uint64_t kTarBlock = 512;
 
 struct EntryDeleter {
   void operator()(archive_entry* entry) const { archive_entry_free(entry); }
@@ -40,6 +41,13 @@ EntryPointer make_entry(const std::string& name, uint64_t bytes, int64_t mtime_s
   return entry;
 }
 
+ZSTD_CCtx* new_compressor() {
+  ZSTD_CCtx* const zstd = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, kCompressionLevel);
+  ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
+  return zstd;
+}
+
 }  // namespace
 
 // ---- Writing ------------------------------------------------------------------------------------
@@ -55,6 +63,7 @@ struct ArchiveWriter::State {
   bool ended = false;            // the archive
   uint64_t file_at = 0;          // bytes written
   uint64_t tar_at = 0;           // bytes compressed
+  uint64_t passed_over = 0;      // bytes that libarchive is still to write, and are there already
   Frame frame;                   // being written, if it has bytes
   std::vector<Frame> frames;
 
@@ -107,11 +116,22 @@ struct ArchiveWriter::State {
 
   // Never fails towards libarchive, which would not free its buffers then; see `failure`.
   static la_ssize_t on_write(archive*, void* self, const void* data, size_t bytes) {
-    State& state = *static_cast<State*>(self);
-    if (state.failure || state.given_up) return static_cast<la_ssize_t>(bytes);
-    const bool done = state.compress(data, bytes, ZSTD_e_continue);
-    if (done && state.cut && state.tar_at - state.frame.tar_at >= kFrameBytes) state.end_frame();
+    static_cast<State*>(self)->take(static_cast<const char*>(data), bytes);
     return static_cast<la_ssize_t>(bytes);
+  }
+
+  void take(const char* data, size_t bytes) {
+    const uint64_t there = std::min<uint64_t>(passed_over, bytes);
+    passed_over -= there;
+    data += there;
+    bytes -= there;
+    while (bytes > 0 && !failure && !given_up) {
+      const uint64_t room = cut ? kFrameBytes - (tar_at - frame.tar_at) : bytes;
+      const size_t part = std::min<uint64_t>(bytes, room);
+      if (compress(data, part, ZSTD_e_continue) && cut && part == room) end_frame();
+      data += part;
+      bytes -= part;
+    }
   }
 };
 
@@ -122,12 +142,10 @@ Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::filesyst
   Result<OutputFile> file = OutputFile::create(path, 0600, OutputFile::Special::kWrite);
   if (!file) return file.error();
   auto state = std::make_unique<State>(std::move(*file));
-  state->zstd = ZSTD_createCCtx();
-  ZSTD_CCtx_setParameter(state->zstd, ZSTD_c_compressionLevel, kCompressionLevel);
-  ZSTD_CCtx_setParameter(state->zstd, ZSTD_c_checksumFlag, 1);
+  state->zstd = new_compressor();
   state->tar = archive_write_new();
   archive_write_set_format_pax_restricted(state->tar);
-  archive_write_set_bytes_per_block(state->tar, kBufferBytes);
+  archive_write_set_bytes_per_block(state->tar, 0);  // as they come: what is where is known
   archive_write_set_bytes_in_last_block(state->tar, 1);
   if (archive_write_open(state->tar, state.get(), nullptr, State::on_write, nullptr) !=
       ARCHIVE_OK) {
@@ -152,6 +170,43 @@ Result<> ArchiveWriter::write(const char* data, size_t bytes) {
     bytes -= static_cast<size_t>(written);
   }
   return Unit{};
+}
+
+// libarchive fills an entry that got no content with zeros.
+Result<> ArchiveWriter::write_frame(uint64_t content_bytes, uint64_t frame_bytes,
+                                    const FrameReader& read) {
+  State& state = *state_;
+  if (!state.end_frame()) return state.error();
+  for (uint64_t at = 0; at < frame_bytes;) {
+    const size_t part = std::min<uint64_t>(state.out.size(), frame_bytes - at);
+    if (!read(state.out.data(), part, at))
+      return Error{state.file.name() + ": a part of it cannot be read", false};
+    if (!state.put(state.out.data(), part)) return state.error();
+    at += part;
+  }
+  state.passed_over = padded_bytes(content_bytes);
+  state.tar_at += state.passed_over;
+  state.frame.tar_bytes = static_cast<uint32_t>(state.passed_over);
+  state.frame.file_bytes = static_cast<uint32_t>(frame_bytes);
+  state.frames.push_back(state.frame);
+  state.frame = {state.tar_at, state.file_at, 0, 0};
+  return Unit{};
+}
+
+uint64_t padded_bytes(uint64_t content_bytes) {
+  return (content_bytes + kTarBlock - 1) / kTarBlock * kTarBlock;
+}
+
+Result<std::string> compress_frame(std::string_view content) {
+  const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> zstd(new_compressor(), ZSTD_freeCCtx);
+  std::string frame;
+  frame.resize(ZSTD_compressBound(content.size()));
+  const size_t bytes =
+      ZSTD_compress2(zstd.get(), frame.data(), frame.size(), content.data(), content.size());
+  if (ZSTD_isError(bytes))
+    return Error{std::string("cannot compress: ") + ZSTD_getErrorName(bytes), false};
+  frame.resize(bytes);
+  return frame;
 }
 
 void ArchiveWriter::cut_frames() { state_->cut = true; }

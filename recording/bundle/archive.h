@@ -3,7 +3,7 @@
 // may be hostile. What the entries mean is bundle.h's business.
 //
 // Bytes: tar (POSIX ustar; a pax header only for an entry of 8 GiB or more), regular files only,
-// one zstd frame with a checksum, or several with blocks between that are not the archive's
+// zstd frames with a checksum: one, or more, with blocks between that are not the archive's
 // (skippable frames). docs/bundle_format.md.
 // Trust: ArchiveReader and its sources trust nothing they read. Every failure is an Error that
 // names the archive; after one, the object is of no more use.
@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,6 +38,10 @@ class ArchiveWriter {
   // Starts an entry of exactly `bytes` bytes; the one before it must be complete.
   Result<> begin(const std::string& name, uint64_t bytes, int64_t mtime_s);
   Result<> write(const char* data, size_t bytes);
+  // All of the content of the entry just begun and its padding, in a frame that is ready:
+  // padded_bytes() of the content, compressed by compress_frame(). `read` gives bytes of it.
+  using FrameReader = std::function<bool(char* into, size_t bytes, uint64_t at)>;
+  Result<> write_frame(uint64_t content_bytes, uint64_t frame_bytes, const FrameReader& read);
 
   // For an index (recording/index): a frame that is read alone.
   struct Frame {
@@ -63,6 +68,11 @@ class ArchiveWriter {
   explicit ArchiveWriter(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
+
+// What an entry of so many bytes takes in the archive, behind its header.
+uint64_t padded_bytes(uint64_t content_bytes);
+// One frame, as the archive is compressed.
+Result<std::string> compress_frame(std::string_view content);
 
 // ---- Reading ------------------------------------------------------------------------------------
 

@@ -44,6 +44,10 @@ struct CreateBundleOptions {
   // from the run directory alone (kept_binaries.h), 1 GiB of them at most if max_bytes is 0; and
   // whoever writes there may be hostile, so texts have limits and the log is copied first.
   bool foreign = false;
+  // Where binaries are kept as they go into bundles, and how much of them (packed_files.h). Empty:
+  // nowhere.
+  std::filesystem::path packed_directory;
+  uint64_t max_packed_bytes = 0;
   // From as many bytes of records on the bundle has an index (recording/index).
   uint64_t least_indexed_bytes = uint64_t{4} << 20;
   Progress progress;

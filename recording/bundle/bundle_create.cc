@@ -10,6 +10,7 @@
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/bundle_plan.h"
+#include "recording/bundle/packed_files.h"
 #include "recording/bundle/sha256.h"
 #include "recording/index/index_writer.h"
 
@@ -41,7 +42,10 @@ Result<fs::path> choose_path(const fs::path& run_dir, const fs::path& output) {
 class BundleWriter {
  public:
   BundleWriter(ArchiveWriter& archive, const BundlePlan& plan, const CreateBundleOptions& options)
-      : archive_(archive), plan_(plan), options_(options) {}
+      : archive_(archive),
+        plan_(plan),
+        options_(options),
+        packed_(options.packed_directory, options.max_packed_bytes) {}
 
   Result<> write_all_files() {
     begin_index();
@@ -88,6 +92,8 @@ class BundleWriter {
   Result<> write(const PlannedFile& file) {
     Result<> begun = begin(file.name, file.bytes);
     if (!begun) return begun;
+    // Frames that an index tells of are smaller.
+    if (file.binary && !index_ && file.bytes <= kMaxPackedContent) return write_packed(file);
     Sha256 sum;
     for (uint64_t at = 0; at < file.bytes;) {
       const size_t part = static_cast<size_t>(std::min<uint64_t>(kBlockBytes, file.bytes - at));
@@ -101,8 +107,52 @@ class BundleWriter {
       at += part;
       tell(part);
     }
-    sums_ += to_hex(sum.finish()) + "  " + file.name + "\n";
+    add_sum(sum.finish(), file.name);
     return Unit{};
+  }
+
+  // A frame of its own, whether it was kept or not: equal input gives equal bytes.
+  Result<> write_packed(const PlannedFile& file) {
+    std::string name = file.name;
+    std::replace(name.begin(), name.end(), '/', '.');
+    std::optional<PackedFile> packed = packed_.find(name, file.fd, file.bytes);
+    if (!packed) {
+      Result<PackedFile> made = pack(file);
+      if (!made) return made.error();
+      packed = std::move(*made);
+      packed_.keep(name, file.fd, file.bytes, *packed);
+    }
+    const Result<> written = archive_.write_frame(
+        file.bytes, packed->frame_bytes,
+        [&](char* into, size_t bytes, uint64_t at) { return packed->read(into, bytes, at); });
+    if (!written) return written;
+    add_sum(packed->sum, file.name);
+    tell(file.bytes);
+    return Unit{};
+  }
+
+  Result<PackedFile> pack(const PlannedFile& file) {
+    std::string content(padded_bytes(file.bytes), '\0');
+    Sha256 sum;
+    for (uint64_t at = 0; at < file.bytes;) {
+      const size_t part = static_cast<size_t>(std::min<uint64_t>(kBlockBytes, file.bytes - at));
+      const Result<const char*> data = block(file, at, part);
+      if (!data) return data.error();
+      sum.update(*data, part);
+      std::copy_n(*data, part, content.data() + at);
+      at += part;
+    }
+    Result<std::string> frame = compress_frame(content);
+    if (!frame) return Error{file.name + ": " + frame.error().message, false};
+    PackedFile packed;
+    packed.sum = sum.finish();
+    packed.frame = std::move(*frame);
+    packed.frame_bytes = packed.frame.size();
+    return packed;
+  }
+
+  void add_sum(const Sha256::Digest& sum, const std::string& name) {
+    sums_ += to_hex(sum) + "  " + name + "\n";
   }
 
   Result<const char*> block(const PlannedFile& file, uint64_t at, size_t bytes) {
@@ -134,6 +184,7 @@ class BundleWriter {
   ArchiveWriter& archive_;
   const BundlePlan& plan_;
   const CreateBundleOptions& options_;
+  const PackedFiles packed_;
   std::vector<char> buffer_ = std::vector<char>(kBlockBytes);
   std::string sums_;
   std::optional<IndexWriter> index_;

@@ -37,6 +37,10 @@ class Planner {
   void add_file(const std::string& name, uint64_t bytes, const UniqueFd& fd) {
     plan_.files.push_back({name, bytes, fd.get(), {}, nullptr});
   }
+  void add_binary(const BinaryFile& file) {
+    add_file(file.name, file.bytes, file.fd);
+    plan_.files.back().binary = true;
+  }
   void add_log(const LogImage& image) {
     plan_.files.push_back({kLogName, image.stored_bytes, image.fd.get(), {}, &image});
   }
@@ -140,8 +144,7 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   planner.add_text(kCoverageName, to_text(coverage_document(coverage)));
   planner.add_text(kBinariesName, make_binaries(plan->binaries));
   planner.add_log(plan->image);
-  for (const BinaryFile& file : plan->binaries.files)
-    planner.add_file(file.name, file.bytes, file.fd);
+  for (const BinaryFile& file : plan->binaries.files) planner.add_binary(file);
   planner.put_manifest_first(
       make_manifest({run_name(run_dir), options.trigger, plan->facts, plan->image, reader,
                      log_error, coverage, planner.sizes()}));

@@ -24,6 +24,7 @@ struct PlannedFile {
   int fd = -1;
   std::string text;
   const LogImage* log = nullptr;
+  bool binary = false;
 };
 
 struct BundlePlan {

@@ -696,6 +696,94 @@ TEST_F(BundleBinariesTest, AreKeptByBuildIdAndFoundByPath) {
   EXPECT_FALSE(opened->binary("/nonesuch"));
 }
 
+// What is kept of binaries for the next bundle (packed_files.h).
+class PackedFilesTest : public BundleBinariesTest {
+ protected:
+  PackedFilesTest() { run_.add_module("/bin/true", inode_of("/bin/true")); }
+
+  std::string bundle(uint64_t max_bytes = 1 << 20) {
+    CreateBundleOptions options;
+    options.packed_directory = packed_;
+    options.max_packed_bytes = max_bytes;
+    path_ = create(run_.path(), options);
+    return slurp(path_);
+  }
+
+  std::vector<fs::path> kept() const {
+    std::vector<fs::path> files;
+    if (!fs::exists(packed_)) return files;
+    for (const auto& entry : fs::directory_iterator(packed_)) files.push_back(entry.path());
+    return files;
+  }
+
+  void change(size_t at) {
+    std::string bytes = slurp(kept().at(0));
+    bytes[at] ^= 1;
+    spew(kept().at(0), bytes);
+  }
+
+  const fs::path packed_ = root_ / ".packed";
+};
+
+TEST_F(PackedFilesTest, GiveTheSameBundle) {
+  const std::string first = bundle();
+  ASSERT_EQ(kept().size(), 1u);
+  EXPECT_TRUE(bundle() == first);
+  EXPECT_TRUE(verify_bundle(path_));
+  EXPECT_TRUE(slurp(create(run_.path())) == first);
+  change(fs::file_size(kept()[0]) - 1);  // of the frame: so it is really used
+  bundle();
+  EXPECT_FALSE(verify_bundle(path_));
+}
+
+TEST_F(PackedFilesTest, AreNotBelievedOfAnotherFileOrBoot) {
+  constexpr size_t kBoot = 8, kDevice = kBoot + 40, kEnd = kDevice + 5 * 8;
+  const std::string first = bundle();
+  for (size_t at : {size_t{0}, kBoot}) {
+    change(at);
+    EXPECT_TRUE(bundle() == first) << at;
+  }
+  for (size_t at = kDevice; at < kEnd; at += 8) {
+    change(at);
+    change(fs::file_size(kept()[0]) - 1);
+    EXPECT_TRUE(bundle() == first) << at;
+  }
+}
+
+TEST_F(PackedFilesTest, OfAnotherUserOrOpenToOthersAreLeftAlone) {
+  const std::string first = bundle();
+  change(fs::file_size(kept()[0]) - 1);
+  fs::permissions(packed_, fs::perms::group_write, fs::perm_options::add);
+  EXPECT_TRUE(bundle() == first);
+  fs::permissions(packed_, fs::perms::group_write, fs::perm_options::remove);
+  fs::permissions(kept()[0], fs::perms::others_write, fs::perm_options::add);
+  EXPECT_TRUE(bundle() == first);
+}
+
+TEST_F(PackedFilesTest, TheOldestGoWhenThereIsNoRoom) {
+  bundle(16);
+  EXPECT_TRUE(kept().empty());
+  bundle();
+  const uint64_t bytes = fs::file_size(kept().at(0));
+  run_.add_module("/bin/false", inode_of("/bin/false"));
+  bundle(bytes + bytes / 2);
+  EXPECT_EQ(kept().size(), 1u);
+  bundle(3 * bytes);
+  EXPECT_EQ(kept().size(), 2u);
+}
+
+TEST_F(PackedFilesTest, WhatWasWrittenJustNowIsNotKept) {
+  const fs::path fresh = root_ / "fresh";
+  fs::copy("/bin/true", fresh);
+  RunDirectory other(root_, "other-20260921T141320Z-4712");
+  other.add_module(fresh, inode_of(fresh));
+  CreateBundleOptions options;
+  options.packed_directory = packed_;
+  options.max_packed_bytes = 1 << 20;
+  EXPECT_TRUE(verify_bundle(create(other.path(), options)));
+  EXPECT_TRUE(kept().empty());
+}
+
 TEST_F(BundleBinariesTest, AreNotKeptIfAnotherFileHasTheNameNow) {
   run_.add_module(self_, inode_of(self_) + 1);
   run_.add_module("/nonesuch/lib.so", 5);
