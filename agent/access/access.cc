@@ -333,6 +333,7 @@ bool atomic_begin(Thread* thread, const Origin& origin, const Region& region, ui
   atomic_lock(thread, region, record);
   if (!safe_copy(record.versions() + record.lines, reinterpret_cast<void*>(alias), bytes, fault)) {
     to_program(fault, region.alias, region.begin);
+    fault->error |= kFaultWrite;  // the copy has read, the program writes
     atomic_unlock(thread, false);
     record_abandon(thread, record.at, record.bytes);
     return false;
