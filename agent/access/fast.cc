@@ -568,6 +568,7 @@ bool fast_possible(const Site& site) {
 // to go on.
 extern "C" uint64_t access_fast(Thread* thread, uint64_t stack, uint64_t frame) {
   const Site& site = site_numbered(thread->jumped_site);
+  thread->regs.rip = site.ip;
   region_use_begin(thread);
   const bool done = perform(thread, site, stack, frame);
   region_use_end(thread);
@@ -579,6 +580,7 @@ extern "C" uint64_t access_fast(Thread* thread, uint64_t stack, uint64_t frame) 
 // From the stub of what reads and writes. False: the other way has to do it.
 extern "C" bool access_fast_begin(Thread* thread, uint64_t stack, uint64_t frame) {
   const Site& site = site_numbered(thread->jumped_site);
+  thread->regs.rip = site.ip;
   region_use_begin(thread);
   if (possible_now(thread, site)) {
     Access access = access_of(thread, site, stack, frame);
@@ -590,9 +592,10 @@ extern "C" bool access_fast_begin(Thread* thread, uint64_t stack, uint64_t frame
 
 // Returns where to go on, if not in the stub: the access faulted.
 extern "C" uint64_t access_fast_end(Thread* thread) {
+  thread->regs.rip = site_numbered(thread->jumped_site).ip;
   thread->fast_done = end_both(access_held(thread));
   region_use_end(thread);
-  return site_numbered(thread->jumped_site).ip;
+  return thread->regs.rip;
 }
 
 namespace {
@@ -613,7 +616,9 @@ uint64_t flags_of(const Thread* thread, uint64_t others) {
 }  // namespace
 
 // Something waits for the thread; its registers are complete.
-extern "C" void access_fast_deferred(Thread* thread) { thread->exit_ip = next_ip(thread); }
+extern "C" void access_fast_deferred(Thread* thread) {
+  thread->exit_ip = thread->regs.rip = next_ip(thread);
+}
 
 void fast_left(Thread* thread, Context* context) {
   const Regs& saved = thread->regs;

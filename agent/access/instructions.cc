@@ -326,6 +326,7 @@ extern "C" int access_begin(Thread* thread) {
 extern "C" int access_jumped(Thread* thread) {
   Site& site = site_numbered(thread->jumped_site);
   store(&thread->site, &site);
+  thread->regs.rip = site.ip;
   thread->stored_by_kernel = 0;
   const bool checked = thread->regs.eflags & kAlignmentFlag;
   if (!checked && access_concerns(site, thread->regs)) return access_begin(thread);

@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/memory/remote_agent.h"
+#include "agent/signals/unwind.h"
 
 namespace shmrec::agent {
 namespace {
@@ -135,6 +136,16 @@ uint64_t arena_next(uint64_t address) {
     if (arenas[i].base + kArenaBytes > address && (!next || arenas[i].base < next))
       next = arenas[i].base;
   return next;
+}
+
+void arena_describe(UnwindInfo* info) {
+  info->arenas = reinterpret_cast<uint64_t>(arenas);
+  info->arena_count = reinterpret_cast<uint64_t>(&arena_count);
+  info->arena_size = sizeof(Arena);
+  info->arena_owners = offsetof(Arena, owners);
+  info->arena_bytes = kArenaBytes;
+  info->granule = kGranule;
+  static_assert(offsetof(Arena, base) == 0);
 }
 
 bool arena_begins(uint64_t address, int32_t pid, uint64_t base) {

@@ -14,6 +14,8 @@
 
 namespace shmrec::agent {
 
+struct UnwindInfo;
+
 constexpr uint64_t kArenaBytes = 64 * 1024;
 
 // The distances that a jump may have: which values each of its bytes, the lowest first.
@@ -47,6 +49,8 @@ void arena_give_back(uint64_t stub, uint16_t number);
 uint16_t arena_owner(uint64_t address);
 // The lowest arena that ends behind `address`; 0: there is none.
 uint64_t arena_next(uint64_t address);
+// For debuggers (signals/unwind.h).
+void arena_describe(UnwindInfo* info);
 // Does an arena of the process begin at `address`? `pid`, `base`: of another process, and of its
 // agent; 0: this one.
 bool arena_begins(uint64_t address, int32_t pid, uint64_t base);

@@ -11,6 +11,7 @@
 #include "agent/patches/libraries.h"
 #include "agent/patches/tactics.h"
 #include "agent/patches/text.h"
+#include "agent/signals/unwind.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -469,6 +470,24 @@ void patches_end_if_free() {
   const bool free = patches_lock.try_lock();
   if (free) patches_lock.unlock(), patches_end_locked();
   regions_lock.unlock();
+}
+
+void patch_describe(UnwindInfo* info) {
+  info->patches = reinterpret_cast<uint64_t>(patches);
+  info->patch_size = sizeof(Patch);
+  info->patch_ip = offsetof(Patch, ip);
+  info->patch_stub = offsetof(Patch, stub);
+  info->patch_lengths = offsetof(Patch, lengths);
+  info->patch_count = offsetof(Patch, count);
+  info->patch_back = offsetof(Patch, layout.back);
+  info->patch_parts = offsetof(Patch, layout.parts);
+  info->part_size = sizeof(PartLayout);
+  info->part_begin = offsetof(PartLayout, begin);
+  info->part_hit = offsetof(PartLayout, hit);
+  info->part_done = offsetof(PartLayout, done);
+  info->part_end = offsetof(PartLayout, end);
+  info->part_stacked = offsetof(PartLayout, stacked);
+  info->part_unstacked = offsetof(PartLayout, unstacked);
 }
 
 void patches_before_fork() { patches_lock.lock(); }

@@ -71,6 +71,10 @@ void patches_end();
 // The same where a lock may be held, by code that has failed: nothing happens then.
 void patches_end_if_free();
 
+// For debuggers (signals/unwind.h).
+struct UnwindInfo;
+void patch_describe(UnwindInfo* info);
+
 void patches_before_fork();
 void patches_after_fork();
 

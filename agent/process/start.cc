@@ -14,6 +14,7 @@
 #include "agent/process/stop.h"
 #include "agent/process/tracer.h"
 #include "agent/signals/signals.h"
+#include "agent/signals/unwind.h"
 #include "agent/sites/decode.h"
 #include "agent/sites/table.h"
 
@@ -113,6 +114,7 @@ extern "C" int64_t shmrec_agent_start() {
   if (!process || !thread) return give_up(boot, -ENOMEM);
   thread->process = process;
   process->many_threads = api;
+  unwind_start();
   processor_start();
   decode_start(thread);
   start_vector_state();

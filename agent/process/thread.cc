@@ -8,6 +8,7 @@
 #include "agent/image_layout.h"
 #include "agent/kernel/plain_descriptors.h"
 #include "agent/signals/signal_numbers.h"
+#include "agent/signals/unwind.h"
 
 namespace shmrec::agent {
 namespace {
@@ -78,6 +79,7 @@ void prepare(Thread* thread) {
   for (auto& both : thread->quick_both)
     for (uint64_t& size : both) size = reinterpret_cast<uint64_t>(shmrec_fast_begin);
   thread->call_entry = reinterpret_cast<uint64_t>(shmrec_call_jumped);
+  thread->unwind = &unwind_info;
   thread->undispatched = 1;
   thread->known_region.sequence = 1;
 }

@@ -200,8 +200,8 @@ struct Thread {
   uint32_t unsettled;     // 376: 1: a needed signal came while a handler ran (handler.cc)
   uint32_t jumped_site;   // 380: number of the patched site that was jumped from (patches/)
   uint64_t saved_rcx;     // 384: the program's while a stub looks at the address
-  uint64_t looked_at;     // 392: that address
-  uint64_t jump_entry;    // 400: shmrec_access_jumped
+  const struct UnwindInfo* unwind;  // 392: for debuggers, which know its place (signals/unwind.h)
+  uint64_t jump_entry;              // 400: shmrec_access_jumped
   // The fast way (access/fast.h).
   uint64_t quick[2][kQuickSizes];   // 408: loads and stores, by size
   uint64_t fast_ea;                 // 504: the access's address
@@ -328,6 +328,7 @@ static_assert(offsetof(shmlog::LaneEntry, record) == 32);
 static_assert(offsetof(shmlog::LaneEntry, held) == 40);
 static_assert(offsetof(Thread, call_entry) == 768 && offsetof(Thread, call_behind) == 776);
 static_assert(offsetof(Thread, call_exit) == 784 && offsetof(Thread, call_made) == 792);
+static_assert(offsetof(Thread, unwind) == 392);
 static_assert(offsetof(Thread, quick_both) == 800 && offsetof(Thread, record) == 896);
 static_assert(offsetof(Thread, held_stripe) == 912 && offsetof(Thread, record_bytes) == 916);
 static_assert(offsetof(Thread, stripe) == 920 && offsetof(Thread, stripe_word) == 928);

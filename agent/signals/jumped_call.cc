@@ -128,6 +128,7 @@ bool call_needs_signal(uint64_t number) {
 
 extern "C" uint64_t call_jumped(Thread* thread) {
   Regs& regs = thread->regs;
+  regs.rip = regs.rcx - kSyscallBytes;
   const Way way = way_of(regs.rax);
   if (goes_by_signal(thread, way)) {
     thread->call_made = regs.r11 - kSyscallBytes;

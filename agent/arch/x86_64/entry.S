@@ -214,6 +214,7 @@ function shmrec_call_jumped
   seto %al
   mov %rax, %gs:FAST_FLAGS
   save_changed REGS
+  mov %rbp, %gs:(REGS + R_RBP)  // for debuggers
   mov %rsp, %gs:(REGS + R_RSP)
   mov %gs:STACK_TOP, %rsp
   pushfq

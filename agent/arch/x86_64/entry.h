@@ -64,6 +64,7 @@ void shmrec_fast_end();
 void shmrec_fast_end_leave();
 void shmrec_quick_leave();
 void shmrec_quick_leave_end();
+void shmrec_quick_end();
 void shmrec_fast_leave();
 void shmrec_fast_leave_end();
 void shmrec_safe_measure_begin();

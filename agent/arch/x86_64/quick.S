@@ -167,7 +167,7 @@
   ja \missed
 1:
   .endif
-  .pushsection .text.unlikely, "ax", @progbits
+  .pushsection .text, 1
 2:  // the other one of the pair
   xor $QUICK_SITE_BYTES, %rdx
   cmp %rax, Q_KEY(%rdx)
@@ -695,6 +695,7 @@ end_in_c:
 .macro save_rest
   mov %gs:SAVED_RCX, %rcx
   mov %rcx, %gs:(REGS + R_RCX)
+  mov %rbp, %gs:(REGS + R_RBP)  // for debuggers
   mov %r10, %gs:(REGS + R_R10)
   mov %r11, %gs:(REGS + R_R11)
 .endm
@@ -801,6 +802,10 @@ function shmrec_quick_leave
   load_quick
   ret $8
 function shmrec_quick_leave_end
+  nop
+
+  .text 2
+function shmrec_quick_end
   nop
 
   .section .note.GNU-stack, "", @progbits
