@@ -54,24 +54,38 @@ void over_shared_memory(benchmark::State& state, Access access) {
   munmap(memory, kBytes);
 }
 
-void load(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) {
-    uint64_t value;
-    asm volatile("mov (%1), %0" : "=r"(value) : "r"(at) : "memory");
-  });
+// The same instruction, in a function of its own, on shared memory first, so that it is no fault
+// any more, and then on private memory.
+template <typename Access>
+__attribute__((noinline)) void make(Access access, uint8_t* at) {
+  access(at);
 }
 
-void store(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) {
-    asm volatile("mov %1, (%0)" ::"r"(at), "r"(uint64_t{42}) : "memory");
-  });
+template <typename Access>
+void over_private_memory(benchmark::State& state, Access access) {
+  alignas(64) static uint8_t private_memory[16 * 1024 + 64];
+  uint8_t* const memory = shared_memory();
+  Walk shared(memory), walk(private_memory);
+  for (int i = 0; i < 100; ++i) make(access, shared.next());
+  for (auto _ : state) make(access, walk.next());
+  munmap(memory, kBytes);
 }
 
-void add_to_memory(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) {
-    asm volatile("addq $1, (%0)" ::"r"(at) : "memory", "cc");
-  });
-}
+constexpr auto kLoad = [](uint8_t* at) {
+  uint64_t value;
+  asm volatile("mov (%1), %0" : "=r"(value) : "r"(at) : "memory");
+};
+constexpr auto kStore = [](uint8_t* at) {
+  asm volatile("mov %1, (%0)" ::"r"(at), "r"(uint64_t{42}) : "memory");
+};
+constexpr auto kAdd = [](uint8_t* at) { asm volatile("addq $1, (%0)" ::"r"(at) : "memory", "cc"); };
+
+void load(benchmark::State& state) { over_shared_memory(state, kLoad); }
+void store(benchmark::State& state) { over_shared_memory(state, kStore); }
+void add_to_memory(benchmark::State& state) { over_shared_memory(state, kAdd); }
+void load_turned_private(benchmark::State& state) { over_private_memory(state, kLoad); }
+void store_turned_private(benchmark::State& state) { over_private_memory(state, kStore); }
+void add_turned_private(benchmark::State& state) { over_private_memory(state, kAdd); }
 
 void lock_xadd(benchmark::State& state) {
   over_shared_memory(state, [](uint8_t* at) {
@@ -171,6 +185,9 @@ BENCHMARK(vector_store);
 BENCHMARK(copy_from_shared_4k);
 BENCHMARK(copy_to_shared_4k);
 BENCHMARK(private_code);
+BENCHMARK(load_turned_private);
+BENCHMARK(store_turned_private);
+BENCHMARK(add_turned_private);
 BENCHMARK(fault_handled);
 BENCHMARK(syscall_getppid);
 // Wall time, because the work is not in this process.
