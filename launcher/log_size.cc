@@ -37,6 +37,11 @@ LogSize choose_log_size(uint64_t wished_bytes, const DiskRoom& spool, const Memo
   return chosen;
 }
 
+LogSize choose_log_size(uint64_t wished_bytes, const std::string& spool) {
+  const DiskRoom disk = disk_room(spool);
+  return choose_log_size(wished_bytes, disk, disk.in_memory ? memory_room() : MemoryRoom());
+}
+
 std::string describe(const LogSize& size, uint64_t wished_bytes) {
   if (size.bytes == 0)
     return "no room for a log of " + format_size(recording::kMinLogBytes) +

@@ -24,6 +24,9 @@ struct LogSize {
 };
 
 LogSize choose_log_size(uint64_t wished_bytes, const DiskRoom& spool, const MemoryRoom& memory);
+// The same for a directory. Memory, which takes a dozen files to know, is looked at only where it
+// counts.
+LogSize choose_log_size(uint64_t wished_bytes, const std::string& spool);
 
 // "the log has 13MiB of the 256MiB that the policy allows: ...", "the log has 256MiB". Of no size:
 // why there is no log.

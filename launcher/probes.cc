@@ -294,7 +294,7 @@ constexpr Probe kProbes[] = {
 
 // All blocks of a small log, and how large the log will be.
 Attempt fill(const std::string& directory, uint64_t log_bytes) {
-  const LogSize size = choose_log_size(log_bytes, disk_room(directory), memory_room());
+  const LogSize size = choose_log_size(log_bytes, directory);
   if (size.bytes == 0) return {false, directory + ": " + describe(size, log_bytes)};
   const std::string path = directory + "/doctor-" + std::to_string(getpid());
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));

@@ -262,7 +262,7 @@ class Run {
   // With a log that leaves the program its memory.
   Result<Recording> prepare_own() {
     const uint64_t wished = policy_.limits.log_bytes;
-    const LogSize size = choose_log_size(wished, disk_room(spool_), memory_room());
+    const LogSize size = choose_log_size(wished, spool_);
     const std::string described = describe(size, wished);
     if (size.bytes == 0) return Error{spool_ + ": " + described, false};
     policy_.limits.log_bytes = size.bytes;
@@ -397,7 +397,7 @@ class Run {
     options.executables = policy_.collect.binaries;
     options.libraries = policy_.collect.libraries;
     // In memory they take it from the program, as the log does.
-    const LogSize size = choose_log_size(0, disk_room(spool_), memory_room());
+    const LogSize size = choose_log_size(0, spool_);
     options.max_bytes = std::min(policy_.limits.recording_bytes, size.kept_bytes);
     Result<std::unique_ptr<BinaryKeeper>> keeper = BinaryKeeper::start(options);
     if (keeper)

@@ -57,7 +57,7 @@ struct ArchiveWriter::State {
   bool given_up = false;  // what libarchive still writes while it ends is dropped
   archive* tar = nullptr;
   ZSTD_CCtx* zstd = nullptr;
-  std::vector<char> out = std::vector<char>(kBufferBytes);
+  const std::unique_ptr<char[]> out = std::make_unique_for_overwrite<char[]>(kBufferBytes);
   std::optional<Error> failure;  // of the file or of zstd, behind libarchive's back
   bool cut = false;              // into frames
   bool ended = false;            // the archive
@@ -86,13 +86,13 @@ struct ArchiveWriter::State {
     tar_at += bytes;
     size_t left;
     do {
-      ZSTD_outBuffer output{out.data(), out.size(), 0};
+      ZSTD_outBuffer output{out.get(), kBufferBytes, 0};
       left = ZSTD_compressStream2(zstd, &output, &input, directive);
       if (ZSTD_isError(left)) {
         failure = Error{file.name() + ": cannot compress: " + ZSTD_getErrorName(left), false};
         return false;
       }
-      if (!put(out.data(), output.pos)) return false;
+      if (!put(out.get(), output.pos)) return false;
     } while (input.pos < input.size || (directive == ZSTD_e_end && left > 0));
     return true;
   }
@@ -178,10 +178,10 @@ Result<> ArchiveWriter::write_frame(uint64_t content_bytes, uint64_t frame_bytes
   State& state = *state_;
   if (!state.end_frame()) return state.error();
   for (uint64_t at = 0; at < frame_bytes;) {
-    const size_t part = std::min<uint64_t>(state.out.size(), frame_bytes - at);
-    if (!read(state.out.data(), part, at))
+    const size_t part = std::min<uint64_t>(kBufferBytes, frame_bytes - at);
+    if (!read(state.out.get(), part, at))
       return Error{state.file.name() + ": a part of it cannot be read", false};
-    if (!state.put(state.out.data(), part)) return state.error();
+    if (!state.put(state.out.get(), part)) return state.error();
     at += part;
   }
   state.passed_over = padded_bytes(content_bytes);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "base/memory_room.h"
@@ -157,18 +158,18 @@ class BundleWriter {
 
   Result<const char*> block(const PlannedFile& file, uint64_t at, size_t bytes) {
     if (file.fd < 0) return file.text.data() + at;
-    const ssize_t got = file.log != nullptr ? file.log->read(buffer_.data(), bytes, at)
-                                            : pread_all(file.fd, buffer_.data(), bytes, at);
+    const ssize_t got = file.log != nullptr ? file.log->read(buffer_.get(), bytes, at)
+                                            : pread_all(file.fd, buffer_.get(), bytes, at);
     if (got < 0) return system_error(file.name);
     if (static_cast<size_t>(got) != bytes) {
       // Its length is in the manifest already. A stranger must not be able to prevent a bundle.
       if (options_.foreign) {
-        std::fill(buffer_.begin() + got, buffer_.end(), '\0');
-        return static_cast<const char*>(buffer_.data());
+        std::fill(buffer_.get() + got, buffer_.get() + bytes, '\0');
+        return static_cast<const char*>(buffer_.get());
       }
       return Error{file.name + ": became shorter while it was read; try again", false};
     }
-    return static_cast<const char*>(buffer_.data());
+    return static_cast<const char*>(buffer_.get());
   }
 
   Result<> write_sums() {
@@ -185,7 +186,7 @@ class BundleWriter {
   const BundlePlan& plan_;
   const CreateBundleOptions& options_;
   const PackedFiles packed_;
-  std::vector<char> buffer_ = std::vector<char>(kBlockBytes);
+  const std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(kBlockBytes);
   std::string sums_;
   std::optional<IndexWriter> index_;
   std::vector<uint64_t> entries_;  // where the content of each begins in the archive
