@@ -267,21 +267,30 @@ static void on_sent(int signal, siginfo_t* info, void* raw) {
 
 // ---- A call -------------------------------------------------------------------------------------
 
+static void fill(unsigned char* cell, uint64_t* own, int variant) {
+  for (int i = 0; i < kCellBytes / 8; ++i)
+    ((volatile uint64_t*)cell)[i] = 0x0123456789ABCDEF * (uint64_t)(i + 3) + (uint64_t)variant;
+  for (int i = 0; i < kOwnBytes / 8; ++i) own[i] = 0x00FEDCBA98765432 * (uint64_t)(i + 5);
+}
+
+static void prepare(struct Call* call, unsigned char* cell, uint64_t* own,
+                    const unsigned char* code, int variant, int steps) {
+  memset(call, 0, sizeof *call);
+  for (int i = 0; i < kRsp; ++i) call->registers[i] = 0x1111111111111111 * (uint64_t)(i + 1);
+  for (int i = 0; i < 32; ++i) call->vector[i] = (unsigned char)(i * 7 + 1);
+  call->registers[kRdx] = (uint64_t)variant;
+  call->registers[kRdi] = (uint64_t)cell;
+  call->registers[kRsi] = (uint64_t)own;
+  call->flags = 0x202 | (variant % 2 ? 0x8D5 : 0) | (steps ? 0x100 : 0);
+  call->code = (uint64_t)code;
+}
+
 static void run(unsigned char* cell, struct Model* model, const unsigned char* code, int shape,
                 int variant, int learns, int steps) {
   uint64_t own[2 * kOwnBytes / 8];
   struct Call call;
-  memset(&call, 0, sizeof call);
-  for (int i = 0; i < kCellBytes / 8; ++i)
-    ((volatile uint64_t*)cell)[i] = 0x0123456789ABCDEF * (uint64_t)(i + 3) + (uint64_t)variant;
-  for (int i = 0; i < kOwnBytes / 8; ++i) own[i] = 0x00FEDCBA98765432 * (uint64_t)(i + 5);
-  for (int i = 0; i < kRsp; ++i) call.registers[i] = 0x1111111111111111 * (uint64_t)(i + 1);
-  for (int i = 0; i < 32; ++i) call.vector[i] = (unsigned char)(i * 7 + 1);
-  call.registers[kRdx] = (uint64_t)variant;
-  call.registers[kRdi] = (uint64_t)cell;
-  call.registers[kRsi] = (uint64_t)own;
-  call.flags = 0x202 | (variant % 2 ? 0x8D5 : 0) | (steps ? 0x100 : 0);
-  call.code = (uint64_t)code;
+  fill(cell, own, variant);
+  prepare(&call, cell, own, code, variant, steps);
   const struct Current now = {model,  code,  cell, (const unsigned char*)own, &call, shape, variant,
                               learns, steps, 0};
   current = now;
@@ -387,6 +396,44 @@ static void run_all(struct Worker* self, int from, int to, int direction) {
   }
 }
 
+// One thread executes a slot on private memory as fast as it can, at the moment when another one
+// meets shared memory there for the first time, so that it is changed.
+enum { kHotSlots = kSlots / 3 };
+static atomic_int hot, hammers;  // the slot, + 1; how many calls have been made there
+
+static void hammer(void) {
+  _Alignas(64) unsigned char cell[2 * kCellBytes], expected_cell[kCellBytes];
+  uint64_t own[2 * kOwnBytes / 8];
+  struct Call start, call, expected;
+  for (int last = -1, slot; (slot = hot) >= 0; last = slot) {
+    const int variant = slot % kVariants;
+    const unsigned char* code = loaded.slots + slot * kSlotBytes;
+    if (slot != last) {  // checked once, what follows is as that was
+      use(loaded.slots, loaded.rotated, slot, cell, 0);
+      prepare(&start, cell, own, code, variant, 0);
+    }
+    for (int i = 0; hot == slot; ++i) {
+      fill(cell, own, variant);
+      call = start;
+      torture_call(&call);
+      if (!i) expected = call, memcpy(expected_cell, cell, kCellBytes);
+      CHECK(!memcmp(&call, &expected, sizeof call) && !memcmp(cell, expected_cell, kCellBytes));
+      atomic_store_explicit(&hammers, i, memory_order_relaxed);
+    }
+  }
+}
+
+static void lead(struct Worker* self) {
+  for (int i = 0; i < kHotSlots; ++i) {
+    const int slot = (int)(next_random(&self->random) % kSlots);
+    hammers = 0;
+    hot = slot;
+    while (hammers < 100) sched_yield();
+    for (int k = 0; k < 6; ++k) use(loaded.slots, loaded.rotated, slot, self->cell, 0);
+  }
+  hot = -1;
+}
+
 static void fork_in_the_middle(struct Worker* self, int from) {
   const pid_t pid = fork();
   CHECK(pid >= 0);
@@ -412,6 +459,8 @@ static void* work(void* raw) {
   for (;;) {
     pthread_barrier_wait(&begun);
     if (over) return NULL;
+    if (self.index == 0) lead(&self);
+    if (self.index == 1) hammer();
     for (int round = 0; round < kRounds; ++round) {
       const int middle = (int)(next_random(&self.random) % kSlots);
       run_all(&self, 0, middle, direction);
@@ -438,16 +487,15 @@ static void* be_stepped(void* path) {
   return NULL;
 }
 
-// The signals that the agent cannot block are not sent to a thread that may be stepped: they would
-// come faster than its handlers end, one on top of the other.
+// Not to the thread that may be stepped: they would come faster than it takes them.
 static void* send(void* unused) {
   static const int kSignals[] = {SIGUSR1, SIGUSR2, SIGFPE, SIGILL, SIGBUS};
   uint64_t random = 815;
   while (!over) {
     const uint64_t choice = next_random(&random);
-    const int to = (int)(choice % (kWorkers + 1));
-    const int rare = to < kWorkers && (choice >> 8) % 8 == 0;
-    CHECK_EQ(pthread_kill(threads[to], kSignals[(choice >> 16) % (rare ? 5 : 2)]), 0);
+    const int rare = (choice >> 8) % 8 == 0;
+    CHECK_EQ(pthread_kill(threads[choice % kWorkers], kSignals[(choice >> 16) % (rare ? 5 : 2)]),
+             0);
     const struct timespec pause = {0, (long)(choice >> 20 & 0xFFFFF)};
     nanosleep(&pause, NULL);
   }
@@ -493,6 +541,7 @@ int main(int argc, char** argv) {
   unsigned long cycles = 0;
   for (; now_ms() < end; ++cycles) {
     loaded = load(1 + (int)(cycles % 2));
+    hot = 0;
     pthread_barrier_wait(&begun);
     pthread_barrier_wait(&done);
     CHECK_EQ(dlclose(loaded.handle), 0);

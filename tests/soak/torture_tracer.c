@@ -78,6 +78,22 @@ static void hide_step(uint64_t from, const struct user_regs_struct* now) {
   ptrace(PTRACE_POKEDATA, tid, now->rsp, word & ~0x100L);
 }
 
+// Does the next instruction load the flags (popf, iret)? The kernel takes a step there for the
+// program's own, and leaves it in the frame of a signal that is delivered instead.
+static int loads_flags(uint64_t ip) {
+  const long code = ptrace(PTRACE_PEEKTEXT, tid, ip, 0);
+  return (code & 0xFF) == 0x9D || (code & 0xFF) == 0xCF || (code & 0xFFFF) == 0xCF48;
+}
+
+// The registers, without the flag of a step that the kernel takes for the program's, which has
+// none.
+static int read_registers(struct user_regs_struct* registers) {
+  if (ptrace(PTRACE_GETREGS, tid, 0, registers)) return 0;
+  if (!(registers->eflags & 0x100)) return 1;
+  registers->eflags &= ~0x100ul;
+  return !ptrace(PTRACE_SETREGS, tid, 0, registers);
+}
+
 static int signal_to_send(uint64_t* random) {
   static const int kSignals[] = {SIGUSR1, SIGUSR1, SIGUSR1, SIGUSR2, SIGFPE, SIGILL};
   return kSignals[next_random(random) % (sizeof kSignals / sizeof *kSignals)];
@@ -87,12 +103,13 @@ static int signal_to_send(uint64_t* random) {
 // none. Takes and returns the signal to go on with; -1: the thread has gone.
 static int step_on(int signal, uint64_t* random) {
   struct user_regs_struct registers;
-  if (ptrace(PTRACE_GETREGS, tid, 0, &registers)) return -1;
+  if (!read_registers(&registers)) return -1;
   for (int rest = kStepsInARow; rest; --rest) {
     const uint64_t from = registers.rip;
     int status;
+    if (signal && loads_flags(from)) return signal;
     if (ptrace(PTRACE_SINGLESTEP, tid, 0, signal) || !wait_for_stop(&status) ||
-        ptrace(PTRACE_GETREGS, tid, 0, &registers))
+        !read_registers(&registers))
       return -1;
     signal = 0;
     if (!is_step(status)) {  // the agent's, or an event
@@ -103,7 +120,7 @@ static int step_on(int signal, uint64_t* random) {
     hide_step(from, &registers);
     if (of_program(registers.rip)) continue;
     struct Place* place = place_at(registers.rip);
-    if (place->sent >= least) continue;
+    if (place->sent >= least && next_random(random) % 256) continue;
     ++place->sent, ++sent;
     return signal_to_send(random);
   }
@@ -116,8 +133,10 @@ static int stop(void) {
   int status;
   if (ptrace(PTRACE_INTERRUPT, tid, 0, 0)) return 0;
   while (wait_for_stop(&status)) {
+    struct user_regs_struct registers;
+    if (!read_registers(&registers)) return 0;
     if (status >> 16 == PTRACE_EVENT_STOP) return 1;
-    if (ptrace(PTRACE_CONT, tid, 0, WSTOPSIG(status))) return 0;
+    if (ptrace(PTRACE_CONT, tid, 0, is_step(status) ? 0 : WSTOPSIG(status))) return 0;
   }
   return 0;
 }
@@ -158,7 +177,10 @@ int main(int argc, char** argv) {
   while (now_ms() < end && signal >= 0) {
     read_maps(pid);
     // Now and then into the handler, too.
-    if (next_random(&random) % 4 && !let_run(&signal, &random)) return 1;
+    struct user_regs_struct registers;
+    if (!read_registers(&registers)) return 1;
+    const int lets_run = next_random(&random) % 4 || loads_flags(registers.rip);
+    if (lets_run && !let_run(&signal, &random)) return 1;
     signal = step_on(signal, &random);
   }
   say("instructions %u signals %llu steps %llu least %u\n", place_count, (unsigned long long)sent,
