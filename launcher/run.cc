@@ -78,6 +78,7 @@ recording::CreateOptions log_options(const Policy& policy, bool slow) {
   options.default_mode = policy.default_mode;
   options.default_order = policy.default_order;
   options.default_accesses = policy.default_accesses;
+  options.max_slowdown = policy.limits.max_slowdown;
   options.failure_closed = policy.failure_policy == FailurePolicy::kClosed;
   options.slow = slow;
   options.launcher_pid = static_cast<uint32_t>(getpid());

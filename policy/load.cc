@@ -48,6 +48,13 @@ std::string apply_limit(std::string_view name, const std::string& value, Policy&
   return problem;
 }
 
+std::string apply_slowdown(std::string_view, const std::string& value, Policy& policy) {
+  const std::optional<uint64_t> thousandths = parse_slowdown(value);
+  const std::string problem = slowdown_problem(thousandths, value);
+  if (problem.empty()) policy.limits.max_slowdown = static_cast<uint32_t>(*thousandths);
+  return problem;
+}
+
 std::string apply_spool(std::string_view, const std::string& value, Policy& policy) {
   policy.spool_directory = value;
   return directory_problem(value);
@@ -70,6 +77,7 @@ constexpr Variable kVariables[] = {
     {kLimitWords[0].variable, apply_limit},
     {kLimitWords[1].variable, apply_limit},
     {kLimitWords[2].variable, apply_limit},
+    {kMaxSlowdownVariable, apply_slowdown},
     {"SHMREC_SIDECAR_WAIT", apply_wait},
     {"SHMREC_SIDECAR_REQUIRED",
      [](std::string_view, const std::string& value, Policy& policy) {

@@ -281,12 +281,23 @@ template <size_t kIndex>
 void read_limit(Problems& problems, const Field& field, Limits& limits) {
   read_size(problems, field, kLimitWords[kIndex], limits);
 }
+void read_slowdown(Problems& problems, const Field& field, Limits& limits) {
+  if (field.value.type != Type::kInteger && field.value.type != Type::kFloat)
+    return report_type(problems, field, "a number", "write for example 2.0");
+  const std::optional<uint64_t> thousandths = parse_slowdown(field.value.text);
+  const std::string problem = slowdown_problem(thousandths, field.value.text);
+  if (problem.empty())
+    limits.max_slowdown = static_cast<uint32_t>(*thousandths);
+  else
+    problems.report(field.value.where, quoted(field.key.text) + ": " + problem);
+}
 constexpr Key<Limits> kLimitKeys[] = {
     {kLimitWords[0].key, read_limit<0>},
     {kLimitWords[1].key, read_limit<1>},
     {kLimitWords[2].key, read_limit<2>},
+    {kMaxSlowdownKey, read_slowdown},
 };
-static_assert(std::size(kLimitKeys) == std::size(kLimitWords));
+static_assert(std::size(kLimitKeys) == std::size(kLimitWords) + 1);
 
 template <bool Collect::*kMember>
 void read_collect(Problems& problems, const Field& field, Collect& collect) {

@@ -85,6 +85,8 @@ std::string limits_yaml(const Limits& limits) {
   for (const LimitWord& limit : kLimitWords) {
     out += "  " + std::string(limit.key) + ": " + format_size(limits.*limit.bytes) + "\n";
   }
+  if (limits.max_slowdown != 0)
+    out += "  " + std::string(kMaxSlowdownKey) + ": " + format_slowdown(limits.max_slowdown) + "\n";
   return out;
 }
 

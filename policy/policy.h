@@ -65,6 +65,7 @@ struct Limits {
   uint64_t log_bytes = uint64_t{256} << 20;
   uint64_t spool_bytes = uint64_t{4} << 30;
   uint64_t recording_bytes = uint64_t{1} << 30;
+  uint32_t max_slowdown = 0;  // in thousandths; 0: tracing may cost what it does
   bool operator==(const Limits&) const = default;
 };
 

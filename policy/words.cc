@@ -71,6 +71,31 @@ std::string format_size(uint64_t bytes) {
   return std::to_string(bytes);
 }
 
+std::optional<uint64_t> parse_slowdown(std::string_view text) {
+  constexpr double kMost = 1e9;
+  double value = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || rest != text.data() + text.size() || !(value >= 0 && value <= kMost))
+    return std::nullopt;
+  return static_cast<uint64_t>(value * 1000 + 0.5);
+}
+
+std::string format_slowdown(uint64_t thousandths) {
+  std::string fraction = std::to_string(1000 + thousandths % 1000).substr(1);
+  while (fraction.size() > 1 && fraction.back() == '0') fraction.pop_back();
+  return std::to_string(thousandths / 1000) + "." + fraction;
+}
+
+std::string slowdown_problem(std::optional<uint64_t> thousandths, std::string_view text) {
+  constexpr uint64_t kLeast = 1000, kMost = 1'000'000;
+  if (!thousandths)
+    return quoted(text) +
+           " is no slowdown; expected a number, recorded time by time alone; write for example 2.0";
+  if (*thousandths >= kLeast && *thousandths <= kMost) return "";
+  return quoted(text) + " is out of range; expected " + format_slowdown(kLeast) + " to " +
+         format_slowdown(kMost) + "; write a number in between";
+}
+
 std::optional<uint64_t> parse_duration(std::string_view text) {
   const std::optional<uint64_t> count = take_number(text);
   return count ? in_units(*count, text, kDurationUnits, &DurationUnit::ms) : std::nullopt;

@@ -93,6 +93,17 @@ std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
 const LimitWord* conflicting_limit(const Limits& limits);
 std::string conflict_message(const LimitWord& limit, const Limits& limits);
 
+// limits.maxSlowdown: "2.0", "1.25" as thousandths. Nothing if it is something else.
+inline constexpr std::string_view kMaxSlowdownKey = "maxSlowdown";
+inline constexpr std::string_view kMaxSlowdownVariable = "SHMREC_MAX_SLOWDOWN";
+std::optional<uint64_t> parse_slowdown(std::string_view text);
+
+// The shortest exact form with a point: "2.0", "1.25".
+std::string format_slowdown(uint64_t thousandths);
+
+// Why `text` is no value of maxSlowdown, with the fix; "" if it is one.
+std::string slowdown_problem(std::optional<uint64_t> thousandths, std::string_view text);
+
 // "500ms", "5s", "1m", "2h", "7d": a whole number and a unit, as milliseconds. Nothing if it is
 // something else or does not fit.
 std::optional<uint64_t> parse_duration(std::string_view text);

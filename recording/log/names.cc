@@ -20,6 +20,7 @@ constexpr const char* kSegmentKinds[] = {"anonymous", "posix", "memfd", "sysv", 
 constexpr const char* kSegmentModes[] = {"trace", "shadow", "ignore", "deny"};
 constexpr const char* kOrders[] = {"exact", "relaxed"};
 constexpr const char* kAccesses[] = {"all", "writes"};
+constexpr const char* kBrakeLevels[] = {"off", "writes", "sampled"};
 constexpr const char* kStartKinds[] = {"exec", "fork", "api", "vfork"};
 constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permission",
                                      "tables full", "uses gs",       "agent fault",
@@ -29,7 +30,7 @@ constexpr const char* kDegraded[] = {"no",          "launcher gone", "no permiss
 constexpr const char* kJournalTypes[] = {
     "process start", "module",       "segment map",  "unmap",      "process exit", "mark",
     "coverage",      "thread start", "signal",       "child exit", "protect",      "segment name",
-    "promoted",      "maps",         "segment life", "pointers"};
+    "promoted",      "maps",         "segment life", "pointers",   "brake"};
 constexpr const char* kRecordKinds[] = {"read",  "write",        "read-write",   "read-then-write",
                                         "clock", "read-between", "write-between"};
 constexpr const char* kTracings[] = {"traced", "native"};
@@ -76,6 +77,7 @@ std::string segment_kind_name(uint32_t kind) { return name_in(kSegmentKinds, kin
 std::string segment_mode_name(uint32_t mode) { return name_in(kSegmentModes, mode, 1); }
 std::string tracing_name(uint32_t tracing) { return name_in(kTracings, tracing, 0); }
 std::string order_name(uint32_t order) { return name_in(kOrders, order, 1); }
+std::string brake_name(uint32_t level) { return name_in(kBrakeLevels, level, 0); }
 std::string accesses_name(uint32_t accesses) { return name_in(kAccesses, accesses, 0); }
 bool has_writes_only(const shmlog::SegmentEntry& entry) {
   return entry.mode == static_cast<uint32_t>(shmlog::SegmentMode::kTrace) &&

@@ -14,6 +14,7 @@ std::string segment_mode_name(uint32_t mode);
 std::string tracing_name(uint32_t tracing);
 std::string order_name(uint32_t order);
 std::string accesses_name(uint32_t accesses);
+std::string brake_name(uint32_t level);
 // Does the log have no reads of this segment, but those of operations that also write?
 bool has_writes_only(const shmlog::SegmentEntry& entry);
 std::string start_kind_name(uint32_t kind);

@@ -188,6 +188,7 @@ Result<> plan_layout(const CreateOptions& options, Header& header) {
   header.default_mode = static_cast<uint32_t>(options.default_mode);
   header.default_order = static_cast<uint32_t>(options.default_order);
   header.default_accesses = static_cast<uint32_t>(options.default_accesses);
+  header.max_slowdown = options.max_slowdown;
   header.failure_closed = options.failure_closed;
   header.slow = options.slow;
   header.launcher_pid = options.launcher_pid;

@@ -29,6 +29,7 @@ struct CreateOptions {
   shmlog::SegmentMode default_mode = shmlog::SegmentMode::kTrace;
   shmlog::Order default_order = shmlog::Order::kExact;
   shmlog::Accesses default_accesses = shmlog::Accesses::kAll;
+  uint32_t max_slowdown = 0;  // thousandths; 0: no brake
   bool failure_closed = false;
   bool slow = false;
   uint64_t run_id = 0;

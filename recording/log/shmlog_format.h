@@ -99,6 +99,7 @@ struct Header {
   uint32_t slow;              // 1: no instruction is patched, each access faults (run --slow)
   char build[32];             // shmrec version that created the file, NUL padded
   uint32_t default_accesses;  // Accesses when no rule matches
+  uint32_t max_slowdown;      // limits.maxSlowdown in thousandths, 0: no brake
 
   // Below: changed while the run goes on, each by atomic instructions. Own cache lines.
   alignas(64) uint64_t next_ticket;  // chunk tickets handed out
@@ -115,7 +116,8 @@ struct Header {
   uint32_t robust_held;    // number of robust futexes held in traced memory by all lanes
   uint32_t closed;         // 1: the launcher finished the run in order
   uint32_t launcher_pid;
-  uint32_t promotions;  // how often a segment was promoted: processes compare it at each syscall
+  uint32_t promotions;  // how often a segment was promoted, or its brake changed: processes compare
+                        // it at each syscall
   alignas(64) uint64_t losses[static_cast<uint32_t>(Loss::kCount)];
   // Hashes of what kCoverage entries say that are kept of processes of which nothing else is left.
   alignas(64) uint64_t journal_said[kJournalSaid];
@@ -270,6 +272,17 @@ static_assert(sizeof(LaneEntry) == 56 + 16 * kRobustSlots);
 // access.
 enum class Tracing : uint32_t { kTraced = 0, kNative };
 
+// How much less of a segment is recorded for the time being than the policy says, because it costs
+// too much (Header::max_slowdown): only what writes; only what writes to some of its pages, others
+// every second. A process follows at its next event, and says so in the journal (kBrake).
+enum class BrakeLevel : uint32_t { kOff = 0, kWrites, kSampled };
+// SegmentEntry::brake:
+//   bits 0..1    BrakeLevel
+//   bit 2        the last change was a release
+//   bits 3..7    doublings of how long it holds: how often it was released too soon
+//   bits 8..63   TSC / 256 of the last change, or of when it last was too busy to be released
+inline constexpr BrakeLevel brake_level(uint64_t word) { return static_cast<BrakeLevel>(word & 3); }
+
 inline constexpr uint32_t kCreatorPcs = 6;
 inline constexpr uint32_t kSegmentTold = 6;  // of names, and of what happened to it, each
 
@@ -303,7 +316,9 @@ struct SegmentEntry {
   // by unwinding; 0: none.
   uint64_t creator_pcs[kCreatorPcs];
   uint16_t accesses;  // Accesses in force
-  uint16_t reserved0[7];
+  uint16_t braked;    // how often the brake was set or tightened, at most 65535
+  uint16_t reserved0[2];
+  uint64_t brake;        // what the brake makes of it, see BrakeLevel
   uint32_t number;       // of the segment; 0 before version 4: the entry's place
   uint32_t pinned;       // 1: who maps it could not be noted; it stays live
   uint64_t vacant_tsc;   // of an ended one: from when on the entry may be another segment's
@@ -568,6 +583,14 @@ enum class JournalType : uint16_t {
   kSegmentLife,       // a=SegmentEvent: the process changed what a segment is or is called
   kPointers,          // a=number of the look, b=pointers there were; text: PointerPairs, in several
               // entries if need be: static data of the process that points into traced memory
+  kBrake,  // a=BrakeLevel from here on, b=slowdown that was measured, in thousandths, or 0,
+           // c=BrakeReason, d=SegmentEntry::braked; segment
+};
+
+enum class BrakeReason : uint32_t {
+  kMeasured = 1,  // the process measured it, and set the brake for all
+  kCalm,          // the process released it for all, one level
+  kFollowed,      // the process does as the brake says, which another may have set
 };
 
 struct PointerPair {

@@ -39,6 +39,8 @@ std::string header_problem(const Header& header, const struct stat& file,
       header.default_accesses != planned.default_accesses ||
       header.failure_closed != planned.failure_closed)
     return "its defaults or failurePolicy are not those of this policy";
+  if (header.max_slowdown != planned.max_slowdown)
+    return "its limits.maxSlowdown is not that of this policy";
   if (header.slow != planned.slow)
     return "one of the two is recorded with --slow, the other is not";
   if (header.closed != 0) return "it has ended";

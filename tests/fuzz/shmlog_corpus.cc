@@ -120,7 +120,7 @@ ShmlogBuilder every_journal_entry() {
   ShmlogBuilder log(1);
   const uint32_t segment = log.add_segment(shmlog::SegmentKind::kSysV, "");
   const uint32_t a = log.add_process({.id_high = 1, .pid = 1, .name = "a"});
-  for (uint16_t type = 1; type <= 16; ++type) {
+  for (uint16_t type = 1; type <= 17; ++type) {
     log.add_journal(static_cast<shmlog::JournalType>(type), a, segment,
                     {0x7f61b0794000, 0x1000, 0, 3}, "text");
   }
@@ -128,6 +128,10 @@ ShmlogBuilder every_journal_entry() {
     log.add_journal(shmlog::JournalType::kSegmentName, a, segment, {what}, "index");
     log.add_journal(shmlog::JournalType::kSegmentLife, a, segment, {what, 4096, 8192}, "index");
   }
+  for (uint64_t level = 0; level <= 3; ++level)
+    log.add_journal(shmlog::JournalType::kBrake, a, segment, {level, 38000, level}, "");
+  log.segment(segment).brake = 2;
+  log.segment(segment).braked = 3;
   const uint32_t b =
       log.add_process({.id_high = 2, .pid = 2, .start = shmlog::StartKind::kFork, .parent = a});
   log.read(b, segment, 0x118, 4);

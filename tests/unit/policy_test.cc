@@ -201,7 +201,7 @@ const char kEverything[] = R"(segments:
   - match: {executable: "**/node"}
     mode: ignore
 defaults: {mode: ignore, order: relaxed, accesses: writes}
-limits: {logSize: 64Mi, spoolSize: 2GiB, recordingSize: 104857600}
+limits: {logSize: 64Mi, spoolSize: 2GiB, recordingSize: 104857600, maxSlowdown: 1.25}
 collect: {binaries: false, libraries: false, environment: false, launcherLog: false}
 redaction:
   environment: ["*PIN*"]
@@ -237,7 +237,7 @@ TEST(PolicyParse, EveryKeyIsRead) {
   EXPECT_EQ(policy.default_mode, SegmentMode::kIgnore);
   EXPECT_EQ(policy.default_order, Order::kRelaxed);
   EXPECT_EQ(policy.default_accesses, Accesses::kWrites);
-  EXPECT_EQ(policy.limits, (Limits{64u << 20, uint64_t{2} << 30, 100u << 20}));
+  EXPECT_EQ(policy.limits, (Limits{64u << 20, uint64_t{2} << 30, 100u << 20, 1250}));
   EXPECT_EQ(policy.collect, (Collect{false, false, false, false}));
   EXPECT_EQ(policy.redaction.environment, std::vector<std::string>{"*PIN*"});
   EXPECT_TRUE(policy.redaction.arguments.empty());
@@ -277,8 +277,17 @@ INSTANTIATE_TEST_SUITE_P(
                  "failurePolicy, "
                  "onLauncherDeath or spoolDirectory; write segments"},
         Mistaken{"limits:\n  logSize: 64MiB\n  color: red\n",
-                 "p.yaml:5:3: unknown key 'color' in limits; expected logSize, spoolSize or "
-                 "recordingSize; remove it"},
+                 "p.yaml:5:3: unknown key 'color' in limits; expected logSize, spoolSize, "
+                 "recordingSize or maxSlowdown; remove it"},
+        Mistaken{"limits: {maxSlowdown: 0.9}\n",
+                 "p.yaml:3:23: 'maxSlowdown': '0.9' is out of range; expected 1.0 to 1000.0; write "
+                 "a number in between"},
+        Mistaken{"limits: {maxSlowdown: .inf}\n",
+                 "p.yaml:3:23: 'maxSlowdown': '.inf' is no slowdown; expected a number, recorded "
+                 "time by time alone; write for example 2.0"},
+        Mistaken{"limits: {maxSlowdown: fast}\n",
+                 "p.yaml:3:23: 'maxSlowdown' is a string; expected a number; write for example "
+                 "2.0"},
         Mistaken{"defaults: {mode: trac}\n",
                  "p.yaml:3:18: 'mode' is 'trac' (did you mean 'trace'?); expected trace, ignore or "
                  "deny; write trace"},
@@ -592,11 +601,11 @@ TEST_F(PolicyLoad, ArgumentBeatsVariableBeatsSystemFile) {
 
 TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   const std::string file = write("a", kHead + "failurePolicy: open\nspoolDirectory: /a\n");
-  const Result<Policy> policy =
-      load(file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore",
-                  "SHMREC_ORDER=relaxed", "SHMREC_ACCESSES=writes", "SHMREC_ON_LAUNCHER_DEATH=kill",
-                  "SHMREC_SPOOL=/b", "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi",
-                  "SHMREC_SOCKET=/s", "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
+  const Result<Policy> policy = load(
+      file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore", "SHMREC_ORDER=relaxed",
+             "SHMREC_ACCESSES=writes", "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b",
+             "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_MAX_SLOWDOWN=3",
+             "SHMREC_SOCKET=/s", "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
   ASSERT_TRUE(policy.ok()) << policy.error().message;
   EXPECT_EQ(policy->failure_policy, FailurePolicy::kClosed);
   EXPECT_EQ(policy->default_mode, SegmentMode::kIgnore);
@@ -606,6 +615,7 @@ TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   EXPECT_EQ(policy->spool_directory, "/b");
   EXPECT_EQ(policy->limits.spool_bytes, uint64_t{1} << 30);
   EXPECT_EQ(policy->limits.recording_bytes, 2u << 20);
+  EXPECT_EQ(policy->limits.max_slowdown, 3000u);
   EXPECT_EQ(policy->sidecar, (SidecarUse{120000, true}));
 }
 
@@ -626,6 +636,9 @@ TEST_F(PolicyLoad, WrongVariablesAreNamed) {
   EXPECT_EQ(
       failure({"SHMREC_SIDECAR_REQUIRED=yes"}),
       "environment variable SHMREC_SIDECAR_REQUIRED: 'yes'; expected true or false; set true");
+  EXPECT_EQ(failure({"SHMREC_MAX_SLOWDOWN=none"}),
+            "environment variable SHMREC_MAX_SLOWDOWN: 'none' is no slowdown; expected a number, "
+            "recorded time by time alone; write for example 2.0");
   EXPECT_EQ(failure({"SHMREC_SPOOL=here"}).find("environment variable SHMREC_SPOOL: 'here'"), 0u);
   EXPECT_EQ(failure({"SHMREC_LOG_SIZE=5Gi", "SHMREC_SPOOL_SIZE=4Gi"}),
             "environment variables SHMREC_LOG_SIZE and SHMREC_SPOOL_SIZE, over the policy: logSize "
@@ -930,6 +943,7 @@ class Validator {
     if (type == "object") return v.is_object();
     if (type == "array") return v.is_array();
     if (type == "string") return v.is_string();
+    if (type == "number") return v.is_number();
     if (type == "integer") return v.is_number_integer();
     if (type == "boolean") return v.is_boolean();
     ADD_FAILURE() << "schema.json uses type " << type;
@@ -1009,7 +1023,7 @@ const Json& full_document() {
       {"match": {"sysv": 17}, "mode": "shadow", "direction": "in", "peers": ["/p"], "order": "exact"},
       {"match": {"anonymous": true}}],
     "defaults": {"mode": "trace", "order": "exact", "accesses": "writes"},
-    "limits": {"logSize": "64MiB", "spoolSize": 1073741824, "recordingSize": "64Mi"},
+    "limits": {"logSize": "64MiB", "spoolSize": 1073741824, "recordingSize": "64Mi", "maxSlowdown": 2.5},
     "collect": {"binaries": true, "libraries": true, "environment": true, "launcherLog": true},
     "redaction": {"environment": ["*A*"], "arguments": ["*B*"]},
     "sidecar": {"wait": "5s", "required": false},
