@@ -5,6 +5,7 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/guarded.h"
 #include "agent/log/records.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/callers.h"
 #include "agent/memory/native.h"
 #include "agent/patches/patch.h"
@@ -50,6 +51,7 @@ bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   known->readable = region.protection != PROT_NONE;
   known->writable = (region.protection & PROT_WRITE) != 0;
   known->writes_only = region.writes_only;
+  known->braked = static_cast<uint32_t>(region.braked);
   known->relaxed = region.relaxed;
   known->usage = &usage_of(thread, region.segment);
   return true;
@@ -405,7 +407,9 @@ bool possible_now(Thread* thread, const Site& site) {
   const uint64_t address = thread->fast_ea;
   const bool in_line = address % kLineBytes + site.bytes <= kLineBytes;
   const bool aligned = site.bytes <= 8 || site.unaligned || address % site.bytes == 0;
-  return in_line && aligned && !native_waits() && in_known(thread, address, site.bytes);
+  return in_line && aligned && !native_waits() && !brake_waits() &&
+         in_known(thread, address, site.bytes) &&
+         !brake_frees(site, static_cast<Braked>(thread->known_region.braked));
 }
 
 // REQUIRES: possible_now(thread, site)

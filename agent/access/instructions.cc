@@ -12,6 +12,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/processor.h"
 #include "agent/kernel/robust.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/native.h"
 #include "agent/process/event.h"
 #include "agent/signals/signal_numbers.h"
@@ -78,9 +79,16 @@ int end_store(Thread* thread, const Site& site) {
   return raise(thread, site, fault);
 }
 
-// The region that holds the whole access, if there is one.
+// The region that holds the whole access, if there is one: also what the brake has cut in two.
 bool in_one_region(Thread* thread, const Site& site, Region* region) {
-  return region_find(thread->ea, region) && site.bytes <= region->end - thread->ea;
+  Region next;
+  if (!region_find(thread->ea, region)) return false;
+  if (site.bytes <= region->end - thread->ea) return true;
+  if (!region_find(region->end, &next) || next.segment != region->segment ||
+      next.alias != region->alias + region->alias_bytes() || next.protection != region->protection)
+    return false;
+  region->end = next.end;
+  return site.bytes <= region->end - thread->ea;
 }
 
 // Wider ones (FXSAVE) and those across the border of a segment are a read and a write.
@@ -309,6 +317,8 @@ int next_of(Thread* thread, int next) {
 
 extern "C" int access_begin(Thread* thread) {
   native_look(thread);
+  brake_look(thread);
+  ++thread->brake_meter.slow;
   const Site& site = *thread->site;
   thread->regs.rip = site.ip;
   const uint64_t behind = load(&site.behind);
@@ -329,6 +339,8 @@ extern "C" int access_jumped(Thread* thread) {
   thread->regs.rip = site.ip;
   thread->stored_by_kernel = 0;
   const bool checked = thread->regs.eflags & kAlignmentFlag;
+  brake_look(thread);
+  brake_put_back(thread, site);
   if (!checked && access_concerns(site, thread->regs)) return access_begin(thread);
   thread->exit_ip = load(&site.miss);
   site_leave(thread);

@@ -289,10 +289,12 @@ int routine_perform(Thread* thread, const Site& site) {
 
 namespace {
 
-// Reads where only writes are recorded are the program's own.
+// Reads where only writes are recorded are the program's own, and all where the brake has opened
+// it.
 bool concerns(uint64_t address, bool reads) {
   Region region;
-  return region_find(address, &region) && !(region.writes_only && reads);
+  return region_find(address, &region) && !(region.writes_only && reads) &&
+         region.braked != Braked::kOpen;
 }
 
 }  // namespace

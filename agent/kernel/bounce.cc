@@ -106,12 +106,13 @@ bool permits(const Region& region, bool write) {
   return write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
 }
 
-// Can all that is traced of these bytes be read where it is, without anybody having to know?
+// Can all that is traced of these bytes be read where it is, without anybody having to know? Not
+// where the brake may be released while the kernel reads.
 bool read_in_place(uint64_t address, uint64_t bytes) {
   const uint64_t end = address + bytes < address ? ~0ull : address + bytes;
   Region region;
   for (uint64_t at = address; region_next(at, &region) && region.begin < end; at = region.end)
-    if (!region.writes_only) return false;
+    if (!region.writes_only || region.braked != Braked::kNo) return false;
   return true;
 }
 

@@ -2,6 +2,7 @@
 #include "agent/kernel/aio.h"
 #include "agent/kernel/futex.h"
 #include "agent/kernel/seccomp.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/maps.h"
 #include "agent/memory/maps_text.h"
 #include "agent/memory/native.h"
@@ -42,6 +43,7 @@ Answer dispatch_syscall(Thread* thread, void* context) {
   Answer refused;
   if (seccomp_refuses(thread, &refused)) return refused;
   native_look(thread);
+  brake_look(thread);
   if (context) pointers_if_due(thread);  // else jumped_call.cc does it
   const SyscallRule* rule = syscall_rule(static_cast<uint32_t>(thread->call.number));
   const Answer answer =

@@ -49,9 +49,27 @@ RobustFutex* slot_find(LaneEntry& lane, uint32_t segment, uint64_t offset) {
   return nullptr;
 }
 
+void slot_clear(LaneEntry& lane, RobustFutex* slot, uint32_t segment);
+
+// Mutexes that were given back unseen, where the brake had opened their pages (memory/brake.h).
+void forget_given_back(Thread* thread, LaneEntry& lane) {
+  for (RobustFutex& slot : lane.robust) {
+    Region region;
+    uint32_t value = 0;
+    const uint64_t offset = load(&slot.offset);
+    if (!region_of_segment(load(&slot.segment), offset, 4, &region)) continue;
+    const uint64_t address = region.begin + (offset - region.segment_offset);
+    const bool known = peek(&value, address, 4) == 4;
+    if (known && (value & FUTEX_TID_MASK) != static_cast<uint32_t>(thread->tid))
+      slot_clear(lane, &slot, load(&slot.segment));
+  }
+}
+
 void slot_add(Thread* thread, uint32_t segment, uint64_t offset) {
   LaneEntry* lane = thread->lane_entry;
   if (!lane || slot_find(*lane, segment, offset)) return;
+  if (load(&lane->robust_count) == shmlog::kRobustSlots && log_header().max_slowdown)
+    forget_given_back(thread, *lane);
   for (RobustFutex& slot : lane->robust) {
     if (load(&slot.segment)) continue;
     store(&slot.offset, offset);
@@ -193,6 +211,22 @@ void robust_walk_at_exit(Thread* thread) {
   }
   keep(walk, link);
   walk_pending(walk);
+}
+
+bool robust_holds(const Thread* thread, uint64_t begin, uint64_t end) {
+  ListHead head;
+  if (!read_head(thread, &head)) return false;
+  const auto inside = [&](uint64_t link) {
+    const uint64_t address = entry_of(link) + static_cast<uint64_t>(head.futex_offset);
+    return entry_of(link) && address >= begin && address < end;
+  };
+  if (inside(head.pending)) return true;
+  uint64_t link = head.first;
+  for (int i = 0; i < kMaxEntries && entry_of(link) != thread->robust_head; ++i) {
+    if (inside(link)) return true;
+    if (peek(&link, entry_of(link), sizeof link) < sizeof link) break;
+  }
+  return false;
 }
 
 void robust_note_ahead(Thread* thread, const Region& region, uint64_t address) {

@@ -33,6 +33,9 @@ void robust_note_atomic(Thread* thread, const Region& region, uint64_t address, 
 // true. REQUIRES: no stripe is held. Cheap unless Header::robust_held.
 bool robust_check_dead(Thread* thread, const Region& region, uint64_t address);
 
+// Is a mutex in [begin, end) on the thread's list, or pending? The thread may be changing it.
+bool robust_holds(const Thread* thread, uint64_t begin, uint64_t end);
+
 // Could the owner of the mutex at `address`, whose word is `value`, die without a wake-up?
 bool robust_owner_may_die(Thread* thread, const Region& region, uint64_t address, uint32_t value);
 

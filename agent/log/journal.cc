@@ -106,11 +106,23 @@ Need need_of_map(const JournalEntry& entry, const ProcessEntry& process, Need ne
   return ticket_in_log(load(&process.checkpoint_ticket)) ? Need::kRecords : Need::kNone;
 }
 
+// Of what was decided the last times that the brake was set, and of what the living did about it.
+Need need_of_brake(const JournalEntry& entry) {
+  constexpr uint64_t kDecisions = 64, kFollowed = 2;
+  if (!segment_known(entry.segment)) return Need::kNone;
+  const uint64_t age = uint64_t{load(&segment_entry(entry.segment).braked)} - entry.d;
+  if (entry.c != static_cast<uint64_t>(BrakeReason::kFollowed))
+    return age < kDecisions ? Need::kLiving : Need::kNone;
+  ProcessEntry* process = process_entry(entry.process);
+  return age < kFollowed && process && process_living(*process) ? Need::kLiving : Need::kNone;
+}
+
 Need need_of(const JournalEntry& entry) {
   const JournalType type = static_cast<JournalType>(entry.type);
   if (type == JournalType::kCoverage && !entry.process) return Need::kLiving;
   if (type == JournalType::kSegmentName || type == JournalType::kSegmentLife)
     return segment_told_at(entry.segment, entry.place) ? Need::kLiving : Need::kNone;
+  if (type == JournalType::kBrake) return need_of_brake(entry);
   if (!is_state(type)) return Need::kNone;  // history
   ProcessEntry* process = process_entry(entry.process);
   if (!process) return Need::kNone;

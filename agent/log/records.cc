@@ -2,6 +2,7 @@
 
 #include "agent/log/lanes.h"
 #include "agent/log/processes.h"
+#include "agent/memory/brake.h"
 
 namespace shmrec::agent {
 
@@ -136,6 +137,10 @@ namespace {
 
 bool chunk_take(Thread* thread) {
   if (!thread->lane && !lane_take(thread)) return false;
+  if (thread->cursor) {
+    const uint8_t* const chunk = thread->chunk_end - kChunkBytes;
+    brake_meter(thread, chunk, static_cast<uint64_t>(thread->cursor - chunk));
+  }
   record_chunk_give_up(thread);
   const uint32_t count = log_header().chunks.count;
   for (uint32_t tries = 0; tries < count; ++tries) {

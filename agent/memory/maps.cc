@@ -4,6 +4,7 @@
 
 #include "agent/agent_abi.h"
 #include "agent/memory/aliases.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/modules.h"
 #include "agent/memory/native.h"
@@ -133,8 +134,8 @@ SegmentMode judge(const Thread* thread, const SegmentIdentity& identity, uint64_
   return mode;
 }
 
-Region region_of(uint64_t address, uint64_t bytes, uint64_t offset, uint32_t protection,
-                 uint32_t segment, bool sysv, uint64_t view) {
+Region region_of(const Process* process, uint64_t address, uint64_t bytes, uint64_t offset,
+                 uint32_t protection, uint32_t segment, bool sysv, uint64_t view) {
   Region region = {};
   region.begin = address;
   region.end = address + bytes;
@@ -144,6 +145,7 @@ Region region_of(uint64_t address, uint64_t bytes, uint64_t offset, uint32_t pro
   region.relaxed = segment_entry(segment).order == static_cast<uint32_t>(Order::kRelaxed);
   region.writes_only = segment_writes_only(segment);
   region.sysv = sysv;
+  brake_new(process, &region);
   region.may_write =
       (protection & PROT_WRITE) || !failed(could_be(view, bytes, PROT_READ | PROT_WRITE));
   return region;
@@ -178,7 +180,8 @@ int64_t maps_admit(Thread* thread, uint64_t address, uint64_t bytes, uint64_t of
   const SegmentMode mode = judge(thread, identity, offset + bytes, &segment);
   if (mode == SegmentMode::kDeny) return -EACCES;
   if (mode != SegmentMode::kTrace) return static_cast<int64_t>(address);
-  const Region region = region_of(address, bytes, offset, protection, segment, sysv, address);
+  const Region region =
+      region_of(thread->process, address, bytes, offset, protection, segment, sysv, address);
   if (!stays_native(thread, region, identity) && !trace(thread->process, region))
     say_untraced(thread->process, "not traced: no room for an alias", identity);
   return static_cast<int64_t>(address);
@@ -193,7 +196,7 @@ int64_t maps_place(Thread* thread, uint64_t address, uint64_t staged, uint64_t b
   bool placed = false;
   if (mode == SegmentMode::kTrace && !may_stay_native(segment, protection, identity)) {
     promote(thread, segment);
-    Region region = region_of(staged, bytes, offset, protection, segment, sysv, staged);
+    Region region = region_of(process, staged, bytes, offset, protection, segment, sysv, staged);
     sys(__NR_mprotect, staged, bytes, view_of(region));
     Region pin = region;  // keeps the alias while the mapping is moved
     const bool pinned = alias_use(&pin, staged);
@@ -309,8 +312,10 @@ Answer do_mmap(Thread* thread, void*) {
 }
 
 void maps_trace_native(Thread* thread, const Region& mapping) {
+  Region region = mapping;
+  brake_new(thread->process, &region);
   regions_known_change();
-  if (!trace(thread->process, mapping))
+  if (!trace(thread->process, region))
     coverage(thread->process, "a file that somebody began to write is not traced: no room");
 }
 
@@ -520,6 +525,7 @@ Answer do_mremap(Thread* thread, void*) {
   }
   MapsLock lock;
   if (aligned) native_promote(thread, call.from, call.from + max(call.old_bytes, kPage));
+  if (aligned) brake_unite(call.from, call.from + max(call.old_bytes, kPage), Braked::kWrites);
   const bool traced = aligned && region_overlaps(call.from, max(call.old_bytes, kPage));
   if (traced && crosses_mappings(call)) return done(thread, -EFAULT);
   const int64_t at = pass(thread);
@@ -547,6 +553,7 @@ Answer do_remap_file_pages(Thread* thread, void*) {
   if (in_agents_part(begin, max(bytes, kPage))) return done(thread, -EINVAL);
   MapsLock lock;
   native_promote(thread, begin, begin + bytes);
+  brake_unite(begin, begin + bytes, Braked::kWrites);
   Region region;
   const bool traced = bytes && region_find(begin, &region);
   if (traced && begin + bytes > begin && !is_alike(begin, begin + bytes))
@@ -650,6 +657,7 @@ void maps_after_fork(const Process* process) {
   outdated = false;
   aliases_collect();
   note_inherited(process);
+  brake_after_fork(process);
   locking_after_fork();
 }
 

@@ -6,6 +6,7 @@
 #include "agent/agent_abi.h"
 #include "agent/kernel/kernel_access.h"
 #include "agent/log/log.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/regions.h"
 #include "agent/patches/arena.h"
@@ -449,7 +450,12 @@ void open_post(Thread* thread) {
   const int fd = static_cast<int>(result);
   if (!in_proc(fd)) return;
   const Asked asked = asked_of(fd);
-  if (asked.view != View::kNone && can_be_read(fd)) answer(thread, fd, asked);
+  if (asked.view == View::kNone || !can_be_read(fd)) return;
+  if (!asked.owner.pid) {  // one mapping of the program is to be one for the kernel
+    MapsLock lock;
+    brake_unite(0, ~0ull, Braked::kWrites);
+  }
+  answer(thread, fd, asked);
 }
 
 }  // namespace

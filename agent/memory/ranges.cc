@@ -5,6 +5,7 @@
 #include "agent/agent_abi.h"
 #include "agent/kernel/bounce.h"
 #include "agent/kernel/descriptors.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/maps.h"
 #include "agent/memory/native.h"
 
@@ -140,7 +141,10 @@ Answer do_mbind(Thread* thread, void*) {
 Answer do_mseal(Thread* thread, void*) {
   const uint64_t begin = arg(thread, 0), bytes = page_up(arg(thread, 1));
   const bool range = begin % kPage == 0 && begin + bytes > begin && !arg(thread, 2);
-  return done(thread, range && in_agents_part(begin, bytes) ? -ENOMEM : pass(thread));
+  if (range && in_agents_part(begin, bytes)) return done(thread, -ENOMEM);
+  MapsLock lock;
+  brake_unite(begin, begin + bytes, Braked::kNo);  // it can change no more
+  return done(thread, pass(thread));
 }
 
 }  // namespace shmrec::agent

@@ -87,9 +87,9 @@ bool continues(const Region& lower, const Region& upper) {
   return upper.begin == lower.end && upper.alias == lower.alias + bytes &&
          upper.segment_offset == lower.segment_offset + bytes && upper.segment == lower.segment &&
          upper.protection == lower.protection && upper.relaxed == lower.relaxed &&
-         upper.writes_only == lower.writes_only && upper.not_forked == lower.not_forked &&
-         upper.executed == lower.executed && upper.may_write == lower.may_write && !upper.sysv &&
-         !lower.sysv;
+         upper.writes_only == lower.writes_only && upper.braked == lower.braked &&
+         upper.not_forked == lower.not_forked && upper.executed == lower.executed &&
+         upper.may_write == lower.may_write && !upper.sysv && !lower.sysv;
 }
 
 // Joins the regions that touch in [begin, end] and have become alike, as the kernel joins mappings.

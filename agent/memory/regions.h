@@ -28,6 +28,14 @@
 
 namespace shmrec::agent {
 
+// What the brake (brake.h) has left of a region, loosest last.
+enum class Braked : uint32_t {
+  kNo,
+  kWrites,   // what writes is recorded
+  kSampled,  // the same, of pages that are in the sample
+  kOpen,     // of those that are not, nothing needs to be
+};
+
 struct Region {
   uint64_t begin, end;      // program addresses
   uint64_t alias;           // address of the alias of `begin`
@@ -35,20 +43,22 @@ struct Region {
   uint32_t segment;         // SegmentEntry index
   uint32_t protection;      // PROT_* as the program asked
   uint32_t relaxed;         // 1: order: relaxed
-  uint32_t writes_only;     // 1: accesses: writes
-  uint32_t sysv;            // 1: attached by shmat
-  uint32_t not_forked;      // 1: MADV_DONTFORK
-  uint32_t may_write;       // 1: the program may ask for PROT_WRITE
-  uint32_t executed;        // 1: may be or was executable, which coverage says
+  uint32_t writes_only;     // 1: accesses: writes, by the policy or by the brake
+  Braked braked;
+  uint32_t sysv;        // 1: attached by shmat
+  uint32_t not_forked;  // 1: MADV_DONTFORK
+  uint32_t may_write;   // 1: the program may ask for PROT_WRITE
+  uint32_t executed;    // 1: may be or was executable, which coverage says
   uint64_t alias_bytes() const { return end - begin; }
 };
 
 // What the program may do to traced memory without the agent: nothing, but for reading it where
 // only writes are traced, and for running code in it, for which it has to be readable too. What it
 // writes there is traced; what it reads is not. Memory that may be written may be read, on this
-// processor.
+// processor. Where the brake has opened it the program does what it may.
 constexpr uint32_t view_of(const Region& region) {
   const uint32_t protection = region.protection;
+  if (region.braked == Braked::kOpen) return protection;
   if (!(protection & PROT_EXEC) && !region.writes_only) return PROT_NONE;
   const uint32_t readable = protection & PROT_WRITE ? PROT_READ : PROT_NONE;
   return (protection & ~uint32_t{PROT_WRITE}) | readable;

@@ -1,5 +1,6 @@
 #include "agent/patches/patch.h"
 
+#include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/kernel/syscalls.h"
@@ -118,9 +119,10 @@ void count(PatchCount what) {
   fetch_add(&log_header().patches[static_cast<uint32_t>(what)], uint64_t{1});
 }
 
+constexpr PatchCount kByTactic[] = {PatchCount::kDirect, PatchCount::kRelocated,
+                                    PatchCount::kPunned};
+
 PatchCount kind_of(const Plan& plan) {
-  static constexpr PatchCount kByTactic[] = {PatchCount::kDirect, PatchCount::kRelocated,
-                                             PatchCount::kPunned};
   static_assert(sizeof kByTactic / sizeof kByTactic[0] == kTacticCount);
   if (plan.covered.call) return PatchCount::kCalls;
   if (plan.covered.routine != Routine::kNone) return PatchCount::kRoutines;
@@ -246,7 +248,47 @@ bool carry_out(const Thread* thread, const Plan& plan, uint16_t number, bool pla
   return false;
 }
 
+// The site's patch of before it was put back, if all is as it was then. False: nothing was changed.
+bool redo(Thread* thread, Site& site) {
+  Patch& patch = patches[site.old_patch];
+  if (!site.old_patch || patch.ip != site.ip || site.stray || is_in(patch)) return false;
+  uint32_t pinned = 0;
+  uint64_t ip = patch.ip;
+  for (; pinned < patch.count; ip += patch.lengths[pinned++]) {
+    if (!patch.sites[pinned]) continue;
+    Site* const found = site_pin(thread, ip);
+    if (found == &site_numbered(patch.sites[pinned])) continue;
+    if (found) site_unpin(*found);
+    break;
+  }
+  uint8_t jump[kJumpBytes];
+  make_jump(patch, jump);
+  bool ok = pinned == patch.count;
+  if (ok) {
+    lead_sites(patch);
+    enter(patch);
+    ok = text_replace(patch.ip, patch.original, jump, kJumpBytes, firsts_of(patch), alone(thread));
+    store(&changes, changes + 1);
+    if (!ok) take_out(patch), forget_sites(patch);
+  }
+  for (uint32_t i = 0; !ok && i < pinned; ++i)
+    if (patch.sites[i]) site_unpin(site_numbered(patch.sites[i]));
+  if (ok) count(kByTactic[patch.tactic - 1]);
+  return ok;
+}
+
 }  // namespace
+
+bool patch_put_back(const Thread* thread, const Site& site) {
+  Locked regions(regions_lock);
+  Locked lock(patches_lock);
+  Patch* patch = patch_over(site.ip, site.ip + 1);
+  if (!patch || !undo(thread, *patch)) return false;
+  shmrec_serialize();  // the thread itself goes on in what was written
+  for (uint32_t i = 0; i < patch->count; ++i)
+    if (patch->sites[i]) site_numbered(patch->sites[i]).old_patch = number_of(*patch);
+  return true;
+}
 
 void patch_site(Thread* thread, Site& site) {
   Locked regions(regions_lock);
@@ -254,11 +296,17 @@ void patch_site(Thread* thread, Site& site) {
   if (ended || log_header().slow || site.patched || site.ip == 0) return;
   site.patched = kUnpatchable;
   const bool can_be = stub_possible(site) && possible(thread, site.ip);
-  const uint16_t number = can_be && clear(thread, site.ip) ? take_number() : 0;
+  const bool cleared = can_be && clear(thread, site.ip);
+  Site* const held = thread->site;
+  site.patched = kNotPatched;
+  const bool again = cleared && redo(thread, site);
+  store(&thread->site, held);
+  if (again) return;
+  site.patched = kUnpatchable;
+  const uint16_t number = cleared ? take_number() : 0;
   if (!number) return count(PatchCount::kLeft);
   Plan plan;
   site.patched = kNotPatched;
-  Site* const held = thread->site;
   const uint8_t first = site.stray ? kPunning : 1;
   const bool planned = plan_patch(thread, site.ip, number, first, &plan);
   store(&thread->site, held);

@@ -3,7 +3,8 @@
 //
 // A site is patched when it has faulted twice, by the first of the tactics (tactics.h) that can; a
 // syscall when call_sites.h says so. It is put back when its code is about to be written or is
-// gone, and when a stray jump meets what the jump has overwritten again and again.
+// gone, when a stray jump meets what the jump has overwritten again and again, and when the brake
+// (memory/brake.h) leaves it nothing to do: then the same jump may come back.
 //
 // What a patch must not change:
 //  - what the program sees of itself: signals that find a thread in a stub show the program's own
@@ -33,6 +34,10 @@ bool patch_call(Thread* thread, uint64_t ip, bool strays, uint32_t traps);
 // Patches the first instruction of a function, so that calls of it with pointers to traced memory
 // are performed as a whole (access/routines.h). REQUIRES: regions_lock held.
 void patch_routine(Thread* thread, uint64_t ip, Routine routine);
+
+// Undoes the patch of a site, which its next two faults bring back. False: it cannot be undone.
+// REQUIRES: no lock is held.
+bool patch_put_back(const Thread* thread, const Site& site);
 
 // Where in a stub a thread is.
 struct StubPlace {

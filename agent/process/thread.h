@@ -178,7 +178,16 @@ struct KnownRegion {
   uint32_t segment;
   uint64_t begin, end, alias, segment_offset;
   uint32_t readable, writable, writes_only, relaxed;
+  uint32_t braked;  // Braked (memory/regions.h)
   shmlog::UsageEntry* usage;
+};
+
+// What the thread has spent since it was last looked what recording costs (memory/brake.h).
+struct BrakeMeter {
+  uint64_t thread_cpu;    // ns of processor time at its last chunk, 0: none yet
+  uint64_t spent, cost;   // ns up to then
+  uint64_t slow, faults;  // accesses by C++ since, and those of them that began with a fault
+  uint64_t last_fault;    // TSC
 };
 
 struct Thread {
@@ -287,6 +296,7 @@ struct Thread {
   uint32_t chunk_left;  // record_resume: the lane's chunk before
   uint8_t* clock_due;   // where in the chunk the next clock record is, at the latest
   uint64_t clock_tsc;   // of the last one
+  BrakeMeter brake_meter;
   // Syscalls.
   PendingSyscall call;
   uint64_t held_flags;  // flags of the program that the agent's own code must not run with

@@ -9,6 +9,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/arch/x86_64/guarded.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/window.h"
 #include "agent/patches/libraries.h"
 #include "agent/patches/patch.h"
@@ -121,9 +122,12 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
          signature == expected;
 }
 
-// Patched by its second fault: code that runs once is not worth it.
+// Patched by its second fault: code that runs once is not worth it. Nor is what comes to the
+// brake's sample, where faults are few.
 void patch_if_due(Thread* thread, Site& site, uint64_t address) {
+  Region region;
   if (site.patched != kNotPatched || !in_window(address)) return;
+  if (region_find(address, &region) && region.braked >= Braked::kSampled) return;
   if (site.faults) {
     libraries_patch(thread, site.ip);
     patch_site(thread, site);
@@ -167,6 +171,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
                        "mapping is not traced from here on");
     return true;
   }
+  brake_fault(thread, region);
   const Site* site = context->cs == kCode64 ? site_for(thread, context->regs.rip) : nullptr;
   // A page that is there and that no access is allowed to is never reported as not mapped.
   thread->stored_by_kernel = info->code == kSegvMaperr;

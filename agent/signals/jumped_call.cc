@@ -8,6 +8,7 @@
 #include "agent/kernel/kernel_access.h"
 #include "agent/kernel/names.h"
 #include "agent/log/records.h"
+#include "agent/memory/brake.h"
 #include "agent/memory/native.h"
 #include "agent/memory/pointers.h"
 #include "agent/signals/places.h"
@@ -102,7 +103,8 @@ bool left_over(const PendingSyscall& call) {
 
 // Is there nothing to do but to make it?
 bool is_plain(Thread* thread, Way way) {
-  if (way == Way::kWhole || filtered || left_over(thread->call) || !native_empty()) return false;
+  if (way == Way::kWhole || filtered || left_over(thread->call) || !native_empty() || brake_waits())
+    return false;
   if (way == Way::kFiles && (descriptors_concerned(thread) || names_concerned(thread)))
     return false;
   if (way == Way::kCommands && static_cast<int32_t>(arg(thread, 0)) == -1) return false;

@@ -129,8 +129,11 @@ struct Site {
   uint64_t finish;  // what runs a load's instruction on Thread::value
   uint8_t faults;   // how often it faulted, as far as that matters
   Patched patched;
-  uint8_t stray;    // 1: what is behind it is often jumped to
-  Routine routine;  // kRoutine
+  uint8_t stray;         // 1: what is behind it is often jumped to
+  uint8_t put_backs;     // how often it was put back for the brake (memory/brake.h)...
+  uint16_t old_patch;    // ...the patch that it had then, 0: none
+  uint32_t put_back_at;  // ...since Header::promotions was this
+  Routine routine;       // kRoutine
   // The table's.
   uint8_t used;  // looked up since the hand passed
   uint8_t held;  // by a thread, at the last look at all of them

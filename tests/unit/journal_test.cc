@@ -48,6 +48,7 @@ void patches_end_locked() {}
 bool has_wide_exchange() { return false; }
 void native_for_each(void (*)(const Region&, void*), void*) {}
 void for_each_block(void (*)(Thread*, void*), void*) {}
+void brake_meter(Thread*, const uint8_t*, uint64_t) {}
 
 namespace {
 
