@@ -9,6 +9,7 @@
 #include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
 #include "recording/blame/touched.h"
+#include "recording/log/brakes.h"
 #include "recording/log/names.h"
 #include "recording/run/gaps.h"
 #include "recording/run/listing.h"
@@ -97,6 +98,32 @@ nlohmann::json stats_json(const shmlog::Header& header) {
   return {{"patches", counts}};
 }
 
+// When less was recorded than the policy says.
+nlohmann::json brakes_json(const recording::ShmlogReader& log) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const auto& segment : log.segments())
+    for (const recording::BrakePeriod& period : recording::brake_periods(log, segment.index)) {
+      rows.push_back({{"segment", segment.index},
+                      {"level", recording::brake_name(static_cast<uint32_t>(period.level))},
+                      {"slowdown", static_cast<double>(period.slowdown) / 1000}});
+      if (period.begin_tsc != 0)
+        rows.back()["fromSeconds"] = log.seconds_since_start(period.begin_tsc);
+      if (period.end_tsc != 0) rows.back()["toSeconds"] = log.seconds_since_start(period.end_tsc);
+    }
+  return rows;
+}
+
+std::string brakes_text(const recording::ShmlogReader& log) {
+  std::string text;
+  for (const auto& segment : log.segments())
+    for (const recording::BrakePeriod& period : recording::brake_periods(log, segment.index))
+      text += "  segment " + std::to_string(segment.index) + ": " +
+              recording::brake_words(period.level) + " recorded " +
+              recording::brake_time(log, period) + ": " +
+              recording::brake_cause(log, period.slowdown) + "\n";
+  return text.empty() ? "" : "\nBrake\n" + text;
+}
+
 std::string stats_text(const shmlog::Header& header) {
   std::string text = "\nPatches\n";
   for (uint32_t i = 0; i < kPatchCounts; ++i) {
@@ -123,10 +150,11 @@ std::optional<int> list_run(const recording::RunFiles& files, const recording::T
   if (json) {
     nlohmann::json document = recording::listing_json(listing);
     if (stats) document["stats"] = stats_json(header);
+    if (stats) document["stats"]["brakes"] = brakes_json(files.log());
     print(document);
   } else {
     std::fputs(recording::listing_text(listing).c_str(), stdout);
-    if (stats) std::fputs(stats_text(header).c_str(), stdout);
+    if (stats) std::fputs((stats_text(header) + brakes_text(files.log())).c_str(), stdout);
   }
   return 0;
 }

@@ -66,7 +66,10 @@ Summary summarize(int log_fd, const shmlog::Header& layout) {
     summary.unrecorded.push_back({name_of(process), recording::degraded_words(process.degraded)});
   });
   for_each_entry<shmlog::SegmentEntry>(log_fd, layout.segments, header.next_segment,
-                                       [&](const auto&) { ++summary.segments; });
+                                       [&](const auto& segment) {
+                                         ++summary.segments;
+                                         summary.braked += segment.braked != 0;
+                                       });
   if (pread(log_fd, summary.losses, sizeof summary.losses, offsetof(shmlog::Header, losses)) !=
       sizeof summary.losses)
     memset(summary.losses, 0, sizeof summary.losses);
@@ -84,6 +87,10 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
       text += "shmrec: lost: " + grouped(summary.losses[i]) + " " + words.what + ": " + words.why +
               "\n";
   }
+  if (summary.braked > 0)
+    text += "shmrec: braked: " + counted(summary.braked, "segment") +
+            " recorded in part for a while, because tracing cost more than limits.maxSlowdown; "
+            "shmrec ls tells when\n";
   std::vector<Gap> all = summary.unrecorded;
   all.insert(all.end(), gaps.begin(), gaps.end());
   for (size_t i = 0; i < std::min(all.size(), kShownGaps); ++i)

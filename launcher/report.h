@@ -15,6 +15,7 @@ struct Summary {
   uint64_t recordings = 0;
   uint64_t segments = 0;
   uint64_t accesses = 0;
+  uint64_t braked = 0;  // segments that were, for some time
   uint64_t losses[static_cast<size_t>(shmlog::Loss::kCount)] = {};
   std::vector<Gap> unrecorded;
 };

@@ -827,11 +827,12 @@ std::vector<Metric> Collector::metrics() const {
                  "",
                  {{"", double(policy_mistakes_)}}});
   std::map<std::string, double> states{{"recording", 0}, {"ended", 0}, {"lost", 0}};
-  double not_followed = 0;
+  double not_followed = 0, brakes = 0;
   for (const auto& [name, run] : runs_) {
     ++states[name_of(run.status.state)];
-    if (run.follower)
-      not_followed += static_cast<double>(run.follower->log().processes_not_followed());
+    if (!run.follower) continue;
+    not_followed += static_cast<double>(run.follower->log().processes_not_followed());
+    brakes += static_cast<double>(run.follower->log().brakes());
   }
   all.push_back(
       {"shmrec_runs", "Runs in the spool.", false, "state", {states.begin(), states.end()}});
@@ -840,6 +841,11 @@ std::vector<Metric> Collector::metrics() const {
                  false,
                  "",
                  {{"", not_followed}}});
+  all.push_back({"shmrec_brakes",
+                 "How often segments of these runs cost more than limits.maxSlowdown.",
+                 false,
+                 "",
+                 {{"", brakes}}});
   all.push_back({"shmrec_spool_bytes",
                  "Bytes of runs in the spool.",
                  false,

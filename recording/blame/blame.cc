@@ -8,6 +8,7 @@
 #include "recording/blame/investigation.h"
 #include "recording/blame/subject.h"
 #include "recording/bundle/coverage.h"
+#include "recording/log/brakes.h"
 #include "recording/log/names.h"
 #include "recording/run/segment_history.h"
 #include "recording/run/text.h"
@@ -203,9 +204,13 @@ void add_notes(BlameAnswer& answer, const Investigation& investigation, const Ti
   for (const std::string& note : answer.location.notes) answer.notes.push_back(note);
   add_history_notes(answer, timeline);
   for (const std::string& note : investigation.notes()) answer.notes.push_back(note);
+  const bool braked = !brake_note(log, answer.location.segment).empty();
   if (!investigation.unrecorded().empty()) {
     answer.notes.push_back(
-        log.history_lost()
+        braked
+            ? "a value was read that the write before it did not write: a write while the segment "
+              "was braked, or an unrecorded writer"
+        : log.history_lost()
             ? "a value was read that the write before it did not write: an unrecorded writer, or "
               "a recorded write that is no longer in the log"
             : "a value was read that no recorded process wrote: an unrecorded writer changed it");
@@ -260,12 +265,15 @@ void note_writes_only(BlameAnswer& answer, const BlameQuery& query) {
 // ---- All others ---------------------------------------------------------------------------------
 
 // Fills in the rows of a recording's question.
-void ask_recording(BlameAnswer& answer, Investigation& investigation, const BlameQuery& query) {
+// `braked`: not all that it accessed is in the log.
+void ask_recording(BlameAnswer& answer, Investigation& investigation, const BlameQuery& query,
+                   bool braked) {
   investigation.find_last_accesses();
   if (investigation.never_accessed()) {
     answer.notes = answer.location.notes;
-    answer.notes.push_back("never accessed by " + answer.recording->id + " (" +
-                           answer.recording->name + ") up to that time");
+    answer.notes.push_back((braked ? "no recorded access by " : "never accessed by ") +
+                           answer.recording->id + " (" + answer.recording->name +
+                           ") up to that time");
     return;
   }
   trace(investigation, query);
@@ -285,6 +293,7 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
   const bool writes_only = segment != nullptr && has_writes_only(*segment);
   answer.segment = segment_label(answer.location.segment, segment);
   answer.writes_only = writes_only;
+  const std::string brake = brake_note(context_.timeline.reader(), answer.location.segment);
   Investigation investigation(context_, answer.location,
                               answer.recording ? answer.recording->process : 0, query.time.event);
   if (query.all) {
@@ -293,7 +302,7 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
   } else if (answer.recording != nullptr && writes_only) {
     ask_writes(answer, investigation, query, context_);
   } else if (answer.recording != nullptr) {
-    ask_recording(answer, investigation, query);
+    ask_recording(answer, investigation, query, !brake.empty());
   } else if (query.last) {
     investigation.find_last_writers();
     if (query.history > 0) investigation.add_history(query.history);
@@ -306,6 +315,7 @@ Result<BlameAnswer> Blame::ask(const BlameQuery& query) const {
                                                      : "no recording accessed these bytes");
   }
   if (writes_only) note_writes_only(answer, query);
+  if (!brake.empty()) answer.notes.push_back(brake);
   limit_rows(answer, query, query.all && investigation.more());
   return answer;
 }

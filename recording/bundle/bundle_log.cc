@@ -34,7 +34,8 @@ constexpr uint64_t kMaxSparseness = 64;  // a used chunk of 64 KiB has a page at
 constexpr uint64_t kJournalTypes = 1u << static_cast<int>(shmlog::JournalType::kProcessStart) |
                                    1u << static_cast<int>(shmlog::JournalType::kModule) |
                                    1u << static_cast<int>(shmlog::JournalType::kCoverage) |
-                                   1u << static_cast<int>(shmlog::JournalType::kChildExit);
+                                   1u << static_cast<int>(shmlog::JournalType::kChildExit) |
+                                   1u << static_cast<int>(shmlog::JournalType::kBrake);
 constexpr uint64_t kMaxJournalBytes = uint64_t{32} << 20;
 constexpr size_t kMaxExtents = 1024;  // of a log that is mapped; the kernel allows 65530 mappings
 

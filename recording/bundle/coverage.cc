@@ -1,5 +1,6 @@
 #include "recording/bundle/coverage.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <iterator>
 #include <map>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "recording/blame/locate.h"
+#include "recording/log/brakes.h"
 #include "recording/log/names.h"
 
 namespace shmrec::recording {
@@ -87,6 +89,27 @@ class CoverageList {
       if (has_writes_only(segment.entry) && count++ < kNamed)
         add({"journal", unlogged_reads(segment.index, segment.entry), kWritesOnly});
     if (count > kNamed) add({"log", "more segments without reads", kWritesOnly, count - kNamed});
+  }
+
+  // What the brake left out, and when.
+  void add_brakes(const ShmlogReader& log) {
+    constexpr size_t kNamed = 64;  // of one segment
+    for (const auto& segment : log.segments()) {
+      const std::vector<BrakePeriod> periods = brake_periods(log, segment.index);
+      const std::string name = "segment " + std::to_string(segment.index) + " (" +
+                               segment_label(segment.index, &segment.entry) + ")";
+      for (size_t i = 0; i < std::min(periods.size(), kNamed); ++i)
+        add({"journal",
+             name + ": " + brake_words(periods[i].level) + " recorded " +
+                 brake_time(log, periods[i]),
+             brake_cause(log, periods[i].slowdown)});
+      if (periods.size() > kNamed)
+        add({"journal", name + ": recorded in part more often", "limits.maxSlowdown",
+             periods.size() - kNamed});
+      if (periods.empty() && segment.entry.braked != 0)
+        add({"journal", name + ": recorded in part; when is no longer in the log",
+             "limits.maxSlowdown", segment.entry.braked});
+    }
   }
 
   void add_journal(const ShmlogReader& log) {
@@ -193,6 +216,7 @@ std::vector<CoverageItem> list_coverage(const ShmlogReader* log, const std::stri
   list.add_log(*log);
   list.add_journal(*log);
   list.add_segments(*log);
+  list.add_brakes(*log);
   list.add_processes(*log, process_ends(*log, facts));
   list.add_binaries(binaries);
   list.add_left_out();

@@ -420,6 +420,8 @@ void LogFollower::take(const JournalEntry& entry, std::string text, std::vector<
     fact.type = RunFact::Type::kMark;
     fact.text = short_printable(text);
     facts.push_back(std::move(fact));
+  } else if (type == JournalType::kBrake) {
+    brakes_ += entry.c == static_cast<uint64_t>(shmlog::BrakeReason::kMeasured);
   } else if (type == JournalType::kChildExit) {
     const uint64_t pid_namespace = process != nullptr ? process->pid_namespace : 0;
     note_exit({static_cast<int32_t>(entry.a), pid_namespace, entry.tsc},

@@ -86,6 +86,7 @@ class LogFollower {
   const std::vector<FollowedProcess>& processes() const { return processes_; }  // by entry
   const FollowedProcess* find(uint32_t process) const;  // by its number; nullptr: not followed
   uint64_t processes_not_followed() const { return not_followed_; }
+  uint64_t brakes() const { return brakes_; }  // how often a segment's brake was set or tightened
   // Units of the journal that were overwritten before a poll came to them:
   // starts, ends and marks in them are not told. Processes that still run are
   // told from the table.
@@ -150,6 +151,7 @@ class LogFollower {
   uint32_t next_new_ = 1;                                    // numbers below have been met
   uint64_t passed_over_ = 0;
   uint64_t not_followed_ = 0;
+  uint64_t brakes_ = 0;
 };
 
 // A launcher's part: the exits in events.jsonl, and how often it saw memory run out.

@@ -2,11 +2,14 @@
 
 #include <cstdio>
 
+#include "recording/log/brakes.h"
 #include "recording/run/text.h"
 
 namespace shmrec::recording {
 namespace {
 
+using shmlog::BrakeLevel;
+using shmlog::BrakeReason;
 using shmlog::JournalType;
 using shmlog::NameReason;
 using shmlog::SegmentEvent;
@@ -39,12 +42,27 @@ std::string life_text(const JournalItem& item) {
   }
 }
 
+// What was decided for all; that each process followed is for brake_periods().
+std::string brake_text(const JournalItem& item) {
+  const BrakeLevel level = static_cast<BrakeLevel>(item.entry.a);
+  if (item.entry.c == static_cast<uint64_t>(BrakeReason::kFollowed)) return "";
+  if (level == BrakeLevel::kOff) return "brake released: recorded as the policy says";
+  char slowdown[48] = "";
+  if (item.entry.b != 0)
+    std::snprintf(slowdown, sizeof slowdown, ": about %.1f times as slow",
+                  static_cast<double>(item.entry.b) / 1000);
+  return std::string(item.entry.b != 0 ? "braked" : "brake released by a level") + slowdown +
+         "; recorded are " + brake_words(level);
+}
+
 std::string text_of(const JournalItem& item) {
   switch (static_cast<JournalType>(item.entry.type)) {
     case JournalType::kSegmentName:
       return name_text(item);
     case JournalType::kSegmentLife:
       return life_text(item);
+    case JournalType::kBrake:
+      return brake_text(item);
     default:
       return "";
   }
