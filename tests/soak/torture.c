@@ -65,7 +65,9 @@ __asm__(
     "call *(%rsp)\n"
     "push %rdi\n.cfi_adjust_cfa_offset 8\n"
     "mov 16(%rsp), %rdi\n"
-    "pushfq\n popq 128(%rdi)\n pushq 128(%rdi)\n andq $-257, (%rsp)\n popfq\n cld\n"
+    "pushfq\n.cfi_adjust_cfa_offset 8\n popq 128(%rdi)\n.cfi_adjust_cfa_offset -8\n"
+    "pushq 128(%rdi)\n.cfi_adjust_cfa_offset 8\n andq $-257, (%rsp)\n"
+    "popfq\n.cfi_adjust_cfa_offset -8\n cld\n"
     "mov %rax, 0(%rdi)\n mov %rbx, 8(%rdi)\n mov %rcx, 16(%rdi)\n mov %rdx, 24(%rdi)\n"
     "mov %rsi, 32(%rdi)\n mov %rbp, 48(%rdi)\n mov %r8, 56(%rdi)\n mov %r9, 64(%rdi)\n"
     "mov %r10, 72(%rdi)\n mov %r11, 80(%rdi)\n mov %r12, 88(%rdi)\n mov %r13, 96(%rdi)\n"
@@ -217,6 +219,10 @@ static void trace(void) {
     if ((uint64_t)frames[i] - (uint64_t)torture_call <
         (uint64_t)torture_call_end - (uint64_t)torture_call)
       found = count - i;
+  for (int i = 0; found < 4 && i < count; ++i)
+    say("%p torture_call%+lld slots%+lld\n", frames[i],
+        (long long)((intptr_t)frames[i] - (intptr_t)torture_call),
+        (long long)((intptr_t)frames[i] - (intptr_t)current.code));
   if (found < 4) fail(__FILE__, __LINE__, "%d frames, %d from the call on", count, found);
   ++traces;
 }
