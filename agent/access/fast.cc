@@ -20,6 +20,10 @@ using namespace shmlog;
 namespace {
 
 constexpr uint32_t kMaxFastBytes = 32;
+// quick.S writes places and records, too.
+static_assert(kFlagRelaxed == 1 && kCallersShift == 8);
+static_assert(static_cast<int>(RecordKind::kPlace) == 8 && kPlaceShift == 48);
+static_assert(static_cast<int>(RecordKind::kShortReadThenWrite) == 12);
 static_assert(1 << (kQuickSizes - 1) == kMaxFastBytes);
 
 // A counter of this process. While it has one thread, one instruction without a lock does.
@@ -200,42 +204,43 @@ void put_quick(QuickSite& quick, const Access& access) {
   quick.stack = access.stack;
   quick.sequence = known.sequence;
   quick.promotions = load(&log_header().promotions);
-  quick.begin = quick.base = max(known.begin, from);
+  quick.begin = max(known.begin, from);
   quick.span = min(known.end - 1, from + (kPlaceReach - 1)) - quick.begin - (access.bytes - 1);
   quick.alias = known.alias - known.begin;
   quick.line = known.segment_offset - known.begin + known.segment * kStripeSpread * kLineBytes;
   quick.usage = known.usage;
+  quick.segment = known.segment;
+  quick.offset = access.offset - (access.address - quick.begin);
+  quick.pc = access.site.ip;
+  quick.bytes = static_cast<uint8_t>(access.bytes);
   quick.relaxed = static_cast<uint8_t>(known.relaxed);
   quick.aligned = access.bytes > 8 && !access.site.unaligned;
 }
 
 // The place goes to the cursor.
-void write_place(QuickSite& quick, const Access& access, const Callers& callers) {
-  Thread* thread = access.thread;
+void write_place(QuickSite& quick, Thread* thread, const Callers& callers) {
   RecordHeader& header = *reinterpret_cast<RecordHeader*>(thread->cursor);
   const uint32_t bytes = place_record_bytes(callers.count);
-  header.segment = thread->known_region.segment;
-  header.offset = access.offset - (access.address - quick.base);
-  header.address = quick.base;
-  header.pc = access.site.ip;
+  header.segment = quick.segment;
+  header.offset = quick.offset;
+  header.address = quick.begin;
+  header.pc = quick.pc;
   header.event = 0;
-  header.length = access.bytes;
+  header.length = quick.bytes;
   header.syscall = 0;
-  header.flags = thread->known_region.relaxed ? kFlagRelaxed : 0;
+  header.flags = quick.relaxed ? kFlagRelaxed : 0;
   put_callers(callers, header, thread->cursor + bytes);
   *reinterpret_cast<uint64_t*>(thread->cursor + bytes) = 0;
   store(&header.commit, commit_word(bytes, RecordKind::kPlace, RecordState::kCommitted));
-  const uint8_t* const chunk = thread->chunk_end - kChunkBytes;
-  quick.place = static_cast<uint64_t>(thread->cursor - chunk) / 8 << kPlaceShift;
+  quick.place = static_cast<uint64_t>(thread->cursor - thread->chunk_begin) / 8 << kPlaceShift;
   quick.stamp = thread->chunk_stamp;
   thread->cursor += bytes;
 }
 
 // A hash of what the access's place says but for the callers, which are in the QuickSite's.
 uint64_t hash_of_place(const QuickSite& quick, const Access& access) {
-  const uint64_t said[] = {access.site.ip, access.bytes,
-                           quick.base,     access.thread->known_region.segment,
-                           quick.stack,    quick.sequence};
+  const uint64_t said[] = {access.site.ip, access.bytes, quick.begin,
+                           quick.segment,  quick.stack,  quick.sequence};
   uint64_t hash = quick.hash;
   for (const uint64_t each : said) {
     hash = (hash ^ each) * kHashFactor;
@@ -255,7 +260,7 @@ void put_place(QuickSite& quick, const Access& access, const Callers& callers) {
     quick.stamp = known.stamp;
     return;
   }
-  write_place(quick, access, callers);
+  write_place(quick, thread, callers);
   known = {hash, quick.stamp, quick.place, 0};
 }
 
@@ -316,7 +321,7 @@ bool prepare(Access& access, RecordKind kind) {
   if (!quick) return false;
   access.record_bytes = short_record_bytes(kind, access.bytes);
   access.record = reinterpret_cast<ShortRecord*>(thread->cursor);
-  access.record->offset = static_cast<uint32_t>(access.address - quick->base);
+  access.record->offset = static_cast<uint32_t>(access.address - quick->begin);
   access.record->event_place = count_event(thread) | quick->place;
   *access.version() = 0;
   // The chunk ends behind it (log/records.h).

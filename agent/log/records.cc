@@ -86,7 +86,8 @@ void chunk_prepare(Thread* thread, uint32_t index, uint64_t ticket, ChunkState b
   store(&chunk->magic, kChunkMagic);
   store(&chunk->state, chunk_word(ChunkState::kBusy, thread->lane));
   thread->cursor = reinterpret_cast<uint8_t*>(chunk + 1);
-  thread->chunk_end = reinterpret_cast<uint8_t*>(chunk) + kChunkBytes;
+  thread->chunk_begin = reinterpret_cast<uint8_t*>(chunk);
+  thread->chunk_end = thread->chunk_begin + kChunkBytes;
   thread->clock_due = thread->cursor + kClockEvery;
   thread->chunk_stamp = ticket + 1;
   thread->chunk_records = 0;

@@ -137,18 +137,19 @@ constexpr uint32_t kKnownCallers = 256;
 
 // What is known of accesses that a stub's part has made with one stack pointer: the next one that
 // is like them is made without looking it up again (arch/x86_64/quick.S, which knows the offsets).
-// Nothing of it is believed unless its first five fields are as they are now, and its callers.
+// Nothing of it is believed unless its first five fields are as they are now, and its callers. Its
+// last three are for the place's record, which each chunk has anew.
 struct QuickSite {
   uint64_t key;               // 0: where the part goes on; 0: nothing is known
   uint64_t stack;             // 8: the program's stack pointer
   uint64_t stamp;             // 16: of the chunk that has the place (Thread::chunk_stamp)
   uint32_t sequence;          // 24: of the regions' changes (regions_sequence)
   uint32_t promotions;        // 28: Header::promotions
-  uint64_t begin;             // 32: addresses from here on...
+  uint64_t begin;             // 32: addresses from here on, which is the place's...
   uint64_t span;              // 40: ...up to so many bytes further
   uint64_t alias;             // 48: what is added to an address for its alias
   uint64_t line;              // 56: for the number of its stripe, in bytes
-  uint64_t base;              // 64: the place's address
+  uint64_t offset;            // 64: of `begin` in the segment
   uint64_t place;             // 72: as the records have it, at its bits
   shmlog::UsageEntry* usage;  // 80
   uint64_t hash;              // 88: of the callers' words (callers_hash)
@@ -157,10 +158,14 @@ struct QuickSite {
   uint8_t aligned;            // 98: 1: the instruction faults where it is not aligned
   uint8_t relaxed;            // 99: 1: order: relaxed
   uint16_t callers_at[shmlog::kMaxCallers];  // 100: words above `stack`; the last one's repeated
-  uint8_t reserved1[14];
+  uint8_t bytes;                             // 114
+  uint8_t reserved1;
+  uint32_t segment;  // 116
+  uint64_t pc;       // 120
 };
-static_assert(sizeof(QuickSite) == 128 && offsetof(QuickSite, base) == 64);
+static_assert(sizeof(QuickSite) == 128 && offsetof(QuickSite, offset) == 64);
 static_assert(offsetof(QuickSite, hash) == 88 && offsetof(QuickSite, callers_at) == 100);
+static_assert(offsetof(QuickSite, bytes) == 114 && offsetof(QuickSite, pc) == 120);
 // A place in the chunk of `stamp`, by a hash of all that it says.
 struct KnownPlace {
   uint64_t hash, stamp, place;  // as in QuickSite
@@ -169,7 +174,7 @@ struct KnownPlace {
 constexpr uint32_t kKnownPlaces = 1024;
 
 // There are two to this power, in pairs, by a hash of the site's number and `stack`.
-constexpr uint32_t kQuickSitesBits = 11;
+constexpr uint32_t kQuickSitesBits = 13;
 constexpr uint32_t kQuickSizes = 6;  // 1, 2, 4 ... 32 bytes
 
 // The region of its last access (access/fast.h).
@@ -253,6 +258,7 @@ struct Thread {
   uint64_t stripe_word[2];              // 928: their words while locked
   uint64_t robust_head;                 // 944: as given to set_robust_list
   uint32_t held_relaxed;                // 952: 1: order: relaxed
+  uint8_t* chunk_begin;                 // 960: of the current chunk
   // ---- C++ only
   uint64_t program_gs;    // the program's gs base, as it set it
   uint32_t changes_met;   // how often text had been changed when it last met such (patches/)
@@ -342,7 +348,7 @@ static_assert(offsetof(Thread, unwind) == 392);
 static_assert(offsetof(Thread, quick_both) == 800 && offsetof(Thread, record) == 896);
 static_assert(offsetof(Thread, held_stripe) == 912 && offsetof(Thread, record_bytes) == 916);
 static_assert(offsetof(Thread, stripe) == 920 && offsetof(Thread, stripe_word) == 928);
-static_assert(offsetof(Thread, robust_head) == 944);
+static_assert(offsetof(Thread, robust_head) == 944 && offsetof(Thread, chunk_begin) == 960);
 static_assert(offsetof(shmlog::Header, robust_held) == 404);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 96 * 1024);

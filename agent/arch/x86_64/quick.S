@@ -31,7 +31,7 @@
 #define Q_SPAN 40
 #define Q_ALIAS 48
 #define Q_LINE 56
-#define Q_BASE 64
+#define Q_OFFSET 64
 #define Q_PLACE 72
 #define Q_USAGE 80
 #define Q_HASH 88
@@ -40,8 +40,11 @@
 #define Q_ALIGNED 98
 #define Q_RELAXED 99
 #define Q_CALLERS_AT 100
+#define Q_BYTES 114
+#define Q_SEGMENT 116
+#define Q_PC 120
 #define QUICK_SITE_SHIFT 7
-#define QUICK_SITES_BITS 11
+#define QUICK_SITES_BITS 13
 #define QUICK_SITE_BYTES (1 << QUICK_SITE_SHIFT)
 #define HASH_FACTOR -0x61C8864F    // kHashFactor
 #define NUMBER_FACTOR 0x27D4EB2F  // kNumberFactor
@@ -55,6 +58,16 @@
 #define L_RECORD 32
 #define L_HELD 40
 
+// RecordHeader, which a place's record is.
+#define P_COMMIT 0
+#define P_SEGMENT 4
+#define P_OFFSET 8
+#define P_ADDRESS 16
+#define P_PC 24
+#define P_EVENT 32
+#define P_LENGTH 40
+#define PLACE_BYTES 48
+
 // ShortRecord, with one version.
 #define S_COMMIT 0
 #define S_OFFSET 4
@@ -67,6 +80,7 @@
 #define SHORT_WRITE 10
 #define SHORT_READ_WRITE 11
 #define SHORT_READ_THEN_WRITE 12
+#define SHORT_PLACE 8
 #define BEGUN 1
 #define COMMITTED 2
 
@@ -76,6 +90,7 @@
 #define ALIGNMENT_CHECKED 0x40000
 #define DIRECTION 0x400
 #define VERSION_SHIFT 24
+#define PLACE_SHIFT 48
 #define ONE_VERSION (1 << VERSION_SHIFT)
 
 // A move that may fault, and goes on at `faulted` then (guarded.h).
@@ -178,12 +193,9 @@
   .popsection
 .endm
 
-// rdi: where the record goes. Its place is the one that the QuickSite has: the same callers, in the
-// same chunk. `record_bytes`: how long it is.
+// rdi: where the record goes. Its place is the one that the QuickSite has: the same callers. If it
+// is not in this chunk yet, it is written. `record_bytes`: how long the record is.
 .macro find_place record_bytes, missed=missed
-  mov %gs:CHUNK_STAMP, %rax
-  cmp %rax, Q_STAMP(%rdx)
-  jne \missed
   movzbl Q_CALLERS(%rdx), %eax
   mov %rax, %rdi
   test %eax, %eax
@@ -201,10 +213,20 @@
   cmp %rdi, Q_HASH(%rdx)
   jne \missed
   mov %gs:CURSOR, %rdi
+  mov %gs:CHUNK_STAMP, %rax
+  cmp %rax, Q_STAMP(%rdx)
+  jne 2f
+3:
   lea \record_bytes(%rdi), %rax
   cmp %gs:QUICK_END, %rax
   ja \missed
   movq $0, (%rax)  // the chunk ends behind it
+  .pushsection .text.unlikely, "ax", @progbits
+2:
+  call put_place
+  jc \missed
+  jmp 3b
+  .popsection
 .endm
 
 // rsi: the stripe. rcx becomes the address in the alias.
@@ -214,7 +236,7 @@
   shr $6, %rsi
   and %gs:STRIPE_MASK, %rsi
   mov %rcx, %rax
-  sub Q_BASE(%rdx), %rax
+  sub Q_BEGIN(%rdx), %rax
   mov %eax, S_OFFSET(%rdi)
   add Q_ALIAS(%rdx), %rcx
 .endm
@@ -471,6 +493,8 @@ function shmrec_quick_store\name
   mov %rax, %gs:HELD_USAGE
   lea \end(%rip), %rax
   mov %rax, %gs:FAST_END
+  mov 8(%rsp), %eax
+  mov %eax, %gs:JUMPED_SITE
 .endm
 
 // The record becomes one that is begun. Uses rax, r8.
@@ -652,6 +676,60 @@ function shmrec_quick_modify_end\bytes
   modify 2
   modify 4
   modify 8
+
+// Writes the place of the QuickSite rdx into the chunk, at rdi, which moves on. rsi: the program's
+// stack pointer. Carry: it cannot. Uses rax, r8, r9.
+put_place:
+  movzbl Q_CALLERS(%rdx), %r9d
+  lea (PLACE_BYTES + 8)(%rdi,%r9,8), %rax
+  cmp %rax, %gs:QUICK_END
+  jb 3f
+  movq $0, -8(%rax)  // the chunk ends behind it
+  test %r9d, %r9d
+  jz 2f
+1:
+  movzwl (Q_CALLERS_AT - 2)(%rdx,%r9,2), %eax
+  guarded 4f, mov (%rsi,%rax,8), %r8
+  shl $48, %rax
+  or %rax, %r8
+  mov %r8, (PLACE_BYTES - 8)(%rdi,%r9,8)
+  dec %r9d
+  jnz 1b
+2:
+  movzbl Q_CALLERS(%rdx), %r9d
+  mov %r9d, %eax
+  shl $8, %eax
+  movzbl Q_RELAXED(%rdx), %r8d
+  or %r8d, %eax
+  shl $48, %rax
+  movzbl Q_BYTES(%rdx), %r8d
+  or %r8, %rax
+  mov %rax, P_LENGTH(%rdi)  // with the flags
+  mov Q_OFFSET(%rdx), %rax
+  mov %rax, P_OFFSET(%rdi)
+  mov Q_BEGIN(%rdx), %rax
+  mov %rax, P_ADDRESS(%rdi)
+  mov Q_PC(%rdx), %rax
+  mov %rax, P_PC(%rdi)
+  movq $0, P_EVENT(%rdi)
+  mov Q_SEGMENT(%rdx), %eax
+  mov %eax, P_SEGMENT(%rdi)
+  lea (PLACE_BYTES / 8 | SHORT_PLACE << 16 | COMMITTED << 24)(%r9), %eax
+  mov %eax, P_COMMIT(%rdi)
+  mov %rdi, %rax
+  sub %gs:CHUNK_BEGIN, %rax
+  shl $(PLACE_SHIFT - 3), %rax
+  mov %rax, Q_PLACE(%rdx)
+  mov %gs:CHUNK_STAMP, %rax
+  mov %rax, Q_STAMP(%rdx)
+  lea PLACE_BYTES(%rdi,%r9,8), %rdi
+  mov %rdi, %gs:CURSOR
+  clc
+3:
+  ret
+4:
+  stc
+  ret
 
 // The store faulted though its page was there: the stripe is released as it was.
 unlock:
