@@ -169,4 +169,5 @@ blame_example() {  # BUNDLE
 sidecar_is_ready() { podman exec "$pod-$sidecar" shmrec-sidecar health >/dev/null 2>&1; }
 pid_1() { podman inspect --format '{{.State.Pid}}' "$pod-$1" | grep -vx 0; }  # 0 would be all of us
 is_over() { [ "$(podman inspect --format '{{.State.Running}}' "$pod-$1")" = false ]; }
-spool_is_empty() { [ -z "$(find "${1:-$work/spool}" -mindepth 1 -maxdepth 1 -type d)" ]; }
+# A run is a folder; .packed has what bundles have in common.
+spool_is_empty() { [ -z "$(find "${1:-$work/spool}" -mindepth 1 -maxdepth 1 -type d ! -name '.*')" ]; }

@@ -93,7 +93,7 @@ listed_are() { [ "$(listed | grep -c '"name"')" = "$1" ]; }
 count_is() { [ "$(bundles | wc -l)" = "$1" ]; }
 remember_bundles() { bundles | xargs -r sha256sum >"$work/sums"; }
 runs_are() { [ "$(runs | wc -l)" = "$1" ]; }
-runs() { find "$work/spool" -mindepth 1 -maxdepth 1 -type d; }
+runs() { find "$work/spool" -mindepth 1 -maxdepth 1 -type d ! -name '.*'; }
 
 collected() {  # NUMBER_OF_BUNDLES
   wait_until "empty spool" 30 spool_is_empty
