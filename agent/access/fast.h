@@ -7,14 +7,15 @@
 //              -> the stub's end runs the instruction on that
 //     store:   stub runs the instruction on Thread::value -> quick.S logs and stores it
 //              -> behind the instruction
-//     both:    stub -> access_fast_begin reads into Thread::value
-//              -> stub runs the instruction on that -> access_fast_end logs and stores it
-//     atomic:  stub -> access_fast_begin locks the stripe -> stub runs the instruction on the alias
-//              -> access_fast_end logs it and gives the stripe back
+//     both:    stub -> quick.S reads into Thread::value
+//              -> stub runs the instruction on that -> quick.S logs and stores it
+//     atomic:  stub -> quick.S locks the stripe -> stub runs the instruction on the alias
+//              -> quick.S logs it and gives the stripe back
 //
 // quick.S makes accesses that are like one before: of the same site with the same stack, callers
-// and region. Any other it passes on to access_fast in fast.cc, which does the same in C++, and
-// leaves in a QuickSite what the next one needs.
+// and region. Any other it passes on to access_fast in fast.cc, or the two ends of what reads and
+// writes to access_fast_begin and access_fast_end, which do the same in C++, and leave in a
+// QuickSite what the next one needs.
 //
 // What accesses have in common (where, of what segment, called by whom) is written once in a chunk,
 // as a place; their records are short.
@@ -37,7 +38,7 @@ bool fast_possible(const Site& site);
 void fast_left(Thread* thread, struct Context* context);
 void quick_left(Thread* thread, struct Context* context);
 void fast_end_left(Thread* thread, struct Context* context);
-// The instruction between access_fast_begin and access_fast_end faulted: nothing of it happened.
+// The instruction between the two ends faulted: nothing of it happened.
 void fast_abandon(Thread* thread, struct Context* context);
 
 }  // namespace shmrec::agent

@@ -34,8 +34,8 @@
 //                                              a load's: mov %gs:value, %rax
 //           jmp  part 1
 //
-// What reads and writes is executed between two calls, of shmrec_fast_begin and shmrec_fast_end: on
-// Thread::value, or, if it is atomic, on the alias by a register that it does not use itself. In
+// What reads and writes is executed between two calls of quick.S (Thread::quick_both and fast_end):
+// on Thread::value, or, if it is atomic, on the alias by a register that it does not use itself. In
 // between the thread may hold a stripe, so that signals wait for the end.
 //
 // The stub of a routine (access/routines.h) asks for the pointers that the routine was called with,
