@@ -65,12 +65,16 @@ bool text_replace(uint64_t address, const uint8_t* from, const uint8_t* to, uint
   const Replacement replacement = {address, count, firsts};
   if (alone) return text_write(address, to, count);
   if (!fetch_anew()) return false;
-  const bool done = replacement.write(kBreakpoints, firsts) && fetch_anew() &&
+  // The first one alone: the others may be bytes of its instruction, half of which a processor may
+  // have fetched.
+  const uint32_t others = firsts & ~1u;
+  const bool done = replacement.write(kBreakpoints, 1) && fetch_anew() &&
+                    (!others || (replacement.write(kBreakpoints, others) && fetch_anew())) &&
                     replacement.write(to, ~firsts) && fetch_anew();
   if (!done) replacement.write(from, ~firsts);
   // What has been possible so far is possible now: the breakpoints do not stay. The first one goes
-  // last, for the others may be bytes of its instruction.
-  replacement.write(done ? to : from, firsts & ~1u);
+  // last, as it came first.
+  replacement.write(done ? to : from, others);
   fetch_anew();
   replacement.write(done ? to : from, 1);
   fetch_anew();

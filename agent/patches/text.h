@@ -1,7 +1,8 @@
 // Changing the program's text while its threads may execute it.
 //
-// Replacing instructions: their first bytes become breakpoints, then what is between them is
-// written, then the first bytes but one, and at last that one. Between two of these steps all
+// Replacing instructions: the first byte of the first one becomes a breakpoint, then those of the
+// others, then what is between them is written, then the first bytes but one, and at last that one.
+// Between two of these steps all
 // processors that run this address space fetch anew what they execute (membarrier). So a thread
 // executes the old instruction, traps, or executes the new one, also where it stands behind the
 // first of several that are replaced; and who meets a breakpoint goes on when the bytes are there

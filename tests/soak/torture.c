@@ -407,6 +407,16 @@ static void run_all(struct Worker* self, int from, int to, int direction) {
 enum { kHotSlots = kSlots / 3 };
 static atomic_int hot, hammers;  // the slot, + 1; how many calls have been made there
 
+static void same_words(const char* what, int slot, int call, const void* found,
+                       const void* expected, int words) {
+  const uint64_t *a = found, *b = expected;
+  for (int i = 0; i < words; ++i)
+    if (a[i] != b[i])
+      fail(__FILE__, __LINE__,
+           "hammered slot %d, variant %d, call %d: %s %d is %#llx, before %#llx", slot,
+           slot % kVariants, call, what, i, (unsigned long long)a[i], (unsigned long long)b[i]);
+}
+
 static void hammer(void) {
   _Alignas(64) unsigned char cell[2 * kCellBytes], expected_cell[kCellBytes];
   uint64_t own[2 * kOwnBytes / 8];
@@ -423,7 +433,8 @@ static void hammer(void) {
       call = start;
       torture_call(&call);
       if (!i) expected = call, memcpy(expected_cell, cell, kCellBytes);
-      CHECK(!memcmp(&call, &expected, sizeof call) && !memcmp(cell, expected_cell, kCellBytes));
+      same_words("word of the call", slot, i, &call, &expected, sizeof call / 8);
+      same_words("word of the cell", slot, i, cell, expected_cell, kCellBytes / 8);
       atomic_store_explicit(&hammers, i, memory_order_relaxed);
     }
   }
