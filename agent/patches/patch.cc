@@ -105,9 +105,10 @@ bool alone(const Thread* thread) {
   return threads_of(thread->process) == 1 && !memory_is_shared(thread->process);
 }
 
-// At which bytes of the jump instructions began (text.h).
+// At which bytes of the jump instructions began (text.h), or begin for who jumps over a lock
+// prefix.
 uint32_t firsts_of(const Patch& patch) {
-  uint32_t firsts = 1, at = 0;
+  uint32_t firsts = patch.original[0] == kLockPrefix ? 3 : 1, at = 0;
   for (uint32_t i = 0; i + 1 < patch.count; ++i)
     if ((at += patch.lengths[i]) < kJumpBytes) firsts |= 1u << at;
   return firsts;
