@@ -138,10 +138,9 @@ namespace {
 
 bool chunk_take(Thread* thread) {
   if (!thread->lane && !lane_take(thread)) return false;
-  if (thread->cursor) {
-    const uint8_t* const chunk = thread->chunk_end - kChunkBytes;
-    brake_meter(thread, chunk, static_cast<uint64_t>(thread->cursor - chunk));
-  }
+  if (thread->cursor)
+    brake_meter(thread, thread->chunk_begin,
+                static_cast<uint64_t>(thread->cursor - thread->chunk_begin));
   record_chunk_give_up(thread);
   const uint32_t count = log_header().chunks.count;
   for (uint32_t tries = 0; tries < count; ++tries) {

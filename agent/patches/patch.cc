@@ -172,14 +172,9 @@ void make_jump(const Patch& patch, uint8_t* jump) {
   memcpy(jump + 1, &distance, 4);
 }
 
-bool put_in(const Thread* thread, const Plan& plan, uint16_t number) {
-  uint8_t code[kMaxStubBytes], jump[kJumpBytes];
-  StubLayout layout;
-  Patch& patch = patches[number];
-  if (!plan_emit(plan.covered, plan.stub, code, &layout) ||
-      !text_write(plan.stub, code, layout.bytes))
-    return false;
-  describe_patch(plan, &patch);
+// To a stub that is there. False: nothing was changed.
+bool jump_in(const Thread* thread, const Patch& patch) {
+  uint8_t jump[kJumpBytes];
   lead_sites(patch);
   make_jump(patch, jump);
   enter(patch);
@@ -188,6 +183,17 @@ bool put_in(const Thread* thread, const Plan& plan, uint16_t number) {
   store(&changes, changes + 1);
   if (!ok) take_out(patch), forget_sites(patch);
   return ok;
+}
+
+bool put_in(const Thread* thread, const Plan& plan, uint16_t number) {
+  uint8_t code[kMaxStubBytes];
+  StubLayout layout;
+  Patch& patch = patches[number];
+  if (!plan_emit(plan.covered, plan.stub, code, &layout) ||
+      !text_write(plan.stub, code, layout.bytes))
+    return false;
+  describe_patch(plan, &patch);
+  return jump_in(thread, patch);
 }
 
 // ---- Taking out ---------------------------------------------------------------------------------
@@ -262,16 +268,7 @@ bool redo(Thread* thread, Site& site) {
     if (found) site_unpin(*found);
     break;
   }
-  uint8_t jump[kJumpBytes];
-  make_jump(patch, jump);
-  bool ok = pinned == patch.count;
-  if (ok) {
-    lead_sites(patch);
-    enter(patch);
-    ok = text_replace(patch.ip, patch.original, jump, kJumpBytes, firsts_of(patch), alone(thread));
-    store(&changes, changes + 1);
-    if (!ok) take_out(patch), forget_sites(patch);
-  }
+  const bool ok = pinned == patch.count && jump_in(thread, patch);
   for (uint32_t i = 0; !ok && i < pinned; ++i)
     if (patch.sites[i]) site_unpin(site_numbered(patch.sites[i]));
   if (ok) count(kByTactic[patch.tactic - 1]);

@@ -238,7 +238,7 @@ struct Thread {
   uint32_t chunk_records;  // 640: accesses in the current chunk
   uint32_t fast_done;      // 644: 1: the store has been made
   // Of what reads and writes: where its two ends are, and what it needs in between.
-  uint64_t reserved0;
+  uint8_t* chunk_begin;           // 648: of the current chunk
   uint64_t fast_end;              // 656: its second end
   uint64_t fast_alias;            // 664: where an atomic one is performed
   uint64_t saved_scratch;         // 672: the program's register that holds that meanwhile
@@ -258,7 +258,6 @@ struct Thread {
   uint64_t stripe_word[2];              // 928: their words while locked
   uint64_t robust_head;                 // 944: as given to set_robust_list
   uint32_t held_relaxed;                // 952: 1: order: relaxed
-  uint8_t* chunk_begin;                 // 960: of the current chunk
   // ---- C++ only
   uint64_t program_gs;    // the program's gs base, as it set it
   uint32_t changes_met;   // how often text had been changed when it last met such (patches/)
@@ -348,7 +347,7 @@ static_assert(offsetof(Thread, unwind) == 392);
 static_assert(offsetof(Thread, quick_both) == 800 && offsetof(Thread, record) == 896);
 static_assert(offsetof(Thread, held_stripe) == 912 && offsetof(Thread, record_bytes) == 916);
 static_assert(offsetof(Thread, stripe) == 920 && offsetof(Thread, stripe_word) == 928);
-static_assert(offsetof(Thread, robust_head) == 944 && offsetof(Thread, chunk_begin) == 960);
+static_assert(offsetof(Thread, robust_head) == 944 && offsetof(Thread, chunk_begin) == 648);
 static_assert(offsetof(shmlog::Header, robust_held) == 404);
 static_assert(static_cast<uint32_t>(shmlog::EntryState::kEnded) == 3);  // entry.S knows it
 static_assert(sizeof(Thread) <= 96 * 1024);

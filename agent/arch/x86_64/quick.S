@@ -260,19 +260,25 @@
   mov %rcx, S_EVENT_PLACE(%rdi)
 .endm
 
-// Uses rax, rcx.
-.macro count usage
+// `usage`: where the segment's is found. Uses rax, rcx.
+.macro count usage, first, second
   mov %gs:PROCESS, %rcx
-  mov Q_USAGE(%rdx), %rax
+  mov \usage, %rax
   cmpl $0, P_MANY_THREADS(%rcx)
   mov P_ENTRY(%rcx), %rcx
   jne 1f
   incq E_ACCESSES(%rcx)
-  incq \usage(%rax)
+  incq \first(%rax)
+  .ifnb \second
+  incq \second(%rax)
+  .endif
   jmp 2f
 1:
   lock incq E_ACCESSES(%rcx)
-  lock incq \usage(%rax)
+  lock incq \first(%rax)
+  .ifnb \second
+  lock incq \second(%rax)
+  .endif
 2:
   incl %gs:CHUNK_RECORDS
 .endm
@@ -368,7 +374,7 @@ function shmrec_quick_load\name
   mov %rax, S_VERSION(%rdi)
 8:
   take_event
-  count U_READS
+  count Q_USAGE(%rdx), U_READS
   .if \bytes < 8
   movl $((S_VALUE + 8) / 8 | SHORT_READ << 16 | COMMITTED << 24), S_COMMIT(%rdi)
   add $(S_VALUE + 8), %rdi
@@ -397,6 +403,50 @@ function shmrec_quick_load\name
   jmp 8b
 .endm
 
+// The lane says which stripe it is about to lock. rsi: its number. r8: the lane's entry. eax becomes
+// what names it.
+.macro announce
+  lea 1(%rsi), %eax
+  mov %eax, L_HELD(%r8)
+.endm
+
+// rsi: a stripe's number, becomes its address. rax becomes its word, r9 that word when it is locked.
+.macro lock_stripe busy
+  mov %gs:STRIPES, %rax
+  lea (%rax,%rsi,8), %rsi
+  mov (%rsi), %rax
+  mov %rax, %r9
+  add %gs:LANE_LOCKS, %r9
+  test $1, %al
+  jnz \busy
+  lock cmpxchg %r9, (%rsi)
+  jne \busy
+.endm
+
+// The record becomes one that is begun. r8 becomes the lane's entry. Uses rax.
+.macro begin_record kind
+  movl $(record_bytes / 8 | \kind << 16 | BEGUN << 24), S_COMMIT(%rdi)
+  mov %rdi, %rax
+  sub %gs:LOG_BASE, %rax
+  mov %gs:LANE_ENTRY, %r8
+  mov %rax, L_RECORD(%r8)
+.endm
+
+// It is complete, the access made, nothing held. Uses rdi, r8.
+.macro end_record kind
+  movl $(record_bytes / 8 | \kind << 16 | COMMITTED << 24), S_COMMIT(%rdi)
+  add $(record_bytes), %rdi
+  mov %rdi, %gs:CURSOR
+  mov %gs:LANE_ENTRY, %r8
+  movq $0, L_RECORD(%r8)
+  movl $0, L_HELD(%r8)
+  movq $0, %gs:REGION_USE
+  movl $1, %gs:FAST_DONE
+  cmpq $0, %gs:DEFERRED
+  jne deferred
+  jmp shmrec_quick_leave
+.endm
+
 .macro store bytes, name
 function shmrec_quick_store\name
   save_quick
@@ -419,42 +469,19 @@ function shmrec_quick_store\name
   mov %rcx, %r9
   take_event
   mov %r9, %rcx
-  movl $(record_bytes / 8 | SHORT_WRITE << 16 | BEGUN << 24), S_COMMIT(%rdi)
-  mov %gs:LANE_ENTRY, %r8
-  mov %rdi, %rax
-  sub %gs:LOG_BASE, %rax
-  mov %rax, L_RECORD(%r8)
+  begin_record SHORT_WRITE
   cmpb $0, Q_RELAXED(%rdx)
   jne 7f
-  lea 1(%rsi), %eax
-  mov %eax, L_HELD(%r8)
-  mov %gs:STRIPES, %rax
-  lea (%rax,%rsi,8), %rsi
-  mov (%rsi), %rax
-  mov %rax, %r9
-  add %gs:LANE_LOCKS, %r9
-  test $1, %al
-  jnz give_back
-  lock cmpxchg %r9, (%rsi)
-  jne give_back
+  announce
+  lock_stripe give_back
   shr $VERSION_SHIFT, %rax
   inc %rax
   mov %rax, S_VERSION(%rdi)
   store_parts \bytes, unlock
   release
 8:
-  count U_WRITES
-  movl $(record_bytes / 8 | SHORT_WRITE << 16 | COMMITTED << 24), S_COMMIT(%rdi)
-  add $record_bytes, %rdi
-  mov %rdi, %gs:CURSOR
-  mov %gs:LANE_ENTRY, %r8
-  movq $0, L_RECORD(%r8)
-  movl $0, L_HELD(%r8)
-  movq $0, %gs:REGION_USE
-  movl $1, %gs:FAST_DONE
-  cmpq $0, %gs:DEFERRED
-  jne deferred
-  jmp shmrec_quick_leave
+  count Q_USAGE(%rdx), U_WRITES
+  end_record SHORT_WRITE
 7:
   read_clock
   store_parts \bytes, give_back
@@ -462,26 +489,6 @@ function shmrec_quick_store\name
 .endm
 
 // ---- What reads and writes ----------------------------------------------------------------------
-
-// The lane says which stripe it is about to lock. rsi: its number. Uses rax, r8.
-.macro announce
-  mov %gs:LANE_ENTRY, %r8
-  lea 1(%rsi), %eax
-  mov %eax, L_HELD(%r8)
-.endm
-
-// rsi: a stripe's number, becomes its address. rax becomes its word, r9 that word when it is locked.
-.macro lock_stripe busy
-  mov %gs:STRIPES, %rax
-  lea (%rax,%rsi,8), %rsi
-  mov (%rsi), %rax
-  mov %rax, %r9
-  add %gs:LANE_LOCKS, %r9
-  test $1, %al
-  jnz \busy
-  lock cmpxchg %r9, (%rsi)
-  jne \busy
-.endm
 
 // What is known between its two ends, for the second one and for C++. rcx: the address in the
 // alias. Uses rax.
@@ -497,44 +504,10 @@ function shmrec_quick_store\name
   mov %eax, %gs:JUMPED_SITE
 .endm
 
-// The record becomes one that is begun. Uses rax, r8.
-.macro begin_record kind
-  movl $(record_bytes / 8 | \kind << 16 | BEGUN << 24), S_COMMIT(%rdi)
-  mov %rdi, %rax
-  sub %gs:LOG_BASE, %rax
-  mov %gs:LANE_ENTRY, %r8
-  mov %rax, L_RECORD(%r8)
-.endm
-
-// It is complete. Uses rax, rcx, r8, rdi.
-.macro end_record kind
-  mov %gs:PROCESS, %rcx
-  mov %gs:HELD_USAGE, %rax
-  cmpl $0, P_MANY_THREADS(%rcx)
-  mov P_ENTRY(%rcx), %rcx
-  jne 1f
-  incq E_ACCESSES(%rcx)
-  incq U_READS(%rax)
-  incq U_WRITES(%rax)
-  jmp 2f
-1:
-  lock incq E_ACCESSES(%rcx)
-  lock incq U_READS(%rax)
-  lock incq U_WRITES(%rax)
-2:
-  incl %gs:CHUNK_RECORDS
-  movl $(record_bytes / 8 | \kind << 16 | COMMITTED << 24), S_COMMIT(%rdi)
-  add $(record_bytes), %rdi
-  mov %rdi, %gs:CURSOR
-  mov %gs:LANE_ENTRY, %r8
-  movq $0, L_RECORD(%r8)
-  movl $0, L_HELD(%r8)
+.macro end_both kind
+  count %gs:HELD_USAGE, U_READS, U_WRITES
   movq $0, %gs:RECORD
-  movq $0, %gs:REGION_USE
-  movl $1, %gs:FAST_DONE
-  cmpq $0, %gs:DEFERRED
-  jne deferred
-  jmp shmrec_quick_leave
+  end_record \kind
 .endm
 
 // Might it lock or unlock a robust mutex (kernel/robust.h)? Uses rax.
@@ -567,6 +540,7 @@ function shmrec_quick_atomic\bytes
   mov %rcx, %r9
   take_event
   mov %r9, %rcx
+  mov %gs:LANE_ENTRY, %r8
   announce
   mov %eax, %gs:STRIPE
   lock_stripe begin_back
@@ -600,7 +574,7 @@ function shmrec_quick_atomic_end\bytes
   inc %rax
   release
   movl $0, %gs:STRIPE
-  end_record SHORT_READ_WRITE
+  end_both SHORT_READ_WRITE
 .endm
 
 .macro modify bytes
@@ -651,7 +625,7 @@ function shmrec_quick_modify_end\bytes
   load_part \bytes, %gs:VALUE
   guarded end_unlock, store_part \bytes, (%rcx)
   release
-  end_record SHORT_READ_THEN_WRITE
+  end_both SHORT_READ_THEN_WRITE
 .endm
 
   .text
