@@ -41,13 +41,6 @@ EntryPointer make_entry(const std::string& name, uint64_t bytes, int64_t mtime_s
   return entry;
 }
 
-ZSTD_CCtx* new_compressor() {
-  ZSTD_CCtx* const zstd = ZSTD_createCCtx();
-  ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, kCompressionLevel);
-  ZSTD_CCtx_setParameter(zstd, ZSTD_c_checksumFlag, 1);
-  return zstd;
-}
-
 }  // namespace
 
 // ---- Writing ------------------------------------------------------------------------------------
@@ -142,7 +135,9 @@ Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::filesyst
   Result<OutputFile> file = OutputFile::create(path, 0600, OutputFile::Special::kWrite);
   if (!file) return file.error();
   auto state = std::make_unique<State>(std::move(*file));
-  state->zstd = new_compressor();
+  state->zstd = ZSTD_createCCtx();
+  ZSTD_CCtx_setParameter(state->zstd, ZSTD_c_compressionLevel, kCompressionLevel);
+  ZSTD_CCtx_setParameter(state->zstd, ZSTD_c_checksumFlag, 1);
   state->tar = archive_write_new();
   archive_write_set_format_pax_restricted(state->tar);
   archive_write_set_bytes_per_block(state->tar, 0);  // as they come: what is where is known
@@ -195,18 +190,6 @@ Result<> ArchiveWriter::write_frame(uint64_t content_bytes, uint64_t frame_bytes
 
 uint64_t padded_bytes(uint64_t content_bytes) {
   return (content_bytes + kTarBlock - 1) / kTarBlock * kTarBlock;
-}
-
-Result<std::string> compress_frame(std::string_view content) {
-  const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> zstd(new_compressor(), ZSTD_freeCCtx);
-  std::string frame;
-  frame.resize(ZSTD_compressBound(content.size()));
-  const size_t bytes =
-      ZSTD_compress2(zstd.get(), frame.data(), frame.size(), content.data(), content.size());
-  if (ZSTD_isError(bytes))
-    return Error{std::string("cannot compress: ") + ZSTD_getErrorName(bytes), false};
-  frame.resize(bytes);
-  return frame;
 }
 
 void ArchiveWriter::cut_frames() { state_->cut = true; }

@@ -39,7 +39,7 @@ class ArchiveWriter {
   Result<> begin(const std::string& name, uint64_t bytes, int64_t mtime_s);
   Result<> write(const char* data, size_t bytes);
   // All of the content of the entry just begun and its padding, in a frame that is ready:
-  // padded_bytes() of the content, compressed by compress_frame(). `read` gives bytes of it.
+  // padded_bytes() of the content, by packed() (index/posting_block.h). `read` gives bytes of it.
   using FrameReader = std::function<bool(char* into, size_t bytes, uint64_t at)>;
   Result<> write_frame(uint64_t content_bytes, uint64_t frame_bytes, const FrameReader& read);
 
@@ -71,8 +71,6 @@ class ArchiveWriter {
 
 // What an entry of so many bytes takes in the archive, behind its header.
 uint64_t padded_bytes(uint64_t content_bytes);
-// One frame, as the archive is compressed.
-Result<std::string> compress_frame(std::string_view content);
 
 // ---- Reading ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@
 #include "recording/bundle/packed_files.h"
 #include "recording/bundle/sha256.h"
 #include "recording/index/index_writer.h"
+#include "recording/index/posting_block.h"
 
 namespace shmrec::recording {
 namespace {
@@ -95,21 +96,32 @@ class BundleWriter {
     if (!begun) return begun;
     // Frames that an index tells of are smaller.
     if (file.binary && !index_ && file.bytes <= kMaxPackedContent) return write_packed(file);
+    const Result<Sha256::Digest> sum = read(file, [&](std::string_view part) -> Result<> {
+      const Result<> written = archive_.write(part.data(), part.size());
+      if (!written) return written;
+      const Result<> fed = index_ && file.log != nullptr ? index_->feed(part) : Unit{};
+      if (fed) tell(part.size());
+      return fed;
+    });
+    if (!sum) return sum.error();
+    add_sum(*sum, file.name);
+    return Unit{};
+  }
+
+  // Hands out the file's content, part by part, and returns its sum.
+  template <typename Take>
+  Result<Sha256::Digest> read(const PlannedFile& file, Take take) {
     Sha256 sum;
     for (uint64_t at = 0; at < file.bytes;) {
       const size_t part = static_cast<size_t>(std::min<uint64_t>(kBlockBytes, file.bytes - at));
       const Result<const char*> data = block(file, at, part);
       if (!data) return data.error();
       sum.update(*data, part);
-      const Result<> written = archive_.write(*data, part);
-      if (!written) return written;
-      const Result<> fed = index_ && file.log != nullptr ? index_->feed({*data, part}) : Unit{};
-      if (!fed) return fed;
+      const Result<> taken = take(std::string_view(*data, part));
+      if (!taken) return taken.error();
       at += part;
-      tell(part);
     }
-    add_sum(sum.finish(), file.name);
-    return Unit{};
+    return sum.finish();
   }
 
   // A frame of its own, whether it was kept or not: equal input gives equal bytes.
@@ -133,20 +145,18 @@ class BundleWriter {
   }
 
   Result<PackedFile> pack(const PlannedFile& file) {
-    std::string content(padded_bytes(file.bytes), '\0');
-    Sha256 sum;
-    for (uint64_t at = 0; at < file.bytes;) {
-      const size_t part = static_cast<size_t>(std::min<uint64_t>(kBlockBytes, file.bytes - at));
-      const Result<const char*> data = block(file, at, part);
-      if (!data) return data.error();
-      sum.update(*data, part);
-      std::copy_n(*data, part, content.data() + at);
-      at += part;
-    }
-    Result<std::string> frame = compress_frame(content);
+    std::string content;
+    content.reserve(padded_bytes(file.bytes));
+    const Result<Sha256::Digest> sum = read(file, [&](std::string_view part) -> Result<> {
+      content += part;
+      return Unit{};
+    });
+    if (!sum) return sum.error();
+    content.resize(padded_bytes(file.bytes));
+    Result<std::string> frame = recording::packed(content);
     if (!frame) return Error{file.name + ": " + frame.error().message, false};
     PackedFile packed;
-    packed.sum = sum.finish();
+    packed.sum = *sum;
     packed.frame = std::move(*frame);
     packed.frame_bytes = packed.frame.size();
     return packed;

@@ -81,6 +81,17 @@ def read_log(spool):
     return shmlog.Log(found[0]) if len(found) == 1 else None
 
 
+def conclude(failed, top):
+    """Says what failed and where the files are, or removes them. Returns the exit status."""
+    for line in failed:
+        print("FAILED: " + line)
+    if failed:
+        print("kept: %s" % top)
+        return 1
+    shutil.rmtree(top)
+    return 0
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
     parser.add_argument("--shmrec", required=True)
@@ -124,13 +135,7 @@ def main():
             print("%s: %.0f KiB, at the end %.0f KiB" % (name, before, after))
             if not steady:
                 failed.append("%s grows: %.0f KiB to %.0f KiB" % (name, before, after))
-    for line in failed:
-        print("FAILED: " + line)
-    if failed:
-        print("kept: %s" % top)
-        return 1
-    shutil.rmtree(top)
-    return 0
+    return conclude(failed, top)
 
 
 if __name__ == "__main__":

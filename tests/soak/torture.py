@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 from equality import kill_session  # noqa: E402
+from soak import conclude  # noqa: E402
 
 
 def arenas_of(pid):
@@ -107,13 +107,7 @@ def main():
         print(patches)
         if not options.slow and patches["direct"] + patches["relocated"] < patches["left"]:
             failed.append("most sites were left")
-    for line in failed:
-        print("FAILED: " + line)
-    if failed:
-        print("kept: %s" % top)
-        return 1
-    shutil.rmtree(top)
-    return 0
+    return conclude(failed, top)
 
 
 if __name__ == "__main__":
