@@ -15,7 +15,7 @@
 // that holds, or if anything else is out of the ordinary (the stripe is locked, the chunk is full, a
 // page is not there), nothing has been done yet and access_fast does it: `missed`.
 //
-// A record is written as in fast.cc, in the same order: see there.
+// Records are written as in fast.cc and places as in quick_sites.cc, in the same order: see there.
 //
 // Signals are deferred anywhere in here, up to the look at DEFERRED. Behind that the registers are
 // complete: the handler loads them itself (quick_left).
