@@ -33,6 +33,7 @@ struct Patch {
   uint8_t lengths[kMaxCovered];
   uint8_t count, bytes;
   uint8_t original[kJumpBytes];
+  Arrivals arrivals;
   uint8_t tactic;
   bool call;
   uint8_t strays;
@@ -105,15 +106,6 @@ bool alone(const Thread* thread) {
   return threads_of(thread->process) == 1 && !memory_is_shared(thread->process);
 }
 
-// At which bytes of the jump instructions began (text.h), or begin for who jumps over a lock
-// prefix.
-uint32_t firsts_of(const Patch& patch) {
-  uint32_t firsts = patch.original[0] == kLockPrefix ? 3 : 1, at = 0;
-  for (uint32_t i = 0; i + 1 < patch.count; ++i)
-    if ((at += patch.lengths[i]) < kJumpBytes) firsts |= 1u << at;
-  return firsts;
-}
-
 // ---- Counting -----------------------------------------------------------------------------------
 
 void count(PatchCount what) {
@@ -142,6 +134,7 @@ void describe_patch(const Plan& plan, Patch* patch) {
   patch->call = plan.covered.call;
   patch->strays = 0;
   memcpy(patch->original, plan.original, kJumpBytes);
+  patch->arrivals = plan.arrivals;
   for (uint32_t i = 0; i < plan.covered.count; ++i) {
     const Covered& covered = plan.covered.instructions[i];
     patch->lengths[i] = covered.length;
@@ -179,7 +172,7 @@ bool jump_in(const Thread* thread, const Patch& patch) {
   make_jump(patch, jump);
   enter(patch);
   const bool ok =
-      text_replace(patch.ip, patch.original, jump, kJumpBytes, firsts_of(patch), alone(thread));
+      text_replace(patch.ip, patch.original, jump, kJumpBytes, patch.arrivals, alone(thread));
   store(&changes, changes + 1);
   if (!ok) take_out(patch), forget_sites(patch);
   return ok;
@@ -202,7 +195,7 @@ bool put_in(const Thread* thread, const Plan& plan, uint16_t number) {
 bool undo(const Thread* thread, Patch& patch) {
   uint8_t jump[kJumpBytes];
   make_jump(patch, jump);
-  if (!text_replace(patch.ip, jump, patch.original, kJumpBytes, firsts_of(patch), alone(thread)))
+  if (!text_replace(patch.ip, jump, patch.original, kJumpBytes, patch.arrivals, alone(thread)))
     return false;
   store(&changes, changes + 1);
   take_out(patch);
@@ -392,31 +385,37 @@ bool patch_leave_stub(const Thread* thread, Regs* regs) {
   return true;
 }
 
-uint64_t patch_resume(uint64_t ip) {
-  if (none_near(ip)) return ip;
+namespace {
+
+// The part of a stub that stands for the overwritten instruction at `ip`, or for the one of which
+// only a lock prefix is before it. `ip`: there is none.
+uint64_t part_for(uint64_t ip, bool behind_lock) {
   for (uint32_t back = 1; back < kJumpBytes; ++back) {
     const Patch* patch = patch_at(ip - back);
-    if (!patch) continue;
-    uint64_t boundary = patch->ip;
-    for (uint32_t i = 0; i + 1 < patch->count; ++i) {
-      boundary += patch->lengths[i];
-      if (boundary == ip) return patch->stub + patch->layout.parts[i + 1].begin;
-    }
+    for (uint32_t i = 0, at = 0; patch && i < patch->count; at += patch->lengths[i++])
+      if (at + behind_lock == back && (!behind_lock || patch->original[at] == kLockPrefix))
+        return patch->stub + patch->layout.parts[i].begin;
   }
   return ip;
 }
 
+}  // namespace
+
+uint64_t patch_resume(uint64_t ip) { return none_near(ip) ? ip : part_for(ip, false); }
+
 namespace {
 
 // The program comes to what the jump has overwritten: rarely because a signal found it there, and
-// often because it jumps there.
+// often because it jumps there. Behind a lock prefix no part of a stub is just what is there.
 void stray(const Thread* thread, uint64_t ip) {
   Locked regions(regions_lock);
   Locked lock(patches_lock);
   Patch* patch = patch_over(ip, ip + 1);
   if (!patch || patch->ip == ip) return;
   count(PatchCount::kStrays);
-  const bool behind_lock = patch->original[0] == kLockPrefix && ip == patch->ip + 1;
+  const uint64_t at = ip - patch->ip;
+  const bool behind_lock = patch->arrivals.inner >> at & 1;
+  const bool own = at < patch->lengths[0];
   if (++patch->strays < kMaxStrays && !behind_lock) return;
   patch->strays = 0;
   if (patch->call) {
@@ -426,7 +425,7 @@ void stray(const Thread* thread, uint64_t ip) {
   Site& site = site_numbered(patch->sites[0]);
   if (!undo(thread, *patch)) return;
   site.stray = 1;
-  if (behind_lock) site.patched = kUnpatchable;
+  if (behind_lock && own) site.patched = kUnpatchable;
 }
 
 bool overwritten(uint64_t ip) {
@@ -452,10 +451,12 @@ bool patch_trapped(Thread* thread, Context* context) {
   }
   if (context->trap != kInvalidOpcode && context->trap != kGeneralProtection) return false;
   if (overwritten(met)) {
-    // It may have been behind a call when the jump came.
-    if (thread->exit_ip != met) stray(thread, met);
+    const bool behind_call = thread->exit_ip == met;  // it may have been there when the jump came
+    if (!behind_call) stray(thread, met);
     thread->exit_ip = 0;
     context->regs.rip = patch_resume(met);
+    // What cannot be put back goes on with the prefix that was jumped over: it does the same.
+    if (!behind_call && context->regs.rip == met) context->regs.rip = part_for(met, true);
     return true;
   }
   // Another thread has put back what this one met, or it is the program's own and is met again.

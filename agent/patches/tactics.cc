@@ -12,6 +12,10 @@ namespace {
 constexpr uint8_t kTraps[] = {0x06, 0x07, 0x0E, 0x16, 0x17, 0x1E, 0x1F, 0x27, 0x2F, 0x37, 0x3F,
                               0x60, 0x61, 0x9A, 0xCE, 0xD4, 0xD6, 0xEA, 0xF4, 0xFA, 0xFB};
 
+// What may stand before an instruction, in any order.
+constexpr uint8_t kPrefixes[] = {kLockPrefix, 0x26, 0x2E, 0x36, 0x3E, 0x64,
+                                 0x65,        0x66, 0x67, 0xF2, 0xF3};
+
 }  // namespace
 
 bool movable(const ZydisDecodedInstruction& instruction) {
@@ -95,6 +99,35 @@ bool cover_next(Thread* thread, CoveredCode* covered) {
   return true;
 }
 
+// ---- Where the program may arrive ---------------------------------------------------------------
+
+bool is_prefix(uint8_t byte) {
+  for (uint8_t each : kPrefixes)
+    if (each == byte) return true;
+  return false;
+}
+
+// Bit i: byte i of the instruction is behind a lock prefix.
+uint32_t behind_locks(const Covered& instruction) {
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < instruction.length && is_prefix(instruction.code[i]); ++i)
+    if (instruction.code[i] == kLockPrefix) found |= 2u << i;
+  return found;
+}
+
+// Where instructions begin, and behind lock prefixes, which some code jumps over where there is one
+// thread. What is behind the jump's bytes stays as it is.
+Arrivals arrivals_at(const CoveredCode& covered) {
+  constexpr uint32_t kAll = (1 << kJumpBytes) - 1;
+  uint32_t starts = 0, inner = 0, at = 0;
+  for (uint32_t i = 0; i < covered.count && at < kJumpBytes; ++i) {
+    starts |= 1u << at;
+    inner |= behind_locks(covered.instructions[i]) << at;
+    at += covered.instructions[i].length;
+  }
+  return {static_cast<uint8_t>(starts & kAll), static_cast<uint8_t>(inner & kAll)};
+}
+
 // ---- Distances that a jump may have -------------------------------------------------------------
 
 // Byte `at` of the jump, 1..4, must trap.
@@ -103,17 +136,12 @@ void trap_at(Distances& distances, uint32_t at) {
   for (uint8_t each : kTraps) distances.allow(at - 1, each);
 }
 
-// Where what is overwritten could be jumped to, the jump's bytes trap: where instructions began,
-// and behind a lock prefix, which some code jumps over where there is one thread.
-Distances trapping(const CoveredCode& covered) {
+// Where what is overwritten could be jumped to, the jump's bytes trap.
+Distances trapping(const Arrivals& arrivals) {
   Distances distances;
   for (uint32_t at = 0; at < 4; ++at) distances.allow_all(at);
-  if (covered.instructions[0].code[0] == kLockPrefix) trap_at(distances, 1);
-  uint32_t boundary = 0;
-  for (uint32_t i = 0; i + 1 < covered.count; ++i) {
-    boundary += covered.instructions[i].length;
-    if (boundary < kJumpBytes) trap_at(distances, boundary);
-  }
+  for (uint32_t at = 1; at < kJumpBytes; ++at)
+    if ((arrivals.starts | arrivals.inner) >> at & 1) trap_at(distances, at);
   return distances;
 }
 
@@ -130,7 +158,7 @@ bool place(Plan* plan, uint16_t number, const Distances& distances) {
 
 bool direct(Thread* thread, uint16_t number, Plan* plan) {
   return cover_next(thread, &plan->covered) && plan->covered.bytes >= kJumpBytes &&
-         place(plan, number, trapping(plan->covered));
+         place(plan, number, trapping(arrivals_at(plan->covered)));
 }
 
 // A jump that follows may lead to what another routine's jump has overwritten: mempcpy's into
@@ -152,14 +180,14 @@ bool relocation(Thread* thread, uint16_t number, Plan* plan) {
   while (plan->covered.bytes < kJumpBytes)
     if (!cover_next(thread, &plan->covered)) return false;
   if (plan->covered.routine != Routine::kNone) follow_jump(thread, &plan->covered);
-  return plan->covered.count > 1 && place(plan, number, trapping(plan->covered));
+  return plan->covered.count > 1 && place(plan, number, trapping(arrivals_at(plan->covered)));
 }
 
 bool punning(Thread* thread, uint16_t number, Plan* plan) {
   if (!cover_next(thread, &plan->covered)) return false;
   const uint32_t own = plan->covered.bytes;
   if (own < 2 || own >= kJumpBytes) return false;
-  Distances distances = trapping(plan->covered);
+  Distances distances = trapping(arrivals_at(plan->covered));
   for (uint32_t at = own; at < kJumpBytes; ++at) {
     distances.forbid_all(at - 1);
     distances.allow(at - 1, plan->original[at]);
@@ -194,8 +222,10 @@ bool find_plan(Thread* thread, const CoveredCode& nothing, uint16_t number, uint
     if (!code_copy(nothing.ip, bytes)) return false;
     memcpy(plan->original, bytes, kJumpBytes);
     if (kTactics[tactic - 1](thread, number, plan) &&
-        (nothing.call || plan->covered.instructions[0].site))
+        (nothing.call || plan->covered.instructions[0].site)) {
+      plan->arrivals = arrivals_at(plan->covered);
       return true;
+    }
     if (plan->stub) arena_give_back(plan->stub, number);
     unpin(plan->covered);
   }

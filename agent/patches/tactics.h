@@ -6,7 +6,8 @@
 //                  one of these from elsewhere does not execute garbage but comes to the agent,
 //                  which sends it on to the stub. Example: 48 8b 07 | 48 85 c0 (mov (%rdi),%rax;
 //                  test %rax,%rax) becomes e9 xx xx 06 xx: the byte at which `test` began is 06,
-//                  which no instruction begins with.
+//                  which no instruction begins with. So does the byte behind a lock prefix, which
+//                  some code jumps over where there is one thread.
 //  3. punning      The bytes behind the instruction stay as they are and are the upper ones of the
 //                  distance: for instructions that are jumped to from elsewhere all the time. There
 //                  must be room at just that place.
@@ -20,6 +21,7 @@
 #pragma once
 
 #include "agent/patches/stub.h"
+#include "agent/patches/text.h"
 
 namespace shmrec::agent {
 
@@ -35,7 +37,8 @@ struct Plan {
   CoveredCode covered;  // what moves to the stub
   uint64_t stub;        // where that goes
   StubLayout layout;
-  uint8_t original[kJumpBytes];  // what the jump overwrites
+  uint8_t original[kJumpBytes];  // what the jump overwrites,
+  Arrivals arrivals;             // and where the program may come to that
   uint8_t tactic;                // its place in the order, from 1
 };
 

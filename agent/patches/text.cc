@@ -45,7 +45,7 @@ namespace {
 
 struct Replacement {
   uint64_t address;
-  uint32_t count, firsts;
+  uint32_t count;
 
   // Writes those of the bytes whose bit is set.
   bool write(const uint8_t* bytes, uint32_t which) const {
@@ -53,31 +53,37 @@ struct Replacement {
       if ((which >> i & 1) && !text_write(address + i, bytes + i, 1)) return false;
     return true;
   }
+  // The same as a step of its own.
+  bool step(const uint8_t* bytes, uint32_t which) const {
+    return !which || (write(bytes, which) && fetch_anew());
+  }
 };
+
+constexpr uint8_t kBreakpoints[8] = {kBreakpoint, kBreakpoint, kBreakpoint, kBreakpoint,
+                                     kBreakpoint, kBreakpoint, kBreakpoint, kBreakpoint};
 
 }  // namespace
 
-// Alone, the return from the signal in which this is done makes the processor fetch anew.
+// What is written in one step is no part of an instruction that begins at another byte of it or of
+// a later step: half of that a processor may have fetched. The first one goes alone, as the others
+// may be bytes of the jump that it begins. Alone, the return from the signal in which this is done
+// makes the processor fetch anew.
 bool text_replace(uint64_t address, const uint8_t* from, const uint8_t* to, uint32_t count,
-                  uint32_t firsts, bool alone) {
-  static constexpr uint8_t kBreakpoints[8] = {kBreakpoint, kBreakpoint, kBreakpoint, kBreakpoint,
-                                              kBreakpoint, kBreakpoint, kBreakpoint, kBreakpoint};
-  const Replacement replacement = {address, count, firsts};
+                  Arrivals arrivals, bool alone) {
   if (alone) return text_write(address, to, count);
+  const Replacement replacement = {address, count};
+  const uint32_t first = 1, others = arrivals.starts & ~first, inner = arrivals.inner;
+  const uint32_t between = ~(first | others | inner);
   if (!fetch_anew()) return false;
-  // The first one alone: the others may be bytes of its instruction, half of which a processor may
-  // have fetched.
-  const uint32_t others = firsts & ~1u;
-  const bool done = replacement.write(kBreakpoints, 1) && fetch_anew() &&
-                    (!others || (replacement.write(kBreakpoints, others) && fetch_anew())) &&
-                    replacement.write(to, ~firsts) && fetch_anew();
-  if (!done) replacement.write(from, ~firsts);
-  // What has been possible so far is possible now: the breakpoints do not stay. The first one goes
-  // last, as it came first.
-  replacement.write(done ? to : from, others);
-  fetch_anew();
-  replacement.write(done ? to : from, 1);
-  fetch_anew();
+  const bool done = replacement.step(kBreakpoints, first) &&
+                    replacement.step(kBreakpoints, others) &&
+                    replacement.step(kBreakpoints, inner) && replacement.step(to, between);
+  // What has been possible so far is possible now: the breakpoints do not stay.
+  if (!done) replacement.step(from, between);
+  const uint8_t* const last = done ? to : from;
+  replacement.step(last, inner);
+  replacement.step(last, others);
+  replacement.step(last, first);
   return done;
 }
 

@@ -20,7 +20,7 @@
 
 enum {
   kSlotBytes = 157,
-  kShapes = 13,
+  kShapes = 14,
   kSlots = 6 * kShapes,
   kVariants = 4,
   kMaxStates = 160,

@@ -94,8 +94,9 @@ def main():
     quarter = max(1, len(arenas) // 4)
     if arenas:
         print("arenas: %d, at the end %d" % (max(arenas[:quarter]), max(arenas[-quarter:])))
-        # Each library needs one or two: if they were not given back, there would be hundreds.
-        if len(arenas) >= 8 and max(arenas[-quarter:]) > max(arenas[quarter:2 * quarter]) + 6:
+        # Each library needs one or two: if they were not given back, there would be hundreds. Some 50 stay,
+        # as jumps of which several bytes must trap lead to few places; a short run has not met all of these.
+        if len(arenas) >= 8 and max(arenas[-quarter:]) > max(arenas[quarter:2 * quarter]) + 16:
             failed.append("the memory for stubs grows")
     listing = subprocess.run([options.shmrec, "ls", bundle, "--stats"], stdout=subprocess.PIPE, text=True).stdout
     left = [line.strip() for line in listing.splitlines() if "degraded" in line or "inside the" in line]

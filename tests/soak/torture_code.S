@@ -8,7 +8,7 @@
 // ROTATED: how far the shapes are rotated, so that libraries at the same addresses differ.
 
 #define SLOT_BYTES 157
-#define SHAPES 13
+#define SHAPES 14
 #define COPIES 6
 
 // Each shape ends with `ret`.
@@ -275,6 +275,45 @@
   ret
 .endm
 
+// Jumps over lock prefixes of instructions that follow short ones, so that a jump over these covers
+// them, too: at each of its bytes, and behind it.
+.macro shape_13
+  test %edx, %edx
+  je 1f
+  mov (%rdi), %eax
+  lock
+1:
+  addl $3, 24(%rdi)
+  cmp $1, %edx
+  je 2f
+  mov (%rdi), %rcx
+  lock
+2:
+  incl 8(%rdi)
+  cmp $2, %edx
+  je 3f
+  mov (%rdi), %ebx
+  cmc
+  lock
+3:
+  xadd %r8, 16(%rdi)
+  cmp $3, %edx
+  je 4f
+  mov (%rdi), %eax
+  mov (%rsi), %ecx
+  lock
+4:
+  decl 40(%rdi)
+  test %edx, %edx
+  je 5f
+  mov (%rdi), %ebp
+  .byte 0x66
+  lock
+5:
+  incl 44(%rdi)
+  ret
+.endm
+
 .macro slot shape
   .cfi_startproc
 0:
@@ -308,8 +347,10 @@
   slot 10
   .elseif kind == 11
   slot 11
-  .else
+  .elseif kind == 12
   slot 12
+  .else
+  slot 13
   .endif
 .endm
 

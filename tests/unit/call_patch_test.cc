@@ -144,6 +144,42 @@ TEST_F(CallPatch, PaddingBehindAReturnMayBeOverwritten) {
   expect_runs();
 }
 
+// Calls have no lock prefix themselves. What moves with one may have.
+TEST_F(CallPatch, TheByteBehindALockPrefixTrapsToo) {
+  // lock incl (%rdi); ret
+  ASSERT_TRUE(plan({0x0F, 0x05, 0xF0, 0xFF, 0x07, 0xC3}));
+  EXPECT_EQ(plan_.tactic, kRelocation);
+  EXPECT_EQ(plan_.arrivals.starts, 0b00101);
+  EXPECT_EQ(plan_.arrivals.inner, 0b01000);
+  EXPECT_TRUE(traps(static_cast<uint8_t>(distance() >> 8)));
+  EXPECT_TRUE(traps(static_cast<uint8_t>(distance() >> 16)));
+}
+
+TEST_F(CallPatch, SoItDoesInTheThirdInstruction) {
+  // cmc; lock incl (%rdi); ret
+  ASSERT_TRUE(plan({0x0F, 0x05, 0xF5, 0xF0, 0xFF, 0x07, 0xC3}));
+  EXPECT_EQ(plan_.arrivals.starts, 0b01101);
+  EXPECT_EQ(plan_.arrivals.inner, 0b10000);
+  for (const int shift : {8, 16, 24}) EXPECT_TRUE(traps(static_cast<uint8_t>(distance() >> shift)));
+}
+
+TEST_F(CallPatch, ALockPrefixMayStandBehindOthers) {
+  // lock incw (%rdi) with the operand's size first; ret
+  ASSERT_TRUE(plan({0x0F, 0x05, 0x66, 0xF0, 0xFF, 0x07, 0xC3}));
+  EXPECT_EQ(plan_.arrivals.inner, 0b10000);
+  EXPECT_TRUE(traps(static_cast<uint8_t>(distance() >> 24)));
+}
+
+TEST_F(CallPatch, WhatTheJumpDoesNotReachNeedsNoTrap) {
+  // cmc; cmc; lock incl (%rdi): its opcode is byte 5, which stays
+  ASSERT_TRUE(plan({0x0F, 0x05, 0xF5, 0xF5, 0xF0, 0xFF, 0x07, 0xC3}));
+  EXPECT_EQ(plan_.arrivals.starts, 0b11101);
+  EXPECT_EQ(plan_.arrivals.inner, 0);
+  // A byte like the prefix that is none: cmp $0xF0, %al
+  ASSERT_TRUE(plan({0x0F, 0x05, 0x3C, 0xF0, 0xC3, 0xC3}));
+  EXPECT_EQ(plan_.arrivals.inner, 0);
+}
+
 TEST_F(CallPatch, WhatIsBehindAReturnAndNotPaddingStaysAsItIs) {
   const Bytes code = {0x0F, 0x05, 0xC3, 0x31, 0xC0, 0xC3};  // ret; xor %eax, %eax; ret
   if (!plan(code)) GTEST_SKIP() << "there is no room at just that place";
