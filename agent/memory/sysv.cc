@@ -5,6 +5,7 @@
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
 #include "agent/memory/pointers.h"
+#include "agent/memory/window.h"
 
 namespace shmrec::agent {
 
@@ -98,6 +99,18 @@ int64_t attach_over(Thread* thread, const SegmentIdentity& identity, uint64_t by
                     true);
 }
 
+// In the window, if the program leaves the choice to the kernel. An address is no hint here: what
+// is taken already, or not aligned as huge pages must be, is refused, and the kernel chooses then.
+int64_t attach(Thread* thread, uint64_t bytes) {
+  uint64_t& address = thread->call.args[1];
+  if (!address && bytes && !(arg(thread, 2) & kShmRemap) && (address = window_hint(bytes))) {
+    const int64_t at = pass(thread);
+    if (!failed(at)) return at;
+    address = 0;
+  }
+  return pass(thread);
+}
+
 }  // namespace
 
 Answer do_shmat(Thread* thread, void*) {
@@ -115,7 +128,7 @@ Answer do_shmat(Thread* thread, void*) {
     maps_settle(thread);
     return done(thread, placed);
   }
-  const int64_t at = pass(thread);
+  const int64_t at = attach(thread, bytes);
   if (failed(at)) return done(thread, at);
   if (!known) {
     coverage(thread->process, "a SysV segment that may be attached but not examined is not traced");
