@@ -81,13 +81,21 @@ struct Draft {
   uint64_t* versions() { return reinterpret_cast<uint64_t*>(at + sizeof(RecordHeader)); }
 };
 
+// The values, but for an atomic one: what it stores is known when it has been made.
+Filled filled_of(RecordKind kind, const Draft& record, uint32_t length) {
+  const uint32_t parts = kind == RecordKind::kReadThenWrite ? 2 : 1;
+  const uint32_t begin = static_cast<uint32_t>(sizeof(RecordHeader)) + parts * record.lines * 8;
+  if (kind == RecordKind::kReadWrite) return {record.bytes, record.bytes};
+  return {begin, begin + parts * length};
+}
+
 Draft draft(Thread* thread, const Origin& origin, RecordKind kind, const Region& region,
             uint64_t address, uint32_t length) {
   const uint64_t offset = region.segment_offset + (address - region.begin);
   const Callers& callers = callers_of(thread, origin.pc, origin.stack, origin.frame, origin.caller);
   Draft result = {nullptr, record_bytes(kind, offset, length, callers.count),
                   lines_touched(offset, length)};
-  result.at = record_reserve(thread, result.bytes);
+  result.at = record_reserve(thread, result.bytes, filled_of(kind, result, length));
   RecordHeader& header = result.header();
   header.segment = region.segment;
   header.offset = offset;
@@ -172,7 +180,7 @@ bool read_piece(Thread* thread, const Origin& origin, uint8_t* to, const Piece& 
   // Into the record first: `to` may be memory that other threads of the program write.
   if (!read_lines(thread, piece.region, value, address, bytes, versions, fault) ||
       !range_copy(to, value, bytes, fault)) {
-    record_abandon(thread, record.at, record.bytes);
+    record_abandon(thread, record.at);
     return false;
   }
   record_commit(thread, record.at, record.bytes, RecordKind::kRead);
@@ -190,7 +198,7 @@ bool write_piece(Thread* thread, const Origin& origin, const uint8_t* from, cons
   uint8_t* const value = reinterpret_cast<uint8_t*>(record.versions() + record.lines);
   // From the record then, for the same reason.
   if (!range_copy(value, from, bytes, fault)) {
-    record_abandon(thread, record.at, record.bytes);
+    record_abandon(thread, record.at);
     return false;
   }
   record_begin(thread, record.at, record.bytes, RecordKind::kWrite);
@@ -335,7 +343,7 @@ bool atomic_begin(Thread* thread, const Origin& origin, const Region& region, ui
     to_program(fault, region.alias, region.begin);
     fault->error |= kFaultWrite;  // the copy has read, the program writes
     atomic_unlock(thread, false);
-    record_abandon(thread, record.at, record.bytes);
+    record_abandon(thread, record.at);
     return false;
   }
   record_begin(thread, record.at, record.bytes, RecordKind::kReadWrite);

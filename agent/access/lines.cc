@@ -42,72 +42,140 @@ bool read_line(Thread* thread, uint32_t stripe, const Bytes& bytes, uint8_t* to,
   }
 }
 
-bool read_lines(Thread* thread, const Region& region, Bytes bytes, uint8_t* to, uint64_t* versions,
-                Fault* fault) {
-  const uint32_t mask = log_header().stripes.count - 1;
-  const uint32_t first = stripe_index(region.segment, bytes.offset);
-  const uint32_t lines = lines_touched(bytes.offset, static_cast<uint32_t>(bytes.count));
-  const uint64_t* const words = stripe_words();
+// The words of neighbouring stripes, all of them unlocked.
+void wait_lines(Thread* thread, uint32_t first, uint32_t lines, uint64_t* words) {
+  const uint64_t* const now = stripe_words() + first;
+  uint64_t any = 0;
+  for (uint32_t i = 0; i < lines; ++i) any |= words[i] = load(&now[i]);
+  if (!stripe_locked(any)) return;
+  for (uint32_t i = 0; i < lines; ++i)
+    if (stripe_locked(words[i])) words[i] = stripe_wait(thread, first + i);
+}
+
+// Makes versions of the words from before. Are they what they were?
+bool unchanged(uint32_t first, uint32_t lines, uint64_t* words) {
+  const uint64_t* const now = stripe_words() + first;
+  uint64_t changed = 0;
   for (uint32_t i = 0; i < lines; ++i) {
-    versions[i] = load(&words[(first + i) & mask]);
-    if (stripe_locked(versions[i])) versions[i] = stripe_wait(thread, (first + i) & mask);
+    changed |= load(&now[i]) ^ words[i];
+    words[i] = stripe_version(words[i]) + 1;
   }
-  compiler_fence();
-  if (!range_copy(to, at(bytes.alias), bytes.count, fault)) return false;
-  compiler_fence();
-  for (uint32_t i = 0; i < lines; ++i) {
+  return !changed;
+}
+
+// Reads lines again that were written meanwhile.
+bool read_changed(Thread* thread, uint32_t stripe, Bytes bytes, uint8_t* to, uint64_t* versions,
+                  Fault* fault) {
+  while (bytes.count) {
     const Bytes line = in_line(bytes);
-    const uint32_t stripe = (first + i) & mask;
-    if (load(&words[stripe]) == versions[i])
-      versions[i] = stripe_version(versions[i]) + 1;
-    else if (!read_line(thread, stripe, line, to, &versions[i], fault))
+    if (stripe_peek(stripe) != stripe_word(*versions - 1) &&
+        !read_line(thread, stripe, line, to, versions, fault))
       return false;
-    to += line.count;
+    to += line.count, ++versions, ++stripe;
     skip(&bytes, line.count);
   }
   return true;
 }
 
-bool write_line(Thread* thread, uint32_t stripe, const Bytes& bytes, const uint8_t* from,
-                uint64_t* version, Fault* fault) {
-  const uint64_t locked = stripe_lock(thread, 0, stripe);
-  __atomic_store_n(version, locked, __ATOMIC_RELEASE);
-  const bool ok = safe_copy(reinterpret_cast<void*>(bytes.alias), from, bytes.count, fault);
+// Of which the stripes are neighbours.
+bool read_neighbours(Thread* thread, uint32_t stripe, const Bytes& bytes, uint8_t* to,
+                     uint64_t* versions, Fault* fault) {
+  const uint32_t lines = lines_touched(bytes.offset, static_cast<uint32_t>(bytes.count));
+  wait_lines(thread, stripe, lines, versions);
+  compiler_fence();
+  if (!range_copy(to, at(bytes.alias), bytes.count, fault)) return false;
+  compiler_fence();
+  return unchanged(stripe, lines, versions) ||
+         read_changed(thread, stripe, bytes, to, versions, fault);
+}
+
+// How many of the bytes lie in lines whose stripes come before the end of the table.
+uint64_t before_end(const Bytes& bytes, uint32_t stripe) {
+  const uint64_t lines = log_header().stripes.count - stripe;
+  return min(bytes.count, lines * kLineBytes - bytes.offset % kLineBytes);
+}
+
+bool read_lines(Thread* thread, const Region& region, Bytes bytes, uint8_t* to, uint64_t* versions,
+                Fault* fault) {
+  while (bytes.count) {
+    const uint32_t stripe = stripe_index(region.segment, bytes.offset);
+    const Bytes part = {bytes.alias, bytes.offset, before_end(bytes, stripe)};
+    if (!read_neighbours(thread, stripe, part, to, versions, fault)) return false;
+    to += part.count;
+    versions += lines_touched(part.offset, static_cast<uint32_t>(part.count));
+    skip(&bytes, part.count);
+  }
+  return true;
+}
+
+// What is left of a range that is being written.
+struct Writing {
+  Bytes bytes;
+  const uint8_t* from;
+  uint64_t* versions;
+  uint32_t stripe;
+
+  void done(uint64_t count, uint32_t lines, uint32_t mask) {
+    skip(&bytes, count);
+    from += count, versions += lines, stripe = (stripe + lines) & mask;
+  }
+};
+
+bool write_line(Thread* thread, uint64_t count, const Writing& next, Fault* fault) {
+  const uint64_t locked = stripe_lock(thread, 0, next.stripe);
+  __atomic_store_n(next.versions, locked, __ATOMIC_RELEASE);
+  const bool ok = safe_copy(reinterpret_cast<void*>(next.bytes.alias), next.from, count, fault);
   stripe_unlock(thread, 0, ok);
   return ok;
 }
 
 // Two lines of one page, all or nothing of which faults. One after the other: who settles what a
 // dead thread left expects that what is stored first of a line lies in it alone.
-bool write_two_lines(Thread* thread, uint32_t stripe, const Bytes& first, const Bytes& second,
-                     const uint8_t* from, uint64_t* versions, Fault* fault) {
-  uint64_t locked[2];
-  stripes_lock_two(thread, stripe, locked);
-  __atomic_store_n(&versions[0], locked[0], __ATOMIC_RELEASE);
-  __atomic_store_n(&versions[1], locked[1], __ATOMIC_RELEASE);
-  const bool ok =
-      safe_copy(reinterpret_cast<void*>(first.alias), from, first.count, fault) &&
-      safe_copy(reinterpret_cast<void*>(second.alias), from + first.count, second.count, fault);
-  stripes_unlock_two(thread, ok);
+bool write_two_lines(StripePairs& pairs, uint64_t first, uint64_t second, const Writing& next,
+                     Fault* fault) {
+  const uint64_t to = next.bytes.alias;
+  pairs.lock(next.stripe, next.versions);
+  const bool ok = safe_copy(reinterpret_cast<void*>(to), next.from, first, fault) &&
+                  safe_copy(reinterpret_cast<void*>(to + first), next.from + first, second, fault);
+  pairs.unlock(ok);
   return ok;
 }
 
-bool write_lines(Thread* thread, const Region& region, Bytes bytes, const uint8_t* from,
+// Pairs of whole lines, as many as follow each other. One that faults is still to be done: it says
+// then what the fault is.
+void write_whole_pairs(StripePairs& pairs, uint32_t mask, Writing* left) {
+  constexpr uint64_t kPair = 2 * kLineBytes;
+  if (left->bytes.offset % kLineBytes || !pairs.has(left->stripe)) return;
+  Writing next = *left;
+  bool ok = true;
+  while (ok && next.bytes.count >= kPair) {
+    pairs.lock(next.stripe, next.versions);
+    ok = guarded_store_lines(next.bytes.alias, next.from);
+    pairs.unlock(ok);
+    if (ok) next.done(kPair, 2, mask);
+  }
+  *left = next;
+}
+
+// The next line, or two.
+bool write_next(Thread* thread, StripePairs& pairs, uint32_t mask, Writing* left, Fault* fault) {
+  const uint64_t first = in_line(left->bytes).count;
+  const uint64_t second = min(left->bytes.count - first, uint64_t{kLineBytes});
+  const bool two = second && (left->bytes.alias + first) % kPage && pairs.has(left->stripe);
+  const bool ok = two ? write_two_lines(pairs, first, second, *left, fault)
+                      : write_line(thread, first, *left, fault);
+  if (ok) left->done(first + (two ? second : 0), 1 + two, mask);
+  return ok;
+}
+
+bool write_lines(Thread* thread, const Region& region, const Bytes& bytes, const uint8_t* from,
                  uint64_t* versions, Fault* fault) {
   const uint32_t mask = log_header().stripes.count - 1;
-  uint32_t stripe = stripe_index(region.segment, bytes.offset);
-  while (bytes.count) {
-    const Bytes first = in_line(bytes);
-    skip(&bytes, first.count);
-    const Bytes second = in_line(bytes);
-    const bool two = second.count && bytes.alias % kPage && stripes_pair(stripe);
-    const bool ok = two ? write_two_lines(thread, stripe, first, second, from, versions, fault)
-                        : write_line(thread, stripe, first, from, versions, fault);
-    if (!ok) return false;
-    if (two) skip(&bytes, second.count);
-    from += first.count + (two ? second.count : 0);
-    versions += 1 + two;
-    stripe = (stripe + 1 + two) & mask;
+  StripePairs pairs(thread);
+  Writing left = {bytes, from, versions, stripe_index(region.segment, bytes.offset)};
+  while (left.bytes.count) {
+    write_whole_pairs(pairs, mask, &left);
+    if (left.bytes.count && !write_next(thread, pairs, mask, &left, fault)) return false;
   }
   return true;
 }

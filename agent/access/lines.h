@@ -16,7 +16,7 @@ struct Bytes {
   uint64_t alias, offset, count;
 };
 
-// REQUIRES for both: the bytes lie in one page, or in no more than two lines. `versions` has room
+// REQUIRES for both: the bytes lie in one page, or are no more than a line's. `versions` has room
 // for each line. False: faulted.
 bool lines_read(Thread* thread, const Region& region, const Bytes& bytes, uint8_t* to,
                 uint64_t* versions, Fault* fault);

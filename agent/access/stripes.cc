@@ -59,8 +59,6 @@
 // version goes back to its own, which the same count says.
 #include "agent/access/stripes.h"
 
-#include "agent/arch/x86_64/processor.h"
-
 namespace shmrec::agent {
 
 using namespace shmlog;
@@ -278,56 +276,6 @@ void stripe_unlock(Thread* thread, int slot, bool wrote) {
   if (load(at) == word) store(at, stripe_word(stripe_version(word) + wrote));
   thread->stripe[slot] = 0;
   if (thread->lane_entry) thread->lane_entry->held[slot] = 0;
-}
-
-// ---- Two at once --------------------------------------------------------------------------------
-
-namespace {
-
-struct Two {
-  uint64_t words[2];
-};
-
-// Of two words at a multiple of 16 bytes.
-bool exchange_two(uint64_t* at, const Two& expected, const Two& desired) {
-  uint64_t low = expected.words[0], high = expected.words[1];
-  bool done;
-  asm volatile("lock cmpxchg16b %[at]"
-               : [at] "+m"(*reinterpret_cast<Two*>(at)), "=@ccz"(done), "+a"(low), "+d"(high)
-               : "b"(desired.words[0]), "c"(desired.words[1])
-               : "memory");
-  return done;
-}
-
-}  // namespace
-
-bool stripes_pair(uint32_t stripe) {
-  return has_wide_exchange() && log_header().stripes.count > 1 &&
-         reinterpret_cast<uint64_t>(stripe_at(stripe)) % sizeof(Two) == 0;
-}
-
-void stripes_lock_two(Thread* thread, uint32_t stripe, uint64_t versions[2]) {
-  if (!thread->lane) lane_take(thread);
-  for (uint32_t slot = 0; slot < 2; ++slot) {
-    if (thread->lane_entry) thread->lane_entry->held[slot] = stripe + slot + 1;
-    thread->stripe[slot] = stripe + slot + 1;
-  }
-  uint64_t* const at = stripe_at(stripe);
-  for (;;) {
-    Two now = {{load(&at[0]), load(&at[1])}}, locked;
-    for (uint32_t slot = 0; slot < 2; ++slot) {
-      if (stripe_locked(now.words[slot])) now.words[slot] = stripe_wait(thread, stripe + slot);
-      versions[slot] = stripe_version(now.words[slot]) + 1;
-      locked.words[slot] = stripe_word_locked(versions[slot] - 1, thread->lane);
-      thread->stripe_word[slot] = locked.words[slot];
-    }
-    if (exchange_two(at, now, locked)) return;
-  }
-}
-
-void stripes_unlock_two(Thread* thread, bool wrote) {
-  stripe_unlock(thread, 1, wrote);
-  stripe_unlock(thread, 0, wrote);
 }
 
 }  // namespace shmrec::agent

@@ -86,7 +86,9 @@ Draft draft(Thread* thread, const TransferRange& range, uint64_t offset, uint64_
   const Origin origin = call_origin(thread);
   const Callers& callers = callers_of(thread, origin.pc, origin.stack, origin.frame);
   Draft record = {nullptr, record_bytes(kind, offset, length, callers.count), kind};
-  record.at = record_reserve(thread, record.bytes);
+  const uint32_t versions = 2 * lines_touched(offset, length) * 8;
+  const uint32_t value = static_cast<uint32_t>(sizeof(RecordHeader)) + versions;
+  record.at = record_reserve(thread, record.bytes, {value, value + length});
   RecordHeader& header = record.header();
   header.segment = range.segment;
   header.offset = offset;
@@ -138,7 +140,7 @@ uint64_t log_after(Thread* thread, const Transfer& transfer, const TransferRange
                        read_source(transfer.after, range.index + at, record.value(), bytes) ||
                        read_mapping(thread, range, offset, record.value(), bytes);
     if (!known) {
-      record_abandon(thread, record.at, record.bytes);
+      record_abandon(thread, record.at);
       coverage(thread->process, "a transfer into traced memory could not be looked at afterwards");
       return records;
     }
@@ -165,7 +167,7 @@ uint64_t write_ahead(Thread* thread, const Transfer& transfer, TransferRange& ra
     const Draft record = draft(thread, range, offset, bytes);
     if (record.at == thread->spare_record ||
         !read_source(transfer.source, range.index + at, record.value(), bytes)) {
-      record_abandon(thread, record.at, record.bytes);
+      record_abandon(thread, record.at);
       return at;
     }
     for (uint32_t i = 0; i < record.lines(); ++i)

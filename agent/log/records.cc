@@ -190,14 +190,15 @@ bool ticket_in_log(uint64_t ticket_and_1) {
   return load(&chunk->magic) == kChunkMagic && load(&chunk->ticket) == ticket_and_1 - 1;
 }
 
-uint8_t* record_reserve(Thread* thread, uint32_t bytes) {
+uint8_t* record_reserve(Thread* thread, uint32_t bytes, const Filled& filled) {
   uint8_t* record = thread->spare_record;
   if (chunk_enter(thread)) {
     clock_if_due(thread);
     if (thread->chunk_end - thread->cursor >= static_cast<int64_t>(bytes)) record = thread->cursor;
   }
   if (record == thread->spare_record && chunk_take(thread)) record = thread->cursor;
-  memset(record, 0, bytes);
+  memset(record, 0, filled.begin);
+  memset(record + filled.end, 0, bytes - filled.end);
   if (record == thread->cursor) end_chunk_behind(thread, bytes);
   return record;
 }
@@ -222,8 +223,7 @@ void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, RecordKind k
   fetch_add(&thread->process->entry->accesses, uint64_t{1});
 }
 
-void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes) {
-  memset(record, 0, bytes);
+void record_abandon(Thread* thread, const uint8_t* record) {
   if (record != thread->spare_record) chunk_leave(thread);
 }
 

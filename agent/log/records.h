@@ -28,16 +28,22 @@ namespace shmrec::agent {
 
 constexpr uint32_t kClockEvery = 2048;  // bytes of a chunk between two clock records, about
 
-// Room for one record of `bytes`, zeroed; never null (records that cannot be logged go to a private
-// spare and are counted as dropped). The record becomes part of the log with record_commit.
-uint8_t* record_reserve(Thread* thread, uint32_t bytes);
+// What of a record, in bytes from its start, who makes it fills in before record_begin.
+struct Filled {
+  uint32_t begin, end;
+};
+// Room for one record of `bytes`; never null (records that cannot be logged go to a private spare
+// and are counted as dropped). It is zero but for `filled`, which is left from earlier records: its
+// commit word says that there is no record yet, so neither readers nor settlers look at it. The
+// record becomes part of the log with record_commit.
+uint8_t* record_reserve(Thread* thread, uint32_t bytes, const Filled& filled);
 // Written ahead: visible to recovery and readers, not yet final. The cursor stays.
 void record_begin(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind);
 // Final. Advances the cursor behind the record.
 void record_commit(Thread* thread, uint8_t* record, uint32_t bytes, shmlog::RecordKind kind,
                    shmlog::RecordState state = shmlog::RecordState::kCommitted);
-// Gives up a record that was reserved and filled but is not to be part of the log.
-void record_abandon(Thread* thread, uint8_t* record, uint32_t bytes);
+// Gives up a record that was reserved and not begun: what was filled in is not part of the log.
+void record_abandon(Thread* thread, const uint8_t* record);
 
 // Keeps the thread's chunk busy until record_rest, so that a thread that makes access after access
 // takes it once; `bytes` of it are free then, and no clock record is due. False: that cannot be.

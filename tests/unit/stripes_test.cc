@@ -228,15 +228,18 @@ TEST_F(Stripes, TwoAreTakenAndGoOnTogether) {
   uint64_t* words = log_memory.stripes;
   words[kFirst] = shmlog::stripe_word(4);
   words[kFirst + 1] = shmlog::stripe_word(70);
-  ASSERT_TRUE(stripes_pair(kFirst));
-  stripes_lock_two(heir_.get(), kFirst, versions);
+  {
+    StripePairs pairs(heir_.get());
+    ASSERT_TRUE(pairs.has(kFirst));
+    pairs.lock(kFirst, versions);
+    EXPECT_EQ(words[kFirst], shmlog::stripe_word_locked(4, kHeir));
+    EXPECT_EQ(words[kFirst + 1], shmlog::stripe_word_locked(70, kHeir));
+    EXPECT_EQ(lane_at(kHeir).held[0], kFirst + 1);
+    EXPECT_EQ(lane_at(kHeir).held[1], kFirst + 2);
+    pairs.unlock(true);
+  }
   EXPECT_EQ(versions[0], 5u);
   EXPECT_EQ(versions[1], 71u);
-  EXPECT_EQ(words[kFirst], shmlog::stripe_word_locked(4, kHeir));
-  EXPECT_EQ(words[kFirst + 1], shmlog::stripe_word_locked(70, kHeir));
-  EXPECT_EQ(lane_at(kHeir).held[0], kFirst + 1);
-  EXPECT_EQ(lane_at(kHeir).held[1], kFirst + 2);
-  stripes_unlock_two(heir_.get(), true);
   EXPECT_EQ(words[kFirst], shmlog::stripe_word(5));
   EXPECT_EQ(words[kFirst + 1], shmlog::stripe_word(71));
   EXPECT_EQ(lane_at(kHeir).held[0] | lane_at(kHeir).held[1], 0u);
@@ -244,8 +247,9 @@ TEST_F(Stripes, TwoAreTakenAndGoOnTogether) {
 
 TEST_F(Stripes, TwoOfWhichNothingWasWrittenAreAsTheyWere) {
   uint64_t versions[2];
-  stripes_lock_two(heir_.get(), kFirst, versions);
-  stripes_unlock_two(heir_.get(), false);
+  StripePairs pairs(heir_.get());
+  pairs.lock(kFirst, versions);
+  pairs.unlock(false);
   EXPECT_EQ(log_memory.stripes[kFirst], 0u);
   EXPECT_EQ(log_memory.stripes[kFirst + 1], 0u);
 }
@@ -255,12 +259,12 @@ TEST_F(Stripes, OfTwoTheOneThatWasTakenAwayIsLeftAlone) {
   uint64_t* words = log_memory.stripes;
   for (uint32_t taken : {0, 1}) {
     words[kFirst] = words[kFirst + 1] = shmlog::stripe_word(4);
-    stripes_lock_two(heir_.get(), kFirst, versions);
+    StripePairs pairs(heir_.get());
+    pairs.lock(kFirst, versions);
     words[kFirst + taken] = shmlog::stripe_word_locked(20, kDead);
-    stripes_unlock_two(heir_.get(), true);
+    pairs.unlock(true);
     EXPECT_EQ(words[kFirst + taken], shmlog::stripe_word_locked(20, kDead));
     EXPECT_EQ(words[kFirst + 1 - taken], shmlog::stripe_word(5));
-    EXPECT_EQ(heir_->stripe[0] | heir_->stripe[1], 0u);
   }
 }
 
@@ -270,13 +274,16 @@ TEST_F(Stripes, TwoOfWhichADeadThreadHasOneAreTakenWhenItIsSettled) {
   std::memset(segment_memory + 256, 0x22, 8);
   die({.values = kNew}, {0});
   const uint32_t stripe = stripe_index(kSegment, 256) & ~1u;
-  stripes_lock_two(heir_.get(), stripe, versions);
+  StripePairs pairs(heir_.get());
+  pairs.lock(stripe, versions);
   EXPECT_EQ(versions[stripe_index(kSegment, 256) & 1], kVersion + 2);
   EXPECT_EQ(recovered(), 1u);
-  stripes_unlock_two(heir_.get(), true);
+  pairs.unlock(true);
 }
 
-TEST_F(Stripes, TheSecondOfTwoAndTheNextAreNoPair) { EXPECT_FALSE(stripes_pair(kOdd)); }
+TEST_F(Stripes, TheSecondOfTwoAndTheNextAreNoPair) {
+  EXPECT_FALSE(StripePairs(heir_.get()).has(kOdd));
+}
 
 }  // namespace
 }  // namespace shmrec::agent
