@@ -9,7 +9,7 @@
 
 namespace shmrec::agent {
 
-inline constexpr uint32_t kAbiVersion = 3;
+inline constexpr uint32_t kAbiVersion = 4;
 
 // ---- The agent's zone of the address space ------------------------------------------------------
 // Everything of the agent lies in one zone, at one of a few bases that the injector chooses from
@@ -28,6 +28,11 @@ inline constexpr uint64_t kMaxLogBytes = kAliasOffset - kLogOffset;
 // the program. The others are for programs that have something there.
 inline constexpr uint64_t kBases[] = {0x7e8000000000, 0x600000000000, 0x300000000000,
                                       0x180000000000};
+
+// A thread's block begins with its state; at this offset in it, the address of an UnwindInfo
+// (signals/unwind.h).
+inline constexpr uint64_t kThreadBlockBytes = 256 * 1024;
+inline constexpr uint64_t kUnwindInfoAt = 392;
 
 // ---- Image file ---------------------------------------------------------------------------------
 // Header, then the bytes of its segments, then its relocations; made by agent/pack. Addresses in it
@@ -81,16 +86,32 @@ struct BootInfo {
 
 // ---- Calls --------------------------------------------------------------------------------------
 // fcntl(-1, kCallCommand, op, argument, length). Without shmrec this is EBADF. The seccomp filter
-// sends kCallHello to the launcher; the agent answers the others itself.
+// sends kCallHello and kCallCore to the launcher; the agent answers the others itself.
 inline constexpr uint32_t kCallCommand = 0x53484D52;
 enum Call : uint32_t {
   // Agent to launcher: returns a new descriptor of the shmlog (close-on-exec). With an argument
   // other than 0, -errno: why the agent could not start, and its image goes on unrecorded.
   kCallHello = 1,
+  // Agent to launcher, of a process about to die: `argument` points to a CoreRequest. Returns when
+  // the core has been taken, or will not be: 0, or -errno.
+  kCallCore = 2,
   kCallIsRecording = 16,  // program to agent: 1
   kCallMark = 17,         // argument: name, length: its bytes; 0 or -errno
   kCallStop = 18,         // stop recording this process: 0
   kCallRecordingId = 19,  // argument: char[14] buffer, receives "xxxxxxxx-xxxx" and NUL; 0
+};
+
+// What the launcher has to know for a core of the calling process. The thread itself cannot be
+// stopped while it waits for the answer.
+struct CoreRequest {
+  uint64_t regs[18];  // the program's, in the order of struct sigcontext: r8 .. r15, rdi, rsi,
+                      // rbp, rbx, rdx, rax, rcx, rsp, rip, eflags
+  uint64_t fs_base, gs_base;
+  uint64_t fpstate;          // address of what the kernel saved of the vector registers, 0: unknown
+  uint64_t blocked;          // signals
+  uint64_t zone;             // where the agent's begins
+  uint32_t id_high, id_low;  // of its recording
+  uint8_t siginfo[128];
 };
 
 // execve/execveat with this sixth argument is not sent to the launcher: the agent's way out when

@@ -16,7 +16,8 @@ namespace shmrec::launcher {
 // The inode of the launcher's PID namespace, 0 if it cannot be seen.
 uint64_t own_pid_namespace();
 
-// While alive, the real user and group are those of `pid`, if they differed and it was permitted.
+// While alive, the real user and group of the calling thread, and of no other, are those of `pid`,
+// if they differed and it was permitted.
 class ActAs {
  public:
   explicit ActAs(pid_t pid);

@@ -16,6 +16,7 @@
 
 #include "base/signal_name.h"
 #include "launcher/binary_keeper.h"
+#include "launcher/core/core_taker.h"
 #include "launcher/filter.h"
 #include "launcher/log_size.h"
 #include "launcher/oom.h"
@@ -43,6 +44,8 @@ namespace fs = std::filesystem;
 // Binaries as they went into bundles, of all runs of the spool.
 constexpr const char* kPackedFolder = ".packed";
 constexpr uint64_t kMaxPackedBytes = uint64_t{64} << 20, kPackedShare = 64;
+
+constexpr uint64_t kCoreShare = 4;  // one core may take so much of what is free
 
 template <typename... Parts>
 void say(const Parts&... parts) {
@@ -383,6 +386,7 @@ class Run {
     const Result<std::string> kept = drop_capabilities();
     log("{}", kept ? *kept : kept.error().message);
     start_keeper();
+    start_core_taker();
     return true;
   }
 
@@ -405,6 +409,34 @@ class Run {
       keeper_ = std::move(*keeper);
     else
       recording_->directory.write_gap("binaries", keeper.error().message);
+  }
+
+  void start_core_taker() {
+    if (!recording_ || !recording_->injection || !policy_.collect.core.on_signal) return;
+    CoreTakerOptions options;
+    options.run_directory = spool_ + "/" + recording_->directory.run();
+    options.file_mode = recording_->directory.file_mode();
+    options.choice = policy_.collect.core;
+    // In memory they take it from the program, as the log does.
+    const uint64_t room =
+        std::min(choose_log_size(0, spool_).kept_bytes, disk_room(spool_).free_bytes / kCoreShare);
+    options.choice.limit_bytes = std::min(options.choice.limit_bytes, room);
+    cores_ = std::make_unique<CoreTaker>(std::move(options));
+  }
+
+  // Whoever outlives the launcher dies without.
+  void finish_cores() {
+    if (!cores_) return;
+    cores_->finish();
+    tell_cores();
+  }
+
+  void tell_cores() {
+    if (!cores_) return;
+    for (const CoreTaker::Told& told : cores_->tell_new()) {
+      log("{}: {}", told.what, told.how);
+      if (!told.taken) recording_->directory.write_gap(told.what, told.how);
+    }
   }
 
   void finish_keeper() {
@@ -437,6 +469,7 @@ class Run {
     options.killable = child_->listener.killable;
     options.refuse_unrecorded = closed();
     options.wait_for_all = options_.wait_all;
+    options.cores = cores_.get();
     if (sidecar_) {
       options.sidecar = &*sidecar_;
       options.every_second = [this] { sweep(); };
@@ -471,6 +504,7 @@ class Run {
   void on_exit(pid_t pid, int status) {
     recording_->directory.write_exit(pid, status);
     if (pid == child_->pid()) command_end_tsc_ = __rdtsc();
+    tell_cores();
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return;
     const uint64_t killed = oom_.rise();
     if (killed == 0) return;
@@ -517,6 +551,7 @@ class Run {
                           "they still ran when the bundle was made; what they did later is missing "
                           "(shmrec run --wait-all waits for them)");
     refine_clock();
+    finish_cores();
     finish_keeper();
     directory.tell_lost_lines();
     if (const Result<> end =
@@ -594,6 +629,7 @@ class Run {
   OomCounter oom_;
   std::optional<Recording> recording_;
   std::unique_ptr<BinaryKeeper> keeper_;
+  std::unique_ptr<CoreTaker> cores_;
   std::optional<Child> child_;
   std::optional<Supervisor> supervisor_;
   std::shared_ptr<spdlog::logger> log_;

@@ -14,6 +14,7 @@
 #include <fstream>
 
 #include "launcher/clock.h"
+#include "launcher/core/core_taker.h"
 #include "launcher/identity.h"
 #include "launcher/notifier.h"
 #include "launcher/seccomp_status.h"
@@ -170,7 +171,8 @@ void Supervisor::on_notification() {
     case SYS_execveat:
       return on_exec_request(request);
     case SYS_fcntl:
-      return on_hello(request);
+      return request.data.args[2] == agent::kCallCore ? on_core_request(request)
+                                                      : on_hello(request);
     case SYS_io_uring_setup:
       return on_refused_feature(request, "io_uring");
     case SYS_userfaultfd:
@@ -222,6 +224,13 @@ void Supervisor::on_hello(const seccomp_notif& request) {
   answer_error(options_.listener.get(), request.id, error);
   events_.coverage(name_of(static_cast<pid_t>(request.pid)),
                    std::string("the log could not be handed over: ") + strerror(error));
+}
+
+void Supervisor::on_core_request(const seccomp_notif& request) {
+  if (options_.cores)
+    options_.cores->take(options_.listener.get(), request);
+  else
+    answer_error(options_.listener.get(), request.id, ENOSYS);
 }
 
 void Supervisor::on_refused_feature(const seccomp_notif& request, const char* name) {
@@ -310,7 +319,8 @@ void Supervisor::reap() {
       if (handled.mine) continue;
     }
     if (WIFSTOPPED(status)) {
-      if (pid == options_.command) on_command_stopped(WSTOPSIG(status));
+      const bool by_tracer = status >> 16 != 0;  // a core is being taken
+      if (pid == options_.command && !by_tracer) on_command_stopped(WSTOPSIG(status));
       continue;
     }
     events_.exit(pid, status);

@@ -28,6 +28,7 @@
 
 namespace shmrec::launcher {
 
+class CoreTaker;
 class SidecarClient;
 
 // What the loop tells its owner. All are called from run().
@@ -45,6 +46,7 @@ struct SupervisorOptions {
   int log_fd = -1;        // given to agents; stays the caller's
   std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
   bool refuse_unrecorded = false;               // failurePolicy: closed
+  CoreTaker* cores = nullptr;                   // none: none are taken; stays the caller's
   SidecarClient* sidecar = nullptr;             // served beside all else; stays the caller's
   std::function<void()> every_second;           // none: nothing is to be done
   bool wait_for_all = false;                    // go on until no process of the workload is left
@@ -76,6 +78,7 @@ class Supervisor {
   void on_notification();
   bool may_refuse_the_agent(const seccomp_notif& request) const;
   void on_exec_request(const seccomp_notif& request);
+  void on_core_request(const seccomp_notif& request);
   void on_hello(const seccomp_notif& request);
   void on_refused_feature(const seccomp_notif& request, const char* name);
   void on_signals();

@@ -13,13 +13,13 @@ using Type = YamlNode::Type;
 
 constexpr size_t kMaxRuleNameBytes = 64;
 
-void read_size(Problems& problems, const Field& field, const LimitWord& limit, Limits& out) {
+void read_size(Problems& problems, const Field& field, const SizeBounds& bounds, uint64_t& out) {
   if (field.value.type != Type::kInteger && field.value.type != Type::kString)
     return report_type(problems, field, "a size", "write for example 256MiB");
   const std::optional<uint64_t> bytes = size_of(field.value);
-  const std::string problem = size_problem(limit, bytes, field.value.text);
+  const std::string problem = size_problem(bounds, bytes, field.value.text);
   if (problem.empty()) {
-    out.*limit.bytes = *bytes;
+    out = *bytes;
   } else {
     problems.report(field.value.where, quoted(field.key.text) + ": " + problem);
   }
@@ -279,7 +279,8 @@ constexpr Key<Policy> kDefaultsKeys[] = {
 
 template <size_t kIndex>
 void read_limit(Problems& problems, const Field& field, Limits& limits) {
-  read_size(problems, field, kLimitWords[kIndex], limits);
+  const LimitWord& limit = kLimitWords[kIndex];
+  read_size(problems, field, {limit.least, limit.most}, limits.*limit.bytes);
 }
 void read_slowdown(Problems& problems, const Field& field, Limits& limits) {
   if (field.value.type != Type::kInteger && field.value.type != Type::kFloat)
@@ -299,6 +300,26 @@ constexpr Key<Limits> kLimitKeys[] = {
 };
 static_assert(std::size(kLimitKeys) == std::size(kLimitWords) + 1);
 
+void read_core_occasions(Problems& problems, const Field& field, CoreChoice& core) {
+  core.on_signal = false;
+  read_list(problems, field, kMaxListItems, [&](const Field& item) {
+    CoreOccasion occasion = CoreOccasion::kSignal;
+    assign_word(problems, item, kCoreOccasionWords, occasion);
+    core.on_signal |= occasion == CoreOccasion::kSignal;
+  });
+}
+constexpr Key<CoreChoice> kCoreKeys[] = {
+    {"on", read_core_occasions},
+    {"memory",
+     [](Problems& problems, const Field& field, CoreChoice& core) {
+       assign_word(problems, field, kCoreMemoryWords, core.memory);
+     }},
+    {"limit",
+     [](Problems& problems, const Field& field, CoreChoice& core) {
+       read_size(problems, field, kCoreLimitBounds, core.limit_bytes);
+     }},
+};
+
 template <bool Collect::*kMember>
 void read_collect(Problems& problems, const Field& field, Collect& collect) {
   read_bool(problems, field, collect.*kMember);
@@ -308,6 +329,8 @@ constexpr Key<Collect> kCollectKeys[] = {
     {"libraries", read_collect<&Collect::libraries>},
     {"environment", read_collect<&Collect::environment>},
     {"launcherLog", read_collect<&Collect::launcher_log>},
+    {"core", [](Problems& problems, const Field& field,
+                Collect& collect) { read_submap(problems, field, kCoreKeys, collect.core); }},
 };
 
 template <std::vector<std::string> Redaction::*kMember>
@@ -388,10 +411,15 @@ Result<Policy> parse_policy(std::string_view text, std::string_view file) {
 }
 
 NameTable policy_keys() {
-  return {{"policy", names_of(kPolicyKeys)},       {"segment", names_of(kSegmentKeys)},
-          {"match", names_of(kMatchKeys)},         {"defaults", names_of(kDefaultsKeys)},
-          {"limits", names_of(kLimitKeys)},        {"collect", names_of(kCollectKeys)},
-          {"redaction", names_of(kRedactionKeys)}, {"sidecar", names_of(kSidecarKeys)}};
+  return {{"policy", names_of(kPolicyKeys)},
+          {"segment", names_of(kSegmentKeys)},
+          {"match", names_of(kMatchKeys)},
+          {"defaults", names_of(kDefaultsKeys)},
+          {"limits", names_of(kLimitKeys)},
+          {"collect", names_of(kCollectKeys)},
+          {"redaction", names_of(kRedactionKeys)},
+          {"sidecar", names_of(kSidecarKeys)},
+          {"core", names_of(kCoreKeys)}};
 }
 
 NameTable policy_words() {
@@ -400,6 +428,8 @@ NameTable policy_words() {
           {"order", texts_of(kOrderWords)},
           {"accesses", texts_of(kAccessesWords)},
           {"direction", texts_of(kDirectionWords)},
+          {"coreOccasion", texts_of(kCoreOccasionWords)},
+          {"coreMemory", texts_of(kCoreMemoryWords)},
           {"failurePolicy", texts_of(kFailurePolicyWords)},
           {"onLauncherDeath", texts_of(kLauncherDeathWords)}};
 }

@@ -95,7 +95,10 @@ std::string collect_yaml(const Collect& collect) {
     return std::string("  ") + key + (value ? ": true\n" : ": false\n");
   };
   return "collect:\n" + line("binaries", collect.binaries) + line("libraries", collect.libraries) +
-         line("environment", collect.environment) + line("launcherLog", collect.launcher_log);
+         line("environment", collect.environment) + line("launcherLog", collect.launcher_log) +
+         "  core:\n    on: [" + (collect.core.on_signal ? "signal" : "") +
+         "]\n    memory: " + std::string(word_of(kCoreMemoryWords, collect.core.memory)) +
+         "\n    limit: " + format_size(collect.core.limit_bytes) + "\n";
 }
 
 std::string sidecar_yaml(const SidecarUse& sidecar) {

@@ -69,11 +69,22 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
+// A core is a copy of a process's memory, and what is in it is not redacted.
+enum class CoreOccasion { kSignal };  // one that dumps core ends the process
+enum class CoreMemoryChoice { kStacks, kPrivate, kAll };
+struct CoreChoice {
+  bool on_signal = true;
+  CoreMemoryChoice memory = CoreMemoryChoice::kStacks;
+  uint64_t limit_bytes = uint64_t{64} << 20;  // of one core's memory
+  bool operator==(const CoreChoice&) const = default;
+};
+
 struct Collect {
   bool binaries = true;
   bool libraries = true;
   bool environment = true;
   bool launcher_log = true;
+  CoreChoice core;
   bool operator==(const Collect&) const = default;
 };
 

@@ -119,16 +119,21 @@ std::string wait_problem(std::optional<uint64_t> ms, std::string_view text) {
          "; write a duration in between";
 }
 
-std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
+std::string size_problem(const SizeBounds& bounds, std::optional<uint64_t> bytes,
                          std::string_view text) {
   if (!bytes) {
     return quoted(text) +
            " is no size; expected a whole number with a unit (Ki, Mi, Gi, "
            "Ti, k, M, G, T); write for example 256MiB";
   }
-  if (*bytes >= limit.least && *bytes <= limit.most) return "";
-  return quoted(text) + " is out of range; expected " + format_size(limit.least) + " to " +
-         format_size(limit.most) + "; write a size in between";
+  if (*bytes >= bounds.least && *bytes <= bounds.most) return "";
+  return quoted(text) + " is out of range; expected " + format_size(bounds.least) + " to " +
+         format_size(bounds.most) + "; write a size in between";
+}
+
+std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
+                         std::string_view text) {
+  return size_problem(SizeBounds{limit.least, limit.most}, bytes, text);
 }
 
 const LimitWord* conflicting_limit(const Limits& limits) {

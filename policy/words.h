@@ -33,6 +33,11 @@ inline constexpr Word<Direction> kDirectionWords[] = {
     {"in", Direction::kIn}, {"out", Direction::kOut}, {"both", Direction::kBoth}};
 inline constexpr Word<FailurePolicy> kFailurePolicyWords[] = {{"open", FailurePolicy::kOpen},
                                                               {"closed", FailurePolicy::kClosed}};
+inline constexpr Word<CoreOccasion> kCoreOccasionWords[] = {{"signal", CoreOccasion::kSignal}};
+inline constexpr Word<CoreMemoryChoice> kCoreMemoryWords[] = {
+    {"stacks", CoreMemoryChoice::kStacks},
+    {"private", CoreMemoryChoice::kPrivate},
+    {"all", CoreMemoryChoice::kAll}};
 inline constexpr Word<LauncherDeath> kLauncherDeathWords[] = {
     {"continue", LauncherDeath::kContinue}, {"kill", LauncherDeath::kKill}};
 // Of variables; in a file they are YAML's own.
@@ -85,7 +90,15 @@ inline constexpr LimitWord kLimitWords[] = {
     {"recordingSize", "SHMREC_RECORDING_SIZE", &Limits::recording_bytes, uint64_t{1} << 20,
      kMaxSpoolBytes}};
 
-// Why `text` is no value of `limit`, with the fix; "" if it is one.
+// collect.core.limit.
+struct SizeBounds {
+  uint64_t least, most;
+};
+inline constexpr SizeBounds kCoreLimitBounds = {uint64_t{1} << 20, kMaxSpoolBytes};
+
+// Why `text` is no size within the bounds, with the fix; "" if it is one.
+std::string size_problem(const SizeBounds& bounds, std::optional<uint64_t> bytes,
+                         std::string_view text);
 std::string size_problem(const LimitWord& limit, std::optional<uint64_t> bytes,
                          std::string_view text);
 

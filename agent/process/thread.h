@@ -97,7 +97,6 @@ struct Process {
   PendingSignals pending;
 };
 
-constexpr uint64_t kThreadBlockBytes = 256 * 1024;
 constexpr uint64_t kMaxThreads = 32768;
 // Where the blocks lie, one after the other.
 inline uint64_t thread_blocks() { return agent_base() + kThreadOffset; }
@@ -343,7 +342,7 @@ static_assert(offsetof(shmlog::LaneEntry, record) == 32);
 static_assert(offsetof(shmlog::LaneEntry, held) == 40);
 static_assert(offsetof(Thread, call_entry) == 768 && offsetof(Thread, call_behind) == 776);
 static_assert(offsetof(Thread, call_exit) == 784 && offsetof(Thread, call_made) == 792);
-static_assert(offsetof(Thread, unwind) == 392);
+static_assert(offsetof(Thread, unwind) == kUnwindInfoAt);
 static_assert(offsetof(Thread, quick_both) == 800 && offsetof(Thread, record) == 896);
 static_assert(offsetof(Thread, held_stripe) == 912 && offsetof(Thread, record_bytes) == 916);
 static_assert(offsetof(Thread, stripe) == 920 && offsetof(Thread, stripe_word) == 928);

@@ -145,11 +145,11 @@ int64_t kernel_action(int signal, uint64_t handler, uint64_t program_flags) {
   return sys(__NR_rt_sigaction, signal, &action, 0, kSetBytes);
 }
 
-// SIGABRT that is ignored can be left to the kernel. Where the program has no handler, no call
-// shall notice that a signal came.
+// One that is ignored and not needed can be left to the kernel. Where the program has no handler,
+// no call shall notice that a signal came.
 int64_t own_action(int signal, const SignalAction& wanted) {
   const bool handled = wanted.handler > kIgnore;
-  const bool left = signal == kSigabrt && wanted.handler == kIgnore;
+  const bool left = !(kNeeded & bit(signal)) && wanted.handler == kIgnore;
   return kernel_action(signal, left ? kIgnore : ~0ull, handled ? wanted.flags : kSaRestart);
 }
 

@@ -6,9 +6,10 @@
 
 namespace shmrec::agent {
 
-constexpr int kSigill = 4, kSigtrap = 5, kSigabrt = 6, kSigbus = 7, kSigfpe = 8, kSigkill = 9,
-              kSigsegv = 11, kSigchld = 17, kSigcont = 18, kSigstop = 19, kSigtstp = 20,
-              kSigttin = 21, kSigttou = 22, kSigurg = 23, kSigwinch = 28, kSigsys = 31;
+constexpr int kSigquit = 3, kSigill = 4, kSigtrap = 5, kSigabrt = 6, kSigbus = 7, kSigfpe = 8,
+              kSigkill = 9, kSigsegv = 11, kSigchld = 17, kSigcont = 18, kSigstop = 19,
+              kSigtstp = 20, kSigttin = 21, kSigttou = 22, kSigurg = 23, kSigxcpu = 24,
+              kSigxfsz = 25, kSigwinch = 28, kSigsys = 31;
 constexpr int kLastSignal = 64;
 constexpr uint64_t kSetBytes = 8;  // of a set of signals
 

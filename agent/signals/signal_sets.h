@@ -10,11 +10,11 @@
 namespace shmrec::agent {
 
 constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
-// Signals whose handler is always the agent's. They are never blocked in the kernel, but for
-// SIGABRT, which is here so that an abort is written down before it kills.
+// Signals whose handler is always the agent's. The needed ones are never blocked in the kernel; the
+// others are here so that a death that dumps core is written down, and its core taken, before.
 constexpr uint64_t kNeeded =
     bit(kSigill) | bit(kSigtrap) | bit(kSigbus) | bit(kSigfpe) | bit(kSigsegv) | bit(kSigsys);
-constexpr uint64_t kOwned = kNeeded | bit(kSigabrt);
+constexpr uint64_t kOwned = kNeeded | bit(kSigabrt) | bit(kSigquit) | bit(kSigxcpu) | bit(kSigxfsz);
 constexpr uint64_t kUnblockable = bit(kSigkill) | bit(kSigstop);
 constexpr uint64_t kAllBlocked = ~kNeeded & ~kUnblockable;
 

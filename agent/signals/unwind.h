@@ -1,6 +1,6 @@
 // What a debugger that is not recorded needs to see the program behind the agent: where the
 // program's registers are when a thread is found in a stub or in code of the agent.
-// cli/share/shmrec-gdb.py reads it, from a process or a core.
+// cli/share/shmrec-gdb.py reads it, from a process or a core, and the launcher, for cores.
 //
 // It begins at Thread::unwind, which a debugger finds as it finds the Thread: by the gs base, or at
 // the start of the block that the stack pointer lies in. All is in words of 8 bytes, so that it can
@@ -12,7 +12,7 @@
 // which it is that of the access before. Threads: written once, at the start.
 #pragma once
 
-#include "agent/runtime.h"
+#include "agent/agent_abi.h"
 
 namespace shmrec::agent {
 

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/signal_name.h"
+#include "recording/bundle/cores.h"
 #include "recording/log/shmlog_create.h"
 
 namespace shmrec::recording {
@@ -209,29 +210,39 @@ std::string to_text(const ordered_json& document) {
   return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
+namespace {
+
+// The oldest that knows all files.
+const char* format_of(const ManifestInput& input) {
+  for (const FileSize& file : input.files)
+    if (is_core_name(file.name)) return kBundleFormatWithCores;
+  return input.facts.members.empty() ? kBundleFormat : kBundleFormatWithMembers;
+}
+
+}  // namespace
+
 std::string make_manifest(const ManifestInput& input) {
   const json& run = input.facts.run;
-  ordered_json document = {
-      {"format", input.facts.members.empty() ? kBundleFormat : kBundleFormatWithMembers},
-      {"version", SHMREC_VERSION},
-      {"runId", run_id_of(input)},
-      {"name", input.name},
-      {"trigger", input.trigger},
-      {"command", copied(run, "command")},
-      {"executable", copied(run, "executable")},
-      {"cwd", copied(run, "cwd")},
-      {"startTime", start_time_of(input)},
-      {"endTime", copied(input.facts.end, "endTime")},
-      {"exit", exit_of_run(input.facts.end)},
-      {"host",
-       {{"hostname", copied(run, "hostname")},
-        {"kernel", copied(run, "kernel")},
-        {"uid", copied(run, "uid")},
-        {"gid", copied(run, "gid")}}},
-      {"container", copied(run, "container")},
-      {"complete", completeness(input.coverage)},
-      {"redacted", input.facts.redacted},
-      {"log", log_document(input)}};
+  ordered_json document = {{"format", format_of(input)},
+                           {"version", SHMREC_VERSION},
+                           {"runId", run_id_of(input)},
+                           {"name", input.name},
+                           {"trigger", input.trigger},
+                           {"command", copied(run, "command")},
+                           {"executable", copied(run, "executable")},
+                           {"cwd", copied(run, "cwd")},
+                           {"startTime", start_time_of(input)},
+                           {"endTime", copied(input.facts.end, "endTime")},
+                           {"exit", exit_of_run(input.facts.end)},
+                           {"host",
+                            {{"hostname", copied(run, "hostname")},
+                             {"kernel", copied(run, "kernel")},
+                             {"uid", copied(run, "uid")},
+                             {"gid", copied(run, "gid")}}},
+                           {"container", copied(run, "container")},
+                           {"complete", completeness(input.coverage)},
+                           {"redacted", input.facts.redacted},
+                           {"log", log_document(input)}};
   if (!input.facts.members.empty()) document["members"] = members_of(input.facts);
   document["processes"] = nullptr;
   document["policy"] = copied(run, "policy");
@@ -263,8 +274,9 @@ namespace {
 constexpr const char* kFixedNames[] = {"run.json",    "end.json",    "events.jsonl", "launcher.log",
                                        kCoverageName, kBinariesName, kLogName};
 
-bool known_name(const std::string& name, bool with_members) {
+bool known_name(const std::string& name, bool with_members, bool with_cores) {
   if (with_members && is_member_file(name)) return true;
+  if (with_cores && is_core_name(name)) return true;
   for (const char* fixed : kFixedNames) {
     if (name == fixed) return true;
   }
@@ -311,10 +323,11 @@ class ManifestParser {
       return bad("not a JSON object with a format");
     }
     read_string(document_, "version", version);
-    with_members_ = format == kBundleFormatWithMembers;
+    with_cores_ = format == kBundleFormatWithCores;
+    with_members_ = format == kBundleFormatWithMembers || with_cores_;
     if (format != kBundleFormat && !with_members_) {
       return bad("format " + shown(format) + ", made by shmrec " + shown(version) + "; expected " +
-                 kBundleFormat + " or " + kBundleFormatWithMembers +
+                 kBundleFormat + ", " + kBundleFormatWithMembers + " or " + kBundleFormatWithCores +
                  "; open it with that version of shmrec");
     }
     return read_string(document_, "runId", manifest_.run_id) ? Result<>(Unit{}) : bad("no runId");
@@ -330,7 +343,7 @@ class ManifestParser {
           !read_unsigned(row, "bytes", file.bytes)) {
         return bad("a file without name or size");
       }
-      if (!known_name(file.name, with_members_))
+      if (!known_name(file.name, with_members_, with_cores_))
         return bad("file " + shown(file.name) + " has no place in a bundle");
       if (!seen.insert(file.name).second)
         return bad("file " + shown(file.name) + " is listed twice");
@@ -378,6 +391,7 @@ class ManifestParser {
 
   const json& document_;
   std::string bundle_;
+  bool with_cores_ = false;
   bool with_members_ = false;
   Manifest manifest_;
 };

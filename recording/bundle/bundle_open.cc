@@ -15,6 +15,7 @@
 #include "recording/bundle/bundle_parts.h"
 #include "recording/bundle/bundle_plan.h"
 #include "recording/bundle/bundle_reader.h"
+#include "recording/bundle/cores.h"
 #include "recording/bundle/kept_binaries.h"
 #include "recording/bundle/run_schema.h"
 #include "recording/run/text.h"
@@ -273,7 +274,8 @@ Result<OpenedBundle> open_bundle_in_parts(const fs::path& path) {
   if (!dir) return dir.error();
   std::vector<std::string> names = {kManifestName};
   for (const FileSize& file : (*parts)->manifest().files) {
-    if (file.name != kLogName && !is_binary_name(file.name)) names.push_back(file.name);
+    if (file.name != kLogName && !is_binary_name(file.name) && !is_core_name(file.name))
+      names.push_back(file.name);
   }
   for (const std::string& name : names) {
     const Result<> unpacked = (*parts)->unpack(name, dir->path() / name);
@@ -336,7 +338,9 @@ Result<> check_texts(const std::vector<BundleFile>& files, const fs::path& dir,
 Result<std::vector<BundleFile>> verify_bundle(const fs::path& path, const Progress& progress) {
   Result<TemporaryDirectory> dir = TemporaryDirectory::make(temporary_parent(), "shmrec-");
   if (!dir) return dir.error();
-  const auto wanted = [](const std::string& name) { return !is_binary_name(name); };
+  const auto wanted = [](const std::string& name) {
+    return !is_binary_name(name) && !is_core_name(name);
+  };
   Result<ReadBundle> read = unpack(path, dir->path(), wanted, progress);
   if (!read) return read.error();
   const auto log = ShmlogReader::open(dir->path() / kLogName);

@@ -64,15 +64,16 @@ constexpr uint64_t kForeignBinaryBytes = uint64_t{1} << 30;  // as limits.record
 
 uint64_t less(uint64_t from, uint64_t what) { return from > what ? from - what : 0; }
 
-// Of log and texts.
+// Of log, texts and cores.
 uint64_t taken_bytes(const BundlePlan& plan) {
   uint64_t taken = plan.image.stored_bytes;
   for (const RunFile& file : plan.facts.files) taken += file.bytes;
+  for (const RunFile& core : plan.cores) taken += core.bytes;
   return taken;
 }
 
-// 0: any.
-uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& options) {
+// What the bundle may hold beside what is planned so far.
+uint64_t bytes_left(const BundlePlan& plan, const CreateBundleOptions& options) {
   const uint64_t taken = taken_bytes(plan);
   const uint64_t copy = plan.image.copied ? plan.image.used_bytes : 0;
   uint64_t most = UINT64_MAX;
@@ -82,6 +83,12 @@ uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& o
     most = kForeignBinaryBytes;
   if (options.room_bytes != UINT64_MAX)
     most = std::min(most, less(options.room_bytes, copy + taken));
+  return most;
+}
+
+// 0: any.
+uint64_t bytes_for_binaries(const BundlePlan& plan, const CreateBundleOptions& options) {
+  const uint64_t most = bytes_left(plan, options);
   return most == UINT64_MAX ? 0 : std::max<uint64_t>(most, 1);
 }
 
@@ -119,6 +126,8 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   if (!image) return image.error();
   plan->image = std::move(*image);
 
+  plan->cores = open_cores(dir->get(), bytes_left(*plan, options), plan->facts.problems);
+
   std::string log_error;
   auto log = LogView::open(plan->image, kLogName);
   if (log) {
@@ -144,6 +153,7 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   planner.add_text(kCoverageName, to_text(coverage_document(coverage)));
   planner.add_text(kBinariesName, make_binaries(plan->binaries));
   planner.add_log(plan->image);
+  for (const RunFile& core : plan->cores) planner.add_file(core.name, core.bytes, core.fd);
   for (const BinaryFile& file : plan->binaries.files) planner.add_binary(file);
   planner.put_manifest_first(
       make_manifest({run_name(run_dir), options.trigger, plan->facts, plan->image, reader,

@@ -13,6 +13,7 @@
 #include "recording/bundle/bundle_binaries.h"
 #include "recording/bundle/bundle_log.h"
 #include "recording/bundle/bundle_run.h"
+#include "recording/bundle/cores.h"
 
 namespace shmrec::recording {
 
@@ -31,6 +32,7 @@ struct BundlePlan {
   RunFacts facts;
   LogImage image;
   std::unique_ptr<LogView> log;  // nullptr: does not open
+  std::vector<RunFile> cores;
   BinaryCollection binaries;
   int64_t start_s = 0;  // the run's start, seconds since 1970; 0 if unknown
   // In their order, manifest.json first; SHA256SUMS is not among them.

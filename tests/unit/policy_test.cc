@@ -202,7 +202,9 @@ const char kEverything[] = R"(segments:
     mode: ignore
 defaults: {mode: ignore, order: relaxed, accesses: writes}
 limits: {logSize: 64Mi, spoolSize: 2GiB, recordingSize: 104857600, maxSlowdown: 1.25}
-collect: {binaries: false, libraries: false, environment: false, launcherLog: false}
+collect:
+  {binaries: false, libraries: false, environment: false, launcherLog: false,
+   core: {on: [], memory: private, limit: 8MiB}}
 redaction:
   environment: ["*PIN*"]
   arguments: []
@@ -1024,7 +1026,8 @@ const Json& full_document() {
       {"match": {"anonymous": true}}],
     "defaults": {"mode": "trace", "order": "exact", "accesses": "writes"},
     "limits": {"logSize": "64MiB", "spoolSize": 1073741824, "recordingSize": "64Mi", "maxSlowdown": 2.5},
-    "collect": {"binaries": true, "libraries": true, "environment": true, "launcherLog": true},
+    "collect": {"binaries": true, "libraries": true, "environment": true, "launcherLog": true,
+                "core": {"on": ["signal"], "memory": "all", "limit": "64MiB"}},
     "redaction": {"environment": ["*A*"], "arguments": ["*B*"]},
     "sidecar": {"wait": "5s", "required": false},
     "failurePolicy": "open", "onLauncherDeath": "continue", "spoolDirectory": "/s"})");
