@@ -240,7 +240,10 @@ TEST(PolicyParse, EveryKeyIsRead) {
   EXPECT_EQ(policy.default_order, Order::kRelaxed);
   EXPECT_EQ(policy.default_accesses, Accesses::kWrites);
   EXPECT_EQ(policy.limits, (Limits{64u << 20, uint64_t{2} << 30, 100u << 20, 1250}));
-  EXPECT_EQ(policy.collect, (Collect{false, false, false, false}));
+  EXPECT_EQ(
+      policy.collect,
+      (Collect{
+          false, false, false, false, {false, CoreMemoryChoice::kPrivate, uint64_t{8} << 20}}));
   EXPECT_EQ(policy.redaction.environment, std::vector<std::string>{"*PIN*"});
   EXPECT_TRUE(policy.redaction.arguments.empty());
   EXPECT_EQ(policy.failure_policy, FailurePolicy::kClosed);
