@@ -1,6 +1,7 @@
 // shmrec ls: what is in a bundle.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -9,6 +10,7 @@
 #include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
 #include "recording/blame/touched.h"
+#include "recording/crash/core_backtrace.h"
 #include "recording/log/brakes.h"
 #include "recording/log/names.h"
 #include "recording/run/gaps.h"
@@ -136,6 +138,20 @@ std::string stats_text(const shmlog::Header& header) {
   return text;
 }
 
+// By recording, of the first that left a core: reading one takes some tenths of a second.
+std::map<std::string, std::string> deaths_of(const recording::RunFiles& files,
+                                             const recording::Timeline& timeline) {
+  constexpr size_t kMost = 8;
+  std::map<std::string, std::string> deaths;
+  for (const recording::Recording& one : timeline.recordings()) {
+    const std::string core = deaths.size() < kMost ? files.core(one.id) : "";
+    if (core.empty()) continue;
+    const auto stacks = recording::read_core_stacks(core, recording::finder_of(files));
+    if (stacks) deaths[one.id] = recording::death_text(one.name, one.pid, *stacks);
+  }
+  return deaths;
+}
+
 std::optional<int> list_run(const recording::RunFiles& files, const recording::Timeline& timeline,
                             bool json, bool stats) {
   recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
@@ -143,17 +159,24 @@ std::optional<int> list_run(const recording::RunFiles& files, const recording::T
       recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
         return recording::code_place(timeline, symbols, recording, pc);
       });
+  const std::map<std::string, std::string> deaths = deaths_of(files, timeline);
   listing.launchers = files.launchers();
   listing.coverage = files.coverage();
   if (warn_of_index(files)) return std::nullopt;
   const shmlog::Header& header = files.log().header();
   if (json) {
     nlohmann::json document = recording::listing_json(listing);
+    for (nlohmann::json& one : document["recordings"])
+      if (const auto death = deaths.find(one["id"]); death != deaths.end())
+        one["death"] = death->second;
     if (stats) document["stats"] = stats_json(header);
     if (stats) document["stats"]["brakes"] = brakes_json(files.log());
     print(document);
   } else {
     std::fputs(recording::listing_text(listing).c_str(), stdout);
+    if (!deaths.empty()) std::puts("\nDied");
+    for (const auto& [id, death] : deaths)
+      std::printf("  %s, recording %s\n", death.c_str(), id.c_str());
     if (stats) std::fputs((stats_text(header) + brakes_text(files.log())).c_str(), stdout);
   }
   return 0;

@@ -22,6 +22,8 @@ constexpr Command kCommands[] = {
     {"blame", cmd_blame, "say which accesses led to a value in shared memory"},
     {"timeline", cmd_timeline, "list all accesses to a place in shared memory"},
     {"ls", cmd_ls, "list recordings, segments and what was not recorded"},
+    {"backtrace", cmd_backtrace, "print where processes died"},
+    {"gdb", cmd_gdb, "open the core of a process that died, in gdb"},
     {"dump", cmd_dump, "print a log or a bundle's manifest item by item"},
     {"bundle", cmd_bundle, "make, list, show, verify and extract bundles"},
     {"doctor", cmd_doctor, "try what recording needs of this machine, say what to change"},

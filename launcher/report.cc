@@ -81,6 +81,7 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
   std::string text = "shmrec: " + counted(summary.recordings, "recording") + ", " +
                      counted(summary.accesses, "access", "es") + " to " +
                      counted(summary.segments, "shared segment") + "\n";
+  for (const std::string& death : summary.deaths) text += "shmrec: " + death + "\n";
   for (uint32_t i = 0; i < static_cast<uint32_t>(Loss::kCount); ++i) {
     const recording::LossWords& words = recording::loss_words(static_cast<Loss>(i));
     if (summary.losses[i] > 0 && words.gap)
@@ -100,7 +101,8 @@ std::string report_text(const Summary& summary, const std::vector<Gap>& gaps,
             " more, listed in the bundle's coverage.json\n";
   if (!bundle.empty()) text += "shmrec: bundle " + bundle + "\n";
   if (!bundle.empty() && is_plain_output(bundle))
-    text += "shmrec: look at it with: shmrec ls " + bundle + "\n";
+    text += std::string("shmrec: look at it with: shmrec ") +
+            (summary.deaths.empty() ? "ls " : "gdb ") + bundle + "\n";
   return text;
 }
 

@@ -18,6 +18,7 @@ struct Summary {
   uint64_t braked = 0;  // segments that were, for some time
   uint64_t losses[static_cast<size_t>(shmlog::Loss::kCount)] = {};
   std::vector<Gap> unrecorded;
+  std::vector<std::string> deaths;  // in words: who, of which signal, where
 };
 
 // `layout`: as planned by the launcher. The file's own header may have been overwritten by the

@@ -33,6 +33,7 @@
 #include "policy/policy.h"
 #include "policy/words.h"
 #include "recording/bundle/bundle.h"
+#include "recording/crash/core_backtrace.h"
 #include "recording/log/shmlog_create.h"
 #include "recording/log/shmlog_join.h"
 
@@ -435,7 +436,22 @@ class Run {
     if (!cores_) return;
     for (const CoreTaker::Told& told : cores_->tell_new()) {
       log("{}: {}", told.what, told.how);
-      if (!told.taken) recording_->directory.write_gap(told.what, told.how);
+      if (told.taken)
+        cores_taken_.push_back(told);
+      else
+        recording_->directory.write_gap(told.what, told.how);
+    }
+  }
+
+  // For the report: of the first ones, as reading a core takes some tenths of a second.
+  void describe_deaths() {
+    constexpr size_t kShown = 3;
+    const recording::FileFinder here = {[](const std::string& path) { return path; },
+                                        [](const std::string&) { return std::string(); }};
+    for (size_t i = 0; i < std::min(cores_taken_.size(), kShown) && !options_.quiet; ++i) {
+      const CoreTaker::Told& core = cores_taken_[i];
+      const auto stacks = recording::read_core_stacks(core.file, here);
+      if (stacks) summary_.deaths.push_back(recording::death_text(core.name, core.pid, *stacks));
     }
   }
 
@@ -560,6 +576,7 @@ class Run {
       say(end.error().message);
     if (!others) recording::close_shmlog(recording_->log.get());
     summary_ = summarize(recording_->log.get(), recording_->layout);
+    describe_deaths();
     if (sidecar_) return leave_to_sidecar();
     // In the sidecar's place, whose rules keep failures.
     const bool wanted = (!options_.on_failure && !refused_) || exit_code_ != 0;
@@ -630,6 +647,7 @@ class Run {
   std::optional<Recording> recording_;
   std::unique_ptr<BinaryKeeper> keeper_;
   std::unique_ptr<CoreTaker> cores_;
+  std::vector<CoreTaker::Told> cores_taken_;
   std::optional<Child> child_;
   std::optional<Supervisor> supervisor_;
   std::shared_ptr<spdlog::logger> log_;

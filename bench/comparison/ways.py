@@ -80,6 +80,16 @@ def recorded_by_policy(place, name, title, setting):
     return recorded(place, name, title, ["--policy", path] if path else [], missing)
 
 
+# What a recorder that is left on costs: the log is in memory, and what is new in it takes the place of what is
+# old. A log that is new has each of its pages touched for the first time, which costs as much as a record.
+def recorded_wrapped(place):
+    path = place.file("recorded-wrapped.yaml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("apiVersion: shmrec/v1\nkind: Policy\nlimits: {logSize: 32MiB}\n")
+    return recorded(place, "recorded-wrapped", "recorded, into a log of 32 MiB that has wrapped",
+                    ["--policy", path])
+
+
 def recorded_slow(place):
     known = "--slow" in shmrec_says(place.shmrec, "run", "--help")[1]
     return recorded(place, "recorded-slow", "recorded, by faults (`run --slow`)", ["--slow"],
@@ -111,6 +121,7 @@ def ways(place):
     return [
         Way("alone", "alone", lambda folder, bundle: []),
         recorded(place, "recorded", "recorded: all, exact order, values"),
+        recorded_wrapped(place),
         recorded_by_policy(place, "recorded-writes", "recorded, `accesses: writes`",
                            "accesses: writes"),
         recorded_by_policy(place, "recorded-relaxed", "recorded, `order: relaxed`",

@@ -29,7 +29,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kStopLimit(1000);
-constexpr const char* kFolder = "cores";
+constexpr const char *kFolder = "cores", *kSuffix = ".core";
 
 // The value of "KEY:\tVALUE" in /proc/PID/status.
 std::string status_value(const std::string& status, const std::string& key) {
@@ -176,7 +176,7 @@ class CoreFile {
     CoreFile file;
     file.folder_.reset(open(folder.c_str(), O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC));
     if (!file.folder_) return system_error(folder);
-    file.name_ = name + ".core";
+    file.name_ = name + kSuffix;
     file.partial_ = file.name_ + ".partial";
     file.fd_.reset(openat(file.folder_.get(), file.partial_.c_str(),
                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -309,7 +309,9 @@ CoreTaker::Told CoreTaker::serve(const Request& request) {
   const pid_t tid = static_cast<pid_t>(request.notification.pid);
   const pid_t pid = atoi(
       status_value(read_proc_file("/proc/" + std::to_string(tid) + "/status"), "Tgid").c_str());
-  Told told{false, "core of pid " + std::to_string(pid), ""};
+  Told told;
+  told.pid = pid;
+  told.what = "core of pid " + std::to_string(pid);
   if (pid <= 0) {
     told.how = "it lives in another pid namespace, or is gone";
     return told;
@@ -325,6 +327,8 @@ CoreTaker::Told CoreTaker::serve(const Request& request) {
   told.what += " (recording " + name + ")";
   const Result<Taken> taken = take_core(options_, pid, tid, *asked, name);
   told.taken = static_cast<bool>(taken);
+  told.name = status_value(read_proc_file("/proc/" + std::to_string(pid) + "/status"), "Name");
+  told.file = options_.run_directory / kFolder / (name + kSuffix);
   told.how = taken ? describe(*taken) : taken.error().message;
   return told;
 }

@@ -45,6 +45,9 @@ class CoreTaker {
     bool taken = false;
     std::string what;  // "core of pid 17 (recording 1234abcd-00ff)"
     std::string how;   // of a taken one its size and time, else why it was not
+    pid_t pid = 0;
+    std::string name;            // of a taken one's process
+    std::filesystem::path file;  // that it is
   };
 
   explicit CoreTaker(CoreTakerOptions options);

@@ -79,6 +79,8 @@ class OpenedBundle {
   // The file that was mapped as `module_path` in the recorded processes: the bundle's copy, or for
   // a run directory the launcher's copy, else the file itself. Nothing if it was not kept.
   std::optional<std::filesystem::path> binary(const std::string& module_path) const;
+  // The core that a recording's process left, if it left one.
+  std::optional<std::filesystem::path> core(const std::string& recording_id) const;
 
  private:
   friend Result<OpenedBundle> open_bundle(const std::filesystem::path&, const Progress&);

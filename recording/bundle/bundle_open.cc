@@ -245,6 +245,21 @@ std::optional<fs::path> OpenedBundle::binary(const std::string& module_path) con
   return std::nullopt;
 }
 
+std::optional<fs::path> OpenedBundle::core(const std::string& recording_id) const {
+  std::error_code ignored;
+  const std::string name = core_name(recording_id);
+  if (!is_core_name(name)) return std::nullopt;
+  const fs::path path = dir / name;
+  if (parts_ && !fs::exists(path, ignored)) {
+    const std::vector<FileSize>& files = parts_->manifest().files;
+    const bool listed = std::any_of(files.begin(), files.end(),
+                                    [&](const FileSize& file) { return file.name == name; });
+    if (!listed || !parts_->unpack(name, path)) return std::nullopt;
+  }
+  const bool there = fs::is_regular_file(fs::symlink_status(path, ignored));
+  return there ? std::optional<fs::path>(path) : std::nullopt;
+}
+
 Result<OpenedBundle> open_bundle(const fs::path& path, const Progress& progress) {
   std::error_code ignored;
   OpenedBundle opened;

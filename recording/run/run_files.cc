@@ -127,6 +127,23 @@ std::vector<LauncherListing> RunFiles::launchers() const {
   return launchers;
 }
 
+std::string RunFiles::binary_of_build_id(const std::string& build_id) const {
+  std::ifstream text(directory_ / kBinariesName);
+  const nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
+  if (directory_.empty() || document.is_discarded() || !document.is_object()) return "";
+  const auto modules = document.find("modules");
+  if (modules == document.end() || !modules->is_array()) return "";
+  for (const nlohmann::json& module : *modules)
+    if (module.is_object() && text_of(module, "buildId") == build_id && module.contains("file"))
+      return binary(text_of(module, "path"));
+  return "";
+}
+
+std::string RunFiles::core(const std::string& recording_id) const {
+  const auto path = bundle_ ? bundle_->core(recording_id) : std::nullopt;
+  return path ? std::filesystem::absolute(*path).string() : "";
+}
+
 std::vector<CoverageItem> RunFiles::coverage() const {
   std::string trouble;
   if (const Result<std::string> text = read_text(directory_ / kCoverageName, kMaxCoverageBytes);

@@ -47,6 +47,10 @@ class RunFiles {
   // The file to read for a program or library of the recorded system: its copy in the bundle, else
   // the path itself.
   std::string binary(const std::string& path) const;
+  // The same for all that is known by its build-id, in hex digits; "" if there is none.
+  std::string binary_of_build_id(const std::string& build_id) const;
+  // The core that a recording's process left; "" if it left none.
+  std::string core(const std::string& recording_id) const;
 
  private:
   RunFiles();

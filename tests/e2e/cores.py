@@ -8,6 +8,7 @@ holds what the program stored. The exit status is the signal's. Exit status: 0 i
 """
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -87,7 +88,23 @@ def recorded(shmrec, top, command, number):
     subprocess.run([shmrec, "bundle", "extract", bundle, "-C", unpacked], check=True, stdout=subprocess.DEVNULL)
     cores = os.listdir(os.path.join(unpacked, "cores"))
     same("number of cores", len(cores), 1)
-    return os.path.join(unpacked, "cores", cores[0])
+    return os.path.join(unpacked, "cores", cores[0]), bundle, done.stderr.decode(errors="replace")
+
+
+def own(functions):
+    """Of the program's own: what libc's are called differs with the reader."""
+    return [name for name in functions if re.match(r"by_|fall|main$|in_handler|diver", name)]
+
+
+def without_gdb(shmrec, bundle, report, way, functions, name):
+    """`shmrec backtrace` sees the same functions, and the report names the innermost of them."""
+    said = subprocess.run([shmrec, "backtrace", "--json", bundle], check=True, stdout=subprocess.PIPE).stdout
+    threads = json.loads(said)["processes"][0]["threads"]
+    same(way + ": shmrec backtrace", own([frame["function"] for frame in threads[0]["frames"]]), own(functions))
+    same(way + ": threads", len(threads), 5 if way == "thread" else 4)
+    where = r" in %s \(crashes\.cc:\d+\)" % own(functions)[0]
+    for text in (report, subprocess.run([shmrec, "ls", bundle], check=True, stdout=subprocess.PIPE, text=True).stdout):
+        assert re.search(r"crashes\w* \(pid \d+\) died of %s%s" % (name, where), text), text
 
 
 # Of the thread that counts, the function is the same and the place in it another; of those that wait, libc's
@@ -101,13 +118,14 @@ def compare(shmrec, program, way):
     with tempfile.TemporaryDirectory(prefix="shmrec-cores-") as top:
         command = [program, way]
         native = alone(top, command)
-        core = recorded(shmrec, top, command, getattr(signal, name))
+        core, bundle, report = recorded(shmrec, top, command, getattr(signal, name))
         found = gdb(top, [], program, core)
         for key in ("DEAD", "SIGNAL", "LOCAL"):
             same("%s: %s" % (way, key), found.get(key), native.get(key))
         same(way + ": other threads", outermost(found["OTHER"]), outermost(native["OTHER"]))
         same(way + ": words of shared memory", found["WORDS"], ["1023"])
         same(way + ": words alone", native["WORDS"], ["1023"])
+        without_gdb(shmrec, bundle, report, way, found["DEAD"][0].split(), name)
         size = os.stat(core).st_size
         assert size < 5 << 20, "core of %d bytes" % size
         print("%s: %s, core of %d KiB" % (way, found["DEAD"][0], size >> 10))

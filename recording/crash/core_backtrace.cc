@@ -1,0 +1,280 @@
+#include "recording/crash/core_backtrace.h"
+
+#include <elfutils/libdwfl.h>
+#include <fcntl.h>
+#include <sys/procfs.h>
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/signal_name.h"
+#include "base/unique_fd.h"
+#include "recording/bundle/elf_id.h"
+#include "recording/log/runtime_libraries.h"
+
+namespace shmrec::recording {
+namespace {
+
+constexpr size_t kMostFrames = 512, kMostThreads = 4096;
+
+std::string hex(uint64_t value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "0x%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+std::string file_name(const std::string& path) { return std::filesystem::path(path).filename(); }
+
+// While elfutils looks for files it has no place for a context of the caller's.
+const FileFinder* finder = nullptr;
+
+std::string build_id_of(Dwfl_Module* module) {
+  const unsigned char* bits = nullptr;
+  GElf_Addr address;
+  const int count = dwfl_module_build_id(module, &bits, &address);
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", bits[i]);
+    text += digits;
+  }
+  return text;
+}
+
+// "" if there is none. A file whose build-id cannot be compared could be any.
+std::string file_of(Dwfl_Module* module, const char* name) {
+  const std::string id = build_id_of(module);
+  if (id.empty()) return "";
+  const std::string file = finder->by_build_id(id);
+  if (!file.empty() || !name || name[0] != '/') return file;
+  const std::string path = finder->by_path(name);
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return fd && build_id(fd.get()) == id ? path : "";
+}
+
+int find_elf(Dwfl_Module* module, void**, const char* name, Dwarf_Addr, char** file_name, Elf**) {
+  const std::string file = file_of(module, name);
+  const int fd = file.empty() ? -1 : open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) *file_name = strdup(file.c_str());
+  return fd;
+}
+
+// Nothing is looked for elsewhere, nor fetched.
+int find_debuginfo(Dwfl_Module*, void**, const char*, Dwarf_Addr, const char*, const char*,
+                   GElf_Word, char**) {
+  return -1;
+}
+
+constexpr Dwfl_Callbacks kCallbacks = {.find_elf = find_elf,
+                                       .find_debuginfo = find_debuginfo,
+                                       .section_address = nullptr,
+                                       .debuginfo_path = nullptr};
+
+// The core's files, and their functions and lines.
+class CoreFiles {
+ public:
+  explicit CoreFiles(Dwfl* dwfl) : dwfl_(dwfl) {}
+
+  // `called`: a function returns to pc, so the call before it is meant.
+  std::vector<StackFrame> frames_at(uint64_t pc, bool called) {
+    StackFrame frame;
+    frame.pc = pc;
+    const uint64_t at = called ? pc - 1 : pc;
+    Dwfl_Module* module = dwfl_addrmodule(dwfl_, at);
+    GElf_Addr bias = 0;
+    if (!module || !dwfl_module_getelf(module, &bias)) return {frame};
+    const char* file = nullptr;  // null: of a small one elfutils takes what is in the core
+    const char* name =
+        dwfl_module_info(module, nullptr, nullptr, nullptr, nullptr, nullptr, &file, nullptr);
+    frame.module = name ? name : "";
+    const ModuleFile* known = module_file(file ? file : file_of(module, name));
+    if (!known) return {frame};
+    const SourcePlace place = known->place(at - bias);
+    if (place.chain.empty()) {
+      frame.source = place;
+      return {frame};
+    }
+    std::vector<StackFrame> frames;
+    for (const SourceFrame& source : place.chain) {
+      frame.source = source;
+      frame.inlined = &source != &place.chain.back();
+      frames.push_back(frame);
+    }
+    return frames;
+  }
+
+ private:
+  const ModuleFile* module_file(const std::string& file) {
+    auto [known, is_new] = files_.try_emplace(file);
+    if (is_new) known->second = ModuleFile::open(file);
+    return known->second.get();
+  }
+
+  Dwfl* dwfl_;
+  std::map<std::string, std::unique_ptr<ModuleFile>> files_;
+};
+
+struct Reading {
+  CoreFiles& files;
+  CoreStacks& stacks;
+};
+
+int take_frame(Dwfl_Frame* state, void* argument) {
+  Reading& reading = *static_cast<Reading*>(argument);
+  std::vector<StackFrame>& frames = reading.stacks.threads.back().frames;
+  Dwarf_Addr pc = 0;
+  bool activation = false;
+  if (!dwfl_frame_pc(state, &pc, &activation)) return DWARF_CB_ABORT;
+  for (StackFrame& frame : reading.files.frames_at(pc, !activation))
+    frames.push_back(std::move(frame));
+  return frames.size() < kMostFrames ? DWARF_CB_OK : DWARF_CB_ABORT;
+}
+
+int take_thread(Dwfl_Thread* thread, void* argument) {
+  Reading& reading = *static_cast<Reading*>(argument);
+  if (reading.stacks.threads.size() >= kMostThreads) return DWARF_CB_ABORT;
+  reading.stacks.threads.push_back({static_cast<int>(dwfl_thread_tid(thread)), {}});
+  dwfl_thread_getframes(thread, take_frame, argument);  // what could be unwound is there
+  return DWARF_CB_OK;
+}
+
+// The first thread's status is that of the one that died.
+void read_first_status(Elf* elf, CoreStacks& stacks, int& first_tid) {
+  size_t headers = 0;
+  if (elf_getphdrnum(elf, &headers) != 0) return;
+  for (size_t i = 0; i < headers; ++i) {
+    GElf_Phdr header;
+    if (!gelf_getphdr(elf, static_cast<int>(i), &header) || header.p_type != PT_NOTE) continue;
+    Elf_Data* data = elf_getdata_rawchunk(elf, static_cast<int64_t>(header.p_offset),
+                                          header.p_filesz, ELF_T_NHDR);
+    GElf_Nhdr note;
+    size_t name, content;
+    for (size_t at = 0; data && (at = gelf_getnote(data, at, &note, &name, &content)) > 0;) {
+      if (note.n_type != NT_PRSTATUS || note.n_descsz < sizeof(elf_prstatus)) continue;
+      elf_prstatus status;
+      memcpy(&status, static_cast<const char*>(data->d_buf) + content, sizeof status);
+      stacks.signal = status.pr_cursig;
+      first_tid = status.pr_pid;
+      return;
+    }
+  }
+}
+
+struct CloseDwfl {
+  void operator()(Dwfl* dwfl) const { dwfl_end(dwfl); }
+};
+struct CloseElf {
+  void operator()(Elf* elf) const { elf_end(elf); }
+};
+
+Error trouble(const std::string& core, const char* what) {
+  return Error{core + ": " + what + "; expected an ELF core as shmrec writes them"};
+}
+
+}  // namespace
+
+FileFinder finder_of(const RunFiles& files) {
+  return {[&files](const std::string& path) { return files.binary(path); },
+          [&files](const std::string& id) { return files.binary_of_build_id(id); }};
+}
+
+Result<CoreStacks> read_core_stacks(const std::string& core, const FileFinder& find) {
+  const UniqueFd fd(open(core.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return system_error(core);
+  elf_version(EV_CURRENT);
+  const std::unique_ptr<Elf, CloseElf> elf(elf_begin(fd.get(), ELF_C_READ_MMAP, nullptr));
+  GElf_Ehdr header;
+  if (!elf || !gelf_getehdr(elf.get(), &header)) return trouble(core, "not an ELF file");
+  if (header.e_type != ET_CORE || header.e_machine != EM_X86_64)
+    return trouble(core, "not a core of an x86-64 process");
+  CoreStacks stacks;
+  int first_tid = 0;
+  read_first_status(elf.get(), stacks, first_tid);
+  finder = &find;
+  const std::unique_ptr<Dwfl, CloseDwfl> dwfl(dwfl_begin(&kCallbacks));
+  if (!dwfl) return trouble(core, dwfl_errmsg(-1));
+  dwfl_report_begin(dwfl.get());
+  if (dwfl_core_file_report(dwfl.get(), elf.get(), nullptr) < 0)
+    return trouble(core, dwfl_errmsg(-1));
+  dwfl_report_end(dwfl.get(), nullptr, nullptr);
+  if (dwfl_core_file_attach(dwfl.get(), elf.get()) < 0) return trouble(core, dwfl_errmsg(-1));
+  CoreFiles files(dwfl.get());
+  Reading reading{files, stacks};
+  dwfl_getthreads(dwfl.get(), take_thread, &reading);
+  if (stacks.threads.empty()) return trouble(core, "no threads in it");
+  for (ThreadStack& thread : stacks.threads)
+    if (thread.tid == first_tid) std::swap(thread, stacks.threads.front());
+  return stacks;
+}
+
+const StackFrame* telling_frame(const ThreadStack& stack) {
+  const StackFrame* known = nullptr;
+  for (const StackFrame& frame : stack.frames) {
+    if (frame.source.function.empty() || is_runtime_library(frame.module.c_str()) ||
+        is_system_source(frame.source.file))
+      continue;
+    if (frame.source.line != 0) return &frame;
+    if (!known) known = &frame;
+  }
+  return known;
+}
+
+std::string telling_text(const ThreadStack& stack) {
+  const StackFrame* telling = telling_frame(stack);
+  if (!telling) return "";
+  std::string text = telling->source.function;
+  if (telling->source.line != 0)
+    text +=
+        " (" + file_name(telling->source.file) + ":" + std::to_string(telling->source.line) + ")";
+  const StackFrame* const end = stack.frames.data() + stack.frames.size();
+  const StackFrame* const caller = telling + 1;
+  if (caller != end && !caller->source.function.empty() &&
+      !is_runtime_library(caller->module.c_str()))
+    text += ", called from " + caller->source.function;
+  return text;
+}
+
+std::string death_text(const std::string& name, int pid, const CoreStacks& stacks) {
+  const std::string where = telling_text(stacks.threads.front());
+  return name + " (pid " + std::to_string(pid) + ") died of " + signal_name(stacks.signal) +
+         (where.empty() ? "" : " in " + where);
+}
+
+std::string stack_text(const ThreadStack& stack) {
+  std::string text;
+  size_t number = 0;
+  for (const StackFrame& frame : stack.frames) {
+    const std::string digits = std::to_string(number++);
+    text += "#" + digits + std::string(digits.size() < 3 ? 3 - digits.size() : 1, ' ');
+    text += frame.inlined ? std::string("(inlined)         ") : hex(frame.pc);
+    text += " in " + (frame.source.function.empty() ? "??" : frame.source.function) + " ()";
+    if (!frame.source.file.empty())
+      text += " at " + frame.source.file + ":" + std::to_string(frame.source.line);
+    else if (!frame.module.empty())
+      text += " from " + frame.module;
+    text += "\n";
+  }
+  return text;
+}
+
+nlohmann::json stacks_json(const CoreStacks& stacks) {
+  nlohmann::json threads = nlohmann::json::array();
+  for (const ThreadStack& thread : stacks.threads) {
+    nlohmann::json frames = nlohmann::json::array();
+    for (const StackFrame& frame : thread.frames)
+      frames.push_back({{"pc", hex(frame.pc)},
+                        {"function", frame.source.function},
+                        {"file", frame.source.file},
+                        {"line", frame.source.line},
+                        {"inlined", frame.inlined},
+                        {"module", frame.module}});
+    threads.push_back({{"tid", thread.tid}, {"frames", std::move(frames)}});
+  }
+  return {{"signal", stacks.signal}, {"threads", std::move(threads)}};
+}
+
+}  // namespace shmrec::recording
