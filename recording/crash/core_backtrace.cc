@@ -171,7 +171,10 @@ struct CloseElf {
   void operator()(Elf* elf) const { elf_end(elf); }
 };
 
+// `what`: null: what elfutils says.
 Error trouble(const std::string& core, const char* what) {
+  if (!what) what = dwfl_errmsg(-1);
+  if (!what) what = "it cannot be read";
   return Error{core + ": " + what + "; expected an ELF core as shmrec writes them"};
 }
 
@@ -196,12 +199,11 @@ Result<CoreStacks> read_core_stacks(const std::string& core, const FileFinder& f
   read_first_status(elf.get(), stacks, first_tid);
   finder = &find;
   const std::unique_ptr<Dwfl, CloseDwfl> dwfl(dwfl_begin(&kCallbacks));
-  if (!dwfl) return trouble(core, dwfl_errmsg(-1));
+  if (!dwfl) return trouble(core, nullptr);
   dwfl_report_begin(dwfl.get());
-  if (dwfl_core_file_report(dwfl.get(), elf.get(), nullptr) < 0)
-    return trouble(core, dwfl_errmsg(-1));
+  if (dwfl_core_file_report(dwfl.get(), elf.get(), nullptr) < 0) return trouble(core, nullptr);
   dwfl_report_end(dwfl.get(), nullptr, nullptr);
-  if (dwfl_core_file_attach(dwfl.get(), elf.get()) < 0) return trouble(core, dwfl_errmsg(-1));
+  if (dwfl_core_file_attach(dwfl.get(), elf.get()) < 0) return trouble(core, nullptr);
   CoreFiles files(dwfl.get());
   Reading reading{files, stacks};
   dwfl_getthreads(dwfl.get(), take_thread, &reading);
