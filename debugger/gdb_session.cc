@@ -1,6 +1,7 @@
 #include "debugger/gdb_session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,8 +12,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/unique_fd.h"
 #include "debugger/commands_text.h"
 #include "recording/bundle/bundle_manifest.h"
+#include "recording/bundle/elf_id.h"
 #include "recording/run/listing.h"
 #include "recording/run/run_files.h"
 
@@ -133,6 +136,15 @@ struct SystemRoot {
   std::set<std::string> folders;
 };
 
+// Libraries are looked for by the name that programs need them by, which is often that of a link to
+// the file (libzstd.so.1): such links are not in a bundle.
+void link_by_soname(const fs::path& file, const fs::path& folder) {
+  std::error_code ignored;
+  const UniqueFd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  const std::string name = fd ? recording::soname(fd.get()) : "";
+  if (!name.empty()) fs::create_symlink(file, folder / name, ignored);
+}
+
 // What distributions have as links of the root.
 void link_merged(const fs::path& root) {
   std::error_code ignored;
@@ -149,6 +161,9 @@ SystemRoot make_root(const RunFiles& files, const fs::path& root) {
       !document["modules"].is_array())
     return made;
   std::error_code ignored;
+  const fs::path by_soname = root / "by-soname";
+  fs::create_directories(by_soname, ignored);
+  made.folders.insert(by_soname.string());
   for (const json& module : document["modules"]) {
     if (!module.is_object() || !module.contains("path") || !module["path"].is_string()) continue;
     const std::string path = module["path"];
@@ -157,6 +172,7 @@ SystemRoot make_root(const RunFiles& files, const fs::path& root) {
     if (place.empty() || file == path || !fs::is_regular_file(file, ignored)) continue;
     fs::create_directories(place.parent_path(), ignored);
     fs::create_symlink(file, place, ignored);
+    link_by_soname(file, by_soname);
     made.folders.insert(file.parent_path().string());
   }
   link_merged(root);

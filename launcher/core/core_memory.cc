@@ -18,6 +18,7 @@ constexpr uint64_t kPointersFrom = 64 << 10;      // of its stack that is search
 constexpr uint64_t kPointedBytes = 8 << 20;       // of all pages that are pointed to
 constexpr uint64_t kSmallSegmentBytes = 1 << 20;  // of one that is taken whole
 constexpr uint64_t kAllSegmentBytes = 2 << 20;    // of all those
+constexpr std::chrono::seconds kLookLimit(3);     // for which pages are in use
 constexpr size_t kMostLinks = 4096;               // of the dynamic linker's list
 
 uint64_t down(uint64_t address) { return address & ~(kPage - 1); }
@@ -86,12 +87,17 @@ class Chooser {
     }
   }
 
-  // What makes a debugger find the files that are mapped, and what they changed of their data.
+  // What makes a debugger find the files that are mapped, and what they changed of their data. What
+  // was zero at first (.bss) is anonymous memory behind it; where a core lacks that, debuggers take
+  // it for zero still.
   void modules() {
+    uint64_t data_end = 0;
     for (const Mapping& mapping : memory_.mappings()) {
-      if (!mapping.of_file() || mapping.shared) continue;
-      if (mapping.offset == 0) add(mapping.begin, mapping.begin + kPage);
-      for (const Range& own : memory_.own_pages(mapping)) add(own.begin, own.end);
+      const bool zeros = !mapping.of_file() && mapping.begin == data_end;
+      if (mapping.shared || !(mapping.of_file() || zeros)) continue;
+      if (mapping.of_file() && mapping.offset == 0) add(mapping.begin, mapping.begin + kPage);
+      for (const Range& own : memory_.own_pages(mapping, last_)) add(own.begin, own.end);
+      data_end = mapping.of_file() && mapping.writable ? mapping.end : 0;
     }
     for (const Mapping& mapping : memory_.mappings())
       if (mapping.name == "[vdso]") add(mapping.begin, mapping.end);
@@ -140,7 +146,7 @@ class Chooser {
   void all_private() {
     for (const Mapping& mapping : memory_.mappings())
       if (!mapping.shared)
-        for (const Range& own : memory_.own_pages(mapping)) add(own.begin, own.end);
+        for (const Range& own : memory_.own_pages(mapping, last_)) add(own.begin, own.end);
   }
   void everything() {
     for (const Mapping& mapping : memory_.mappings()) add(mapping.begin, mapping.end);
@@ -218,6 +224,7 @@ class Chooser {
   const ProcessMemory& memory_;
   const Range hidden_;
   Taken taken_;
+  const ProcessMemory::Clock::time_point last_ = ProcessMemory::Clock::now() + kLookLimit;
 };
 
 }  // namespace

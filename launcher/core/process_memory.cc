@@ -104,13 +104,14 @@ const Mapping* ProcessMemory::mapping_at(uint64_t address) const {
   return &*std::prev(behind);
 }
 
-std::vector<Range> ProcessMemory::own_pages(const Mapping& mapping) const {
+std::vector<Range> ProcessMemory::own_pages(const Mapping& mapping, Clock::time_point last) const {
   constexpr uint64_t kPresent = uint64_t{1} << 63, kSwapped = uint64_t{1} << 62,
                      kOfFile = uint64_t{1} << 61;
   constexpr uint64_t kPiecePages = 4096;
   std::vector<Range> ranges;
   std::vector<uint64_t> words(kPiecePages);
-  for (uint64_t at = mapping.begin; at < mapping.end; at += kPiecePages * kPageBytes) {
+  for (uint64_t at = mapping.begin; at < mapping.end && Clock::now() < last;
+       at += kPiecePages * kPageBytes) {
     const uint64_t pages = std::min(kPiecePages, (mapping.end - at) / kPageBytes);
     const ssize_t wanted = static_cast<ssize_t>(pages * sizeof(uint64_t));
     if (pread(page_map_.get(), words.data(), static_cast<size_t>(wanted),

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -41,6 +42,7 @@ struct Range {
 class ProcessMemory {
  public:
   static constexpr uint64_t kPageBytes = 4096;
+  using Clock = std::chrono::steady_clock;
 
   // Refused: no permission to look at the process, or it is gone.
   static Result<ProcessMemory> open(pid_t pid);
@@ -54,8 +56,9 @@ class ProcessMemory {
   const Mapping* mapping_at(uint64_t address) const;
 
   // Of a private mapping, the pages that the process has of its own: in memory or swapped out, and
-  // not the file's. Where the kernel does not say, all.
-  std::vector<Range> own_pages(const Mapping& mapping) const;
+  // not the file's. Where the kernel does not say, all. Of what is larger than can be looked at in
+  // time (reserved address space has terabytes), the first part.
+  std::vector<Range> own_pages(const Mapping& mapping, Clock::time_point last) const;
 
  private:
   UniqueFd memory_, page_map_;

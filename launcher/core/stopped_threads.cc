@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 namespace shmrec::launcher {
@@ -29,6 +30,15 @@ std::vector<pid_t> threads_of(pid_t pid) {
   for (; !error && entry != last; entry.increment(error))
     tids.push_back(atoi(entry->path().filename().c_str()));
   return tids;
+}
+
+// Ended, though its process is not: a main thread that has called pthread_exit stays as a zombie.
+bool has_ended(pid_t tid) {
+  std::ifstream file("/proc/" + std::to_string(tid) + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const size_t name_end = text.rfind(") ");
+  return name_end == std::string::npos || text[name_end + 2] == 'Z' || text[name_end + 2] == 'X';
 }
 
 bool is_stopped(pid_t tid, user_regs_struct& registers) {
@@ -55,7 +65,7 @@ int signal_in_delivery(pid_t tid) {
 
 bool let_go(pid_t tid) {
   user_regs_struct unused;
-  if (!is_stopped(tid, unused)) return errno == ESRCH && kill(tid, 0) != 0;
+  if (!is_stopped(tid, unused)) return has_ended(tid);
   const int signal = signal_in_delivery(tid);
   return ptrace(PTRACE_DETACH, tid, 0, signal) == 0 || errno == ESRCH;
 }
@@ -70,8 +80,9 @@ Result<> StoppedThreads::attach_new(pid_t pid, pid_t without) {
                                    [&](const StoppedThread& thread) { return thread.tid == tid; });
     if (tid == without || known) continue;
     if (ptrace(PTRACE_SEIZE, tid, 0, 0) != 0) {
-      if (errno != ESRCH && first_failure)
-        first_failure = system_error("attach to thread " + std::to_string(tid));
+      const int error = errno;
+      if (error != ESRCH && first_failure && !has_ended(tid))
+        first_failure = system_error("attach to thread " + std::to_string(tid), error);
       continue;
     }
     ptrace(PTRACE_INTERRUPT, tid, 0, 0);
@@ -85,7 +96,7 @@ void StoppedThreads::look() {
     StoppedThread thread;
     thread.tid = attached_[i];
     const bool stopped = is_stopped(thread.tid, thread.registers);
-    const bool gone = !stopped && kill(thread.tid, 0) != 0;
+    const bool gone = !stopped && has_ended(thread.tid);
     if (stopped) {
       thread.vector_state = vector_state_of(thread.tid);
       stopped_.push_back(std::move(thread));

@@ -75,7 +75,65 @@ std::string find_build_id(int fd) {
   return "";
 }
 
+std::vector<Elf64_Phdr> program_headers(int fd) {
+  Elf64_Ehdr header{};
+  if (!read_at(fd, 0, header) || header.e_phentsize != sizeof(Elf64_Phdr) ||
+      header.e_phoff > INT64_MAX)
+    return {};
+  std::vector<Elf64_Phdr> headers(std::min<size_t>(header.e_phnum, kMaxProgramHeaders));
+  const ssize_t bytes = static_cast<ssize_t>(headers.size() * sizeof(Elf64_Phdr));
+  if (pread_all(fd, headers.data(), static_cast<size_t>(bytes), header.e_phoff) != bytes) return {};
+  return headers;
+}
+
+std::vector<Elf64_Dyn> dynamic_entries(int fd, const std::vector<Elf64_Phdr>& headers) {
+  constexpr size_t kMostEntries = 4096;
+  for (const Elf64_Phdr& header : headers) {
+    if (header.p_type != PT_DYNAMIC || header.p_offset > INT64_MAX) continue;
+    std::vector<Elf64_Dyn> entries(
+        std::min<size_t>(header.p_filesz / sizeof(Elf64_Dyn), kMostEntries));
+    const ssize_t got =
+        pread_all(fd, entries.data(), entries.size() * sizeof(Elf64_Dyn), header.p_offset);
+    entries.resize(static_cast<size_t>(std::max<ssize_t>(got, 0)) / sizeof(Elf64_Dyn));
+    return entries;
+  }
+  return {};
+}
+
+std::optional<uint64_t> offset_of(const std::vector<Elf64_Phdr>& headers, uint64_t address) {
+  for (const Elf64_Phdr& header : headers)
+    if (header.p_type == PT_LOAD && address >= header.p_vaddr &&
+        address - header.p_vaddr < header.p_filesz)
+      return header.p_offset + (address - header.p_vaddr);
+  return std::nullopt;
+}
+
+bool is_plain_file_name(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." &&
+         std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return c > ' ' && c < 0x7F && c != '/'; });
+}
+
 }  // namespace
+
+std::string soname(int fd) {
+  unsigned char ident[EI_NIDENT] = {};
+  if (!is_elf(fd) || !read_at(fd, 0, ident) || ident[EI_DATA] != ELFDATA2LSB ||
+      ident[EI_CLASS] != ELFCLASS64)
+    return "";
+  const std::vector<Elf64_Phdr> headers = program_headers(fd);
+  std::optional<uint64_t> name, strings;
+  for (const Elf64_Dyn& entry : dynamic_entries(fd, headers)) {
+    if (entry.d_tag == DT_SONAME) name = entry.d_un.d_val;
+    if (entry.d_tag == DT_STRTAB) strings = offset_of(headers, entry.d_un.d_ptr);
+  }
+  char text[256] = {};
+  uint64_t at = 0;
+  if (!name || !strings || __builtin_add_overflow(*strings, *name, &at) || at > INT64_MAX ||
+      pread_all(fd, text, sizeof text - 1, at) <= 0)
+    return "";
+  return is_plain_file_name(text) ? text : "";
+}
 
 bool is_elf(int fd) {
   char magic[SELFMAG];

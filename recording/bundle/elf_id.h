@@ -17,6 +17,9 @@ bool is_elf(int fd);
 std::string build_id(int fd);
 // SHA-256 of the first `bytes` bytes, 64 hex digits; "" if they cannot be read.
 std::string content_id(int fd, uint64_t bytes);
+// The name by which programs need a 64-bit library (DT_SONAME); "" if it has none that is a plain
+// file name.
+std::string soname(int fd);
 // Hex digits, as many as an ID has.
 bool is_id(std::string_view text);
 

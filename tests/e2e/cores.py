@@ -48,6 +48,7 @@ for thread in gdb.selected_inferior().threads():
 words = gdb.parse_and_eval('shared->words')
 memory = gdb.selected_inferior().read_memory(int(words.address), 4096)
 values = struct.unpack('1024i', memory)
+print('BSS', int(gdb.parse_and_eval('zero_at_first[1000]')))
 print('WORDS', sum(values[i] == 3 * i for i in range(1024) if i != 100))
 """
 
@@ -67,7 +68,7 @@ def gdb(top, before, *program):
     said = {}
     for line in done.stdout.splitlines():
         word, _, rest = line.partition(" ")
-        if word in ("DEAD", "SIGNAL", "LOCAL", "OTHER", "WORDS"):
+        if word in ("DEAD", "SIGNAL", "LOCAL", "OTHER", "BSS", "WORDS"):
             said.setdefault(word, []).append(rest)
     assert "DEAD" in said, done.stdout
     return said
@@ -120,7 +121,7 @@ def compare(shmrec, program, way):
         native = alone(top, command)
         core, bundle, report = recorded(shmrec, top, command, getattr(signal, name))
         found = gdb(top, [], program, core)
-        for key in ("DEAD", "SIGNAL", "LOCAL"):
+        for key in ("DEAD", "SIGNAL", "LOCAL", "BSS"):
             same("%s: %s" % (way, key), found.get(key), native.get(key))
         same(way + ": other threads", outermost(found["OTHER"]), outermost(native["OTHER"]))
         same(way + ": words of shared memory", found["WORDS"], ["1023"])

@@ -62,6 +62,7 @@ def the_story(shmrec, program):
         expect(r"^#0 .*", said["backtrace"])
         expect(r"^#\d+ .* in consumer_run .*shmem_producer_consumer\.c:\d+", said["backtrace"])
         expect(r"^#\d+ .* in main ", said["backtrace"])
+        assert "Could not load shared library" not in text, text
         current = expect(r"^\*\s+(\S+)\s+\d+\s+consumer\s+SIGABRT\s+yes", said["info recordings"]).group(1)
         expect(r"^\s+\S+\s+\d+\s+producer\s+\S.*no", said["info recordings"])
         expect(r"^  \* %s  \d+ reads, \d+ writes  0x" % current, said["info segments"])

@@ -42,6 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   require(fd >= 0 && write(fd, data, size) == static_cast<ssize_t>(size));
   const std::string id = build_id(fd);
   require(id.empty() || (is_id(id) && is_elf(fd)));
+  require(soname(fd).find('/') == std::string::npos);
   require(content_id(fd, size).size() == 64);
   look_up("/proc/self/fd/" + std::to_string(fd));
   close(fd);

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,12 +12,14 @@
 #include <cstring>
 #include <thread>
 
+#include "debugger/gdb_session.h"
 #include "launcher/core/core_memory.h"
 #include "launcher/core/elf_core.h"
 #include "launcher/core/process_memory.h"
 #include "launcher/core/program_view.h"
 #include "launcher/core/stopped_threads.h"
 #include "recording/bundle/cores.h"
+#include "recording/bundle/elf_id.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -56,6 +58,27 @@ TEST(CoreName, IsThatOfARecording) {
        {"cores/292b1631-c83d.core.partial", "cores/../292b1631-c83d.core", "292b1631-c83d.core",
         "cores/292B1631-c83d.core", "cores/292b1631xc83d.core", "cores/.core", "cores/", ""})
     EXPECT_FALSE(is_core_name(other)) << other;
+}
+
+// The library's file is often called otherwise: libstdc++.so.6.0.30.
+TEST(Soname, IsWhatProgramsAskFor) {
+  std::string library;
+  for (const Mapping& mapping : parse_mappings(read_proc_file("/proc/self/maps")))
+    if (mapping.name.find("/libstdc++.so") != std::string::npos) library = mapping.name;
+  ASSERT_NE(library, "");
+  const UniqueFd file(open(library.c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(recording::soname(file.get()), "libstdc++.so.6");
+  const UniqueFd program(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(recording::soname(program.get()), "");
+  const UniqueFd text(open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(recording::soname(text.get()), "");
+}
+
+TEST(PlaceIn, StaysInside) {
+  using debugger::place_in;
+  EXPECT_EQ(place_in("/root", "/usr/lib/a.so"), "/root/usr/lib/a.so");
+  for (const char* other : {"", "a", "/", "/../a", "/a/../../b", "/a/./b", "/a/", "/a\nb"})
+    EXPECT_EQ(place_in("/root", other), "") << other;
 }
 
 // A child with a second thread, both of which wait, until it is destroyed.
@@ -112,6 +135,31 @@ TEST(StoppedThreads, StopAndRunOn) {
   const int before = child.rounds();
   usleep(20'000);
   EXPECT_NE(child.rounds(), before);
+}
+
+// A main thread that has ended is no obstacle.
+TEST(StoppedThreads, WithoutTheirFirst) {
+  int* const begun = static_cast<int*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    std::thread([begun] {
+      usleep(50'000);
+      __atomic_store_n(begun, 1, __ATOMIC_RELEASE);
+      for (;;) pause();
+    }).detach();
+    syscall(SYS_exit, 0);
+  }
+  while (!__atomic_load_n(begun, __ATOMIC_ACQUIRE)) usleep(100);
+  {
+    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5));
+    ASSERT_TRUE(threads) << threads.error().message;
+    EXPECT_EQ(threads->threads().size(), 1u);
+    EXPECT_EQ(threads->missing(), 0u);
+  }
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  munmap(begun, 4096);
 }
 
 // What is about to be delivered when they are stopped is delivered afterwards.

@@ -24,6 +24,7 @@ struct Shared {
 static Shared* shared;
 static pthread_barrier_t ready;
 static unsigned char alternate[64 * 1024];
+int zero_at_first[1024];  // where no file has it
 
 struct Local {
   int number;
@@ -139,6 +140,7 @@ int main(int count, char** arguments) {
   pthread_mutex_init(&shared->mutex, &attributes);
   for (int i = 0; i < kWords; ++i)
     if (i != 100) shared->words[i] = i * 3;
+  zero_at_first[1000] = 1000;
   pthread_barrier_init(&ready, nullptr, 4);
   pthread_t threads[3];
   pthread_create(&threads[0], nullptr, holder, nullptr);
