@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "base/output_file.h"
+#include "launcher/shared_folder.h"
 #include "recording/bundle/bundle_files.h"
 #include "recording/bundle/elf_id.h"
 #include "recording/bundle/sha256.h"
@@ -27,17 +29,6 @@ constexpr uint64_t kSpareBytes = uint64_t{32}
                                  << 20;  // left free for events, the log's copy, others
 constexpr int kMaxTemporaries = 1000;
 
-// Who may read files in the folder may enter it.
-mode_t folder_mode(mode_t file_mode) { return file_mode | (file_mode & 0444u) >> 2; }
-
-// A shared spool hands its group on by the setgid bit, which chmod would take away. A folder that
-// another launcher made need not be ours to change.
-void share(int folder, mode_t file_mode) {
-  struct stat status;
-  if (fstat(folder, &status) != 0 || (status.st_mode & 0777) == folder_mode(file_mode)) return;
-  fchmod(folder, folder_mode(file_mode) | (status.st_mode & S_ISGID));
-}
-
 bool unchanged(const struct stat& before, int file) {
   struct stat now;
   return fstat(file, &now) == 0 && now.st_size == before.st_size &&
@@ -53,14 +44,9 @@ Result<KeptFolder> KeptFolder::create(const std::filesystem::path& run_directory
   kept.file_mode_ = file_mode;
   kept.max_bytes_ = max_bytes;
   const std::filesystem::path path = run_directory / recording::kKeptFolder;
-  // With its last mode at once: chmod would take the setgid bit from whoever is not in the group.
-  const mode_t before = umask(0);
-  const int made = mkdir(path.c_str(), folder_mode(file_mode));
-  umask(before);
-  if (made != 0 && errno != EEXIST) return system_error(path.string());
-  kept.folder_.reset(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!kept.folder_) return system_error(path.string());
-  share(kept.folder_.get(), file_mode);
+  Result<UniqueFd> folder = make_shared_folder(path, file_mode);
+  if (!folder) return folder.error();
+  kept.folder_ = std::move(*folder);
   kept.index_.reset(openat(kept.folder_.get(), recording::kKeptIndexName,
                            O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
                            0600));

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -23,6 +22,7 @@
 #include "launcher/core/stopped_threads.h"
 #include "launcher/identity.h"
 #include "launcher/notifier.h"
+#include "launcher/shared_folder.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -166,42 +166,37 @@ std::string recording_name(const agent::CoreRequest& request) {
 // In the run's directory, which others may write too: nothing is followed, nothing replaced.
 class CoreFile {
  public:
-  static Result<CoreFile> create(const CoreTakerOptions& options, const std::string& name) {
-    const std::string folder = options.run_directory / kFolder;
-    const mode_t folder_mode = options.file_mode | (options.file_mode & 0444) >> 2;
-    if (mkdir(folder.c_str(), 0700) == 0)
-      chmod(folder.c_str(), folder_mode);
-    else if (errno != EEXIST)
-      return system_error(folder);
+  // `folder`: stays the caller's.
+  static Result<CoreFile> create(int folder, mode_t mode, const std::string& name) {
     CoreFile file;
-    file.folder_.reset(open(folder.c_str(), O_DIRECTORY | O_NOFOLLOW | O_RDONLY | O_CLOEXEC));
-    if (!file.folder_) return system_error(folder);
+    file.folder_ = folder;
     file.name_ = name + kSuffix;
     file.partial_ = file.name_ + ".partial";
-    file.fd_.reset(openat(file.folder_.get(), file.partial_.c_str(),
+    file.fd_.reset(openat(folder, file.partial_.c_str(),
                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!file.fd_) return system_error(folder + "/" + file.partial_);
-    fchmod(file.fd_.get(), options.file_mode);
+    if (!file.fd_) return system_error(file.partial_);
+    fchmod(file.fd_.get(), mode);
     return file;
   }
   CoreFile(CoreFile&&) = default;
   CoreFile& operator=(CoreFile&&) = delete;
   ~CoreFile() {
-    if (fd_ && !committed_) unlinkat(folder_.get(), partial_.c_str(), 0);
+    if (fd_ && !committed_) unlinkat(folder_, partial_.c_str(), 0);
   }
 
   int fd() const { return fd_.get(); }
   Result<> commit() {
-    if (linkat(folder_.get(), partial_.c_str(), folder_.get(), name_.c_str(), 0) != 0)
+    if (linkat(folder_, partial_.c_str(), folder_, name_.c_str(), 0) != 0)
       return system_error(name_);
-    unlinkat(folder_.get(), partial_.c_str(), 0);
+    unlinkat(folder_, partial_.c_str(), 0);
     committed_ = true;
     return Unit{};
   }
 
  private:
   CoreFile() = default;
-  UniqueFd folder_, fd_;
+  int folder_ = -1;
+  UniqueFd fd_;
   std::string name_, partial_;
   bool committed_ = false;
 };
@@ -212,7 +207,7 @@ struct Taken {
   Clock::duration pause{};
 };
 
-Result<Taken> take_core(const CoreTakerOptions& options, pid_t pid, pid_t tid,
+Result<Taken> take_core(const CoreTakerOptions& options, int folder, pid_t pid, pid_t tid,
                         const agent::CoreRequest& request, const std::string& name) {
   const Clock::time_point begin = Clock::now();
   Result<StoppedThreads> others = StoppedThreads::stop(pid, tid, kStopLimit);
@@ -229,7 +224,7 @@ Result<Taken> take_core(const CoreTakerOptions& options, pid_t pid, pid_t tid,
   const Range hidden{request.zone, request.zone + agent::kZoneBytes};
   const CoreMemory chosen =
       choose_core_memory(*memory, hidden, registers, options.choice, headers_of(process));
-  Result<CoreFile> file = CoreFile::create(options, name);
+  Result<CoreFile> file = CoreFile::create(folder, options.file_mode, name);
   if (!file) return file.error();
   const Result<uint64_t> written =
       write_elf_core(file->fd(), process, *memory, hidden, chosen.ranges);
@@ -272,6 +267,18 @@ CoreTaker::~CoreTaker() {
 }
 
 void CoreTaker::take(int listener, const seccomp_notif& request) {
+  if (!folder_) {
+    Result<UniqueFd> folder =
+        make_shared_folder(options_.run_directory / kFolder, options_.file_mode);
+    if (!folder) {
+      answer_error(listener, request.id, 0);
+      const std::lock_guard lock(mutex_);
+      told_.push_back({false, "core of thread " + std::to_string(request.pid),
+                       folder.error().message, 0, "", ""});
+      return;
+    }
+    folder_ = std::move(*folder);  // before the first request: the other thread waits for that
+  }
   const std::lock_guard lock(mutex_);
   waiting_.push_back({listener, request});
   changed_.notify_all();
@@ -325,7 +332,7 @@ CoreTaker::Told CoreTaker::serve(const Request& request) {
   }
   const std::string name = recording_name(*asked);
   told.what += " (recording " + name + ")";
-  const Result<Taken> taken = take_core(options_, pid, tid, *asked, name);
+  const Result<Taken> taken = take_core(options_, folder_.get(), pid, tid, *asked, name);
   told.taken = static_cast<bool>(taken);
   told.name = status_value(read_proc_file("/proc/" + std::to_string(pid) + "/status"), "Name");
   told.file = options_.run_directory / kFolder / (name + kSuffix);

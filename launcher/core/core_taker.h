@@ -72,6 +72,7 @@ class CoreTaker {
   Told serve(const Request& request);
 
   const CoreTakerOptions options_;
+  UniqueFd folder_;  // from the first request on
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Request> waiting_;
