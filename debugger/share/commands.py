@@ -76,6 +76,11 @@ def place_of(text):
     return int(value.address) & (1 << 64) - 1, kind.sizeof
 
 
+def quoted(path):
+    """As one word of a command that splits its argument."""
+    return '"%s"' % path.replace("\\", "\\\\").replace('"', '\\"')
+
+
 def numbers(text, option):
     try:
         return str(int(text, 0))
@@ -283,7 +288,7 @@ ID is a recording's ID, pid or name (`info recordings`). `inferior 1` goes back.
         number = next(inferior.num for inferior in gdb.inferiors() if inferior.num not in before)
         gdb.execute("inferior %d" % number, to_string=True)
         if one["program"]:
-            gdb.execute("file %s" % one["program"], to_string=True)
+            gdb.execute("file %s" % quoted(one["program"]), to_string=True)
         SESSION.of_inferior[number] = one["id"]
         gdb.execute("core-file %s" % one["core"])
 
