@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/temporary_directory.h"
 #include "base/unique_fd.h"
 #include "debugger/commands_text.h"
 #include "recording/bundle/bundle_manifest.h"
@@ -26,32 +26,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using recording::Recording;
 using recording::RunFiles;
-
-// Removed with all that is in it.
-class Folder {
- public:
-  static Result<Folder> make() {
-    const char* parent = getenv("TMPDIR");
-    std::string name = std::string(parent && *parent ? parent : "/tmp") + "/shmrec-gdb-XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) {
-      Error error = system_error(name + ": cannot make a temporary directory");
-      error.message += "; set TMPDIR to a writable one";
-      return error;
-    }
-    return Folder(name);
-  }
-  Folder(Folder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  Folder& operator=(Folder&&) = delete;
-  ~Folder() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  explicit Folder(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-};
 
 std::string own_path() {
   std::error_code error;
@@ -255,7 +229,8 @@ Result<int> run_gdb(const GdbOptions& options) {
   const recording::Timeline timeline = (*files)->timeline();
   const Result<const Recording*> chosen = choose(options, **files, timeline.recordings());
   if (!chosen) return chosen.error();
-  const Result<Folder> folder = Folder::make();
+  const Result<TemporaryDirectory> folder =
+      TemporaryDirectory::make(temporary_parent(), "shmrec-gdb-");
   if (!folder) return folder.error();
   const fs::path& place = folder->path();
   const json session = session_document(options, **files, timeline.recordings(), **chosen);

@@ -9,7 +9,7 @@
 //     group), nor those of a process of the workload, which sent them to its process group.
 //  4. No signal but SIGKILL and SIGSTOP ends or stops the launcher while the command runs; a fault
 //     of its own does, because the kernel delivers what it caused even if it is blocked.
-// Threads: one; it is the tracer of all execs.
+// Threads: one; it is the tracer of all execs. Cores are taken by another (core/core_taker.h).
 #pragma once
 
 #include <linux/seccomp.h>

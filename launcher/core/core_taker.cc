@@ -124,16 +124,11 @@ std::vector<unsigned char> saved_vector_state(const ProcessMemory& memory, uint6
 // ---- Threads ------------------------------------------------------------------------------------
 
 user_regs_struct registers_of(const agent::CoreRequest& request) {
-  constexpr unsigned long long user_regs_struct::*kOrder[] = {
-      &user_regs_struct::r8,  &user_regs_struct::r9,  &user_regs_struct::r10,
-      &user_regs_struct::r11, &user_regs_struct::r12, &user_regs_struct::r13,
-      &user_regs_struct::r14, &user_regs_struct::r15, &user_regs_struct::rdi,
-      &user_regs_struct::rsi, &user_regs_struct::rbp, &user_regs_struct::rbx,
-      &user_regs_struct::rdx, &user_regs_struct::rax, &user_regs_struct::rcx,
-      &user_regs_struct::rsp, &user_regs_struct::rip, &user_regs_struct::eflags};
+  static_assert(std::size(kContextOrder) == std::size(agent::CoreRequest{}.regs));
   constexpr uint64_t kCode64 = 0x33, kStack64 = 0x2B;
   user_regs_struct registers{};
-  for (size_t i = 0; i < std::size(kOrder); ++i) registers.*kOrder[i] = request.regs[i];
+  for (size_t i = 0; i < std::size(kContextOrder); ++i)
+    registers.*kContextOrder[i] = request.regs[i];
   registers.cs = kCode64;
   registers.ss = kStack64;
   registers.fs_base = request.fs_base;

@@ -15,14 +15,6 @@ using agent::UnwindIp;
 using agent::UnwindRest;
 using agent::UnwindRow;
 
-// In the order of struct sigcontext, as the agent keeps them.
-constexpr unsigned long long user_regs_struct::*kOrder[] = {
-    &user_regs_struct::r8,  &user_regs_struct::r9,  &user_regs_struct::r10,
-    &user_regs_struct::r11, &user_regs_struct::r12, &user_regs_struct::r13,
-    &user_regs_struct::r14, &user_regs_struct::r15, &user_regs_struct::rdi,
-    &user_regs_struct::rsi, &user_regs_struct::rbp, &user_regs_struct::rbx,
-    &user_regs_struct::rdx, &user_regs_struct::rax, &user_regs_struct::rcx,
-    &user_regs_struct::rsp, &user_regs_struct::rip, &user_regs_struct::eflags};
 constexpr uint64_t kSyscallBytes = 2;
 constexpr uint64_t kFpstateBehindRegs = 184;  // in the kernel's struct ucontext
 
@@ -69,7 +61,7 @@ class Walk {
   }
 
   void take_registers(uint64_t at) {
-    for (const auto field : kOrder) {
+    for (const auto field : kContextOrder) {
       registers_.*field = word(at);
       at += sizeof(uint64_t);
     }

@@ -14,6 +14,15 @@
 
 namespace shmrec::launcher {
 
+// General registers in the order of struct sigcontext, as the agent keeps and sends them.
+inline constexpr unsigned long long user_regs_struct::*kContextOrder[] = {
+    &user_regs_struct::r8,  &user_regs_struct::r9,  &user_regs_struct::r10,
+    &user_regs_struct::r11, &user_regs_struct::r12, &user_regs_struct::r13,
+    &user_regs_struct::r14, &user_regs_struct::r15, &user_regs_struct::rdi,
+    &user_regs_struct::rsi, &user_regs_struct::rbp, &user_regs_struct::rbx,
+    &user_regs_struct::rdx, &user_regs_struct::rax, &user_regs_struct::rcx,
+    &user_regs_struct::rsp, &user_regs_struct::rip, &user_regs_struct::eflags};
+
 struct ProgramView {
   enum class Found {
     kUnchanged,  // it is in the program

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/temporary_directory.h"
 #include "recording/bundle/bundle.h"
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/bundle_parts.h"
@@ -26,37 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxJsonBytes = uint64_t{64} << 20;
-
-// Removes the directory and all below it, unless told to keep it.
-class TemporaryDirectory {
- public:
-  static Result<TemporaryDirectory> make(const fs::path& parent, const char* prefix) {
-    std::string name = (parent / (std::string(prefix) + "XXXXXX")).string();
-    if (mkdtemp(name.data()) == nullptr) {
-      Error error = system_error(parent.string() + ": cannot make a temporary directory");
-      error.message += "; set TMPDIR to a writable one";
-      return error;
-    }
-    return TemporaryDirectory(name);
-  }
-  TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-  fs::path keep() { return std::exchange(path_, {}); }
-
- private:
-  explicit TemporaryDirectory(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-};
-
-fs::path temporary_parent() {
-  const char* chosen = std::getenv("TMPDIR");
-  return chosen != nullptr && *chosen != '\0' ? chosen : "/tmp";
-}
 
 class NoSink : public FileSink {
  public:

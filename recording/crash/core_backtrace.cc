@@ -91,7 +91,7 @@ class CoreFiles {
     const char* name =
         dwfl_module_info(module, nullptr, nullptr, nullptr, nullptr, nullptr, &file, nullptr);
     frame.module = name ? name : "";
-    const ModuleFile* known = module_file(file ? file : file_of(module, name));
+    const ModuleFile* known = module_file(module, file, name);
     if (!known) return {frame};
     const SourcePlace place = known->place(at - bias);
     if (place.chain.empty()) {
@@ -108,14 +108,14 @@ class CoreFiles {
   }
 
  private:
-  const ModuleFile* module_file(const std::string& file) {
-    auto [known, is_new] = files_.try_emplace(file);
-    if (is_new) known->second = ModuleFile::open(file);
+  const ModuleFile* module_file(Dwfl_Module* module, const char* file, const char* name) {
+    auto [known, is_new] = files_.try_emplace(module);
+    if (is_new) known->second = ModuleFile::open(file ? file : file_of(module, name));
     return known->second.get();
   }
 
   Dwfl* dwfl_;
-  std::map<std::string, std::unique_ptr<ModuleFile>> files_;
+  std::map<Dwfl_Module*, std::unique_ptr<ModuleFile>> files_;
 };
 
 struct Reading {
