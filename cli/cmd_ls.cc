@@ -138,20 +138,6 @@ std::string stats_text(const shmlog::Header& header) {
   return text;
 }
 
-// By recording, of the first that left a core: reading one takes some tenths of a second.
-std::map<std::string, std::string> deaths_of(const recording::RunFiles& files,
-                                             const recording::Timeline& timeline) {
-  constexpr size_t kMost = 8;
-  std::map<std::string, std::string> deaths;
-  for (const recording::Recording& one : timeline.recordings()) {
-    const std::string core = deaths.size() < kMost ? files.core(one.id) : "";
-    if (core.empty()) continue;
-    const auto stacks = recording::read_core_stacks(core, recording::finder_of(files));
-    if (stacks) deaths[one.id] = recording::death_text(one.name, one.pid, *stacks);
-  }
-  return deaths;
-}
-
 std::optional<int> list_run(const recording::RunFiles& files, const recording::Timeline& timeline,
                             bool json, bool stats) {
   recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
@@ -159,7 +145,7 @@ std::optional<int> list_run(const recording::RunFiles& files, const recording::T
       recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
         return recording::code_place(timeline, symbols, recording, pc);
       });
-  const std::map<std::string, std::string> deaths = deaths_of(files, timeline);
+  const std::map<std::string, std::string> deaths = recording::death_texts(files, timeline);
   listing.launchers = files.launchers();
   listing.coverage = files.coverage();
   if (warn_of_index(files)) return std::nullopt;

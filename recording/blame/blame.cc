@@ -53,7 +53,10 @@ namespace {
 class RowMaker {
  public:
   RowMaker(const LocateContext& context, const Location& location, uint32_t process)
-      : context_(context), location_(location), process_(process) {}
+      : context_(context),
+        location_(location),
+        process_(process),
+        code_(context.timeline, context.symbols) {}
 
   BlameRow access_row(const Access& access) {
     BlameRow row;
@@ -63,9 +66,10 @@ class RowMaker {
     row.value_offset = std::max(access.header.offset, location_.offset);
     row.value = part(access, access.writes() ? access.output : access.input);
     if (access.writes() && access.reads()) row.old_value = part(access, access.input);
-    constexpr size_t kMaxSpaces = 256;
-    if (spaces_.size() > kMaxSpaces) spaces_.clear();
-    if (row.recording != nullptr) add_source(row);
+    const shmlog::RecordHeader& header = access.header;
+    if (row.recording != nullptr)
+      static_cast<CodeSite&>(row) =
+          code_.find(*row.recording, header.event, header.pc, access.callers);
     return row;
   }
 
@@ -88,71 +92,10 @@ class RowMaker {
             bytes.begin() + static_cast<ptrdiff_t>(end - access.header.offset)};
   }
 
-  void add_source(BlameRow& row) {
-    const shmlog::RecordHeader& header = row.access.header;
-    row.frames = frames_of(header.pc, row.access.callers,
-                           [&](uint64_t pc) { return code_at(*row.recording, header.event, pc); });
-    const CodeFrame& shown = shown_frame(row.frames);
-    row.function = shown.function;
-    row.file = shown.file;
-    row.line = shown.line;
-    row.chain = shown.chain;
-    row.module = shown.module;
-    row.in_module = shown.in_module;
-    if (&shown == &row.frames.front()) return;
-    const CodeFrame& called = *(&shown - 1);
-    row.called = called.function.empty() ? called.in_module : called.function;
-  }
-
-  // None if the journal does not tell what was mapped.
-  std::optional<CodeAddress> code_at(const Recording& recording, uint64_t event, uint64_t pc) {
-    const Mapping* mapping = mapping_at(recording, event, pc);
-    if (mapping == nullptr) return generated_code(recording);
-    const uint64_t offset = mapping->offset + (pc - mapping->begin);
-    if (mapping->segment != 0) {
-      const auto* segment = context_.timeline.reader().segment(mapping->segment);
-      return CodeAddress{"", nullptr, 0,
-                         "code in " + segment_label(mapping->segment, segment) + "+" + hex(offset)};
-    }
-    CodeAddress code{mapping->path, context_.symbols.module(mapping->path), 0, ""};
-    const auto address = code.file ? code.file->address_of_offset(offset) : std::nullopt;
-    if (!address) code.file = nullptr;
-    code.address = address.value_or(0);
-    code.place = base_name(code.module) + (address ? "+" + hex(*address) : "@" + hex(offset));
-    return code;
-  }
-
-  // Code in memory that is no file's, nor shared: a compiler in the process made it.
-  std::optional<CodeAddress> generated_code(const Recording& recording) {
-    for (const auto& [begin, mapping] : space(recording, UINT64_MAX).mappings())
-      if (mapping.segment == 0) return CodeAddress{"", nullptr, 0, "generated code"};
-    return std::nullopt;
-  }
-
-  // What was mapped at pc at the event; journal and event numbers of other threads may be a little
-  // apart, so the final state is asked when the state at the event does not know. Executable memory
-  // is a module's or, seldom, a segment's.
-  const Mapping* mapping_at(const Recording& recording, uint64_t event, uint64_t pc) {
-    const Mapping* in_segment = nullptr;
-    for (const uint64_t time : {event, UINT64_MAX}) {
-      const Mapping* mapping = space(recording, time).find(pc);
-      if (mapping != nullptr && mapping->segment == 0) return mapping;
-      if (mapping != nullptr && in_segment == nullptr) in_segment = mapping;
-    }
-    return in_segment;
-  }
-
-  const AddressSpace& space(const Recording& recording, uint64_t time) {
-    const auto key = std::make_pair(recording.process, time);
-    const auto at = spaces_.find(key);
-    if (at != spaces_.end()) return at->second;
-    return spaces_.emplace(key, context_.timeline.address_space(recording, time)).first->second;
-  }
-
   const LocateContext& context_;
   const Location& location_;
   uint32_t process_;
-  std::map<std::pair<uint32_t, uint64_t>, AddressSpace> spaces_;
+  CodeFinder code_;
 };
 
 void add_rows(BlameAnswer& answer, Investigation& investigation, const LocateContext& context) {

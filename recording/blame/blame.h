@@ -23,7 +23,7 @@
 
 #include "base/result.h"
 #include "recording/blame/access_index.h"
-#include "recording/blame/callers.h"
+#include "recording/blame/code_finder.h"
 #include "recording/blame/locate.h"
 #include "recording/blame/symbols.h"
 #include "recording/run/timeline.h"
@@ -56,25 +56,16 @@ struct BlameQuery {
 inline constexpr uint64_t kWholeHistory = UINT64_MAX;
 inline constexpr uint64_t kMaxBlameBytes = 65536;
 
-struct BlameRow {
+// Of an access its code, too, if the recording is known.
+struct BlameRow : CodeSite {
   bool later = false;              // a write after the last access of the recording asked about
   bool unrecorded_writer = false;  // then only `value` and `segment` are set
   Access access;
   const Recording* recording = nullptr;  // nullptr: the process table does not know it
   bool current = false;                  // by the recording that was asked about
-  // The access's code and its callers as far as they are known, innermost first; the one shown is
-  // the first that is not in a runtime library.
-  std::vector<CodeFrame> frames;
-  std::string function;  // of the frame that is shown, as the next four
-  std::string file;
-  int line = 0;
-  std::vector<SourceFrame> chain;  // if functions were inlined: all frames, innermost first
-  std::string module;              // file that holds it, "" if unknown
-  std::string in_module;           // where in it, or what other memory it is: CodeAddress::place
-  std::string called;              // what the shown frame called that made the access, "" if itself
-  uint64_t value_offset = 0;       // segment offset of the first byte below
-  std::vector<uint8_t> value;      // asked bytes as written, or as read by a read
-  std::vector<uint8_t> old_value;  // of a read/write: as read
+  uint64_t value_offset = 0;             // segment offset of the first byte below
+  std::vector<uint8_t> value;            // asked bytes as written, or as read by a read
+  std::vector<uint8_t> old_value;        // of a read/write: as read
 };
 
 struct BlameAnswer {

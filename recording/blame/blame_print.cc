@@ -44,14 +44,6 @@ std::string value_cell(const BlameAnswer& answer, const BlameRow& row) {
   return value + " (" + outcome_name(row.access.outcome) + ")";
 }
 
-std::string function_cell(const BlameRow& row) {
-  const std::string place = !row.function.empty() ? row.function : base_name(row.module);
-  const uint16_t syscall = row.access.header.syscall;
-  const std::string call = syscall != 0 ? syscall_name(syscall - 1u) + "(2)" : row.called;
-  if (call.empty()) return place;
-  return place.empty() ? call : call + " from " + place;
-}
-
 std::string source_text(const std::string& file, int line) {
   return file.empty() ? "" : base_name(file) + ":" + std::to_string(line);
 }
@@ -103,7 +95,7 @@ Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
           std::to_string(header.length),
           value_cell(answer, row),
           known ? row.recording->name : "?",
-          function_cell(row),
+          function_text(row, header.syscall),
           row.file.empty() ? row.in_module : source_text(row.file, row.line),
           answer.segment + "+" + hex(header.offset)};
 }
@@ -118,16 +110,6 @@ std::string join(const Cells& cells, const std::array<size_t, kColumns.size()>& 
   }
   line.erase(line.find_last_not_of(' ') + 1);
   return line;
-}
-
-std::string hex_bytes(const std::vector<uint8_t>& bytes) {
-  constexpr const char* kDigits = "0123456789abcdef";
-  std::string text;
-  for (const uint8_t byte : bytes) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
 }
 
 json row_json(const BlameAnswer& answer, const BlameRow& row) {
@@ -196,6 +178,16 @@ const char* access_type(const Access& access) {
 const char* outcome_name(Outcome outcome) {
   constexpr const char* kNames[] = {"done", "partial", "inferred", "in flight", "not done"};
   return kNames[static_cast<size_t>(outcome)];
+}
+
+std::string hex_bytes(std::span<const uint8_t> bytes) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  std::string text;
+  for (const uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
 }
 
 std::string format_value(const std::vector<uint8_t>& bytes) { return value_text({}, bytes); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 
 #include "recording/blame/blame.h"
@@ -21,6 +22,9 @@ std::string blame_command_lines(const BlameAnswer& answer, const std::string& bu
 
 // Bytes as a person wants them: 1, 2, 4 and 8 bytes as a number, others in hexadecimal.
 std::string format_value(const std::vector<uint8_t>& bytes);
+
+// All bytes as they lie in memory, two digits each: 1f00.
+std::string hex_bytes(std::span<const uint8_t> bytes);
 
 const char* access_type(const Access& access);  // read, write, read/write
 const char* outcome_name(Outcome outcome);      // done, partial, inferred, in flight, not done

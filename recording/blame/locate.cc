@@ -273,24 +273,28 @@ bool names_segment(const std::string& where) {
   return plus != std::string::npos && plus > 0 && where.find_first_of("&*[") == std::string::npos;
 }
 
-Result<Location> locate_in_segments(const LocateContext& context, const std::string& where) {
-  const ShmlogReader& log = context.timeline.reader();
-  const size_t plus = where.rfind('+');
-  const std::string name = where.substr(0, plus);
-  const std::optional<uint64_t> offset = parse_number(where.substr(plus + 1));
-  if (!offset) return Error{where + ": expected a number after '+', decimal or 0x..."};
+Result<uint32_t> find_segment(const Timeline& timeline, const std::string& name, uint64_t offset) {
+  const ShmlogReader& log = timeline.reader();
   std::vector<uint32_t> matches;
   for (const auto& segment : log.segments()) {
-    if (segment_called(context.timeline, segment, name)) matches.push_back(segment.index);
+    if (segment_called(timeline, segment, name)) matches.push_back(segment.index);
   }
   if (matches.empty())
-    return Error{where + ": no segment '" + name + "'; expected one of" + list_segments(log)};
+    return Error{"no segment '" + name + "'; expected one of" + list_segments(log)};
   if (matches.size() > 1) {
-    return Error{where + ": " + std::to_string(matches.size()) + " segments had the name '" + name +
-                 "'; say which by its number, one of" +
-                 list_histories(context.timeline, matches, *offset)};
+    return Error{std::to_string(matches.size()) + " segments had the name '" + name +
+                 "'; say which by its number, one of" + list_histories(timeline, matches, offset)};
   }
-  return Location{matches[0], *offset, 0, {}, {}};
+  return matches[0];
+}
+
+Result<Location> locate_in_segments(const LocateContext& context, const std::string& where) {
+  const size_t plus = where.rfind('+');
+  const std::optional<uint64_t> offset = parse_number(where.substr(plus + 1));
+  if (!offset) return Error{where + ": expected a number after '+', decimal or 0x..."};
+  const Result<uint32_t> segment = find_segment(context.timeline, where.substr(0, plus), *offset);
+  if (!segment) return Error{where + ": " + segment.error().message};
+  return Location{*segment, *offset, 0, {}, {}};
 }
 
 Result<Location> locate_in_recording(const LocateContext& context, const std::string& where,

@@ -49,6 +49,11 @@ struct LocateContext {
 // UINT64_MAX when it ended; UINT64_MAX if that is not known.
 uint64_t clock_by(const LocateContext& context, const Recording& recording, uint64_t event);
 
+// The number of the segment that a person calls so: label, name, last part of a path, or number.
+// The error lists what there is, as places to ask about with this offset.
+Result<uint32_t> find_segment(const Timeline& timeline, const std::string& name,
+                              uint64_t offset = 0);
+
 Result<Location> locate_in_segments(const LocateContext& context, const std::string& where);
 Result<Location> locate_in_recording(const LocateContext& context, const std::string& where,
                                      const Recording& recording, uint64_t event);

@@ -246,6 +246,18 @@ std::string death_text(const std::string& name, int pid, const CoreStacks& stack
          (where.empty() ? "" : " in " + where);
 }
 
+std::map<std::string, std::string> death_texts(const RunFiles& files, const Timeline& timeline) {
+  constexpr size_t kMost = 8;
+  std::map<std::string, std::string> deaths;
+  for (const Recording& one : timeline.recordings()) {
+    const std::string core = deaths.size() < kMost ? files.core(one.id) : "";
+    if (core.empty()) continue;
+    const auto stacks = read_core_stacks(core, finder_of(files));
+    if (stacks) deaths[one.id] = death_text(one.name, one.pid, *stacks);
+  }
+  return deaths;
+}
+
 std::string stack_text(const ThreadStack& stack) {
   std::string text;
   size_t number = 0;

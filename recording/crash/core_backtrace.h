@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -54,6 +55,10 @@ std::string telling_text(const ThreadStack& stack);
 
 // "consumer (pid 17) died of SIGABRT in consumer_run (a.c:99), called from main".
 std::string death_text(const std::string& name, int pid, const CoreStacks& stacks);
+
+// death_text() of the recordings that left a core, by ID: of the first ones, as reading a core
+// takes some tenths of a second.
+std::map<std::string, std::string> death_texts(const RunFiles& files, const Timeline& timeline);
 
 // As gdb prints it, but for arguments: "#0  0x... in f () at a.c:12".
 std::string stack_text(const ThreadStack& stack);

@@ -294,6 +294,23 @@ AddressSpace Timeline::address_space(const Recording& recording, uint64_t event)
   return space;
 }
 
+std::vector<uint64_t> Timeline::changes_at(const Recording& recording,
+                                           const std::vector<uint64_t>& addresses) const {
+  std::set<uint64_t> events;
+  const auto steps = steps_.find(recording.process);
+  if (steps == steps_.end()) return {};
+  for (const Step& step : steps->second) {
+    const shmlog::JournalEntry& entry = reader_.journal()[step.item].entry;
+    if (!is_map(entry)) continue;
+    const bool all = static_cast<JournalType>(entry.type) == JournalType::kMaps;
+    const auto is_there = [&](uint64_t address) {
+      return address >= entry.a && address < end_of(entry);
+    };
+    if (all || std::any_of(addresses.begin(), addresses.end(), is_there)) events.insert(step.event);
+  }
+  return {events.begin(), events.end()};
+}
+
 std::vector<Mapping> Timeline::segments_mapped(const Recording& recording) const {
   std::vector<Mapping> found;
   // Lists of all maps name again what was mapped before.

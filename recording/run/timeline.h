@@ -83,6 +83,11 @@ class Timeline {
   // The address space of a recording when its event number was `event` (UINT64_MAX: at its end).
   AddressSpace address_space(const Recording& recording, uint64_t event) const;
 
+  // The events, in order, with which what lies at any of these addresses may have changed: between
+  // two of them all is as address_space() says for the first.
+  std::vector<uint64_t> changes_at(const Recording& recording,
+                                   const std::vector<uint64_t>& addresses) const;
+
   // All pieces of segments it ever had mapped, inherited ones first.
   std::vector<Mapping> segments_mapped(const Recording& recording) const;
 
