@@ -10,6 +10,7 @@ int cmd_blame(int argc, char** argv);
 int cmd_bundle(int argc, char** argv);
 int cmd_doctor(int argc, char** argv);
 int cmd_dump(int argc, char** argv);
+int cmd_export(int argc, char** argv);
 int cmd_gdb(int argc, char** argv);
 int cmd_inject(int argc, char** argv);
 int cmd_uninject(int argc, char** argv);

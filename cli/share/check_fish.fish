@@ -13,6 +13,7 @@ end
 
 expect blame 'shmrec bl'
 expect --recording 'shmrec blame b.tar.zst --rec'
+expect --format 'shmrec export b.tar.zst --fo'
 expect verify 'shmrec bundle ver'
 expect --policy 'shmrec run --pol'
 expect sleep 'shmrec run -- slee'

@@ -1,4 +1,5 @@
-// Fuzzes everything that reads a shared-memory log: opening, the index, blame both ways, ls, dump.
+// Fuzzes everything that reads a shared-memory log: opening, the index, blame both ways, ls, dump,
+// export.
 // No bytes may crash it, hang it or make it read outside the file.
 #include <cstddef>
 #include <cstdint>
@@ -6,6 +7,8 @@
 
 #include "recording/blame/blame.h"
 #include "recording/blame/blame_print.h"
+#include "recording/export/access_csv.h"
+#include "recording/export/trace_events.h"
 #include "recording/log/shmlog_dump.h"
 #include "recording/run/listing.h"
 
@@ -40,5 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   listing_text(make_listing(timeline));
   listing_json(make_listing(timeline));
   dump_shmlog(log, true, [](const std::string&) { return true; });
+  write_access_csv(timeline, symbols, {}, [](std::string_view) { return true; });
+  write_trace_events(timeline, {}, {}, [](std::string_view) { return true; });
   return 0;
 }
