@@ -9,9 +9,11 @@
 
 #include "cli/commands.h"
 #include "cli/index_warning.h"
+#include "debugger/frame_place.h"
 #include "recording/blame/blame.h"
 #include "recording/blame/blame_print.h"
 #include "recording/run/run_files.h"
+#include "recording/run/text.h"
 
 namespace shmrec::cli {
 namespace {
@@ -38,9 +40,9 @@ int fail(const Error& error) {
 void add_common_options(CLI::App& app, Arguments& arguments) {
   app.add_option("BUNDLE", arguments.bundle, "Bundle, run directory or .shmlog file")->required();
   app.add_option("WHERE", arguments.query.where,
-                 "An address (0x...), SEGMENT+OFFSET (label, name or number, see shmrec ls), or an "
-                 "expression over "
-                 "global variables such as '&ring[2].value'")
+                 "An address (0x...), SEGMENT+OFFSET (label, name or number, see shmrec ls), an "
+                 "expression over global variables such as '&ring[2].value', or, of a process that "
+                 "left a core, FUNCTION:EXPR or 'frame N: EXPR' with locals (needs gdb)")
       ->required();
   app.add_option("--recording", arguments.query.recording,
                  arguments.query.all
@@ -118,6 +120,40 @@ void print_answer(const Arguments& arguments, const recording::BlameAnswer& answ
     std::fprintf(stderr, "shmrec: note: %s\n", note.c_str());
 }
 
+// ---- WHERE in a frame of a core -----------------------------------------------------------------
+
+std::optional<debugger::FrameQuestion> frame_question(const recording::Timeline& timeline,
+                                                      const std::string& where) {
+  // A segment may have such a name.
+  if (recording::names_segment(where) &&
+      recording::find_segment(timeline, where.substr(0, where.rfind('+'))))
+    return std::nullopt;
+  return debugger::frame_question(where);
+}
+
+// Makes of the question one about the same bytes of a segment, of the recording that left the core.
+// Returns which frame was asked.
+Result<std::string> settle_frame(recording::BlameQuery& query, const Arguments& arguments,
+                                 const recording::RunFiles& files,
+                                 const recording::LocateContext& context,
+                                 const debugger::FrameQuestion& question) {
+  const auto place =
+      debugger::find_in_frame(files, context.timeline, arguments.bundle, query.recording, question);
+  if (!place) return place.error();
+  const auto location = recording::locate_in_recording(context, recording::hex(place->address),
+                                                       *place->recording, UINT64_MAX);
+  if (!location) return Error{query.where + ": " + location.error().message};
+  query.where = std::to_string(location->segment) + "+" + recording::hex(location->offset);
+  const bool asks_one = !query.last && (!query.all || !query.recording.empty());
+  if (asks_one) query.recording = place->recording->id;
+  if (!query.length && place->length != 0)
+    query.length = std::min(place->length, recording::kMaxBlameBytes);
+  if (!query.type) query.type = place->type;
+  return place->frame + " of " + place->recording->name + " " + place->recording->id;
+}
+
+// ---- Asking -------------------------------------------------------------------------------------
+
 // Nothing if the bundle's index turns out to be wrong.
 std::optional<int> ask(const Arguments& arguments, recording::RunFiles::Read read) {
   const auto files = recording::RunFiles::open(arguments.bundle, read);
@@ -125,9 +161,18 @@ std::optional<int> ask(const Arguments& arguments, recording::RunFiles::Read rea
   const auto index = (*files)->access_index();
   const recording::Timeline timeline = (*files)->timeline();
   recording::Symbols symbols([&](const std::string& path) { return (*files)->binary(path); });
-  const auto answer = recording::Blame(*index, timeline, symbols).ask(arguments.query);
+  recording::BlameQuery query = arguments.query;
+  std::string frame;
+  if (const auto question = frame_question(timeline, query.where)) {
+    const Result<std::string> settled =
+        settle_frame(query, arguments, **files, {*index, timeline, symbols}, *question);
+    if (!settled) return fail(settled.error());
+    frame = *settled;
+  }
+  auto answer = recording::Blame(*index, timeline, symbols).ask(query);
   if (warn_of_index(**files)) return std::nullopt;
   if (!answer) return fail(answer.error());
+  if (!frame.empty()) answer->notes.insert(answer->notes.begin(), "asked in " + frame);
   print_answer(arguments, *answer);
   return 0;
 }

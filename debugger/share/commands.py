@@ -8,10 +8,14 @@ inferior shows. All answers come from the program shmrec itself.
 import json
 import os
 import subprocess
+import sys
 
 import gdb
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+from places import place_of
+
 MOST_BYTES = 65536
 
 
@@ -56,24 +60,6 @@ SESSION = Session()
 
 def write(text):
     gdb.write(text if text.endswith("\n") else text + "\n")
-
-
-def place_of(text):
-    """Address and length that an expression means: of what it points to, else of itself; a number is an address."""
-    value = gdb.parse_and_eval(text)
-    kind = value.type.strip_typedefs()
-    if kind.code in (gdb.TYPE_CODE_REF, getattr(gdb, "TYPE_CODE_RVALUE_REF", -1)):
-        value = value.referenced_value()
-        kind = value.type.strip_typedefs()
-    if kind.code == gdb.TYPE_CODE_PTR:
-        target = kind.target().strip_typedefs()
-        known = target.code not in (gdb.TYPE_CODE_VOID, gdb.TYPE_CODE_FUNC)
-        return int(value) & (1 << 64) - 1, target.sizeof if known else 0
-    if kind.code == gdb.TYPE_CODE_INT and value.address is None:
-        return int(value) & (1 << 64) - 1, 0
-    if value.address is None:
-        raise gdb.GdbError("%s: it is in no memory; expected an address or something that has one" % text)
-    return int(value.address) & (1 << 64) - 1, kind.sizeof
 
 
 def quoted(path):
@@ -156,7 +142,7 @@ with >. --forward: who read the value. --history: also earlier writes."""
         recording = SESSION.current()
         if recording is None:
             raise gdb.GdbError("this inferior is no recording of the bundle; see `info recordings`")
-        address, length = place_of(text)
+        address, length, _ = place_of(text)
         asked = ["blame", SESSION.bundle, hex(address), "--recording", recording]
         if "--len" in options:
             length = int(numbers(options["--len"], "--len"))

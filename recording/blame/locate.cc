@@ -101,6 +101,13 @@ class Locator {
         mapping->segment, mapping->offset + (address - mapping->begin), length, notes_, {}};
   }
 
+  // Variables are those of this program or library alone. False if it has none so called mapped.
+  bool choose_module(const std::string& name) {
+    module_ = name;
+    return std::any_of(space_.mappings().begin(), space_.mappings().end(),
+                       [&](const auto& mapping) { return is_chosen(mapping.second); });
+  }
+
   Result<Location> expression(const std::string& where) {
     const ExpressionContext callbacks = {
         [this](const std::string& name) { return find_variable(name); },
@@ -152,12 +159,19 @@ class Locator {
     return list.empty() ? "; it has no traced segment mapped then" : "; it has mapped:" + list;
   }
 
+  // libfoo.so is libfoo.so.1, too.
+  bool is_chosen(const Mapping& mapping) const {
+    if (mapping.segment != 0) return false;
+    const std::string name = base_name(mapping.path);
+    return module_.empty() || name == module_ || name.starts_with(module_ + ".");
+  }
+
   // Symbols of the executable win over those of libraries.
   Result<Variable> find_variable(const std::string& name) {
     bool any_symbols = false;
     for (const bool executable : {true, false}) {
       for (const auto& [begin, mapping] : space_.mappings()) {
-        if (mapping.segment != 0 || (mapping.path == recording_.executable) != executable) continue;
+        if (!is_chosen(mapping) || (mapping.path == recording_.executable) != executable) continue;
         const ModuleFile* file = context_.symbols.module(mapping.path);
         const auto code = file != nullptr ? file->address_of_offset(mapping.offset) : std::nullopt;
         if (!code) continue;
@@ -236,8 +250,16 @@ class Locator {
   uint64_t event_;
   AddressSpace space_;
   AddressSpace earlier_;  // empty, or when a pointer was seen
+  std::string module_;    // "": all
   std::vector<std::string> notes_;
 };
+
+// Of "libfoo.so:expression" the place of the ':'; npos: it has another form.
+size_t module_end(const std::string& where) {
+  const size_t colon = where.find(':');
+  const bool single = colon != std::string::npos && where.compare(colon, 2, "::") != 0;
+  return single && where.find('.') < colon ? colon : std::string::npos;
+}
 
 }  // namespace
 
@@ -301,7 +323,13 @@ Result<Location> locate_in_recording(const LocateContext& context, const std::st
                                      const Recording& recording, uint64_t event) {
   Locator locator(context, recording, event);
   if (is_address(where)) return locator.address(*parse_number(where), 0);
-  return locator.expression(where);
+  const size_t colon = module_end(where);
+  if (colon == std::string::npos) return locator.expression(where);
+  const std::string module = where.substr(0, colon);
+  if (!locator.choose_module(module))
+    return Error{where + ": no library or program '" + module + "' in " + recording.id + " (" +
+                 recording.name + ") at that time"};
+  return locator.expression(where.substr(colon + 1));
 }
 
 }  // namespace shmrec::recording

@@ -4,6 +4,7 @@
 //   0x7f61b0794118       an address in the recording
 //   /ring+0x118, 2+280   a segment, by label, name, path or number, and an offset
 //   &ring[2].value       an expression over the recording's global variables (expression.h)
+//   libfoo.so:&ring[2]   the same, over those of one library
 //
 // A pointer in traced memory has the value that the recording last saw there; one in its static
 // data that which was seen when the process was looked at (pointers_seen.h). What was not seen is

@@ -12,7 +12,8 @@
 #include <cstring>
 #include <thread>
 
-#include "debugger/gdb_session.h"
+#include "debugger/core_session.h"
+#include "debugger/frame_place.h"
 #include "launcher/core/core_memory.h"
 #include "launcher/core/elf_core.h"
 #include "launcher/core/process_memory.h"
@@ -79,6 +80,23 @@ TEST(PlaceIn, StaysInside) {
   EXPECT_EQ(place_in("/root", "/usr/lib/a.so"), "/root/usr/lib/a.so");
   for (const char* other : {"", "a", "/", "/../a", "/a/../../b", "/a/./b", "/a/", "/a\nb"})
     EXPECT_EQ(place_in("/root", other), "") << other;
+}
+
+TEST(FrameQuestion, HasAFrameAndAnExpression) {
+  const auto named = debugger::frame_question("ns::Ring<int>::push : &head->next ");
+  ASSERT_TRUE(named);
+  EXPECT_EQ(std::get<std::string>(named->frame), "ns::Ring<int>::push");
+  EXPECT_EQ(named->expression, "&head->next");
+  const auto numbered = debugger::frame_question("frame 4: ns::table[1] ? a : b");
+  ASSERT_TRUE(numbered);
+  EXPECT_EQ(std::get<unsigned>(numbered->frame), 4u);
+  EXPECT_EQ(numbered->expression, "ns::table[1] ? a : b");
+}
+
+TEST(FrameQuestion, OtherFormsAreNone) {
+  for (const char* other : {"", "0x1000", "1+0x10", "/ring+8", "memfd:buf+8", "sysv:0x1234+0",
+                            "ns::table->x", "libfoo.so:table", "/tmp/a:b+8", ":x", "&a:b", "3:x"})
+    EXPECT_FALSE(debugger::frame_question(other)) << other;
 }
 
 // A child with a second thread, both of which wait, until it is destroyed.
