@@ -37,11 +37,9 @@ uint64_t count_event(Thread* thread) {
 
 bool refresh(Thread* thread, uint64_t address, KnownRegion* known) {
   Region region;
-  known->sequence = regions_sequence();
-  if (!region_find(address, &region) || (region.protection & PROT_EXEC)) {
-    known->sequence = 1;
-    return false;
-  }
+  const uint32_t sequence = regions_sequence();
+  if (!region_find(address, &region) || (region.protection & PROT_EXEC)) return false;
+  known->sequence = sequence;
   known->segment = region.segment;
   known->begin = region.begin, known->end = region.end;
   known->alias = region.alias, known->segment_offset = region.segment_offset;
@@ -340,6 +338,18 @@ bool fast_possible(const Site& site) {
   return size && (atomic ? site.core_length && site.scratch != kNoRegister : site.valued_length);
 }
 
+namespace {
+
+// Where an access goes on that is not made the fast way. In memory that is not traced, though it is
+// where such memory may be, it is the instruction's own.
+uint64_t other_way(const Thread* thread, const Site& site) {
+  Region region;
+  return region_find(thread->fast_ea, &region) ? reinterpret_cast<uint64_t>(shmrec_access_jumped)
+                                               : load(&site.miss);
+}
+
+}  // namespace
+
 // From a stub by way of quick.S. `stack` and `frame` are the program's rsp and rbp. Returns where
 // to go on.
 extern "C" uint64_t access_fast(Thread* thread, uint64_t stack, uint64_t frame) {
@@ -350,20 +360,20 @@ extern "C" uint64_t access_fast(Thread* thread, uint64_t stack, uint64_t frame) 
   region_use_end(thread);
   thread->fast_done = done && site.form == Form::kStore;
   if (done) return site.form == Form::kLoad ? load(&site.finish) : behind(site);
-  return reinterpret_cast<uint64_t>(shmrec_access_jumped);
+  return other_way(thread, site);
 }
 
-// From the stub of what reads and writes. False: the other way has to do it.
-extern "C" bool access_fast_begin(Thread* thread, uint64_t stack, uint64_t frame) {
+// From the stub of what reads and writes. Returns where to go on, if not in the stub.
+extern "C" uint64_t access_fast_begin(Thread* thread, uint64_t stack, uint64_t frame) {
   const Site& site = site_numbered(thread->jumped_site);
   thread->regs.rip = site.ip;
   region_use_begin(thread);
   if (possible_now(thread, site)) {
     Access access = access_of(thread, site, stack, frame);
-    if (begin_both(access)) return true;
+    if (begin_both(access)) return 0;
   }
   region_use_end(thread);
-  return false;
+  return other_way(thread, site);
 }
 
 // Returns where to go on, if not in the stub: the access faulted.

@@ -1,5 +1,6 @@
 #include "agent/memory/regions.h"
 
+#include "agent/memory/outside.h"
 #include "agent/memory/remote_agent.h"
 
 namespace shmrec::agent {
@@ -192,6 +193,8 @@ bool region_insert(const Region& region) {
   store(&lowest, min(lowest, region.begin));
   store(&highest, max(highest, region.end));
   insert_at(first_after(region.begin), region);
+  if (!outside_add(region.begin, region.end))
+    for (uint32_t i = 0; i < table.count; ++i) outside_add(at(i).begin, at(i).end);
   join(region.begin, region.end);
   return true;
 }
@@ -205,6 +208,7 @@ void region_remove(uint64_t begin, uint64_t end,
   for (uint32_t index = first_after(begin); index < table.count && at(index).begin < end;) {
     const Region piece = at(index);
     erase_at(index);
+    outside_remove(piece.begin, piece.end);
     if (removed) removed(piece, context);
   }
 }

@@ -3,7 +3,8 @@
 // address whether it may be traced.
 //
 // The window is the rest of the aligned terabyte that the agent's zone lies in. It is a hint: what
-// is mapped elsewhere is traced all the same, by a fault for each access.
+// is mapped elsewhere is traced all the same; code that accesses it looks a little longer
+// (outside.h).
 //
 // Threads: window_hint under regions_lock.
 #pragma once

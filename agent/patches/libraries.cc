@@ -76,7 +76,7 @@ Library* library_at(uint64_t ip) {
 
 }  // namespace
 
-void libraries_patch(Thread* thread, uint64_t ip) {
+void libraries_patch(Thread* thread, uint64_t ip, bool outside) {
   if (code_owner(ip) != CodeOwner::kRuntime) return;
   Locked regions(regions_lock);
   const Library* library = library_at(ip);
@@ -92,7 +92,7 @@ void libraries_patch(Thread* thread, uint64_t ip) {
   if (!nearest || ip - nearest >= kLongest) return;
   for (uint32_t i = 0; i < library->count; ++i)
     if (family_of(library->routines[i].routine) == family)
-      patch_routine(thread, library->routines[i].entry, library->routines[i].routine);
+      patch_routine(thread, library->routines[i].entry, library->routines[i].routine, outside);
 }
 
 void libraries_forget(uint64_t begin, uint64_t end) {

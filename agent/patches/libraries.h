@@ -18,8 +18,8 @@
 namespace shmrec::agent {
 
 // The instruction at `ip` has touched traced memory again: patches the routine that it is part of,
-// if it is of one. REQUIRES: no lock is held.
-void libraries_patch(Thread* thread, uint64_t ip);
+// if it is of one. `outside`: outside of the window. REQUIRES: no lock is held.
+void libraries_patch(Thread* thread, uint64_t ip, bool outside);
 // [begin, end) is gone. REQUIRES: regions_lock held.
 void libraries_forget(uint64_t begin, uint64_t end);
 

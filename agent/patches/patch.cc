@@ -32,6 +32,7 @@ struct Patch {
   uint32_t sites[kMaxCovered];  // numbers of those that ask, 0: does not
   uint8_t lengths[kMaxCovered];
   uint8_t count, bytes;
+  uint8_t outside;  // bit i: the stub's part i looks outside of the window
   uint8_t original[kJumpBytes];
   Arrivals arrivals;
   uint8_t tactic;
@@ -133,12 +134,14 @@ void describe_patch(const Plan& plan, Patch* patch) {
   patch->tactic = plan.tactic;
   patch->call = plan.covered.call;
   patch->strays = 0;
+  patch->outside = 0;
   memcpy(patch->original, plan.original, kJumpBytes);
   patch->arrivals = plan.arrivals;
   for (uint32_t i = 0; i < plan.covered.count; ++i) {
     const Covered& covered = plan.covered.instructions[i];
     patch->lengths[i] = covered.length;
     patch->sites[i] = covered.site ? site_number(*covered.site) : 0;
+    if (covered.site && covered.site->outside) patch->outside |= 1 << i;
   }
 }
 
@@ -248,10 +251,9 @@ bool carry_out(const Thread* thread, const Plan& plan, uint16_t number, bool pla
   return false;
 }
 
-// The site's patch of before it was put back, if all is as it was then. False: nothing was changed.
-bool redo(Thread* thread, Site& site) {
-  Patch& patch = patches[site.old_patch];
-  if (!site.old_patch || patch.ip != site.ip || site.stray || is_in(patch)) return false;
+// The patch that has been undone, if all of its sites are what they were. False: nothing was
+// changed.
+bool bring_back(Thread* thread, const Patch& patch) {
   uint32_t pinned = 0;
   uint64_t ip = patch.ip;
   for (; pinned < patch.count; ip += patch.lengths[pinned++]) {
@@ -264,8 +266,47 @@ bool redo(Thread* thread, Site& site) {
   const bool ok = pinned == patch.count && jump_in(thread, patch);
   for (uint32_t i = 0; !ok && i < pinned; ++i)
     if (patch.sites[i]) site_unpin(site_numbered(patch.sites[i]));
-  if (ok) count(kByTactic[patch.tactic - 1]);
   return ok;
+}
+
+// Does its stub look outside of the window for each instruction that has met memory there?
+bool looks_enough(const Patch& patch) {
+  for (uint32_t i = 0; i < patch.count; ++i)
+    if (patch.sites[i] && site_numbered(patch.sites[i]).outside && !(patch.outside >> i & 1))
+      return false;
+  return true;
+}
+
+// The site's patch of before it was put back, if all is as it was then. False: nothing was changed.
+bool redo(Thread* thread, Site& site) {
+  const Patch& patch = patches[site.old_patch];
+  if (!site.old_patch || patch.ip != site.ip || site.stray || is_in(patch) ||
+      !looks_enough(patch) || !bring_back(thread, patch))
+    return false;
+  count(kByTactic[patch.tactic - 1]);
+  return true;
+}
+
+// The same jump leads to another stub, which looks outside of the window where this one does not.
+// If there is no room for it, this one stays.
+void replace_stub(Thread* thread, Patch& patch) {
+  const uint16_t number = take_number();
+  if (!number) return;
+  const Routine routine = patch.sites[0] ? site_numbered(patch.sites[0]).routine : Routine::kNone;
+  if (!undo(thread, patch)) return free_number(number);
+  Plan plan;
+  const bool planned = plan_patch(thread, patch.ip, number, patch.tactic, &plan, routine);
+  if (!carry_out(thread, plan, number, planned)) bring_back(thread, patch);
+}
+
+// A site that is patched has met memory where its stub does not look.
+void look_outside(Thread* thread, Site& site) {
+  Patch* const patch = patch_over(site.ip, site.ip + 1);
+  if (site.outside || !patch || patch->call) return;
+  Site* const held = thread->site;
+  site.outside = 1;
+  replace_stub(thread, *patch);
+  store(&thread->site, held);
 }
 
 }  // namespace
@@ -281,10 +322,13 @@ bool patch_put_back(const Thread* thread, const Site& site) {
   return true;
 }
 
-void patch_site(Thread* thread, Site& site) {
+void patch_site(Thread* thread, Site& site, bool outside) {
   Locked regions(regions_lock);
   Locked lock(patches_lock);
-  if (ended || log_header().slow || site.patched || site.ip == 0) return;
+  if (ended || log_header().slow || site.ip == 0) return;
+  if (site.patched == kPatched && outside) look_outside(thread, site);
+  if (site.patched) return;
+  if (outside) site.outside = 1;
   site.patched = kUnpatchable;
   const bool can_be = stub_possible(site) && possible(thread, site.ip);
   const bool cleared = can_be && clear(thread, site.ip);
@@ -308,9 +352,11 @@ void patch_site(Thread* thread, Site& site) {
 
 // Others of its kind may jump to what follows the first instruction. If they come to the
 // overwritten bytes again and again, the routine is left as it is from then on.
-void patch_routine(Thread* thread, uint64_t ip, Routine routine) {
+void patch_routine(Thread* thread, uint64_t ip, Routine routine, bool outside) {
   Locked lock(patches_lock);
-  if (patch_at(ip) || !possible(thread, ip)) return;
+  const Patch* const patch = patch_at(ip);
+  if (patch && outside && patch->sites[0]) look_outside(thread, site_numbered(patch->sites[0]));
+  if (patch || !possible(thread, ip)) return;
   const uint16_t number = clear(thread, ip) ? take_number() : 0;
   if (!number) return;
   Plan plan;
@@ -364,6 +410,7 @@ bool patch_place(uint64_t rip, StubPlace* place) {
   place->site = patch.sites[i] ? &site_numbered(patch.sites[i]) : nullptr;
   place->asks = in_hit || at < part.copy;
   place->rcx_saved = in_hit ? at < part.enter : at >= part.saved && at < part.copy;
+  place->rax_saved = at >= part.spilled && at < part.unspilled;
   place->begins = at == part.begin && i > 0;
   place->call = patch.call && i == 0;
   if (!in_hit || !part.done) return true;
@@ -379,6 +426,7 @@ bool patch_leave_stub(const Thread* thread, Regs* regs) {
   StubPlace place;
   if (!patch_place(regs->rip, &place)) return false;
   if (place.rcx_saved) regs->rcx = thread->saved_rcx;
+  if (place.rax_saved) regs->rax = thread->saved_scratch;
   if (place.call) regs->rcx = place.ip + kSyscallBytes, regs->r11 = regs->eflags;
   if (place.stack_saved) regs->rsp = thread->regs.rsp;
   regs->rip = place.ip;

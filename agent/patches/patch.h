@@ -2,9 +2,10 @@
 // have become jumps to stubs, so that they do so without a fault or a signal.
 //
 // A site is patched when it has faulted twice, by the first of the tactics (tactics.h) that can; a
-// syscall when call_sites.h says so. It is put back when its code is about to be written or is
-// gone, when a stray jump meets what the jump has overwritten again and again, and when the brake
-// (memory/brake.h) leaves it nothing to do: then the same jump may come back.
+// syscall when call_sites.h says so. Where it meets traced memory outside of the window, it gets
+// another stub, which looks there too (stub.h). It is put back when its code is about to be written
+// or is gone, when a stray jump meets what the jump has overwritten again and again, and when the
+// brake (memory/brake.h) leaves it nothing to do: then the same jump may come back.
 //
 // What a patch must not change:
 //  - what the program sees of itself: signals that find a thread in a stub show the program's own
@@ -25,15 +26,16 @@
 
 namespace shmrec::agent {
 
-// Patches the site if one of the tactics can. REQUIRES: the thread holds it, no lock is held.
-void patch_site(Thread* thread, Site& site);
+// Patches the site if one of the tactics can. `outside`: its stub is to look outside of the window,
+// which a patch that is there does from then on. REQUIRES: the thread holds it, no lock is held.
+void patch_site(Thread* thread, Site& site, bool outside);
 // The same for the syscall instruction at `ip`. `strays`: what is behind it is often jumped to.
 // `traps`: so many calls of the process have trapped. False: that is not worth it yet.
 bool patch_call(Thread* thread, uint64_t ip, bool strays, uint32_t traps);
 
 // Patches the first instruction of a function, so that calls of it with pointers to traced memory
-// are performed as a whole (access/routines.h). REQUIRES: regions_lock held.
-void patch_routine(Thread* thread, uint64_t ip, Routine routine);
+// are performed as a whole (access/routines.h). `outside`: as above. REQUIRES: regions_lock held.
+void patch_routine(Thread* thread, uint64_t ip, Routine routine, bool outside);
 
 // Undoes the patch of a site, which its next two faults bring back. False: it cannot be undone.
 // REQUIRES: no lock is held.
@@ -46,7 +48,7 @@ struct StubPlace {
   const Site* site;  // of that instruction; null: it does not ask
   bool asks;         // it has not come to the copy yet
   bool begins;       // it has just come here from the instruction before
-  bool rcx_saved, stack_saved;
+  bool rcx_saved, rax_saved, stack_saved;
   bool holds;  // it is between the two ends of what reads and writes, and cannot be left yet
   bool call;   // the instruction is a syscall, which is to be made
 };

@@ -4,6 +4,7 @@
 
 #include "agent/access/fast.h"
 #include "agent/access/routines.h"
+#include "agent/memory/outside.h"
 #include "agent/memory/window.h"
 #include "agent/sites/table.h"
 
@@ -19,9 +20,9 @@ struct Emitter {
   void bytes(Bytes... values) {
     ((*at++ = static_cast<uint8_t>(values)), ...);
   }
-  void word(uint64_t value) {
-    memcpy(at, &value, 4);
-    at += 4;
+  void word(uint64_t value, size_t count = 4) {
+    memcpy(at, &value, count);
+    at += count;
   }
   uint16_t offset() const { return static_cast<uint16_t>(at - begin); }
   uint64_t here() const { return address + offset(); }
@@ -71,16 +72,78 @@ bool copy(Emitter& out, const Covered& instruction, uint64_t ip) {
   return true;
 }
 
-// Returns where the distance to the hit is to be written.
-uint8_t* ask(Emitter& out, const Site& site, PartLayout* part) {
+// mov %gs:PLACE, %REGISTER, or the other way
+void move_register(Emitter& out, int hardware, uint8_t opcode, uint32_t place) {
+  out.bytes(0x65, 0x48 | hardware >> 3 << 2, opcode, (hardware & 7) << 3 | 4, 0x25);
+  out.word(place);
+}
+constexpr uint8_t kFrom = 0x8B, kTo = 0x89;
+
+// A jump whose distance is known later.
+struct Jump {
+  uint8_t* distance = nullptr;  // null: there is none
+  uint8_t bytes = 0;            // of the distance
+
+  // False: it does not reach.
+  bool lead_to(const uint8_t* target) const {
+    const int64_t value = target - (distance + bytes);
+    memcpy(distance, &value, bytes);
+    return bytes == 4 || value == static_cast<int8_t>(value);
+  }
+};
+
+template <typename... Opcode>
+Jump jump_short(Emitter& out, Opcode... opcode) {
+  out.bytes(opcode..., 0);
+  return {out.at - 1, 1};
+}
+
+template <typename... Opcode>
+Jump jump_near(Emitter& out, Opcode... opcode) {
+  out.bytes(opcode...), out.word(0);
+  return {out.at - 4, 4};
+}
+
+constexpr uint8_t kJrcxz = 0xE3, kJump = 0xE9, kJumpIfEqual = 0x74;
+
+// rcx: how many pages near the address in it are traced (memory/outside.h). Uses rax.
+void look_outside(Emitter& out) {
+  out.bytes(0x48, 0xA1), out.word(reinterpret_cast<uint64_t>(&outside.shift), 8);
+  out.bytes(0xC4, 0xE2, 0xFB, 0xF7, 0xC9);  // shrx %rax, %rcx, %rcx
+  out.bytes(0x0F, 0xB7, 0xC9);              // movzx %cx, %ecx
+  out.bytes(0x48, 0xB8), out.word(reinterpret_cast<uint64_t>(outside.pages), 8);
+  out.bytes(0x8B, 0x0C, 0x88);  // mov (%rax,%rcx,4), %ecx
+}
+
+void spill(Emitter& out, PartLayout* part) {
+  move_register(out, kRax, kTo, offsetof(Thread, saved_scratch));
+  part->spilled = out.offset();
+}
+
+void unspill(Emitter& out, PartLayout* part) {
+  move_register(out, kRax, kFrom, offsetof(Thread, saved_scratch));
+  part->unspilled = out.offset();
+}
+
+// The jump to the hit.
+Jump ask(Emitter& out, const Site& site, PartLayout* part) {
   save_rcx(out);
   part->saved = out.offset();
   load_address(out, site);
   look(out);
-  out.bytes(0xE3, 0);  // jrcxz hit
-  uint8_t* const distance = out.at - 1;
+  const Jump in_window = jump_short(out, kJrcxz);
   load_rcx(out);
-  return distance;
+  if (!site.outside) return in_window;
+  load_address(out, site);
+  spill(out, part);
+  look_outside(out);
+  unspill(out, part);
+  const Jump nowhere = jump_short(out, kJrcxz);
+  in_window.lead_to(out.at);
+  const Jump hit = jump_near(out, kJump);
+  nowhere.lead_to(out.at);
+  load_rcx(out);
+  return hit;
 }
 
 // Zero flag: is the pointer in the window? 14 bytes.
@@ -91,27 +154,56 @@ void look_at_pointer(Emitter& out, int hardware) {
 }
 
 // As `ask`, for a routine: nothing is saved.
-uint8_t* ask_routine(Emitter& out, const Site& site) {
-  constexpr int kRdi = 7, kRsi = 6;
+Jump ask_routine_in_window(Emitter& out, const RoutineCall& call) {
   constexpr uint8_t kLookBytes = 14, kBranchBytes = 2, kCompareBytes = 7;
-  const bool two = call_of(site.routine).pointers == 2;
   look_at_pointer(out, kRdi);
-  if (two) {
-    out.bytes(0x74, kLookBytes + kBranchBytes);  // je to the cmp below
+  if (call.pointers == 2) {
+    out.bytes(kJumpIfEqual, kLookBytes + kBranchBytes);  // to the cmp below
     look_at_pointer(out, kRsi);
   }
-  out.bytes(0x75, kCompareBytes + kBranchBytes);  // jne to the instruction itself
-  out.bytes(0x48, 0x81, 0xFA), out.word(call_of(site.routine).least);  // cmp $LEAST, %rdx
-  out.bytes(0x73, 0);                                                  // jae hit
-  return out.at - 1;
+  out.bytes(0x75, kCompareBytes + kBranchBytes);      // jne to the instruction itself
+  out.bytes(0x48, 0x81, 0xFA), out.word(call.least);  // cmp $LEAST, %rdx
+  return jump_short(out, 0x73);                       // jae hit
 }
 
-// mov %gs:PLACE, %REGISTER, or the other way
-void move_register(Emitter& out, int hardware, uint8_t opcode, uint32_t place) {
-  out.bytes(0x65, 0x48 | hardware >> 3 << 2, opcode, (hardware & 7) << 3 | 4, 0x25);
-  out.word(place);
+// r11 becomes 0 unless memory near one of the pointers is traced.
+void look_outside_at_pointers(Emitter& out, const RoutineCall& call, PartLayout* part) {
+  save_rcx(out);
+  part->saved = out.offset();
+  spill(out, part);
+  out.bytes(0x48, 0x89, 0xF9);  // mov %rdi, %rcx
+  look_outside(out);
+  out.bytes(0x41, 0x89, 0xCB);  // mov %ecx, %r11d
+  if (call.pointers == 2) {
+    out.bytes(0x48, 0x89, 0xF1);  // mov %rsi, %rcx
+    look_outside(out);
+    out.bytes(0x41, 0x09, 0xCB);  // or %ecx, %r11d
+  }
+  unspill(out, part);
+  load_rcx(out);
 }
-constexpr uint8_t kFrom = 0x8B, kTo = 0x89;
+
+Jump ask_routine_outside(Emitter& out, const RoutineCall& call, PartLayout* part) {
+  Jump in_window[2];
+  out.bytes(0x48, 0x81, 0xFA), out.word(call.least);  // cmp $LEAST, %rdx
+  const Jump few = jump_near(out, 0x0F, 0x82);        // jb to the instruction itself
+  for (uint32_t i = 0; i < call.pointers; ++i) {
+    look_at_pointer(out, i ? kRsi : kRdi);
+    in_window[i] = jump_near(out, 0x0F, 0x84);  // je
+  }
+  look_outside_at_pointers(out, call, part);
+  out.bytes(0x45, 0x85, 0xDB);  // test %r11d, %r11d
+  const Jump nowhere = jump_short(out, kJumpIfEqual);
+  for (uint32_t i = 0; i < call.pointers; ++i) in_window[i].lead_to(out.at);
+  const Jump hit = jump_near(out, kJump);
+  few.lead_to(out.at), nowhere.lead_to(out.at);
+  return hit;
+}
+
+Jump ask_routine(Emitter& out, const Site& site, PartLayout* part) {
+  const RoutineCall& call = call_of(site.routine);
+  return site.outside ? ask_routine_outside(out, call, part) : ask_routine_in_window(out, call);
+}
 
 // The instruction, on Thread::value.
 void run_on_value(Emitter& out, const Site& site) {
@@ -221,7 +313,7 @@ bool stub_possible(const Site& site) {
 
 bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
   Emitter out = {code, code, at};
-  uint8_t* to_hits[kMaxCovered] = {};
+  Jump to_hits[kMaxCovered];
   uint64_t ip = covered.ip;
   *layout = {};
   for (uint32_t i = 0; i < covered.count; ++i) {
@@ -230,11 +322,11 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
     part.begin = part.saved = out.offset();
     const bool routine = instruction.site && instruction.site->form == Form::kRoutine;
     if (routine)
-      to_hits[i] = ask_routine(out, *instruction.site);
+      to_hits[i] = ask_routine(out, *instruction.site, &part);
     else if (instruction.site)
       to_hits[i] = ask(out, *instruction.site, &part);
     part.copy = out.offset();
-    if (routine) part.saved = part.copy;
+    if (routine && !instruction.site->outside) part.saved = part.copy;
     if (!copy(out, instruction, ip)) return false;
     ip += instruction.length;
   }
@@ -245,10 +337,9 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
   for (uint32_t i = 0; i < covered.count; ++i) {
     PartLayout& part = layout->parts[i];
     part.hit = part.enter = part.end = out.offset();
-    if (!to_hits[i]) continue;
-    const int64_t distance = out.at - to_hits[i] - 1;
-    if (distance > INT8_MAX) return false;  // no three instructions in five bytes are that long
-    *to_hits[i] = static_cast<uint8_t>(distance);
+    if (!to_hits[i].distance) continue;
+    // A short one: no three instructions in five bytes are longer.
+    if (!to_hits[i].lead_to(out.at)) return false;
     const Site& site = *covered.instructions[i].site;
     const uint16_t next = i + 1 == covered.count ? layout->back : layout->parts[i + 1].begin;
     if (!fast_possible(site))

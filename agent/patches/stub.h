@@ -19,6 +19,24 @@
 //     48 89 47 08              mov   %rax, 8(%rdi)
 //     ...
 //
+// Where an instruction has met memory outside of the window (Site::outside), its stub then looks at
+// how much is traced near the address (memory/outside.h), with a second register:
+//
+//     ...                      the same up to the lea
+//     e3 44                    jrcxz 1f
+//     65 48 8b 0c 25 ..        mov   %gs:saved_rcx, %rcx
+//     48 8d 8c 27 08 00 00 00  lea   8(%rdi), %rcx
+//     65 48 89 04 25 ..        mov   %rax, %gs:saved_scratch
+//     48 a1 ..                 movabs SHIFT, %rax
+//     c4 e2 fb f7 c9           shrx  %rax, %rcx, %rcx
+//     0f b7 c9                 movzx %cx, %ecx
+//     48 b8 ..                 movabs $PAGES, %rax
+//     8b 0c 88                 mov   (%rax,%rcx,4), %ecx
+//     65 48 8b 04 25 ..        mov   %gs:saved_scratch, %rax
+//     e3 05                    jrcxz 2f
+//     e9 ..                 1: jmp   hit 0
+//     65 48 8b 0c 25 ..     2: mov   %gs:saved_rcx, %rcx
+//
 // A load or store that can go the fast way (access/fast.h) has another hit: on the agent's stack it
 // calls quick.S with the address in rcx, and runs the instruction on Thread::value, a store's
 // before and a load's after that.
@@ -50,6 +68,9 @@
 //  1: 48 81 fa ..              cmp   $LEAST, %rdx
 //     73 ..                    jae   hit 0
 //
+// One that has met memory outside of the window compares rdx first, then the pointers with the
+// window, and looks at the counters for each of them, as above.
+//
 // Any other stub does not use the program's stack and changes no flags.
 //
 // Threads: a stub is written before it is jumped to, and never changed.
@@ -59,7 +80,7 @@
 
 namespace shmrec::agent {
 
-constexpr uint32_t kMaxStubBytes = 1280;
+constexpr uint32_t kMaxStubBytes = 2048;
 constexpr uint32_t kMaxCovered = 5;  // instructions that a jump of 5 bytes overwrites
 
 // An instruction that moves to the stub.
@@ -82,12 +103,13 @@ struct CoveredCode {
 
 // Where the pieces of a part begin, from the stub's start.
 struct PartLayout {
-  uint16_t begin;  // the program's registers
-  uint16_t saved;  // rcx is in the Thread from here...
-  uint16_t copy;   // ...to here, where the instruction is
-  uint16_t hit;    // the same: rcx is in the Thread from here...
-  uint16_t enter;  // ...to here
-  uint16_t end;    // of the hit
+  uint16_t begin;               // the program's registers
+  uint16_t saved;               // rcx is in the Thread from here...
+  uint16_t copy;                // ...to here, where the instruction is
+  uint16_t spilled, unspilled;  // rax is in Thread::saved_scratch in between
+  uint16_t hit;                 // the same: rcx is in the Thread from here...
+  uint16_t enter;               // ...to here
+  uint16_t end;                 // of the hit
   // The fast way: the agent's stack is used from `stacked` to `unstacked`; from `done` on the
   // access has been made, and the instruction executed. 0: there is none.
   uint16_t stacked, unstacked, done;

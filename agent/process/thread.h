@@ -240,7 +240,8 @@ struct Thread {
   uint8_t* chunk_begin;           // 648: of the current chunk
   uint64_t fast_end;              // 656: its second end
   uint64_t fast_alias;            // 664: where an atomic one is performed
-  uint64_t saved_scratch;         // 672: the program's register that holds that meanwhile
+  uint64_t saved_scratch;         // 672: the program's register that holds that meanwhile, or what
+                                  // a stub looks outside of the window with
   alignas(64) uint8_t value[64];  // 704: what the fast way reads or writes
   // Syscalls from stubs (patches/call_stub.h).
   uint64_t call_entry;   // 768: shmrec_call_jumped

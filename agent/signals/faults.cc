@@ -123,14 +123,16 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
 }
 
 // Patched by its second fault: code that runs once is not worth it. Nor is what comes to the
-// brake's sample, where faults are few.
+// brake's sample, where faults are few. A site that is patched faults where its stub does not look.
 void patch_if_due(Thread* thread, Site& site, uint64_t address) {
+  const bool outside = !in_window(address);
   Region region;
-  if (site.patched != kNotPatched || !in_window(address)) return;
+  if (site.patched == kUnpatchable || (site.patched == kPatched && (!outside || site.outside)))
+    return;
   if (region_find(address, &region) && region.braked >= Braked::kSampled) return;
   if (site.faults) {
-    libraries_patch(thread, site.ip);
-    patch_site(thread, site);
+    libraries_patch(thread, site.ip, outside);
+    patch_site(thread, site, outside);
   } else {
     site.faults = 1;
   }

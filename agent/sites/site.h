@@ -130,6 +130,7 @@ struct Site {
   uint8_t faults;   // how often it faulted, as far as that matters
   Patched patched;
   uint8_t stray;         // 1: what is behind it is often jumped to
+  uint8_t outside;       // 1: it has met memory outside of the window, and its stub looks there
   uint8_t put_backs;     // how often it was put back for the brake (memory/brake.h)...
   uint16_t old_patch;    // ...the patch that it had then, 0: none
   uint32_t put_back_at;  // ...since Header::promotions was this

@@ -790,6 +790,7 @@ function shmrec_fast_leave
 function shmrec_fast_leave_end
 1:
   lea shmrec_access_jumped(%rip), %rax
+4:
   mov %rax, %gs:FAST_NEXT
   cmpq $0, %gs:DEFERRED
   jne fast_deferred
@@ -809,8 +810,8 @@ begin_in_c:
   mov %rbp, %rdx
   mov %gs:0, %rdi
   call access_fast_begin
-  test %eax, %eax
-  jz 1b
+  test %rax, %rax
+  jnz 4b
   mov %gs:(REGS + R_R10), %r10
   mov %gs:(REGS + R_R11), %r11
   load_quick
