@@ -28,6 +28,7 @@ enum {
   kOwnBytes = 64,
   kWorkers = 3,
   kRounds = 5,
+  kMemoryBytes = 4 * kPage,
 };
 enum { kRax, kRbx, kRcx, kRdx, kRsi, kRdi, kRbp, kR8, kR15 = kR8 + 7, kRsp, kRegisters };
 
@@ -233,6 +234,7 @@ struct Worker {
   unsigned char *cell, *handler_cell;
 };
 static __thread struct Worker* worker;
+static unsigned char *memory, *placed;  // what the kernel has placed, and what the program has
 static void use(const unsigned char* slots, int rotated, int slot, unsigned char* cell, int steps);
 static const unsigned char* first_slots;
 static int first_rotated;
@@ -264,7 +266,8 @@ static void on_sent(int signal, siginfo_t* info, void* raw) {
     const struct Current outer = current;
     struct Worker* const self = worker;
     worker = NULL;  // not once more
-    use(first_slots, first_rotated, (int)(self->random % kSlots), self->handler_cell, 0);
+    unsigned char* const cell = self->handler_cell + (self->random >> 16 & 1) * (placed - memory);
+    use(first_slots, first_rotated, (int)(self->random % kSlots), cell, 0);
     worker = self;
     current = outer;
   }
@@ -382,12 +385,16 @@ static void make_end(const char* path) {
 static struct Library loaded;
 static pthread_barrier_t begun, done;
 static atomic_int over;
-static unsigned char* memory;
 static pthread_t threads[kWorkers + 1];
 
 static unsigned char* cell_of(int index) {
   static const int kShifts[] = {0, 8, 40};
   return memory + index * 4 * kCellBytes + kShifts[index % 3];
+}
+
+// The same of what the program has placed.
+static unsigned char* placed_of(const struct Worker* self) {
+  return placed + (self->random >> 8 & 1) * kMemoryBytes + (self->cell - memory);
 }
 
 static void run_all(struct Worker* self, int from, int to, int direction) {
@@ -399,6 +406,7 @@ static void run_all(struct Worker* self, int from, int to, int direction) {
       _Alignas(64) unsigned char private_cell[2 * kCellBytes];
       use(loaded.slots, loaded.rotated, slot, private_cell, 0);
     }
+    if (random % 8 == 2) use(loaded.slots, loaded.rotated, slot, placed_of(self), random % 64 == 2);
   }
 }
 
@@ -446,7 +454,10 @@ static void lead(struct Worker* self) {
     hammers = 0;
     hot = slot;
     while (hammers < 100) sched_yield();
-    for (int k = 0; k < 6; ++k) use(loaded.slots, loaded.rotated, slot, self->cell, 0);
+    unsigned char* const first = self->random & 1 ? self->cell : placed_of(self);
+    for (int k = 0; k < 6; ++k) use(loaded.slots, loaded.rotated, slot, first, 0);
+    unsigned char* const then = first == self->cell ? placed_of(self) : self->cell;
+    for (int k = 0; k < 6; ++k) use(loaded.slots, loaded.rotated, slot, then, 0);
   }
   hot = -1;
 }
@@ -499,8 +510,10 @@ static void* be_stepped(void* path) {
     CHECK(file && fprintf(file, "%d %ld\n", getpid(), syscall(SYS_gettid)) > 0);
     CHECK(fclose(file) == 0);
   }
-  while (!over)
-    use(first_slots, first_rotated, (int)(next_random(&self.random) % kSlots), self.cell, 0);
+  while (!over) {
+    const int slot = (int)(next_random(&self.random) % kSlots);
+    use(first_slots, first_rotated, slot, self.random % 4 ? self.cell : placed_of(&self), 0);
+  }
   return NULL;
 }
 
@@ -525,6 +538,31 @@ static uint64_t now_ms(void) {
   return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
 
+// Twice, one end to the other, at an address of the program's choice.
+static void place_memory(void) {
+  unsigned char* const at = (unsigned char*)0x300000000000;
+  const int fd = memfd_create("placed", MFD_CLOEXEC);
+  CHECK(fd >= 0 && ftruncate(fd, kMemoryBytes) == 0);
+  for (int i = 0; i < 2; ++i)
+    CHECK(mmap(at + i * kMemoryBytes, kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+               fd, 0) == at + i * kMemoryBytes);
+  CHECK(close(fd) == 0);
+  placed = at;
+}
+
+// Beside it something comes and goes, and it is protected and moved, as it was.
+static void change_placed(unsigned long cycle) {
+  const size_t bytes = (size_t)kPage << cycle % 18;
+  unsigned char* const beside = placed + 4 * kMemoryBytes;
+  CHECK(mmap(beside, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0) == beside);
+  CHECK(mprotect(placed, kMemoryBytes, PROT_READ | PROT_WRITE) == 0);
+  unsigned char* const twin = mremap(placed, 0, kMemoryBytes, MREMAP_MAYMOVE);
+  CHECK(twin != MAP_FAILED);
+  CHECK(mremap(twin, kMemoryBytes, kMemoryBytes, MREMAP_MAYMOVE | MREMAP_FIXED, placed) == placed);
+  CHECK(munmap(beside, bytes) == 0);
+}
+
 static void set_handlers(void) {
   static const int kSent[] = {SIGUSR1, SIGUSR2, SIGFPE, SIGILL, SIGBUS, SIGSEGV};
   struct sigaction action = {.sa_sigaction = on_sent, .sa_flags = SA_SIGINFO | SA_RESTART};
@@ -541,7 +579,8 @@ int main(int argc, char** argv) {
   CHECK(readlink("/proc/self/exe", directory, sizeof directory - 1) > 0);
   *strrchr(directory, '/') = 0;
   make_end("end_of_code");
-  memory = map_shared(4 * kPage);
+  memory = map_shared(kMemoryBytes);
+  place_memory();
   void* warm[4];
   backtrace(warm, 4);  // loads what it needs
   const struct Library first = load(0);
@@ -560,6 +599,7 @@ int main(int argc, char** argv) {
     loaded = load(1 + (int)(cycles % 2));
     hot = 0;
     pthread_barrier_wait(&begun);
+    change_placed(cycles);
     pthread_barrier_wait(&done);
     CHECK_EQ(dlclose(loaded.handle), 0);
     at_an_end("end_of_code", (volatile uint64_t*)cell_of(30));

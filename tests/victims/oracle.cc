@@ -62,6 +62,7 @@ struct Segment {
   uint8_t* base;    // of the mapping
   uint64_t offset;  // in the segment at `base`
   uint64_t inode;   // 0: anonymous
+  bool twice;       // it is mapped a second time, behind the first
 };
 
 // Places of 64 bytes: some aligned, some across a line, some across a page, some beside each other.
@@ -416,7 +417,9 @@ class Worker {
     if (below(2)) *offset += below(kMaxBytes - length + 1);
     if (locked && *offset / 64 != (*offset + length - 1) / 64)
       *offset -= *offset % 64 + length - 64;
-    return segments_[*segment].base + (*offset - segments_[*segment].offset);
+    const Segment& picked = segments_[*segment];
+    uint8_t* const base = picked.base + (picked.twice && below(2) ? kSegmentBytes : 0);
+    return base + (*offset - picked.offset);
   }
 
   const Segment* segments_;
@@ -440,7 +443,15 @@ Segment map_segment(int fd, uint64_t hint) {
   CHECK(base != MAP_FAILED);
   struct stat state;
   CHECK(fstat(fd, &state) == 0);
-  return {(uint8_t*)base, 0, state.st_ino};
+  return {(uint8_t*)base, 0, state.st_ino, false};
+}
+
+Segment map_twice(int fd, uint64_t hint) {
+  Segment segment = map_segment(fd, hint);
+  uint8_t* const behind = segment.base + kSegmentBytes;
+  CHECK(map_segment(fd, (uint64_t)behind).base == behind);
+  segment.twice = true;
+  return segment;
 }
 
 // Of a thread that goes on until it is killed.
@@ -461,7 +472,7 @@ void process(const Arguments& arguments, const Segment& anonymous, int memfd, co
   CHECK(named >= 0);
   const Segment segments[kSegments] = {anonymous,
                                        map_segment(memfd, 0x360000000000 + index * 0x1000000),
-                                       map_segment(named, 0x370000000000 + index * 0x3000000)};
+                                       map_twice(named, 0x370000000000 + index * 0x3000000)};
   std::vector<std::thread> threads;
   for (int i = 0; i < arguments.threads; ++i)
     threads.emplace_back(work, std::cref(arguments), segments,
@@ -485,7 +496,7 @@ int main(int argc, char** argv) {
                          strtoull(argv[5], nullptr, 0)};
   char name[64];
   snprintf(name, sizeof(name), "/shmrec-oracle-%d", getpid());
-  Segment anonymous = {(uint8_t*)map_shared(kSegmentBytes), 0, 0};
+  Segment anonymous = {(uint8_t*)map_shared(kSegmentBytes), 0, 0, false};
   int memfd = memfd_create("oracle", 0);
   shm_unlink(name);  // of a killed run with the same pid
   int named = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
