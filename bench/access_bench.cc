@@ -31,6 +31,16 @@ uint8_t* shared_memory() {
   return static_cast<uint8_t*>(memory);
 }
 
+// The same at an address that the program chooses.
+uint8_t* placed_memory() {
+  void* const at = reinterpret_cast<void*>(0x300000000000);
+  void* const memory = mmap(at, kBytes, PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (memory != at) abort();
+  std::memset(memory, 1, kBytes);
+  return static_cast<uint8_t*>(memory);
+}
+
 // Consecutive 64-bit words of 16 KiB, as a program walks over a table.
 class Walk {
  public:
@@ -47,8 +57,9 @@ void* (*volatile const libc_memcpy)(void*, const void*, size_t) = std::memcpy;
 
 // Runs `access(address)` over shared memory.
 template <typename Access>
-void over_shared_memory(benchmark::State& state, Access access) {
-  uint8_t* const memory = shared_memory();
+void over_shared_memory(benchmark::State& state, Access access,
+                        uint8_t* (*make_memory)() = shared_memory) {
+  uint8_t* const memory = make_memory();
   Walk walk(memory);
   for (auto _ : state) access(walk.next());
   munmap(memory, kBytes);
@@ -62,9 +73,10 @@ __attribute__((noinline)) void make(Access access, uint8_t* at) {
 }
 
 template <typename Access>
-void over_private_memory(benchmark::State& state, Access access) {
+void over_private_memory(benchmark::State& state, Access access,
+                         uint8_t* (*make_memory)() = shared_memory) {
   alignas(64) static uint8_t private_memory[16 * 1024 + 64];
-  uint8_t* const memory = shared_memory();
+  uint8_t* const memory = make_memory();
   Walk shared(memory), walk(private_memory);
   for (int i = 0; i < 100; ++i) make(access, shared.next());
   for (auto _ : state) make(access, walk.next());
@@ -87,11 +99,36 @@ void load_turned_private(benchmark::State& state) { over_private_memory(state, k
 void store_turned_private(benchmark::State& state) { over_private_memory(state, kStore); }
 void add_turned_private(benchmark::State& state) { over_private_memory(state, kAdd); }
 
-void lock_xadd(benchmark::State& state) {
-  over_shared_memory(state, [](uint8_t* at) {
-    uint64_t value = 1;
-    asm volatile("lock xadd %0, (%1)" : "+r"(value) : "r"(at) : "memory", "cc");
-  });
+constexpr auto kLockXadd = [](uint8_t* at) {
+  uint64_t value = 1;
+  asm volatile("lock xadd %0, (%1)" : "+r"(value) : "r"(at) : "memory", "cc");
+};
+void lock_xadd(benchmark::State& state) { over_shared_memory(state, kLockXadd); }
+
+// Lambdas of their own: what is patched for one kind of memory must not be met by the other.
+void load_placed(benchmark::State& state) {
+  over_shared_memory(
+      state, [](uint8_t* at) { kLoad(at); }, placed_memory);
+}
+void store_placed(benchmark::State& state) {
+  over_shared_memory(
+      state, [](uint8_t* at) { kStore(at); }, placed_memory);
+}
+void add_placed(benchmark::State& state) {
+  over_shared_memory(
+      state, [](uint8_t* at) { kAdd(at); }, placed_memory);
+}
+void lock_xadd_placed(benchmark::State& state) {
+  over_shared_memory(
+      state, [](uint8_t* at) { kLockXadd(at); }, placed_memory);
+}
+void load_placed_turned_private(benchmark::State& state) {
+  over_private_memory(
+      state, [](uint8_t* at) { kLoad(at); }, placed_memory);
+}
+void store_placed_turned_private(benchmark::State& state) {
+  over_private_memory(
+      state, [](uint8_t* at) { kStore(at); }, placed_memory);
 }
 
 void vector_load(benchmark::State& state) {
@@ -180,6 +217,10 @@ BENCHMARK(load);
 BENCHMARK(store);
 BENCHMARK(add_to_memory);
 BENCHMARK(lock_xadd);
+BENCHMARK(load_placed);
+BENCHMARK(store_placed);
+BENCHMARK(add_placed);
+BENCHMARK(lock_xadd_placed);
 BENCHMARK(vector_load);
 BENCHMARK(vector_store);
 BENCHMARK(copy_from_shared_4k);
@@ -188,6 +229,8 @@ BENCHMARK(private_code);
 BENCHMARK(load_turned_private);
 BENCHMARK(store_turned_private);
 BENCHMARK(add_turned_private);
+BENCHMARK(load_placed_turned_private);
+BENCHMARK(store_placed_turned_private);
 BENCHMARK(fault_handled);
 BENCHMARK(syscall_getppid);
 // Wall time, because the work is not in this process.
