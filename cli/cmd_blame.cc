@@ -142,7 +142,10 @@ Result<std::string> settle_frame(recording::BlameQuery& query, const Arguments& 
   if (!place) return place.error();
   const auto location = recording::locate_in_recording(context, recording::hex(place->address),
                                                        *place->recording, UINT64_MAX);
-  if (!location) return Error{query.where + ": " + location.error().message};
+  const bool is_value = place->length == 0;
+  if (!location)
+    return Error{query.where + ": " + (is_value ? "its value is taken for an address: " : "") +
+                 location.error().message};
   query.where = std::to_string(location->segment) + "+" + recording::hex(location->offset);
   const bool asks_one = !query.last && (!query.all || !query.recording.empty());
   if (asks_one) query.recording = place->recording->id;

@@ -28,6 +28,26 @@ void fill(struct node* nodes) {
   list->next->next->value = 44;  // further
 }
 """
+OPTIMIZED = """
+#include <stdlib.h>
+#include <sys/mman.h>
+struct item { int number; int* link; };
+static struct item* items;
+__attribute__((noinline)) static void die(int* p) { *p += 1; abort(); }
+__attribute__((noinline)) static void use(int count) {
+  int* gone = &items[count].number;
+  die(&items[count + 1].number);
+  (void)gone;
+}
+int main(int count, char** arguments) {
+  (void)arguments;
+  items = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  items[count].number = 4;
+  items[count].link = &items[count + 1].number;
+  use(count);
+  return 0;
+}
+"""
 PROGRAM = """
 #include <sys/mman.h>
 struct node { struct node* next; int value; };
@@ -148,6 +168,20 @@ def other_threads(shmrec, crashes, top):
     expect("is not in traced", run(shmrec, "blame", bundle, "fall:local.number", status=2)[1])
 
 
+def optimized(shmrec, top):
+    """What the compiler kept, in registers too, and what it did not; pointers in shared memory are the core's."""
+    with open(os.path.join(top, "optimized.c"), "w") as file:
+        file.write(OPTIMIZED)
+    run("cc", "-g", "-O2", "-o", "optimized", "optimized.c", cwd=top)
+    bundle = record(shmrec, top, os.path.join(top, "optimized"))
+    for where, offset in (("use:&items[count].number", 16), ("use:*items[1].link", 32), ("main:items[count].link", 32)):
+        answer = json.loads(run(shmrec, "blame", bundle, where, "--json")[0])
+        same(where, (answer["offset"], answer["length"], len(answer["rows"])), (offset, 4, 1))
+    expect("die:p: p: the compiler has optimized it out", run(shmrec, "blame", bundle, "die:p", status=2)[1])
+    expect("use:count: its value is taken for an address: 0x1 is not in traced",
+           run(shmrec, "blame", bundle, "use:count", status=2)[1])
+
+
 def libraries(shmrec, top):
     for name, text in (("library.c", LIBRARY), ("program.c", PROGRAM)):
         with open(os.path.join(top, name), "w") as file:
@@ -179,6 +213,8 @@ def main():
         return 77
     with tempfile.TemporaryDirectory(prefix="shmrec-frames-") as top:
         libraries(options.shmrec, top)
+    with tempfile.TemporaryDirectory(prefix="shmrec-frames-") as top:
+        optimized(options.shmrec, top)
     with tempfile.TemporaryDirectory(prefix="shmrec-frames-") as top:
         bundle = the_example(options.shmrec, os.path.abspath(options.program), top)
         errors(options.shmrec, bundle)
