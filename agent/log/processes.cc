@@ -204,8 +204,9 @@ void process_ends(Process* process, int wait_status, bool replaced_by_exec) {
   journal(process, JournalType::kProcessExit, values);
 }
 
-void process_replaced(uint32_t number) {
-  if (ProcessEntry* entry = process_entry(number))
+void process_replaced(const Process* process, uint32_t number) {
+  ProcessEntry* entry = process_entry(number);
+  if (entry && load(&entry->pid) == process->pid)
     store(&entry->state, static_cast<uint32_t>(EntryState::kEnded));
 }
 

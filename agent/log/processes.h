@@ -24,8 +24,9 @@ shmlog::ProcessEntry* process_entry(uint32_t number);
 bool process_living(shmlog::ProcessEntry& entry);
 // A thread of the process has got the chunk of this ticket.
 void process_has_chunk(const Process* process, uint64_t ticket);
-// The image of that recording was replaced by this one.
-void process_replaced(uint32_t number);
+// If this image has replaced that recording's, and is not that of a child of it: that one has
+// ended.
+void process_replaced(const Process* process, uint32_t number);
 // The process has changed its name (comm): the entry follows.
 void process_renamed(Process* process);
 // What the process's end is known to be; the entry and the journal say so.

@@ -120,7 +120,7 @@ extern "C" int64_t shmrec_agent_start() {
   start_vector_state();
   const uint32_t before = predecessor();
   process_enter(process, before, static_cast<shmlog::StartKind>(boot.start_kind));
-  process_replaced(before);
+  process_replaced(process, before);
   maps_start(thread, api);
   if (!api && is_traced()) {
     stop_tracing(process, shmlog::DegradedReason::kTraced, kTracedWhy);
