@@ -9,7 +9,7 @@
 
 namespace shmrec::agent {
 
-inline constexpr uint32_t kAbiVersion = 4;
+inline constexpr uint32_t kAbiVersion = 5;
 
 // ---- The agent's zone of the address space ------------------------------------------------------
 // Everything of the agent lies in one zone, at one of a few bases that the injector chooses from
@@ -79,8 +79,10 @@ struct BootInfo {
   uint32_t launcher;           // its number in the log: shmlog::LaneEntry::launcher; 0: none
   uint32_t seccomp_alone;      // 1: the program would be under a seccomp filter without shmrec too
   uint32_t seccomp_inherited;  // 1: an image before this one has installed filters of its own
-  int32_t launcher_pid;  // it adopts orphans, in whose stead the program is shown init; 0: none
-  int32_t command_pid;   // the launcher's own child
+  int32_t launcher_pid;     // it adopts orphans, in whose stead the program is shown init; 0: none
+  int32_t command_pid;      // the launcher's own child
+  uint32_t core_at_signal;  // 1: kCallCore before one that dumps core ends the process
+  uint32_t core_at_exit;    // 1: ... before an exit with a status other than 0
   uint64_t launcher_namespace;  // of process IDs, its inode: where these two count; 0: unknown
 };
 
@@ -92,7 +94,7 @@ enum Call : uint32_t {
   // Agent to launcher: returns a new descriptor of the shmlog (close-on-exec). With an argument
   // other than 0, -errno: why the agent could not start, and its image goes on unrecorded.
   kCallHello = 1,
-  // Agent to launcher, of a process about to die: `argument` points to a CoreRequest. Returns when
+  // Agent to launcher, of a process about to end: `argument` points to a CoreRequest. Returns when
   // the core has been taken, or will not be: 0, or -errno.
   kCallCore = 2,
   kCallIsRecording = 16,  // program to agent: 1
@@ -111,7 +113,7 @@ struct CoreRequest {
   uint64_t blocked;          // signals
   uint64_t zone;             // where the agent's begins
   uint32_t id_high, id_low;  // of its recording
-  uint8_t siginfo[128];
+  uint8_t siginfo[128];      // of the signal; of an exit, what a parent would see of it (SIGCHLD)
 };
 
 // execve/execveat with this sixth argument is not sent to the launcher: the agent's way out when

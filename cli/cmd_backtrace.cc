@@ -26,7 +26,7 @@ bool is_wanted(const recording::Recording& one, const std::string& wanted) {
 }
 
 void print(const recording::Recording& one, const recording::CoreStacks& stacks, bool all) {
-  std::printf("%s, recording %s\n", recording::death_text(one.name, one.pid, stacks).c_str(),
+  std::printf("%s, recording %s\n", recording::core_text(one.name, one.pid, stacks).c_str(),
               one.id.c_str());
   for (const recording::ThreadStack& thread : stacks.threads) {
     if (all) std::printf("Thread %d\n", thread.tid);

@@ -12,6 +12,7 @@
 #include "debugger/frame_place.h"
 #include "recording/blame/blame.h"
 #include "recording/blame/blame_print.h"
+#include "recording/crash/core_backtrace.h"
 #include "recording/run/run_files.h"
 #include "recording/run/text.h"
 
@@ -19,10 +20,11 @@ namespace shmrec::cli {
 namespace {
 
 constexpr uint64_t kRowsShown = 20;
+constexpr const char* kEnd = "end";
 
 struct Arguments {
   std::string bundle;
-  std::string at = "end";
+  std::string at = kEnd;
   std::string history;
   bool json = false;
   bool verbose = false;
@@ -140,8 +142,11 @@ Result<std::string> settle_frame(recording::BlameQuery& query, const Arguments& 
   const auto place =
       debugger::find_in_frame(files, context.timeline, arguments.bundle, query.recording, question);
   if (!place) return place.error();
-  const auto location = recording::locate_in_recording(context, recording::hex(place->address),
-                                                       *place->recording, UINT64_MAX);
+  // A core of a process that ran on shows an earlier moment.
+  const uint64_t event = recording::core_event(files.core(place->recording->id));
+  const auto location =
+      recording::locate_in_recording(context, recording::hex(place->address), *place->recording,
+                                     event != 0 ? event : UINT64_MAX);
   const bool is_value = place->length == 0;
   if (!location)
     return Error{query.where + ": " + (is_value ? "its value is taken for an address: " : "") +
@@ -149,6 +154,8 @@ Result<std::string> settle_frame(recording::BlameQuery& query, const Arguments& 
   query.where = std::to_string(location->segment) + "+" + recording::hex(location->offset);
   const bool asks_one = !query.last && (!query.all || !query.recording.empty());
   if (asks_one) query.recording = place->recording->id;
+  if (asks_one && event != 0 && arguments.at == kEnd)
+    if (const auto time = recording::parse_time(std::to_string(event))) query.time = *time;
   if (!query.length && place->length != 0)
     query.length = std::min(place->length, recording::kMaxBlameBytes);
   if (!query.type) query.type = place->type;

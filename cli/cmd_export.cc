@@ -38,8 +38,10 @@ using Export = std::vector<Damage> (*)(const RunFiles&, const Timeline&,
 
 std::vector<Damage> to_perfetto(const RunFiles& files, const Timeline& timeline,
                                 const recording::AccessFilter& filter, const Write& write) {
-  return recording::write_trace_events(timeline, filter, recording::death_texts(files, timeline),
-                                       write);
+  std::map<std::string, std::string> deaths;
+  for (const auto& [id, line] : recording::core_lines(files, timeline))
+    if (line.ended) deaths[id] = line.text;
+  return recording::write_trace_events(timeline, filter, deaths, write);
 }
 
 std::vector<Damage> to_csv(const RunFiles& files, const Timeline& timeline,

@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/index_warning.h"
@@ -138,6 +139,15 @@ std::string stats_text(const shmlog::Header& header) {
   return text;
 }
 
+void print_cores(const std::map<std::string, recording::CoreLine>& lines, bool ended, const char* title) {
+  bool first = true;
+  for (const auto& [id, line] : lines) {
+    if (line.ended != ended) continue;
+    if (std::exchange(first, false)) std::printf("\n%s\n", title);
+    std::printf("  %s, recording %s\n", line.text.c_str(), id.c_str());
+  }
+}
+
 std::optional<int> list_run(const recording::RunFiles& files, const recording::Timeline& timeline,
                             bool json, bool stats) {
   recording::Symbols symbols([&](const std::string& path) { return files.binary(path); });
@@ -145,7 +155,7 @@ std::optional<int> list_run(const recording::RunFiles& files, const recording::T
       recording::make_listing(timeline, [&](const recording::Recording& recording, uint64_t pc) {
         return recording::code_place(timeline, symbols, recording, pc);
       });
-  const std::map<std::string, std::string> deaths = recording::death_texts(files, timeline);
+  const std::map<std::string, recording::CoreLine> cores = recording::core_lines(files, timeline);
   listing.launchers = files.launchers();
   listing.coverage = files.coverage();
   if (warn_of_index(files)) return std::nullopt;
@@ -153,16 +163,15 @@ std::optional<int> list_run(const recording::RunFiles& files, const recording::T
   if (json) {
     nlohmann::json document = recording::listing_json(listing);
     for (nlohmann::json& one : document["recordings"])
-      if (const auto death = deaths.find(one["id"]); death != deaths.end())
-        one["death"] = death->second;
+      if (const auto core = cores.find(one["id"]); core != cores.end())
+        one[core->second.ended ? "death" : "core"] = core->second.text;
     if (stats) document["stats"] = stats_json(header);
     if (stats) document["stats"]["brakes"] = brakes_json(files.log());
     print(document);
   } else {
     std::fputs(recording::listing_text(listing).c_str(), stdout);
-    if (!deaths.empty()) std::puts("\nDied");
-    for (const auto& [id, death] : deaths)
-      std::printf("  %s, recording %s\n", death.c_str(), id.c_str());
+    print_cores(cores, true, "Died");
+    print_cores(cores, false, "Where they were when their cores were taken");
     if (stats) std::fputs((stats_text(header) + brakes_text(files.log())).c_str(), stdout);
   }
   return 0;

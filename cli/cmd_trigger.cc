@@ -33,7 +33,7 @@ constexpr int kExitBusy = 3;
 
 struct Request {
   std::string run, text = "on demand", spool, socket;
-  bool wait = false;
+  bool cores = false, wait = false;
 };
 
 int fail(const std::string& what, int code = 1) {
@@ -94,8 +94,10 @@ int trigger(const Request& request, uint64_t wait_ms) {
   if (!socket) return fail(socket.error().message, 2);
   Result<launcher::ControlClient> sidecar = launcher::ControlClient::connect(*socket);
   if (!sidecar) return fail(sidecar.error().message);
-  const Result<json> answer =
-      sidecar->ask({{"type", "trigger"}, {"run", request.run}, {"trigger", request.text}});
+  const Result<json> answer = sidecar->ask({{"type", "trigger"},
+                                            {"run", request.run},
+                                            {"trigger", request.text},
+                                            {"cores", request.cores}});
   if (!answer) return fail(answer.error().message);
   if (!is_true(*answer, "ok")) return refused(*answer);
   const std::string operation = text_of(*answer, "operation");
@@ -117,6 +119,8 @@ int cmd_trigger(int argc, char** argv) {
   app.add_option("--socket", request.socket, "The sidecar's control socket")
       ->type_name("PATH")
       ->excludes(spool);
+  app.add_flag("--cores", request.cores,
+               "Take a core of each recorded process before; they run on");
   app.add_flag("--wait", request.wait, "Wait until the bundle is made");
   app.add_option("--timeout", timeout, "How long to wait at most (default: 10m)")
       ->type_name("DURATION");

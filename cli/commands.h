@@ -19,6 +19,7 @@ int cmd_ls(int argc, char** argv);
 int cmd_policy(int argc, char** argv);
 int cmd_run(int argc, char** argv);
 int cmd_timeline(int argc, char** argv);
+int cmd_core(int argc, char** argv);
 int cmd_trigger(int argc, char** argv);
 
 }  // namespace shmrec::cli

@@ -32,6 +32,7 @@ constexpr Command kCommands[] = {
     {"uninject", cmd_uninject, "take the sidecar out of Kubernetes manifests again"},
     {"policy", cmd_policy, "check a policy file, show the policy in force"},
     {"install", cmd_install, "copy this program to a volume, for containers of other images"},
+    {"core", cmd_core, "take cores of recorded processes, which run on"},
     {"trigger", cmd_trigger, "ask the sidecar for a bundle"},
 };
 

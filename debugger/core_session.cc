@@ -8,11 +8,13 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/unique_fd.h"
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/elf_id.h"
+#include "recording/crash/core_backtrace.h"
 
 namespace shmrec::debugger {
 namespace {
@@ -30,14 +32,13 @@ bool is_called(const Recording& recording, const std::string& wanted) {
          recording.name == wanted;
 }
 
-// Of those that left a core, the one that died first.
+// Of those that left a core, the one that died first; or the first of those that ran on.
 const Recording* first_dead(const RunFiles& files, const std::vector<Recording>& recordings) {
-  const Recording* first = nullptr;
-  for (const Recording& recording : recordings) {
-    if (files.core(recording.id).empty()) continue;
-    if (!first || recording.end_tsc < first->end_tsc) first = &recording;
-  }
-  return first;
+  std::map<std::pair<bool, uint64_t>, const Recording*> by_end;
+  for (const Recording& recording : recordings)
+    if (const std::string core = files.core(recording.id); !core.empty())
+      by_end.try_emplace({recording::core_event(core) != 0, recording.end_tsc}, &recording);
+  return by_end.empty() ? nullptr : by_end.begin()->second;
 }
 
 // Libraries are looked for by the name that programs need them by, which is often that of a link to

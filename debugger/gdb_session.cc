@@ -4,6 +4,7 @@
 
 #include "debugger/core_session.h"
 #include "debugger/scripts.h"
+#include "recording/crash/core_backtrace.h"
 #include "recording/run/listing.h"
 #include "recording/run/run_files.h"
 
@@ -21,6 +22,12 @@ std::string own_path() {
   return error ? "shmrec" : path.string();
 }
 
+// When its core was taken although it ran on, as time in the recording; 0: it ended, or has none.
+uint64_t ran_on_at(const RunFiles& files, const Recording& recording) {
+  const std::string core = files.core(recording.id);
+  return core.empty() ? 0 : recording::core_event(core);
+}
+
 json session_document(const GdbOptions& options, const RunFiles& files,
                       const std::vector<Recording>& recordings, const Recording& chosen) {
   json list = json::array();
@@ -30,6 +37,7 @@ json session_document(const GdbOptions& options, const RunFiles& files,
                     {"name", one.name},
                     {"ended", recording::end_of_recording(one)},
                     {"core", files.core(one.id)},
+                    {"at", ran_on_at(files, one)},
                     {"program", program_of(files, one)}});
   return {{"shmrec", own_path()},
           {"bundle", fs::absolute(options.bundle).string()},

@@ -218,6 +218,8 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   boot.launcher_uid = geteuid();
   boot.launcher = settings_.launcher;
   boot.seccomp_alone = settings_.seccomp_alone;
+  boot.core_at_signal = settings_.cores.on_signal;
+  boot.core_at_exit = settings_.cores.on_exit;
   boot.seccomp_inherited = tracee.filtered;
   boot.launcher_pid = getpid();
   boot.command_pid = settings_.command;

@@ -32,6 +32,7 @@
 #include "agent/agent_abi.h"
 #include "base/result.h"
 #include "launcher/exec_info.h"
+#include "policy/policy.h"
 
 namespace shmrec::launcher {
 
@@ -73,6 +74,7 @@ class Injector {
     bool kill_unrecorded = false;  // failurePolicy: closed
     uint32_t launcher = 0;         // recording::MemberLock::number()
     bool seccomp_alone = false;    // the launcher itself runs behind a seccomp filter
+    CoreChoice cores;              // of those that end
     pid_t command = 0;             // the launcher's child; what it adopts beside are orphans
   };
   explicit Injector(Settings settings);

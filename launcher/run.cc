@@ -16,6 +16,7 @@
 
 #include "base/signal_name.h"
 #include "launcher/binary_keeper.h"
+#include "launcher/core/core_server.h"
 #include "launcher/core/core_taker.h"
 #include "launcher/filter.h"
 #include "launcher/log_size.h"
@@ -413,20 +414,37 @@ class Run {
   }
 
   void start_core_taker() {
-    if (!recording_ || !recording_->injection || !policy_.collect.core.on_signal) return;
+    const CoreChoice& choice = policy_.collect.core;
+    const bool on_end = choice.on_signal || choice.on_exit;
+    if (!recording_ || !recording_->injection || !(on_end || choice.on_request)) return;
     CoreTakerOptions options;
     options.run_directory = spool_ + "/" + recording_->directory.run();
     options.file_mode = recording_->directory.file_mode();
-    options.choice = policy_.collect.core;
+    options.choice = choice;
     // In memory they take it from the program, as the log does.
     const uint64_t room =
         std::min(choose_log_size(0, spool_).kept_bytes, disk_room(spool_).free_bytes / kCoreShare);
     options.choice.limit_bytes = std::min(options.choice.limit_bytes, room);
-    cores_ = std::make_unique<CoreTaker>(std::move(options));
+    Result<std::unique_ptr<CoreTaker>> cores = CoreTaker::start(std::move(options));
+    if (!cores) return recording_->directory.write_gap("cores", cores.error().message);
+    cores_ = std::move(*cores);
+    if (choice.on_request) start_core_server();
+  }
+
+  void start_core_server() {
+    CoreServerOptions options;
+    options.directory = recording_->directory.path();
+    options.file_mode = recording_->directory.file_mode();
+    options.log_fd = recording_->log.get();
+    options.layout = recording_->layout;
+    Result<std::unique_ptr<CoreServer>> server = CoreServer::start(options, *cores_);
+    if (!server) return recording_->directory.write_gap("cores on request", server.error().message);
+    core_server_ = std::move(*server);
   }
 
   // Whoever outlives the launcher dies without.
   void finish_cores() {
+    core_server_.reset();
     if (!cores_) return;
     cores_->finish();
     tell_cores();
@@ -436,10 +454,10 @@ class Run {
     if (!cores_) return;
     for (const CoreTaker::Told& told : cores_->tell_new()) {
       log("{}: {}", told.what, told.how);
-      if (told.taken)
-        cores_taken_.push_back(told);
-      else
+      if (!told.taken)
         recording_->directory.write_gap(told.what, told.how);
+      else if (told.ends)
+        cores_taken_.push_back(told);
     }
   }
 
@@ -451,7 +469,7 @@ class Run {
     for (size_t i = 0; i < std::min(cores_taken_.size(), kShown) && !options_.quiet; ++i) {
       const CoreTaker::Told& core = cores_taken_[i];
       const auto stacks = recording::read_core_stacks(core.file, here);
-      if (stacks) summary_.deaths.push_back(recording::death_text(core.name, core.pid, *stacks));
+      if (stacks) summary_.deaths.push_back(recording::core_text(core.name, core.pid, *stacks));
     }
   }
 
@@ -497,6 +515,7 @@ class Run {
       options.injection = recording_->injection;
       options.injection->kill_unrecorded = closed();
       options.injection->seccomp_alone = own.mode != 0;
+      options.injection->cores = policy_.collect.core;
     }
     supervisor_.emplace(std::move(options), events());
     child_->release();
@@ -647,6 +666,7 @@ class Run {
   std::optional<Recording> recording_;
   std::unique_ptr<BinaryKeeper> keeper_;
   std::unique_ptr<CoreTaker> cores_;
+  std::unique_ptr<CoreServer> core_server_;
   std::vector<CoreTaker::Told> cores_taken_;
   std::optional<Child> child_;
   std::optional<Supervisor> supervisor_;

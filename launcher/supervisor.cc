@@ -17,6 +17,7 @@
 #include "launcher/core/core_taker.h"
 #include "launcher/identity.h"
 #include "launcher/notifier.h"
+#include "launcher/process_status.h"
 #include "launcher/seccomp_status.h"
 #include "launcher/sidecar_client.h"
 
@@ -26,18 +27,6 @@ namespace {
 // How long the rest of the workload may take to end after the command before it counts as left
 // over.
 constexpr int64_t kGraceMs = 100;
-
-// The parent of a process, 0 if there is none or it is gone.
-pid_t parent_of(pid_t pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-  std::string text;
-  std::getline(file, text);
-  const size_t name_end = text.rfind(')');  // the name may hold anything
-  int parent = 0;
-  if (name_end == std::string::npos || sscanf(text.c_str() + name_end, ") %*c %d", &parent) != 1)
-    return 0;
-  return parent;
-}
 
 std::string name_of(pid_t pid) {
   std::string name;
@@ -188,13 +177,26 @@ bool Supervisor::may_refuse_the_agent(const seccomp_notif& request) const {
   return seccomp_status(static_cast<pid_t>(request.pid)).filters > options_.filters;
 }
 
+int Supervisor::attach(pid_t tid, bool filtered) {
+  int error = injector_->attach(tid, options_.killable, filtered);
+  if (error != EPERM || !options_.cores || !options_.cores->give_way(tid)) return error;
+  // The kernel takes a moment to let go what a thread that has ended has traced.
+  constexpr int kTries = 1000;
+  constexpr timespec kPause{0, 100'000};
+  for (int i = 0; i < kTries && error == EPERM; ++i) {
+    error = injector_->attach(tid, options_.killable, filtered);
+    if (error == EPERM) nanosleep(&kPause, nullptr);
+  }
+  return error;
+}
+
 void Supervisor::on_exec_request(const seccomp_notif& request) {
   const pid_t tid = static_cast<pid_t>(request.pid);
   execs_[next_exec_++ % execs_.size()] = tid;
   const bool refused = tid > 0 && may_refuse_the_agent(request);
   const bool try_it = injector_.has_value() && tid > 0 && !refused;
   const bool filtered = request.data.args[5] == agent::kExecFiltered;
-  const int error = try_it ? injector_->attach(tid, options_.killable, filtered) : ENOTSUP;
+  const int error = try_it ? attach(tid, filtered) : ENOTSUP;
   if (error != 0 && error != ESRCH && injector_) {
     events_.coverage("exec by " + name_of(tid),
                      refused

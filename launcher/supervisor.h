@@ -78,6 +78,8 @@ class Supervisor {
   void on_notification();
   bool may_refuse_the_agent(const seccomp_notif& request) const;
   void on_exec_request(const seccomp_notif& request);
+  // As Injector::attach(); a core that is being taken of the process gives way.
+  int attach(pid_t tid, bool filtered);
   void on_core_request(const seccomp_notif& request);
   void on_hello(const seccomp_notif& request);
   void on_refused_feature(const seccomp_notif& request, const char* name);

@@ -301,11 +301,12 @@ constexpr Key<Limits> kLimitKeys[] = {
 static_assert(std::size(kLimitKeys) == std::size(kLimitWords) + 1);
 
 void read_core_occasions(Problems& problems, const Field& field, CoreChoice& core) {
-  core.on_signal = false;
+  for (const auto member : kCoreOccasionMembers) core.*member = false;
   read_list(problems, field, kMaxListItems, [&](const Field& item) {
-    CoreOccasion occasion = CoreOccasion::kSignal;
+    CoreOccasion occasion = CoreOccasion::kNone;
     assign_word(problems, item, kCoreOccasionWords, occasion);
-    core.on_signal |= occasion == CoreOccasion::kSignal;
+    if (occasion != CoreOccasion::kNone)
+      core.*kCoreOccasionMembers[static_cast<size_t>(occasion)] = true;
   });
 }
 constexpr Key<CoreChoice> kCoreKeys[] = {

@@ -90,13 +90,21 @@ std::string limits_yaml(const Limits& limits) {
   return out;
 }
 
+std::string core_occasions(const CoreChoice& core) {
+  std::string text;
+  for (size_t i = 0; i < std::size(kCoreOccasionMembers); ++i)
+    if (core.*kCoreOccasionMembers[i])
+      text += (text.empty() ? "" : ", ") + std::string(kCoreOccasionWords[i].text);
+  return text;
+}
+
 std::string collect_yaml(const Collect& collect) {
   auto line = [](const char* key, bool value) {
     return std::string("  ") + key + (value ? ": true\n" : ": false\n");
   };
   return "collect:\n" + line("binaries", collect.binaries) + line("libraries", collect.libraries) +
          line("environment", collect.environment) + line("launcherLog", collect.launcher_log) +
-         "  core:\n    on: [" + (collect.core.on_signal ? "signal" : "") +
+         "  core:\n    on: [" + core_occasions(collect.core) +
          "]\n    memory: " + std::string(word_of(kCoreMemoryWords, collect.core.memory)) +
          "\n    limit: " + format_size(collect.core.limit_bytes) + "\n";
 }

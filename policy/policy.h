@@ -70,10 +70,15 @@ struct Limits {
 };
 
 // A core is a copy of a process's memory, and what is in it is not redacted.
-enum class CoreOccasion { kSignal };  // one that dumps core ends the process
+enum class CoreOccasion {
+  kSignal,   // one that dumps core ends the process
+  kExit,     // it exits with a status other than 0
+  kRequest,  // somebody asks; it runs on
+  kNone,
+};
 enum class CoreMemoryChoice { kStacks, kPrivate, kAll };
 struct CoreChoice {
-  bool on_signal = true;
+  bool on_signal = true, on_exit = false, on_request = true;
   CoreMemoryChoice memory = CoreMemoryChoice::kStacks;
   uint64_t limit_bytes = uint64_t{64} << 20;  // of one core's memory
   bool operator==(const CoreChoice&) const = default;

@@ -33,7 +33,13 @@ inline constexpr Word<Direction> kDirectionWords[] = {
     {"in", Direction::kIn}, {"out", Direction::kOut}, {"both", Direction::kBoth}};
 inline constexpr Word<FailurePolicy> kFailurePolicyWords[] = {{"open", FailurePolicy::kOpen},
                                                               {"closed", FailurePolicy::kClosed}};
-inline constexpr Word<CoreOccasion> kCoreOccasionWords[] = {{"signal", CoreOccasion::kSignal}};
+inline constexpr Word<CoreOccasion> kCoreOccasionWords[] = {{"signal", CoreOccasion::kSignal},
+                                                            {"exit", CoreOccasion::kExit},
+                                                            {"request", CoreOccasion::kRequest},
+                                                            {"none", CoreOccasion::kNone}};
+// All but kNone, in the same order.
+inline constexpr bool CoreChoice::*kCoreOccasionMembers[] = {
+    &CoreChoice::on_signal, &CoreChoice::on_exit, &CoreChoice::on_request};
 inline constexpr Word<CoreMemoryChoice> kCoreMemoryWords[] = {
     {"stacks", CoreMemoryChoice::kStacks},
     {"private", CoreMemoryChoice::kPrivate},

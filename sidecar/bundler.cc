@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "recording/bundle/bundle.h"
+#include "recording/run/core_request.h"
 #include "recording/run/text.h"
 
 namespace shmrec::sidecar {
@@ -129,8 +130,23 @@ void Bundler::work() {
   }
 }
 
+// They go on afterwards. What cannot be had costs the core, not the bundle; launchers write into
+// the run what they could not take.
+void Bundler::take_cores(const std::string& run) const {
+  constexpr std::chrono::seconds kPatience{60};
+  const auto asked = recording::ask_for_cores(spool_.directory() + "/" + run, {}, kPatience);
+  if (!asked) return spdlog::warn("no cores of {}: {}", run, asked.error().message);
+  const auto taken = std::count_if(asked->cores.begin(), asked->cores.end(),
+                                   [](const recording::AskedCore& core) { return core.taken; });
+  spdlog::info("cores of {}: {} of {} processes, from {} launchers", run, taken,
+               asked->cores.size(), asked->launchers);
+  for (const std::string& problem : asked->problems)
+    spdlog::warn("cores of {}: a launcher: {}", run, problem);
+}
+
 Result<StoredBundle> Bundler::make(const BundleJob& job) {
   const Decision& decision = job.decision;
+  if (decision.cores) take_cores(decision.run);
   recording::CreateBundleOptions options;
   options.output = store_.incoming();
   options.trigger = decision.reason;

@@ -78,6 +78,7 @@ class Bundler {
  private:
   using Clock = std::chrono::steady_clock;
   void work();
+  void take_cores(const std::string& run) const;
   Result<StoredBundle> make(const BundleJob& job);
   void enforce_retention();
   void conclude(const BundleJob& job, const Result<StoredBundle>& outcome);

@@ -770,6 +770,7 @@ Result<std::optional<Operation>> Collector::start_bundle(const BundleRequest& re
   Run& run = found->second;
   Event event = event_of(run, Event::Type::kRequest);
   event.text = request.trigger;
+  event.cores = request.cores;
   event.from_spool = request.from_spool;
   std::optional<Decision> decision = engine_.on_event(event);
   if (!decision) return std::optional<Operation>();

@@ -189,6 +189,8 @@ constexpr Key<Rule> kRuleKeys[] = {
                    Rule& rule) { read_submap(problems, field, kTriggerKeys, rule.trigger); }},
     {"egress", [](Problems& problems, const Field& field,
                   Rule& rule) { read_texts(problems, field, rule.egress); }},
+    {"cores", [](Problems& problems, const Field& field,
+                 Rule& rule) { read_bool(problems, field, rule.cores.emplace()); }},
     {"limit", [](Problems& problems, const Field& field,
                  Rule& rule) { read_submap(problems, field, kLimitKeys, rule.limit); }},
 };

@@ -49,6 +49,7 @@ ordered_json trigger(Service& service, const ordered_json& request) {
   wanted.from_spool = true;
   wanted.run = text_of(request, "run");
   if (const std::string why = text_of(request, "trigger"); !why.empty()) wanted.trigger = why;
+  wanted.cores = request.value("cores", ordered_json()) == true;
   if (!is_line(wanted.run) || !is_line(wanted.trigger))
     return refusal("run or trigger is longer than " + std::to_string(kMaxWhy) +
                    " bytes or has control characters");

@@ -47,6 +47,7 @@ struct BundleInfo {
 struct BundleRequest {
   std::string run;  // "" : the newest that is recording, else the newest
   std::string trigger = "on demand";
+  bool cores = false;       // take one of each recorded process before
   bool from_spool = false;  // by the control socket, which recorded programs reach too
 };
 

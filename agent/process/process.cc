@@ -17,6 +17,7 @@
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
+#include "agent/signals/core_call.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/signals.h"
@@ -405,8 +406,9 @@ void clear_tid(Thread* thread) {
 
 }  // namespace
 
-Answer do_exit(Thread* thread, void*) {
+Answer do_exit(Thread* thread, void* context) {
   const bool group = thread->call.number == __NR_exit_group || threads_of(thread->process) <= 1;
+  if (group) core_before_exit(thread, *static_cast<const Context*>(context), arg(thread, 0));
   robust_walk_at_exit(thread);
   if (thread->call.number == __NR_exit) clear_tid(thread);
   lane_release(thread);

@@ -58,6 +58,7 @@ struct Siginfo {  // kernel siginfo_t, 128 bytes
     struct {
       int32_t pid;
       uint32_t uid;
+      int32_t status;  // SIGCHLD
     } kill;
   };
 };

@@ -3,6 +3,8 @@
 #include "agent/process/thread.h"
 #include "agent/signals/signal_sets.h"
 
+extern "C" shmrec::agent::BootInfo shmrec_boot_info;
+
 namespace shmrec::agent {
 namespace {
 
@@ -31,11 +33,7 @@ CoreRequest request_of(const Thread* thread, const Context& context, const Sigin
   return request;
 }
 
-}  // namespace
-
-bool dumps_core(int signal) { return kDumpCore & bit(signal); }
-
-void core_before_death(Thread* thread, const Context& context, const Siginfo& info) {
+void ask_for_core(Thread* thread, const Context& context, const Siginfo& info) {
   const int32_t pid = thread->process->pid;
   if (load(&asking_pid) != pid) {
     store(&asking, uint32_t{kNobody});
@@ -48,6 +46,22 @@ void core_before_death(Thread* thread, const Context& context, const Siginfo& in
   }
   const uint64_t millisecond[2] = {0, 1000000};
   while (load(&asking) == kWaits) sys(__NR_nanosleep, millisecond, 0);
+}
+
+}  // namespace
+
+void core_before_death(Thread* thread, const Context& context, const Siginfo& info) {
+  if (shmrec_boot_info.core_at_signal && kDumpCore & bit(info.signo))
+    ask_for_core(thread, context, info);
+}
+
+void core_before_exit(Thread* thread, const Context& context, uint64_t status) {
+  constexpr int kExited = 1;  // CLD_EXITED
+  const auto code = static_cast<int32_t>(status & 0xFF);
+  if (!shmrec_boot_info.core_at_exit || code == 0 || thread->process->lives_in_parent) return;
+  Siginfo info = {kSigchld, 0, kExited, 0, {}};
+  info.kill = {thread->process->pid, static_cast<uint32_t>(sys(__NR_getuid)), code};
+  ask_for_core(thread, context, info);
 }
 
 }  // namespace shmrec::agent

@@ -1,4 +1,5 @@
-// Asks the launcher for a core of this process, which a signal is about to end.
+// Asks the launcher for a core of this process, which is about to end: by a signal, or by an exit
+// with a status other than 0 if the policy wants that.
 //
 // The launcher reads the process from outside while the calling thread waits in the call; it stops
 // all others. Who dies at the same time waits until that is done. A launcher that is gone, or a
@@ -10,10 +11,10 @@
 
 namespace shmrec::agent {
 
-// Does the kernel dump core where nothing else was asked of `signal`?
-bool dumps_core(int signal);
-
-// `context`: registers of the program, at the instruction where it dies.
+// If it is a signal for which the kernel dumps core where nothing else was asked of it. `context`:
+// registers of the program, at the instruction where it dies.
 void core_before_death(Thread* thread, const Context& context, const Siginfo& info);
+// `status`: as exit_group takes it.
+void core_before_exit(Thread* thread, const Context& context, uint64_t status);
 
 }  // namespace shmrec::agent

@@ -47,7 +47,7 @@ void die_by(Thread* thread, Context* context, const Siginfo& info) {
   values.c = info.fault.addr;
   values.d = context->regs.rip;
   journal(thread->process, shmlog::JournalType::kSignal, values);
-  if (dumps_core(info.signo)) core_before_death(thread, *context, info);
+  core_before_death(thread, *context, info);
   pointers_at_end(thread->process);
   robust_walk_at_exit(thread);
   if (!memory_is_shared(thread->process)) stop_tracing(thread->process, {}, nullptr);

@@ -32,6 +32,11 @@ class Session:
         """The recording that the selected inferior shows, or None."""
         return self.of_inferior.get(gdb.selected_inferior().num)
 
+    def as_of(self, recording):
+        """Options of `shmrec blame`: the moment of a core whose process ran on, else its end."""
+        at = next((one["at"] for one in self.recordings if one["id"] == recording), 0)
+        return ["--recording", recording] + (["--at", str(at)] if at else [])
+
     def ask(self, *arguments):
         done = subprocess.run([self.shmrec, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE)
@@ -143,7 +148,7 @@ with >. --forward: who read the value. --history: also earlier writes."""
         if recording is None:
             raise gdb.GdbError("this inferior is no recording of the bundle; see `info recordings`")
         address, length, _ = place_of(text)
-        asked = ["blame", SESSION.bundle, hex(address), "--recording", recording]
+        asked = ["blame", SESSION.bundle, hex(address), *SESSION.as_of(recording)]
         if "--len" in options:
             length = int(numbers(options["--len"], "--len"))
         if length:
@@ -185,8 +190,8 @@ Usage: shmprint EXPR
     def marks(self, address, length):
         """(first byte, count, mark) of what is not as this process has seen it."""
         try:
-            answer = json.loads(SESSION.ask("blame", "--json", SESSION.bundle, hex(address), "--recording",
-                                            SESSION.current() or "", "--len", str(length))[0])
+            answer = json.loads(SESSION.ask("blame", "--json", SESSION.bundle, hex(address),
+                                            *SESSION.as_of(SESSION.current() or ""), "--len", str(length))[0])
         except gdb.GdbError as error:
             if "shared" not in str(error) and "segment" not in str(error):
                 raise

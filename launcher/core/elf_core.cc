@@ -10,6 +10,8 @@
 
 #include <algorithm>
 
+#include "recording/crash/core_note.h"
+
 namespace shmrec::launcher {
 namespace {
 
@@ -70,7 +72,8 @@ elf_prstatus thread_status(const CoreProcess& process, const CoreThread& thread)
   status.pr_info.si_signo = signal.si_signo;
   status.pr_info.si_code = signal.si_code;
   status.pr_info.si_errno = signal.si_errno;
-  status.pr_cursig = static_cast<short>(signal.si_signo);
+  // That of an exit ends nothing.
+  if (signal.si_signo != SIGCHLD) status.pr_cursig = static_cast<short>(signal.si_signo);
   status.pr_sighold = thread.blocked;
   status.pr_pid = thread.tid;
   status.pr_ppid = process.parent;
@@ -133,6 +136,8 @@ std::string make_notes(const CoreProcess& process, const ProcessMemory& memory, 
       note(notes, NT_SIGINFO, bytes_of(process.siginfo), "CORE");
       note(notes, NT_AUXV, bytes_of(process.auxiliary_vector), "CORE");
       note(notes, NT_FILE, mapped_files(memory, hidden), "CORE");
+      if (process.event)
+        note(notes, recording::kCoreEventNote, bytes_of(process.event), recording::kCoreNoteOwner);
     }
     first = false;
     const std::string_view state = bytes_of(thread.vector_state);

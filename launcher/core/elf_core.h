@@ -31,6 +31,8 @@ struct CoreProcess {
   std::string name, arguments;
   std::vector<unsigned char> auxiliary_vector;
   std::array<unsigned char, 128> siginfo{};
+  // The number of its newest event (agent/process/event.h), 0: not told.
+  uint64_t event = 0;
   std::vector<CoreThread> threads;  // the one that dies first
 };
 

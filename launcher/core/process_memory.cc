@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "launcher/process_status.h"
+
 namespace shmrec::launcher {
 namespace {
 
@@ -50,20 +52,6 @@ std::vector<Mapping> parse_mappings(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return mappings;
-}
-
-std::string read_proc_file(const std::string& path) {
-  constexpr size_t kMostBytes = size_t{64} << 20, kPieceBytes = 64 * 1024;
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::string text;
-  while (file && text.size() < kMostBytes) {
-    const size_t before = text.size();
-    text.resize(before + kPieceBytes);
-    const ssize_t got = ::read(file.get(), text.data() + before, kPieceBytes);
-    text.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
-    if (got <= 0) break;
-  }
-  return text;
 }
 
 Result<ProcessMemory> ProcessMemory::open(pid_t pid) {

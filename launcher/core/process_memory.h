@@ -65,7 +65,4 @@ class ProcessMemory {
   std::vector<Mapping> mappings_;
 };
 
-// A file of /proc, whole; "" if it cannot be read.
-std::string read_proc_file(const std::string& path);
-
 }  // namespace shmrec::launcher

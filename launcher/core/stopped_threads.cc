@@ -5,12 +5,14 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <thread>
+
+#include "launcher/process_status.h"
 
 namespace shmrec::launcher {
 namespace {
@@ -21,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 long ask(__ptrace_request request, pid_t tid, const void* address, void* data) {
   return ptrace(request, tid, const_cast<void*>(address), data);
 }
-const void* number(uintptr_t value) { return reinterpret_cast<const void*>(value); }
+const void* number_of(uintptr_t value) { return reinterpret_cast<const void*>(value); }
 
 std::vector<pid_t> threads_of(pid_t pid) {
   std::vector<pid_t> tids;
@@ -32,25 +34,16 @@ std::vector<pid_t> threads_of(pid_t pid) {
   return tids;
 }
 
-// Ended, though its process is not: a main thread that has called pthread_exit stays as a zombie.
-bool has_ended(pid_t tid) {
-  std::ifstream file("/proc/" + std::to_string(tid) + "/stat");
-  std::string text;
-  std::getline(file, text);
-  const size_t name_end = text.rfind(") ");
-  return name_end == std::string::npos || text[name_end + 2] == 'Z' || text[name_end + 2] == 'X';
-}
-
 bool is_stopped(pid_t tid, user_regs_struct& registers) {
   iovec all{&registers, sizeof registers};
-  return ask(PTRACE_GETREGSET, tid, number(NT_PRSTATUS), &all) == 0 &&
+  return ask(PTRACE_GETREGSET, tid, number_of(NT_PRSTATUS), &all) == 0 &&
          all.iov_len == sizeof registers;
 }
 
 std::vector<unsigned char> vector_state_of(pid_t tid) {
   std::vector<unsigned char> bytes(size_t{64} << 10);
   iovec all{bytes.data(), bytes.size()};
-  if (ask(PTRACE_GETREGSET, tid, number(NT_X86_XSTATE), &all) != 0) all.iov_len = 0;
+  if (ask(PTRACE_GETREGSET, tid, number_of(NT_X86_XSTATE), &all) != 0) all.iov_len = 0;
   bytes.resize(all.iov_len);
   return bytes;
 }
@@ -63,17 +56,38 @@ int signal_in_delivery(pid_t tid) {
   return event ? 0 : info.si_signo;
 }
 
-bool let_go(pid_t tid) {
-  user_regs_struct unused;
-  if (!is_stopped(tid, unused)) return has_ended(tid);
-  const int signal = signal_in_delivery(tid);
-  return ptrace(PTRACE_DETACH, tid, 0, signal) == 0 || errno == ESRCH;
+// Calls that a stop makes fail with EINTR although no signal comes (signal(7)), where others wait
+// on by themselves. None of them has done anything when it says so.
+constexpr long kFailByStop[] = {
+    SYS_read,         SYS_readv,        SYS_recvfrom, SYS_recvmsg,    SYS_accept,
+    SYS_accept4,      SYS_connect,      SYS_sendto,   SYS_sendmsg,    SYS_epoll_wait,
+    SYS_epoll_pwait,  SYS_epoll_pwait2, SYS_semop,    SYS_semtimedop, SYS_rt_sigtimedwait,
+    SYS_io_getevents, SYS_io_pgetevents};
+
+// The kernel is told what it tells itself of others: to make the call again, unless a handler runs.
+void wait_on(pid_t tid, user_regs_struct registers) {
+  constexpr long long kRestartUnlessHandled = -514;  // Linux: ERESTARTNOHAND
+  const auto number = static_cast<long>(registers.orig_rax);
+  if (static_cast<long long>(registers.rax) != -EINTR ||
+      std::find(std::begin(kFailByStop), std::end(kFailByStop), number) == std::end(kFailByStop))
+    return;
+  registers.rax = static_cast<unsigned long long>(kRestartUnlessHandled);
+  iovec all{&registers, sizeof registers};
+  ask(PTRACE_SETREGSET, tid, number_of(NT_PRSTATUS), &all);
+}
+
+void let_go(pid_t tid) {
+  user_regs_struct registers;
+  if (!is_stopped(tid, registers)) return;
+  wait_on(tid, registers);
+  ptrace(PTRACE_DETACH, tid, 0, signal_in_delivery(tid));
 }
 
 }  // namespace
 
 Result<> StoppedThreads::attach_new(pid_t pid, pid_t without) {
   Result<> first_failure = Unit{};
+  // A main thread that has called pthread_exit stays as one that has ended.
   for (const pid_t tid : threads_of(pid)) {
     const bool known = std::find(attached_.begin(), attached_.end(), tid) != attached_.end() ||
                        std::any_of(stopped_.begin(), stopped_.end(),
@@ -109,7 +123,8 @@ void StoppedThreads::look() {
 }
 
 Result<StoppedThreads> StoppedThreads::stop(pid_t pid, pid_t without,
-                                            std::chrono::milliseconds limit) {
+                                            std::chrono::milliseconds limit,
+                                            const std::atomic<bool>& give_way) {
   constexpr std::chrono::microseconds kPause(100);
   StoppedThreads threads;
   const Clock::time_point last = Clock::now() + limit;
@@ -121,6 +136,7 @@ Result<StoppedThreads> StoppedThreads::stop(pid_t pid, pid_t without,
     const bool none_left = threads.attached_.empty();
     attached = threads.attach_new(pid, without);
     if (none_left && threads.attached_.empty() && before == threads.stopped_.size()) break;
+    if (give_way) return Error{"it executes another program"};
     if (!threads.attached_.empty()) std::this_thread::sleep_for(kPause);
   }
   threads.missing_ = threads.attached_.size() + (attached ? 0 : 1);
@@ -129,14 +145,6 @@ Result<StoppedThreads> StoppedThreads::stop(pid_t pid, pid_t without,
 
 StoppedThreads::~StoppedThreads() {
   for (const StoppedThread& thread : stopped_) let_go(thread.tid);
-  // The interruption of these is still to come: only a tracer's end takes them back. They run on
-  // when they have met it.
-  constexpr std::chrono::milliseconds kPatience(1000), kPause(1);
-  const Clock::time_point last = Clock::now() + kPatience;
-  while (!attached_.empty() && Clock::now() < last) {
-    std::erase_if(attached_, let_go);
-    if (!attached_.empty()) std::this_thread::sleep_for(kPause);
-  }
 }
 
 }  // namespace shmrec::launcher

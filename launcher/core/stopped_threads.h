@@ -4,15 +4,18 @@
 // children and tracees report, so a stop is seen by asking the kernel for the registers.
 //
 // Invariants
-//  1. When this object is gone every thread runs on: with the signal that it was about to get, or
-//     stopped by its user as it was before.
-//  2. stop() returns within its time; what has not stopped by then is left out, and runs on.
-// Threads: one alone, the tracer of all of them. The caller acts for the process's user (ActAs).
+//  1. When this object is gone every thread that was stopped runs on: with the signal that it was
+//     about to get, or stopped by its user as it was before. A system call that it was in waits on.
+//  2. stop() returns within its time; what has not stopped by then is left out.
+//  3. The kernel lets go what is left, stopped or not, when the thread that called stop() ends.
+// Threads: one alone, the tracer of all of them, which must end soon after. It acts for the
+// process's user (ActAs).
 #pragma once
 
 #include <sys/types.h>
 #include <sys/user.h>
 
+#include <atomic>
 #include <chrono>
 #include <vector>
 
@@ -28,8 +31,10 @@ struct StoppedThread {
 
 class StoppedThreads {
  public:
-  // All threads of `pid` but `without` (0: all). An error: the first of them could not be attached.
-  static Result<StoppedThreads> stop(pid_t pid, pid_t without, std::chrono::milliseconds limit);
+  // All threads of `pid` but `without` (0: all). An error: the first of them could not be attached,
+  // or another thread of the launcher has raised `give_way`.
+  static Result<StoppedThreads> stop(pid_t pid, pid_t without, std::chrono::milliseconds limit,
+                                     const std::atomic<bool>& give_way);
   ~StoppedThreads();
   StoppedThreads(StoppedThreads&&) = default;
   StoppedThreads& operator=(StoppedThreads&&) = delete;

@@ -2,6 +2,7 @@
 
 #include <elfutils/libdwfl.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/procfs.h>
 
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include "base/signal_name.h"
 #include "base/unique_fd.h"
 #include "recording/bundle/elf_id.h"
+#include "recording/crash/core_note.h"
 #include "recording/log/runtime_libraries.h"
 
 namespace shmrec::recording {
@@ -142,8 +144,9 @@ int take_thread(Dwfl_Thread* thread, void* argument) {
   return DWARF_CB_OK;
 }
 
-// The first thread's status is that of the one that died.
-void read_first_status(Elf* elf, CoreStacks& stacks, int& first_tid) {
+// `use` with each note of the core: its type and content.
+template <typename Use>
+void for_each_note(Elf* elf, Use use) {
   size_t headers = 0;
   if (elf_getphdrnum(elf, &headers) != 0) return;
   for (size_t i = 0; i < headers; ++i) {
@@ -153,15 +156,32 @@ void read_first_status(Elf* elf, CoreStacks& stacks, int& first_tid) {
                                           header.p_filesz, ELF_T_NHDR);
     GElf_Nhdr note;
     size_t name, content;
-    for (size_t at = 0; data && (at = gelf_getnote(data, at, &note, &name, &content)) > 0;) {
-      if (note.n_type != NT_PRSTATUS || note.n_descsz < sizeof(elf_prstatus)) continue;
-      elf_prstatus status;
-      memcpy(&status, static_cast<const char*>(data->d_buf) + content, sizeof status);
+    for (size_t at = 0; data && (at = gelf_getnote(data, at, &note, &name, &content)) > 0;)
+      use(note.n_type,
+          std::string_view(static_cast<const char*>(data->d_buf) + content, note.n_descsz));
+  }
+}
+
+template <typename T>
+bool take_object(std::string_view content, T& object) {
+  if (content.size() < sizeof object) return false;
+  memcpy(&object, content.data(), sizeof object);
+  return true;
+}
+
+// The first thread's status is that of the one that died.
+void read_end(Elf* elf, CoreStacks& stacks, int& first_tid) {
+  for_each_note(elf, [&](GElf_Word type, std::string_view content) {
+    elf_prstatus status;
+    siginfo_t info;
+    if (type == NT_PRSTATUS && first_tid == 0 && take_object(content, status)) {
       stacks.signal = status.pr_cursig;
       first_tid = status.pr_pid;
-      return;
+    } else if (type == NT_SIGINFO && take_object(content, info)) {
+      const bool exited = info.si_signo == SIGCHLD && info.si_code == CLD_EXITED;
+      if (exited) stacks.exit_status = info.si_status;
     }
-  }
+  });
 }
 
 struct CloseDwfl {
@@ -178,7 +198,35 @@ Error trouble(const std::string& core, const char* what) {
   return Error{core + ": " + what + "; expected an ELF core as shmrec writes them"};
 }
 
+struct OpenedCore {
+  UniqueFd fd;
+  std::unique_ptr<Elf, CloseElf> elf;
+};
+
+Result<OpenedCore> open_core(const std::string& core) {
+  OpenedCore opened{UniqueFd(open(core.c_str(), O_RDONLY | O_CLOEXEC)), nullptr};
+  if (!opened.fd) return system_error(core);
+  elf_version(EV_CURRENT);
+  opened.elf.reset(elf_begin(opened.fd.get(), ELF_C_READ_MMAP, nullptr));
+  GElf_Ehdr header;
+  if (!opened.elf || !gelf_getehdr(opened.elf.get(), &header))
+    return trouble(core, "not an ELF file");
+  if (header.e_type != ET_CORE || header.e_machine != EM_X86_64)
+    return trouble(core, "not a core of an x86-64 process");
+  return opened;
+}
+
 }  // namespace
+
+uint64_t core_event(const std::string& core) {
+  const Result<OpenedCore> opened = open_core(core);
+  uint64_t event = 0;
+  if (opened)
+    for_each_note(opened->elf.get(), [&](GElf_Word type, std::string_view content) {
+      if (type == kCoreEventNote) take_object(content, event);
+    });
+  return event;
+}
 
 FileFinder finder_of(const RunFiles& files) {
   return {[&files](const std::string& path) { return files.binary(path); },
@@ -186,24 +234,19 @@ FileFinder finder_of(const RunFiles& files) {
 }
 
 Result<CoreStacks> read_core_stacks(const std::string& core, const FileFinder& find) {
-  const UniqueFd fd(open(core.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return system_error(core);
-  elf_version(EV_CURRENT);
-  const std::unique_ptr<Elf, CloseElf> elf(elf_begin(fd.get(), ELF_C_READ_MMAP, nullptr));
-  GElf_Ehdr header;
-  if (!elf || !gelf_getehdr(elf.get(), &header)) return trouble(core, "not an ELF file");
-  if (header.e_type != ET_CORE || header.e_machine != EM_X86_64)
-    return trouble(core, "not a core of an x86-64 process");
+  const Result<OpenedCore> opened = open_core(core);
+  if (!opened) return opened.error();
+  Elf* const elf = opened->elf.get();
   CoreStacks stacks;
   int first_tid = 0;
-  read_first_status(elf.get(), stacks, first_tid);
+  read_end(elf, stacks, first_tid);
   finder = &find;
   const std::unique_ptr<Dwfl, CloseDwfl> dwfl(dwfl_begin(&kCallbacks));
   if (!dwfl) return trouble(core, nullptr);
   dwfl_report_begin(dwfl.get());
-  if (dwfl_core_file_report(dwfl.get(), elf.get(), nullptr) < 0) return trouble(core, nullptr);
+  if (dwfl_core_file_report(dwfl.get(), elf, nullptr) < 0) return trouble(core, nullptr);
   dwfl_report_end(dwfl.get(), nullptr, nullptr);
-  if (dwfl_core_file_attach(dwfl.get(), elf.get()) < 0) return trouble(core, nullptr);
+  if (dwfl_core_file_attach(dwfl.get(), elf) < 0) return trouble(core, nullptr);
   CoreFiles files(dwfl.get());
   Reading reading{files, stacks};
   dwfl_getthreads(dwfl.get(), take_thread, &reading);
@@ -216,8 +259,8 @@ Result<CoreStacks> read_core_stacks(const std::string& core, const FileFinder& f
 const StackFrame* telling_frame(const ThreadStack& stack) {
   const StackFrame* known = nullptr;
   for (const StackFrame& frame : stack.frames) {
-    if (frame.source.function.empty() || is_runtime_library(frame.module.c_str()) ||
-        is_system_source(frame.source.file))
+    if (frame.source.function.empty() || frame.source.function == "_start" ||
+        is_runtime_library(frame.module.c_str()) || is_system_source(frame.source.file))
       continue;
     if (frame.source.line != 0) return &frame;
     if (!known) known = &frame;
@@ -240,22 +283,26 @@ std::string telling_text(const ThreadStack& stack) {
   return text;
 }
 
-std::string death_text(const std::string& name, int pid, const CoreStacks& stacks) {
+std::string core_text(const std::string& name, int pid, const CoreStacks& stacks) {
   const std::string where = telling_text(stacks.threads.front());
-  return name + " (pid " + std::to_string(pid) + ") died of " + signal_name(stacks.signal) +
+  const std::string who = name + " (pid " + std::to_string(pid) + ") ";
+  if (!stacks.ended()) return who + "was in " + (where.empty() ? "a place unknown" : where);
+  return who +
+         (stacks.signal != 0 ? "died of " + signal_name(stacks.signal)
+                             : "exited with status " + std::to_string(stacks.exit_status)) +
          (where.empty() ? "" : " in " + where);
 }
 
-std::map<std::string, std::string> death_texts(const RunFiles& files, const Timeline& timeline) {
+std::map<std::string, CoreLine> core_lines(const RunFiles& files, const Timeline& timeline) {
   constexpr size_t kMost = 8;
-  std::map<std::string, std::string> deaths;
+  std::map<std::string, CoreLine> lines;
   for (const Recording& one : timeline.recordings()) {
-    const std::string core = deaths.size() < kMost ? files.core(one.id) : "";
+    const std::string core = lines.size() < kMost ? files.core(one.id) : "";
     if (core.empty()) continue;
     const auto stacks = read_core_stacks(core, finder_of(files));
-    if (stacks) deaths[one.id] = death_text(one.name, one.pid, *stacks);
+    if (stacks) lines[one.id] = {stacks->ended(), core_text(one.name, one.pid, *stacks)};
   }
-  return deaths;
+  return lines;
 }
 
 std::string stack_text(const ThreadStack& stack) {
@@ -288,7 +335,9 @@ nlohmann::json stacks_json(const CoreStacks& stacks) {
                         {"module", frame.module}});
     threads.push_back({{"tid", thread.tid}, {"frames", std::move(frames)}});
   }
-  return {{"signal", stacks.signal}, {"threads", std::move(threads)}};
+  return {{"signal", stacks.signal},
+          {"exit_status", stacks.exit_status},
+          {"threads", std::move(threads)}};
 }
 
 }  // namespace shmrec::recording

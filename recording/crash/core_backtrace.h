@@ -31,8 +31,11 @@ struct ThreadStack {
 };
 
 struct CoreStacks {
-  int signal = 0;                    // that ended the process
-  std::vector<ThreadStack> threads;  // the one that died first
+  int signal = 0;                    // that ended the process, 0: none did
+  int exit_status = 0;               // that it ended with, 0: it did not
+  std::vector<ThreadStack> threads;  // the one that died first; of a process that ran on, the main
+
+  bool ended() const { return signal != 0 || exit_status != 0; }
 };
 
 // Files of the recorded system for readers: by their path, or "" if there is none.
@@ -44,6 +47,9 @@ struct FileFinder {
 // Of a run's files, where they were kept; else those of this system.
 FileFinder finder_of(const RunFiles& files);
 
+// When the core was taken of a process that ran on, as time in its recording; 0: of one that ended.
+uint64_t core_event(const std::string& core);
+
 Result<CoreStacks> read_core_stacks(const std::string& core, const FileFinder& find);
 
 // The frame to name: the innermost of the program's own code, not of a runtime library. nullptr:
@@ -53,12 +59,17 @@ const StackFrame* telling_frame(const ThreadStack& stack);
 // "consumer_run (shmem_producer_consumer.c:99), called from main"; "" if no function is known.
 std::string telling_text(const ThreadStack& stack);
 
-// "consumer (pid 17) died of SIGABRT in consumer_run (a.c:99), called from main".
-std::string death_text(const std::string& name, int pid, const CoreStacks& stacks);
+// "consumer (pid 17) died of SIGABRT in consumer_run (a.c:99), called from main"; "exited with
+// status 3 in"; of one that ran on, "was in".
+std::string core_text(const std::string& name, int pid, const CoreStacks& stacks);
 
-// death_text() of the recordings that left a core, by ID: of the first ones, as reading a core
-// takes some tenths of a second.
-std::map<std::string, std::string> death_texts(const RunFiles& files, const Timeline& timeline);
+struct CoreLine {
+  bool ended = false;  // CoreStacks::ended()
+  std::string text;    // core_text()
+};
+// Of the recordings that left a core, by ID: of the first ones, as reading a core takes some tenths
+// of a second.
+std::map<std::string, CoreLine> core_lines(const RunFiles& files, const Timeline& timeline);
 
 // As gdb prints it, but for arguments: "#0  0x... in f () at a.c:12".
 std::string stack_text(const ThreadStack& stack);

@@ -7,8 +7,8 @@ namespace {
 
 constexpr size_t kMaxTextBytes = 255;
 constexpr char kExpected[] =
-    "the body must be a JSON object such as {\"run\": \"NAME\", \"trigger\": \"TEXT\"}, both "
-    "optional";
+    "the body must be a JSON object such as {\"run\": \"NAME\", \"trigger\": \"TEXT\", \"cores\": "
+    "true}, all optional";
 
 const char* state_name(Operation::State state) {
   switch (state) {
@@ -47,7 +47,10 @@ Result<> take(const std::string& name, const Json& value, BundleRequest& request
                       " bytes or has control characters");
     return Unit{};
   }
-  return bad_body("there is a key that is neither run nor trigger");
+  if (name != "cores") return bad_body("there is a key that is none of run, trigger and cores");
+  if (!value.is_boolean()) return bad_body("\"cores\" is neither true nor false");
+  request.cores = value.get<bool>();
+  return Unit{};
 }
 
 }  // namespace

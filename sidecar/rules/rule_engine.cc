@@ -86,6 +86,7 @@ std::optional<Decision> RuleEngine::on_event(const Event& event, bool room) {
                     .failure = failure_of(event),
                     .keep = keep,
                     .from_spool = event.from_spool,
+                    .cores = event.cores || chosen->cores.value_or(readiness),
                     .egress = chosen->egress,
                     .hooks = chosen->hooks,
                     .command = event.command,
@@ -132,6 +133,7 @@ void RuleEngine::merge(Decision& into, const Decision& other) {
       into.kinds.push_back(kind);
   if (into.keep && other.keep) kept_ -= std::min<size_t>(kept_, 1);
   into.keep |= other.keep;
+  into.cores |= other.cores;
 }
 
 // Counts failures in a row, and strikes once when they are enough: the next time only after the

@@ -27,6 +27,7 @@ struct Decision {
   std::vector<std::string> kinds;  // kind_of all failures that the bundle is about
   bool keep = false;               // the first failure of a crash loop
   bool from_spool = false;         // Event::from_spool
+  bool cores = false;              // take them before
   std::vector<std::string> egress, hooks;
   std::string command, container;
   int64_t monotonic_ns = 0;

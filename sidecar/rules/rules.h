@@ -57,6 +57,9 @@ struct Rule {
   Trigger trigger;
   std::vector<std::string> egress;  // names of destinations the bundle is sent to
   std::vector<std::string> hooks;   // names of programs that are run with it
+  // Take cores of all recorded processes that live, before. Not given: if readiness was lost, as
+  // only the stacks tell why.
+  std::optional<bool> cores;
   RateLimit limit;
 };
 
@@ -83,6 +86,7 @@ struct Event {
   bool succeeded = false;
   // Of a failure: its kind (kind_of), if more is known of it than the event says, else "".
   std::string kind;
+  bool cores = false;       // kRequest: asked for
   bool from_spool = false;  // kRequest: over the control socket, which recorded programs reach too
   std::string text;
 };

@@ -301,6 +301,12 @@ class Plugin(unittest.TestCase):
             self.assertEqual(self.state["posted"], {"run": "run-1", "trigger": 'looks "wrong"'})
             self.assertEqual(self.state["asked"], 3)
 
+    def test_trigger_with_cores(self):
+        done = self.plugin("trigger", "web-1", "--cores")
+        self.assertEqual((done.returncode, done.stdout), (0, "new.shmrec.tar.zst\n"), done.stderr)
+        self.assertEqual(self.state["posted"], {"run": "", "trigger": "on demand", "cores": True})
+        self.assertEqual(self.plugin("pull", "web-1", "--cores").returncode, 2)
+
     def test_trigger_says_why_there_is_no_bundle(self):
         self.state["operation"] = {"id": "7f", "state": "failed", "error": "disk full"}
         done = self.plugin("trigger", "web-1")

@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (stacks) {
     require(!stacks->threads.empty());
     for (const ThreadStack& thread : stacks->threads) require(thread.frames.size() < 1000);
-    require(!death_text("program", 1, *stacks).empty());
+    require(!core_text("program", 1, *stacks).empty());
     (void)stack_text(stacks->threads[0]);
     (void)stacks_json(*stacks);
   }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -135,10 +136,13 @@ class Child {
   pid_t pid_;
 };
 
+const std::atomic<bool> kStay = false;
+constexpr timespec kSecond{1, 0};
+
 TEST(StoppedThreads, StopAndRunOn) {
   const Child child;
   {
-    const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5));
+    const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5), kStay);
     ASSERT_TRUE(threads) << threads.error().message;
     EXPECT_EQ(threads->threads().size(), 2u);
     EXPECT_EQ(threads->missing(), 0u);
@@ -170,7 +174,7 @@ TEST(StoppedThreads, WithoutTheirFirst) {
   }
   while (!__atomic_load_n(begun, __ATOMIC_ACQUIRE)) usleep(100);
   {
-    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5));
+    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5), kStay);
     ASSERT_TRUE(threads) << threads.error().message;
     EXPECT_EQ(threads->threads().size(), 1u);
     EXPECT_EQ(threads->missing(), 0u);
@@ -184,7 +188,7 @@ TEST(StoppedThreads, WithoutTheirFirst) {
 TEST(StoppedThreads, KeepSignals) {
   const Child child;
   {
-    const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5));
+    const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5), kStay);
     ASSERT_TRUE(threads) << threads.error().message;
     kill(child.pid(), SIGTERM);
   }
@@ -193,11 +197,81 @@ TEST(StoppedThreads, KeepSignals) {
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) << status;
 }
 
+// A call that a stop would end waits on; one whose handler runs ends, as it does alone.
+TEST(StoppedThreads, CallsWaitOn) {
+  int* const returned = static_cast<int*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGUSR1, &action, nullptr);
+    epoll_event event;
+    epoll_wait(epoll_create1(0), &event, 1, -1);
+    __atomic_store_n(returned, errno, __ATOMIC_RELEASE);
+    for (;;) pause();
+  }
+  const auto result = [returned] { return __atomic_load_n(returned, __ATOMIC_ACQUIRE); };
+  usleep(50'000);
+  for (int i = 0; i < 3; ++i) {
+    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5), kStay);
+    ASSERT_TRUE(threads) << threads.error().message;
+  }
+  usleep(50'000);
+  EXPECT_EQ(result(), 0);
+  {
+    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5), kStay);
+    ASSERT_TRUE(threads) << threads.error().message;
+    kill(pid, SIGUSR1);
+  }
+  for (int i = 0; i < 2000 && result() == 0; ++i) usleep(1000);
+  EXPECT_EQ(result(), EINTR);
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  munmap(returned, 4096);
+}
+
+// What cannot be stopped runs on when the thread that wanted to stop it has ended.
+TEST(StoppedThreads, LetsGoWhatDoesNotStop) {
+  int* const rounds = static_cast<int*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const pid_t child = vfork();  // the parent waits where no stop reaches it
+    if (child == 0) {
+      syscall(SYS_nanosleep, &kSecond, nullptr);
+      _exit(0);
+    }
+    for (;;) __atomic_add_fetch(rounds, 1, __ATOMIC_RELEASE);
+  }
+  usleep(50'000);
+  std::thread([pid] {
+    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::milliseconds(50), kStay);
+    ASSERT_TRUE(threads) << threads.error().message;
+    EXPECT_EQ(threads->missing(), 1u);
+  }).join();
+  usleep(1'500'000);
+  const int before = __atomic_load_n(rounds, __ATOMIC_ACQUIRE);
+  EXPECT_GT(before, 0);
+  usleep(20'000);
+  EXPECT_GT(__atomic_load_n(rounds, __ATOMIC_ACQUIRE), before);
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  munmap(rounds, 4096);
+}
+
+TEST(StoppedThreads, GiveWay) {
+  const Child child;
+  const std::atomic<bool> give_way = true;
+  const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5), give_way);
+  EXPECT_FALSE(threads);
+}
+
 TEST(StoppedThreads, NobodyIsNoThreads) {
   const pid_t gone = fork();
   if (gone == 0) _exit(0);
   waitpid(gone, nullptr, 0);
-  const auto threads = StoppedThreads::stop(gone, 0, std::chrono::milliseconds(100));
+  const auto threads = StoppedThreads::stop(gone, 0, std::chrono::milliseconds(100), kStay);
   ASSERT_TRUE(threads);
   EXPECT_TRUE(threads->threads().empty());
 }
@@ -225,7 +299,7 @@ struct Loaded {
 class CoreFile : public testing::Test {
  protected:
   void write(const CoreChoice& choice, Range hidden = {}) {
-    const auto threads = StoppedThreads::stop(child_.pid(), 0, std::chrono::seconds(5));
+    const auto threads = StoppedThreads::stop(child_.pid(), 0, std::chrono::seconds(5), kStay);
     ASSERT_TRUE(threads) << threads.error().message;
     const auto memory = ProcessMemory::open(child_.pid());
     ASSERT_TRUE(memory) << memory.error().message;

@@ -204,7 +204,7 @@ defaults: {mode: ignore, order: relaxed, accesses: writes}
 limits: {logSize: 64Mi, spoolSize: 2GiB, recordingSize: 104857600, maxSlowdown: 1.25}
 collect:
   {binaries: false, libraries: false, environment: false, launcherLog: false,
-   core: {on: [], memory: private, limit: 8MiB}}
+   core: {on: [exit, request], memory: private, limit: 8MiB}}
 redaction:
   environment: ["*PIN*"]
   arguments: []
@@ -240,10 +240,12 @@ TEST(PolicyParse, EveryKeyIsRead) {
   EXPECT_EQ(policy.default_order, Order::kRelaxed);
   EXPECT_EQ(policy.default_accesses, Accesses::kWrites);
   EXPECT_EQ(policy.limits, (Limits{64u << 20, uint64_t{2} << 30, 100u << 20, 1250}));
-  EXPECT_EQ(
-      policy.collect,
-      (Collect{
-          false, false, false, false, {false, CoreMemoryChoice::kPrivate, uint64_t{8} << 20}}));
+  EXPECT_EQ(policy.collect,
+            (Collect{false,
+                     false,
+                     false,
+                     false,
+                     {false, true, true, CoreMemoryChoice::kPrivate, uint64_t{8} << 20}}));
   EXPECT_EQ(policy.redaction.environment, std::vector<std::string>{"*PIN*"});
   EXPECT_TRUE(policy.redaction.arguments.empty());
   EXPECT_EQ(policy.failure_policy, FailurePolicy::kClosed);
@@ -324,6 +326,9 @@ INSTANTIATE_TEST_SUITE_P(
         Mistaken{"limits: {spoolSize: 100MiB}\n",
                  "p.yaml:3:10: logSize (256MiB) is larger than spoolSize (100MiB), which has to "
                  "hold it; expected at most spoolSize; raise spoolSize or lower logSize"},
+        Mistaken{
+            "collect: {core: {on: [crash]}}\n",
+            "p.yaml:3:23: 'on': unknown value 'crash'; expected signal, exit, request or none"},
         Mistaken{"spoolDirectory: spool\n",
                  "p.yaml:3:17: 'spoolDirectory': 'spool' is no spool directory; expected an "
                  "absolute path of at most 1024 bytes; write it from '/' on"},

@@ -35,6 +35,7 @@ struct Local {
 // -------------
 
 static void by_abort(Local*) { abort(); }
+static void by_exit(Local*) { exit(5); }
 static void by_store(Local*) {
   volatile int* const read_only = static_cast<volatile int*>(
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
@@ -93,7 +94,8 @@ constexpr struct {
   void (*die)(Local*);
 } kWays[] = {{"abort", by_abort},     {"store", by_store}, {"truncation", by_truncation},
              {"handler", by_handler}, {"call", by_call},   {"exception", by_exception},
-             {"thread", by_thread},   {"quit", by_quit},   {"division", by_division}};
+             {"thread", by_thread},   {"quit", by_quit},   {"division", by_division},
+             {"exit", by_exit}};
 
 __attribute__((noinline)) static void fall(void (*die)(Local*), int depth) {
   Local local = {4711, "what the core must have"};

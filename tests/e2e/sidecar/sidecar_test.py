@@ -525,6 +525,45 @@ def test_file_and_readiness(setting):
     setting.settle()
 
 
+DEADLOCK_RULES = """
+rules:
+- {name: hangs, trigger: {readiness: {url: 'http://127.0.0.1:%d/', failures: 2, period: 1s}}}
+- {name: asked, trigger: {request: true}}
+"""
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_deadlock_that_readiness_finds(setting):
+    """Three processes hang on two mutexes: the rule has cores of all, and they run on."""
+    port = free_port()
+    with open(setting.config, "a") as file:
+        file.write(DEADLOCK_RULES % port)
+    setting.start_sidecar()
+    run = setting.run(BIN + "/victims/deadlock", str(port), wait=False)
+    wait_for("bundle", setting.listed, 60)
+    bundle = setting.bundles()[0]
+    setting.shmrec("bundle", "verify", bundle)
+    text = setting.shmrec("backtrace", bundle)
+    for name, caller in (("transfer", "transfer"), ("audit", "audit"), ("deadlock", "main")):
+        if not re.search(r"^%s \(pid \d+\) was in lock \(deadlock\.c:\d+\), called from %s" % (name, caller), text, re.M):
+            raise Failed(text)
+    before = os.stat(glob.glob(setting.runs()[0] + "/cores/*.core")[0]).st_ino
+    status, data, _ = setting.ask("POST", "/v1/bundles", {"cores": True})
+    if status != 202:
+        raise Failed("%d %s" % (status, data))
+    wait_for("bundle that was asked for", lambda: len(setting.listed()) == 2)
+    if os.stat(glob.glob(setting.runs()[0] + "/cores/*.core")[0]).st_ino == before:
+        raise Failed("the cores are those of before")
+    audit = re.search(r"audit (\d+)", open(setting.top + "/output").read())
+    os.kill(int(audit.group(1)), signal.SIGKILL)
+    if run.wait(timeout=60) != 0 or "moved 1 audited 0" not in open(setting.top + "/output").read():
+        raise Failed("it did not run on: %d" % run.returncode)
+
+
 def test_ways_out(setting):
     os.mkdir(setting.top + "/elsewhere")
     open(setting.top + "/termination", "w").close()
