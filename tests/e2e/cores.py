@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """Does a program that dies leave a core that shows it as if shmrec had not been there?
 
-usage: cores.py --shmrec PATH CRASHES [WAY...]
-Runs CRASHES (crashes.cc) alone under gdb and recorded, for each way to die: the backtraces that gdb gives of
-all threads are the same, function by function, as are locals and the signal, and shared memory in the core
-holds what the program stored. The exit status is the signal's. Exit status: 0 if so, 1 if not.
+usage: cores.py --shmrec PATH [--rust SOURCE] CRASHES [WAY...]
+Runs CRASHES (crashes.cc) alone and recorded, for each way to die: the backtraces that gdb gives of all threads
+from the core that the kernel writes (where it pipes cores to a program: from the process itself) and from
+shmrec's are the same, function by function, as are locals and the signal, and shared memory in the core
+holds what the program stored. The exit status is the signal's. With --rust likewise a Rust program that panics
+with panic=abort, if rustc is there. Exit status: 0 if so, 1 if not.
 """
 
 import argparse
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +78,24 @@ def gdb(top, before, *program):
     return said
 
 
+def kernel_core(top, command):
+    """The core that the kernel writes of the program alone; None: it writes none to the working directory."""
+    with open("/proc/sys/kernel/core_pattern") as pattern:
+        if not pattern.read().startswith("core"):
+            return None
+    folder = os.path.join(top, "alone")
+    os.mkdir(folder)
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60,
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (hard, hard)))
+    cores = os.listdir(folder)
+    return os.path.join(folder, cores[0]) if len(cores) == 1 else None
+
+
 def alone(top, command):
+    core = kernel_core(top, command)
+    if core:
+        return gdb(top, [], command[0], core)
     # gdb stops at the signal of the handler's way too, which is none that kills.
     return gdb(top, ["-ex", "handle SIGUSR1 nostop noprint pass", "-ex", "run"], "--args", *command)
 
@@ -132,6 +153,26 @@ def compare(shmrec, program, way):
         print("%s: %s, core of %d KiB" % (way, found["DEAD"][0], size >> 10))
 
 
+def rust(shmrec, source):
+    if not shutil.which("rustc"):
+        print("rust: no rustc")
+        return
+    with tempfile.TemporaryDirectory(prefix="shmrec-cores-") as top:
+        program = os.path.join(top, "panics")
+        subprocess.run(["rustc", "-g", "-C", "panic=abort", "-o", program, source], check=True, timeout=100)
+        native = alone(top, [program])
+        core, bundle, report = recorded(shmrec, top, [program], signal.SIGABRT)
+        found = gdb(top, [], program, core)
+        same("rust: backtrace", found["DEAD"], native["DEAD"])
+        same("rust: signal", found["SIGNAL"], native["SIGNAL"])
+        assert found["DEAD"][0].count("panics::fall") == 3, found
+        pattern = r"panics \(pid \d+\) died of SIGABRT in panics::fall \(panics\.rs:\d+\), called from panics::fall"
+        assert re.search(pattern, report), report
+        said = subprocess.run([shmrec, "backtrace", bundle], check=True, stdout=subprocess.PIPE, text=True).stdout
+        same("rust: shmrec backtrace", len(re.findall(r" in panics::fall \(\) at .*panics\.rs:\d+", said)), 3)
+        print("rust: %s" % found["DEAD"][0])
+
+
 def off(shmrec, program):
     """By the policy none is taken."""
     with tempfile.TemporaryDirectory(prefix="shmrec-cores-") as top:
@@ -147,6 +188,7 @@ def off(shmrec, program):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--shmrec", required=True)
+    parser.add_argument("--rust")
     parser.add_argument("program")
     parser.add_argument("ways", nargs="*", default=list(WAYS))
     options = parser.parse_args()
@@ -154,6 +196,8 @@ def main():
     for way in options.ways:
         compare(options.shmrec, program, way)
     off(options.shmrec, program)
+    if options.rust:
+        rust(options.shmrec, os.path.abspath(options.rust))
     return 0
 
 

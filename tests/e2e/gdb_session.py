@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The session that shmrec is for, in real gdb: from the crash to the process that wrote the bad value.
 
-usage: gdb_session.py --shmrec PATH PRODUCER_CONSUMER CRASHES
+usage: gdb_session.py --shmrec PATH PRODUCER_CONSUMER CRASHES SCRIPTS
 Records the producer/consumer example until it fails, moves the bundle to where its program is not, and asks
 in `shmrec gdb` as a person would: backtrace, up to consumer_run, print, ublame, ugo. Then what a bundle
 without a core, a wrong name, and a wrong expression say. Exit status: 0 if so, 1 if not, 77: no gdb.
@@ -108,6 +108,24 @@ def another_inferior(shmrec, crashes):
         expect(r"^\*?\s*1\.1 ", said["info threads"])
 
 
+def scripts_in_binaries(shmrec, scripts):
+    """gdb would run them; nothing of a bundle is."""
+    with tempfile.TemporaryDirectory(prefix="shmrec-gdb-test-") as top:
+        mark = os.environ["SHMREC_TEST_MARK"] = os.path.join(top, "mark")
+        subprocess.run(["gdb", "-q", "-nx", "-batch", "-iex", "set auto-load safe-path /", "-ex", "info line main", scripts],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=60)
+        assert os.path.exists(mark), "gdb as it is does not run the script: this shows nothing"
+        os.unlink(mark)
+        bundle, _, report = record(shmrec, top, scripts)
+        expect("died of SIGABRT in main", report)
+        said, _ = gdb(shmrec, bundle, "backtrace", "info auto-load")
+        expect(r"^#\d+ .* in main ", said["backtrace"])
+        subprocess.run([shmrec, "blame", bundle, "main:argc"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       timeout=100)
+        subprocess.run([shmrec, "backtrace", bundle], check=True, stdout=subprocess.DEVNULL)
+        assert not os.path.exists(mark), "a script of the bundle was run"
+
+
 def errors(shmrec, program):
     with tempfile.TemporaryDirectory(prefix="shmrec-gdb-test-") as top:
         bundle, _, _ = record(shmrec, top, "/bin/true")
@@ -130,11 +148,13 @@ def main():
     parser.add_argument("--shmrec", required=True)
     parser.add_argument("program")
     parser.add_argument("crashes")
+    parser.add_argument("scripts")
     options = parser.parse_args()
     if not shutil.which("gdb"):
         return 77
     the_story(options.shmrec, os.path.abspath(options.program))
     another_inferior(options.shmrec, os.path.abspath(options.crashes))
+    scripts_in_binaries(options.shmrec, os.path.abspath(options.scripts))
     errors(options.shmrec, os.path.abspath(options.program))
     return 0
 
