@@ -139,7 +139,8 @@ std::string stats_text(const shmlog::Header& header) {
   return text;
 }
 
-void print_cores(const std::map<std::string, recording::CoreLine>& lines, bool ended, const char* title) {
+void print_cores(const std::map<std::string, recording::CoreLine>& lines, bool ended,
+                 const char* title) {
   bool first = true;
   for (const auto& [id, line] : lines) {
     if (line.ended != ended) continue;

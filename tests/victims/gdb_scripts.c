@@ -1,5 +1,5 @@
-// Dies, and has in its file a script for debuggers: gdb runs it as soon as it reads the file, unless it is told
-// not to. The script makes the file that $SHMREC_TEST_MARK names.
+// Dies, and has in its file a script for debuggers: gdb runs it as soon as it reads the file,
+// unless it is told not to. The script makes the file that $SHMREC_TEST_MARK names.
 #include <stdlib.h>
 
 __asm__(
