@@ -144,9 +144,8 @@ Result<std::string> settle_frame(recording::BlameQuery& query, const Arguments& 
   if (!place) return place.error();
   // A core of a process that ran on shows an earlier moment.
   const uint64_t event = recording::core_event(files.core(place->recording->id));
-  const auto location =
-      recording::locate_in_recording(context, recording::hex(place->address), *place->recording,
-                                     event != 0 ? event : UINT64_MAX);
+  const auto location = recording::locate_in_recording(
+      context, recording::hex(place->address), *place->recording, event != 0 ? event : UINT64_MAX);
   const bool is_value = place->length == 0;
   if (!location)
     return Error{query.where + ": " + (is_value ? "its value is taken for an address: " : "") +
