@@ -75,7 +75,8 @@ struct BlameAnswer {
   const Recording* recording = nullptr;  // asked about; nullptr: nobody accessed the bytes
   TimeInRecording time;
   std::vector<BlameRow> rows;      // oldest first
-  uint64_t left_out = 0;           // rows beyond the limit, as far as they were counted
+  uint64_t left_out = 0;           // rows beyond the limit, as far as they were counted; the last
+                                   // of the notes is about them
   ValueType type;                  // how values are read
   std::vector<std::string> notes;  // what the reader of the rows must know
 };

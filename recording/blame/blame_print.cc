@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "recording/log/syscall_names.h"
 #include "recording/run/text.h"
@@ -22,7 +23,7 @@ struct Column {
   size_t width;  // least
   bool right;
 };
-constexpr std::array<Column, 11> kColumns = {{
+constexpr std::array<Column, std::tuple_size_v<BlameCells>> kColumns = {{
     {"PID", 5, true},
     {"Recording ID", 14, false},
     {"Time in recording", 19, false},
@@ -35,7 +36,6 @@ constexpr std::array<Column, 11> kColumns = {{
     {"File:line", 9, false},
     {"Segment", 7, false},
 }};
-using Cells = std::array<std::string, kColumns.size()>;
 
 std::string value_cell(const BlameAnswer& answer, const BlameRow& row) {
   std::string value = value_text(answer.type, row.value);
@@ -69,7 +69,7 @@ std::string callers_line(const BlameRow& row) {
   return printable(line) + "\n";
 }
 
-Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
+BlameCells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
   return {"?",
           "-",
           "unrecorded writer",
@@ -83,24 +83,7 @@ Cells unrecorded_cells(const BlameAnswer& answer, const BlameRow& row) {
           answer.segment + "+" + hex(row.value_offset)};
 }
 
-Cells cells_of(const BlameAnswer& answer, const BlameRow& row) {
-  if (row.unrecorded_writer) return unrecorded_cells(answer, row);
-  const shmlog::RecordHeader& header = row.access.header;
-  const bool known = row.recording != nullptr;
-  return {known ? std::to_string(row.recording->pid) : "?",
-          known ? row.recording->id : "process#" + std::to_string(row.access.process),
-          format_time(header.event, header.pc),
-          access_type(row.access),
-          header.address != 0 ? hex(header.address) : "-",
-          std::to_string(header.length),
-          value_cell(answer, row),
-          known ? row.recording->name : "?",
-          function_text(row, header.syscall),
-          row.file.empty() ? row.in_module : source_text(row.file, row.line),
-          answer.segment + "+" + hex(header.offset)};
-}
-
-std::string join(const Cells& cells, const std::array<size_t, kColumns.size()>& widths,
+std::string join(const BlameCells& cells, const std::array<size_t, kColumns.size()>& widths,
                  const char* mark) {
   std::string line = mark;
   for (size_t i = 0; i < cells.size(); ++i) {
@@ -171,6 +154,33 @@ json row_json(const BlameAnswer& answer, const BlameRow& row) {
 
 }  // namespace
 
+BlameCells blame_titles() {
+  BlameCells titles;
+  for (size_t i = 0; i < titles.size(); ++i) titles[i] = kColumns[i].title;
+  return titles;
+}
+
+BlameCells blame_cells(const BlameAnswer& answer, const BlameRow& row) {
+  if (row.unrecorded_writer) return unrecorded_cells(answer, row);
+  const shmlog::RecordHeader& header = row.access.header;
+  const bool known = row.recording != nullptr;
+  return {known ? std::to_string(row.recording->pid) : "?",
+          known ? row.recording->id : "process#" + std::to_string(row.access.process),
+          format_time(header.event, header.pc),
+          access_type(row.access),
+          header.address != 0 ? hex(header.address) : "-",
+          std::to_string(header.length),
+          value_cell(answer, row),
+          known ? row.recording->name : "?",
+          function_text(row, header.syscall),
+          place_text(row),
+          answer.segment + "+" + hex(header.offset)};
+}
+
+std::string place_text(const CodeSite& site) {
+  return site.file.empty() ? site.in_module : source_text(site.file, site.line);
+}
+
 const char* access_type(const Access& access) {
   return !access.writes() ? "read" : access.reads() ? "read/write" : "write";
 }
@@ -194,15 +204,15 @@ std::string format_value(const std::vector<uint8_t>& bytes) { return value_text(
 
 std::string blame_table(const BlameAnswer& answer, bool colour, bool verbose) {
   if (answer.rows.empty()) return "";
-  Cells titles;
-  Cells dashes;
+  const BlameCells titles = blame_titles();
+  BlameCells dashes;
   std::array<size_t, kColumns.size()> widths;
-  std::vector<Cells> lines;
-  for (const BlameRow& row : answer.rows) lines.push_back(cells_of(answer, row));
+  std::vector<BlameCells> lines;
+  for (const BlameRow& row : answer.rows) lines.push_back(blame_cells(answer, row));
   for (size_t i = 0; i < kColumns.size(); ++i) {
-    titles[i] = kColumns[i].title;
     widths[i] = kColumns[i].width;
-    for (const Cells& cells : lines) widths[i] = std::max(widths[i], printable(cells[i]).size());
+    for (const BlameCells& cells : lines)
+      widths[i] = std::max(widths[i], printable(cells[i]).size());
     dashes[i] = std::string(widths[i], '-');
   }
   std::string table = join(titles, widths, "  ") + "\n" + join(dashes, widths, "  ") + "\n";

@@ -1,6 +1,7 @@
 // Prints blame's answers: the table, JSON, and the commands that go on from a row.
 #pragma once
 
+#include <array>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
@@ -8,6 +9,14 @@
 #include "recording/blame/blame.h"
 
 namespace shmrec::recording {
+
+// The columns of an answer, and of a row.
+using BlameCells = std::array<std::string, 11>;
+BlameCells blame_titles();
+BlameCells blame_cells(const BlameAnswer& answer, const BlameRow& row);
+
+// "table.c:41", or where in which file it is.
+std::string place_text(const CodeSite& site);
 
 // The table with its two heading lines; empty if there are no rows. Columns up to Len have the
 // widths of the format this tool follows; `colour` highlights the current recording. `verbose` adds

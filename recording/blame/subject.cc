@@ -8,11 +8,6 @@
 
 namespace shmrec::recording {
 
-namespace {
-
-// How a recording ended; the first is asked about first.
-enum class Ending { kFault, kSignal, kError, kOrderly };
-
 Ending ending_of(const Recording& recording) {
   constexpr int kFaults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL};
   if (recording.signal) {
@@ -22,19 +17,22 @@ Ending ending_of(const Recording& recording) {
   return recording.exit_code.value_or(0) != 0 ? Ending::kError : Ending::kOrderly;
 }
 
-bool goes_before(const Recording* a, const Recording* b) {
-  const Ending ending = ending_of(*a);
-  if (ending != ending_of(*b)) return ending < ending_of(*b);
-  if (ending == Ending::kOrderly) return a->start_tsc > b->start_tsc;
+bool goes_before(const Recording& a, const Recording& b) {
+  const Ending ending = ending_of(a);
+  if (ending != ending_of(b)) return ending < ending_of(b);
+  if (ending == Ending::kOrderly) return a.start_tsc > b.start_tsc;
   // 0 is unknown: the maximum after the subtraction.
-  return a->end_tsc - 1 < b->end_tsc - 1;
+  return a.end_tsc - 1 < b.end_tsc - 1;
 }
+
+namespace {
 
 // By how they ended; of those that failed the same way the first to end, of the others the newest.
 std::vector<const Recording*> candidates(const Timeline& timeline) {
   std::vector<const Recording*> all;
   for (const Recording& recording : timeline.recordings()) all.push_back(&recording);
-  std::stable_sort(all.begin(), all.end(), goes_before);
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Recording* a, const Recording* b) { return goes_before(*a, *b); });
   return all;
 }
 

@@ -13,6 +13,12 @@
 
 namespace shmrec::recording {
 
+// How a recording ended; the first is asked about first.
+enum class Ending { kFault, kSignal, kError, kOrderly };
+Ending ending_of(const Recording& recording);
+// Is `a` asked about before `b`?
+bool goes_before(const Recording& a, const Recording& b);
+
 struct Subject {
   Location location;                     // with its length settled
   const Recording* recording = nullptr;  // nullptr: nobody accessed the bytes
