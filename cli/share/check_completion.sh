@@ -13,13 +13,14 @@ expect() {
   [[ " ${COMPREPLY[*]} " == *" $word "* ]] || { echo "$*<TAB> gives '${COMPREPLY[*]}', not $word"; exit 1; }
 }
 
-for command in run blame timeline ls backtrace gdb export dump bundle doctor policy inject uninject install core trigger; do expect $command "${command:0:1}"; done
+for command in run blame timeline ls backtrace gdb report export dump bundle doctor policy inject uninject install core trigger; do expect $command "${command:0:1}"; done
 expect --policy run --p
 expect --recording blame b.tar.zst --rec
 expect --json ls --j
 expect --limit timeline --l
 expect --format export --f
 expect --last blame --la
+expect --output report --o
 expect --wait trigger --w
 expect verify bundle v
 expect check policy c
