@@ -101,6 +101,7 @@ class StoryTeller {
     const std::vector<const Recording*> failed = failed_ones(timeline_);
     if (failed.empty()) {
       story_.sentences.push_back("No process is known to have failed.");
+      tell_standing();
     } else {
       story_.subject = failed[0];
       tell_death(*failed[0]);
@@ -113,15 +114,21 @@ class StoryTeller {
  private:
   void say(const std::string& sentence) { story_.sentences.push_back(sentence); }
 
+  // Where processes that run on stood when somebody asked: what a hang is made of.
+  void tell_standing() {
+    for (const auto& [id, line] : recording::core_lines(files_, timeline_))
+      if (!line.ended) say(line.text + " when its core was taken.");
+  }
+
   void tell_death(const Recording& one) {
     const std::string core = files_.core(one.id);
     int tid = 0;
     std::string died;
     if (!core.empty()) {
       const auto stacks = recording::read_core_stacks(core, recording::finder_of(files_));
-      if (stacks && !stacks->threads.empty()) {
+      if (stacks && stacks->ended()) {
         tid = stacks->threads.front().tid;
-        died = recording::death_text(one.name, one.pid, *stacks);
+        died = recording::core_text(one.name, one.pid, *stacks);
       }
     }
     if (died.empty())
