@@ -235,13 +235,28 @@ std::string lacking(const std::string& file, bool debug_information, const std::
 
 }  // namespace
 
+namespace {
+
+// Rust's own library comes compiled, with the names of its sources from the root of Rust's.
+bool is_of_rust(const std::string& path) {
+  constexpr const char* kDirectories[] = {"library/std/src/", "library/core/src/",
+                                          "library/alloc/src/", "library/panic_abort/src/",
+                                          "library/panic_unwind/src/"};
+  return path.find("/rustlib/src/rust/") != std::string::npos ||
+         (path.ends_with(".rs") &&
+          std::any_of(std::begin(kDirectories), std::end(kDirectories),
+                      [&](const char* directory) { return path.starts_with(directory); }));
+}
+
+}  // namespace
+
 bool is_system_source(const std::string& file) {
   constexpr const char* kDirectories[] = {
       "/usr/include/", "/usr/local/include/", "/usr/lib/gcc/", "/usr/lib/llvm",
       "/rustc/",       "/usr/src/rustc-",     "/usr/lib/go-",  "/usr/local/go/src/"};
   // clang names the headers of gcc from its own directory: /usr/bin/../lib/gcc/...
   const std::string path = std::filesystem::path(file).lexically_normal();
-  return path.find("/rustlib/src/rust/") != std::string::npos ||
+  return is_of_rust(path) ||
          std::any_of(std::begin(kDirectories), std::end(kDirectories),
                      [&](const char* directory) { return path.starts_with(directory); });
 }

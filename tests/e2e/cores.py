@@ -92,8 +92,9 @@ def kernel_core(top, command):
     return os.path.join(folder, cores[0]) if len(cores) == 1 else None
 
 
-def alone(top, command):
-    core = kernel_core(top, command)
+def alone(top, command, way=""):
+    # SIGXFSZ comes of a limit that cuts the kernel's core too.
+    core = kernel_core(top, command) if way != "call" else None
     if core:
         return gdb(top, [], command[0], core)
     # gdb stops at the signal of the handler's way too, which is none that kills.
@@ -139,7 +140,7 @@ def compare(shmrec, program, way):
     name = WAYS[way]
     with tempfile.TemporaryDirectory(prefix="shmrec-cores-") as top:
         command = [program, way]
-        native = alone(top, command)
+        native = alone(top, command, way)
         core, bundle, report = recorded(shmrec, top, command, getattr(signal, name))
         found = gdb(top, [], program, core)
         for key in ("DEAD", "SIGNAL", "LOCAL", "BSS"):
@@ -166,10 +167,10 @@ def rust(shmrec, source):
         same("rust: backtrace", found["DEAD"], native["DEAD"])
         same("rust: signal", found["SIGNAL"], native["SIGNAL"])
         assert found["DEAD"][0].count("panics::fall") == 3, found
-        pattern = r"panics \(pid \d+\) died of SIGABRT in panics::fall \(panics\.rs:\d+\), called from panics::fall"
+        pattern = r"panics \(pid \d+\) died of SIGABRT in fall \(panics\.rs:\d+\), called from fall"
         assert re.search(pattern, report), report
         said = subprocess.run([shmrec, "backtrace", bundle], check=True, stdout=subprocess.PIPE, text=True).stdout
-        same("rust: shmrec backtrace", len(re.findall(r" in panics::fall \(\) at .*panics\.rs:\d+", said)), 3)
+        same("rust: shmrec backtrace", len(re.findall(r" in fall \(\) at .*panics\.rs:\d+", said)), 3)
         print("rust: %s" % found["DEAD"][0])
 
 

@@ -20,6 +20,7 @@
 #include "launcher/core/process_memory.h"
 #include "launcher/core/program_view.h"
 #include "launcher/core/stopped_threads.h"
+#include "launcher/process_status.h"
 #include "recording/bundle/cores.h"
 #include "recording/bundle/elf_id.h"
 
@@ -139,23 +140,36 @@ class Child {
 const std::atomic<bool> kStay = false;
 constexpr timespec kSecond{1, 0};
 
+// `use` with the threads of `pid` stopped. On a thread of its own, as whoever stops them must end:
+// one that dies when others have been let go is the tracer's to wait for.
+template <typename Use>
+void while_stopped(pid_t pid, std::chrono::milliseconds limit, const std::atomic<bool>& give_way,
+                   Use use) {
+  std::thread([&] { use(StoppedThreads::stop(pid, 0, limit, give_way)); }).join();
+}
+template <typename Use>
+void while_stopped(pid_t pid, Use use) {
+  while_stopped(pid, std::chrono::seconds(5), kStay, [&](const Result<StoppedThreads>& threads) {
+    ASSERT_TRUE(threads) << threads.error().message;
+    use(*threads);
+  });
+}
+
 TEST(StoppedThreads, StopAndRunOn) {
   const Child child;
-  {
-    const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5), kStay);
-    ASSERT_TRUE(threads) << threads.error().message;
-    EXPECT_EQ(threads->threads().size(), 2u);
-    EXPECT_EQ(threads->missing(), 0u);
-    for (const StoppedThread& thread : threads->threads()) {
+  while_stopped(child.pid(), [&](const StoppedThreads& threads) {
+    EXPECT_EQ(threads.threads().size(), 2u);
+    EXPECT_EQ(threads.missing(), 0u);
+    for (const StoppedThread& thread : threads.threads()) {
       EXPECT_NE(thread.registers.rip, 0u);
       EXPECT_GE(thread.vector_state.size(), 512u);
     }
     const int before = child.rounds();
     usleep(20'000);
     EXPECT_EQ(child.rounds(), before);
-  }
+  });
   const int before = child.rounds();
-  usleep(20'000);
+  for (int i = 0; i < 2000 && child.rounds() == before; ++i) usleep(1000);
   EXPECT_NE(child.rounds(), before);
 }
 
@@ -173,12 +187,10 @@ TEST(StoppedThreads, WithoutTheirFirst) {
     syscall(SYS_exit, 0);
   }
   while (!__atomic_load_n(begun, __ATOMIC_ACQUIRE)) usleep(100);
-  {
-    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5), kStay);
-    ASSERT_TRUE(threads) << threads.error().message;
-    EXPECT_EQ(threads->threads().size(), 1u);
-    EXPECT_EQ(threads->missing(), 0u);
-  }
+  while_stopped(pid, [](const StoppedThreads& threads) {
+    EXPECT_EQ(threads.threads().size(), 1u);
+    EXPECT_EQ(threads.missing(), 0u);
+  });
   kill(pid, SIGKILL);
   waitpid(pid, nullptr, 0);
   munmap(begun, 4096);
@@ -187,13 +199,9 @@ TEST(StoppedThreads, WithoutTheirFirst) {
 // What is about to be delivered when they are stopped is delivered afterwards.
 TEST(StoppedThreads, KeepSignals) {
   const Child child;
-  {
-    const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5), kStay);
-    ASSERT_TRUE(threads) << threads.error().message;
-    kill(child.pid(), SIGTERM);
-  }
+  while_stopped(child.pid(), [&](const StoppedThreads&) { kill(child.pid(), SIGTERM); });
   int status = 0;
-  for (int i = 0; i < 2000 && waitpid(child.pid(), &status, WNOHANG) == 0; ++i) usleep(1000);
+  for (int i = 0; i < 10000 && waitpid(child.pid(), &status, WNOHANG) == 0; ++i) usleep(1000);
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) << status;
 }
 
@@ -213,17 +221,10 @@ TEST(StoppedThreads, CallsWaitOn) {
   }
   const auto result = [returned] { return __atomic_load_n(returned, __ATOMIC_ACQUIRE); };
   usleep(50'000);
-  for (int i = 0; i < 3; ++i) {
-    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5), kStay);
-    ASSERT_TRUE(threads) << threads.error().message;
-  }
+  for (int i = 0; i < 3; ++i) while_stopped(pid, [](const StoppedThreads&) {});
   usleep(50'000);
   EXPECT_EQ(result(), 0);
-  {
-    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::seconds(5), kStay);
-    ASSERT_TRUE(threads) << threads.error().message;
-    kill(pid, SIGUSR1);
-  }
+  while_stopped(pid, [pid](const StoppedThreads&) { kill(pid, SIGUSR1); });
   for (int i = 0; i < 2000 && result() == 0; ++i) usleep(1000);
   EXPECT_EQ(result(), EINTR);
   kill(pid, SIGKILL);
@@ -245,11 +246,10 @@ TEST(StoppedThreads, LetsGoWhatDoesNotStop) {
     for (;;) __atomic_add_fetch(rounds, 1, __ATOMIC_RELEASE);
   }
   usleep(50'000);
-  std::thread([pid] {
-    const auto threads = StoppedThreads::stop(pid, 0, std::chrono::milliseconds(50), kStay);
+  while_stopped(pid, std::chrono::milliseconds(50), kStay, [](const auto& threads) {
     ASSERT_TRUE(threads) << threads.error().message;
     EXPECT_EQ(threads->missing(), 1u);
-  }).join();
+  });
   usleep(1'500'000);
   const int before = __atomic_load_n(rounds, __ATOMIC_ACQUIRE);
   EXPECT_GT(before, 0);
@@ -263,17 +263,16 @@ TEST(StoppedThreads, LetsGoWhatDoesNotStop) {
 TEST(StoppedThreads, GiveWay) {
   const Child child;
   const std::atomic<bool> give_way = true;
-  const auto threads = StoppedThreads::stop(child.pid(), 0, std::chrono::seconds(5), give_way);
-  EXPECT_FALSE(threads);
+  while_stopped(child.pid(), std::chrono::seconds(5), give_way,
+                [](const auto& threads) { EXPECT_FALSE(threads); });
 }
 
 TEST(StoppedThreads, NobodyIsNoThreads) {
   const pid_t gone = fork();
   if (gone == 0) _exit(0);
   waitpid(gone, nullptr, 0);
-  const auto threads = StoppedThreads::stop(gone, 0, std::chrono::milliseconds(100), kStay);
-  ASSERT_TRUE(threads);
-  EXPECT_TRUE(threads->threads().empty());
+  while_stopped(gone,
+                [](const StoppedThreads& threads) { EXPECT_TRUE(threads.threads().empty()); });
 }
 
 TEST(ProcessMemory, ReadsWhatTheProgramMayNot) {
@@ -389,6 +388,7 @@ TEST_F(CoreFile, OfAllIsMore) {
   const size_t stacks = chosen_.ranges.size();
   CoreChoice all;
   all.memory = CoreMemoryChoice::kAll;
+  all.limit_bytes = uint64_t{1} << 30;  // this program is large itself
   write(all);
   uint64_t mapped = 0, taken = 0;
   for (const Loaded& segment : segments_)

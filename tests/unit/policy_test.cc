@@ -328,7 +328,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "hold it; expected at most spoolSize; raise spoolSize or lower logSize"},
         Mistaken{
             "collect: {core: {on: [crash]}}\n",
-            "p.yaml:3:23: 'on': unknown value 'crash'; expected signal, exit, request or none"},
+            "p.yaml:3:23: 'on' is 'crash'; expected signal, exit, request or none; write signal"},
         Mistaken{"spoolDirectory: spool\n",
                  "p.yaml:3:17: 'spoolDirectory': 'spool' is no spool directory; expected an "
                  "absolute path of at most 1024 bytes; write it from '/' on"},

@@ -421,6 +421,7 @@ TEST(SystemSource, IsOfCompilersAndLanguagesNotOfTheProgram) {
   for (const char* file :
        {"/usr/include/boost/container/vector.hpp", "/usr/bin/../lib/gcc/x86_64-linux-gnu/12/x.h",
         "/rustc/897e37553bba8b42751c67658967889d11ecd120/library/core/src/sync/atomic.rs",
+        "library/std/src/panicking.rs",
         "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/slice/mod.rs",
         "/usr/lib/go-1.19/src/sync/atomic/type.go"})
     EXPECT_TRUE(is_system_source(file)) << file;
