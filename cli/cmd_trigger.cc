@@ -94,10 +94,9 @@ int trigger(const Request& request, uint64_t wait_ms) {
   if (!socket) return fail(socket.error().message, 2);
   Result<launcher::ControlClient> sidecar = launcher::ControlClient::connect(*socket);
   if (!sidecar) return fail(sidecar.error().message);
-  const Result<json> answer = sidecar->ask({{"type", "trigger"},
-                                            {"run", request.run},
-                                            {"trigger", request.text},
-                                            {"cores", request.cores}});
+  json asked = {{"type", "trigger"}, {"run", request.run}, {"trigger", request.text}};
+  if (request.cores) asked["cores"] = true;
+  const Result<json> answer = sidecar->ask(asked);
   if (!answer) return fail(answer.error().message);
   if (!is_true(*answer, "ok")) return refused(*answer);
   const std::string operation = text_of(*answer, "operation");

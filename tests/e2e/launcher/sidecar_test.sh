@@ -23,6 +23,7 @@ check "with a sidecar" recorded "$(CONTAINER_NAME=web run "$victim")"
 check "...no bundle is made here" 0 "$(bundles)"
 name=$(ls spool)
 check "...the run stays, ended in order" "binaries
+cores
 end.json
 events.jsonl
 launcher.log
