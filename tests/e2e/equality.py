@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--native", action="store_true")
     parser.add_argument("--slow", action="store_true")
     parser.add_argument("--policy")
-    parser.add_argument("--timeout", type=float, default=120)
+    parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args(sys.argv[1:split])
     command = sys.argv[split + 1:]
