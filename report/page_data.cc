@@ -294,9 +294,10 @@ class PageData {
     std::map<uint32_t, size_t> cells;
     for (const auto& [segment, map] : source_.survey.maps) {
       uint64_t accesses = 0;
+      size_t& count = cells[segment];
       for_each_cell(map, [&](uint32_t, uint32_t, const AccessMap::Cell& cell) {
         accesses += cell.reads + cell.writes;
-        ++cells[segment];
+        ++count;
       });
       if (accesses != 0) order.emplace_back(~accesses, segment);
     }
