@@ -69,8 +69,10 @@ int print_stacks(const Arguments& arguments, const recording::RunFiles& files) {
 }  // namespace
 
 int cmd_backtrace(int argc, char** argv) {
-  CLI::App app{"Prints where the processes of a bundle died, from their cores, without a debugger.",
-               "shmrec backtrace"};
+  CLI::App app{
+      "Prints where the processes of a bundle died, or stood when somebody asked for their cores, "
+      "without a debugger.",
+      "shmrec backtrace"};
   Arguments arguments;
   app.add_option("BUNDLE", arguments.bundle, "Bundle or run directory")->required();
   app.add_option("RECORDING", arguments.recording,

@@ -19,8 +19,10 @@ int cmd_gdb(int argc, char** argv) {
       "Example: shmrec gdb BUNDLE consumer -- -batch -ex backtrace -ex 'ublame &ring[index]'");
   debugger::GdbOptions options;
   app.add_option("BUNDLE", options.bundle, "Bundle or run directory")->required();
-  app.add_option("RECORDING", options.recording,
-                 "ID, pid or name; default: of those that left a core, the one that died first");
+  app.add_option(
+      "RECORDING", options.recording,
+      "ID, pid or name; default: of those that left a core, the one that died first, or else "
+      "the first");
   try {
     // What is behind -- is gdb's.
     int own = 0;
