@@ -1,6 +1,7 @@
-// The one table of syscalls: what each is called, who answers it, and what it reads and writes of
-// the memory its arguments point to. The agent's dispatch and translation (agent/kernel/), the
-// names that `shmrec dump` prints and docs/syscalls.md come from it.
+// The one table of syscalls: what each is called, who answers it, what it reads and writes of the
+// memory its arguments point to, what a replay does with it, and whether it can wait. The agent's
+// dispatch and translation (agent/kernel/), the names that `shmrec dump` prints and
+// docs/syscalls.md come from it; replay_rule.h and written.h say what the rows mean for one call.
 //
 // A row says, per pointer argument: direction, how many bytes (Extent), and how many of them the
 // kernel has written when the call returns (Written). Where the meaning depends on a command
@@ -20,7 +21,7 @@ enum class Direction : uint8_t {
   kOut,    // the kernel writes
   kInOut,  // both
   kKeep,   // the kernel uses the address itself, possibly after the call: it needs the real memory
-};
+};         // (it may also have Written)
 
 enum class Extent : uint8_t {
   kFixed,       // base bytes
@@ -28,7 +29,7 @@ enum class Extent : uint8_t {
   kPages,       // a byte for each page of args[count] bytes
   kBits,        // a set of args[count] bits, in 8-byte words
   kString,      // up to and with a NUL, at most base bytes
-  kLengthAt,    // as many bytes as the 32-bit word `field` bytes behind args[count] says
+  kLengthAt,    // as many bytes (or units) as the 32-bit word `field` bytes behind args[count] says
   kSelfSized,   // base + the 32-bit word at offset `field` of the memory itself
   kCounted,     // base + unit * the number in `field_bytes` at offset `field` of the memory itself
   kIoctl,       // as the command's number encodes
@@ -53,11 +54,12 @@ enum class Written : uint8_t {
   kFields,       // only `field_bytes` at offset `field` of every `unit` bytes, if the call succeeds
   kInterrupted,  // all of it, if the result is -EINTR
   kAlways,       // all of it, also if the call fails
+  kFlagged,      // all of it, also if the call fails, if args[count] has a bit of `unit`
   kNothing,
 };
 
-// A pointer within a structure: where it lies there, and how far it reaches, by a number that lies
-// in the structure too.
+// A pointer within a structure: where it lies there, and how far it reaches: `unit` times a number
+// that lies in the structure too, or `unit` bytes if length_bytes is 0.
 struct InnerRule {
   uint8_t offset;
   Direction direction;
@@ -153,6 +155,43 @@ enum class Handler : uint8_t {
 #undef SHMREC_NAME
 };
 
+// What a replay does with a call. The program gets the recorded result and memory in any case.
+enum class Replay : uint8_t {
+  kEmulate,  // it is not made: all that it did to the program is in the recording
+  kAgain,    // it is made as the program makes it, for what it does to the address space, or to
+             // registers and signal state, which the agent keeps. Also one that failed: mprotect
+             // leaves the part done that lies before what it failed at.
+  kChanged,  // it is made with other arguments (mmap: where the recorded one was put, of what the
+             // recording has kept), or by other means (brk, threads, exec, exit). What failed is
+             // not made.
+  kEnds,     // it cannot be replayed: the recording is replayable up to here, unless the call did
+             // nothing (ends_replay)
+};
+
+// Why a recording can no longer be replayed.
+enum class EndReason : uint8_t {
+  kNone,
+  kUndescribed,     // the kernel may have written memory that is not described
+  kUnknownCommand,  // nobody knows what the command does
+  kWritesLater,     // the kernel writes memory after the call
+  kOwnAccess,       // io_uring
+  kUserFaults,      // userfaultfd
+  kMaps,            // memory that others write, or that a replay cannot have: devices, 32-bit vDSO
+  kPorts,           // iopl, ioperm
+  kShadowStack,
+};
+
+// What a call can wait for, so that others must be able to run meanwhile.
+enum class Waits : uint8_t {
+  kNever,   // for nothing, or for as long as the kernel itself needs
+  kFiles,   // for a file system or device at most; so for another thread only if that serves the
+            // file system (FUSE), and for a peer only where a descriptor lingers when it is closed
+  kOthers,  // for another thread, another process, a peer, a signal, or time
+};
+
+// When a call with Waits does not wait.
+enum class WaitTest : uint8_t { kAlways, kUnlessFlags, kIfFlags, kUnlessZero };
+
 // What a syscall does to the content of the files that its descriptors (or its path) lead to, or to
 // another process's memory: without a pointer into mapped memory, but mapped memory it is.
 enum class FileUse : uint8_t {
@@ -216,6 +255,20 @@ struct SyscallRule {
   uint8_t command_argument;      // kCommand: which argument is the command; else kNoArgument
   uint8_t pointer_argument = 0;  // kCommand: which is the pointer where a command is not described
   uint8_t pointer_count = 0;
+  uint8_t argument_count = 0;  // of the six registers, how many the kernel looks at
+  // A syscall whose replay, waiting or writing depends on an argument has command rows too: that of
+  // args[selector] & selector_mask (or of this and args[selector_high] << 16) says how it is
+  // replayed and whether it waits, and its pointers come in addition to the row's (of kCommand:
+  // they are all). Without such a row the syscall's own holds. For kCommand it is the command.
+  uint8_t selector = kNoArgument;
+  uint8_t selector_high = kNoArgument;
+  uint32_t selector_mask = 0xFFFFFFFF;
+  Replay replay = Replay::kEmulate;
+  EndReason reason = EndReason::kNone;
+  Waits waits = Waits::kNever;
+  WaitTest wait_test = WaitTest::kAlways;
+  uint8_t wait_argument = 0;  // what wait_test looks at
+  uint32_t wait_flags = 0;
   char name[kMaxNameBytes] = {};
   PointerRule pointers[kMaxPointers] = {};
 };
@@ -225,6 +278,9 @@ constexpr uint32_t kMaxCommandPointers = 4;
 struct CommandRule {
   uint16_t number;            // of the syscall
   uint8_t pointer_count = 0;  // 0: this command takes no pointer
+  Replay replay = Replay::kEmulate;
+  EndReason reason = EndReason::kNone;
+  Waits waits = Waits::kNever;
   uint32_t command;
   char name[kMaxNameBytes] = {};
   PointerRule pointers[kMaxCommandPointers] = {};
@@ -240,6 +296,8 @@ const SyscallRule* syscall_rule(uint32_t number);
 // The row of a command of a syscall; null if it is not described. Commands of ioctl that encode
 // their direction and size need no row.
 const CommandRule* command_rule(uint32_t number, uint32_t command);
+// That of the command which these arguments select; null if they select none, or one without a row.
+const CommandRule* selected_rule(const SyscallRule& rule, const uint64_t* args);
 // The rule for an ioctl command that encodes direction and size. False: it does not.
 bool ioctl_rule(uint32_t command, PointerRule* rule);
 

@@ -5,6 +5,7 @@
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
 #include <asm/unistd.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/aio_abi.h>
 #include <linux/capability.h>
@@ -13,14 +14,17 @@
 #include <linux/stat.h>
 #include <mqueue.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <sys/timex.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -28,6 +32,8 @@
 #include <regex>
 #include <sstream>
 #include <string>
+
+#include "syscalls/replay_rule.h"
 
 namespace shmrec::syscalls {
 namespace {
@@ -62,6 +68,12 @@ const PointerRule* pointer_of(const char* name, uint8_t argument) {
   return nullptr;
 }
 
+void expect_written_fits(const char* name, const PointerRule& rule) {
+  const bool written = rule.written != Written::kNothing;
+  if (rule.direction == Direction::kKeep) return;
+  EXPECT_EQ(written, rule.direction != Direction::kIn) << name << " " << int{rule.argument};
+}
+
 TEST(SyscallTable, HasEverySyscallOfTheKernelHeaderUnderItsName) {
   const auto header = kernel_header();
   ASSERT_GT(header.size(), 300u);
@@ -81,9 +93,8 @@ TEST(SyscallTable, SaysSomethingAboutEveryRow) {
       const PointerRule& rule = row.pointers[i];
       EXPECT_LT(rule.argument, 6) << row.name;
       EXPECT_LT(rule.count, 6) << row.name;
-      const bool writes = rule.direction == Direction::kOut || rule.direction == Direction::kInOut;
-      EXPECT_EQ(writes, rule.written != Written::kNothing)
-          << row.name << " argument " << int{rule.argument};
+      EXPECT_LT(rule.argument, row.argument_count) << row.name;
+      expect_written_fits(row.name, rule);
     }
   }
 }
@@ -101,12 +112,12 @@ TEST(SyscallTable, FindsEveryCommandRow) {
   for (const CommandRule& row : command_rows()) {
     EXPECT_EQ(command_rule(row.number, row.command), &row) << row.name;
     ASSERT_NE(syscall_rule(row.number), nullptr) << row.name;
-    EXPECT_EQ(syscall_rule(row.number)->knowledge, Knowledge::kCommand) << row.name;
+    EXPECT_NE(syscall_rule(row.number)->selector, kNoArgument) << row.name;
     for (uint32_t i = 0; i < row.pointer_count; ++i) {
       const PointerRule& rule = row.pointers[i];
-      EXPECT_NE(rule.argument, syscall_rule(row.number)->command_argument) << row.name;
-      const bool writes = rule.direction == Direction::kOut || rule.direction == Direction::kInOut;
-      EXPECT_EQ(writes, rule.written != Written::kNothing) << row.name;
+      EXPECT_NE(rule.argument, syscall_rule(row.number)->selector) << row.name;
+      EXPECT_LT(rule.argument, syscall_rule(row.number)->argument_count) << row.name;
+      expect_written_fits(row.name, rule);
       for (uint32_t j = 0; j < rule.inner_count; ++j) {
         EXPECT_LE(rule.inner[j].offset + 8u, rule.base) << row.name;
         EXPECT_TRUE(j == 0 || rule.inner[j - 1].offset < rule.inner[j].offset) << row.name;
@@ -162,6 +173,131 @@ TEST(SyscallTable, IoctlCommandsThatEncodeTheirSizeNeedNoRow) {
   ASSERT_TRUE(ioctl_rule(_IOWR('x', 1, uint64_t), &rule));
   EXPECT_EQ(rule.direction, Direction::kInOut);
   EXPECT_FALSE(ioctl_rule(TCGETS, &rule));
+}
+
+// ---- Replay -------------------------------------------------------------------------------------
+
+// Those that Linux 6.12 has, and which the header of this machine may not know yet.
+TEST(SyscallTable, HasEverySyscallOfLinux612) {
+  constexpr uint32_t kFirstGap = 337, kSecondBlock = 424, kLast = 466;
+  for (uint32_t number = 0; number <= kLast; ++number) {
+    const bool gap = number >= kFirstGap && number < kSecondBlock;
+    EXPECT_EQ(syscall_rule(number) == nullptr, gap) << number;
+  }
+  EXPECT_STREQ(syscall_name(kLast), "removexattrat");
+}
+
+TEST(SyscallTable, ArgumentCountsAreThoseOfTheCalls) {
+  const struct {
+    uint32_t number, arguments;
+  } calls[] = {{__NR_read, 3},       {__NR_mmap, 6},   {__NR_getpid, 0}, {__NR_clone, 5},
+               {__NR_pselect6, 6},   {__NR_futex, 6},  {__NR_openat, 4}, {__NR_ioctl, 3},
+               {__NR_fadvise64, 4},  {__NR_wait4, 4},  {__NR_waitid, 5}, {__NR_prctl, 5},
+               {__NR_arch_prctl, 2}, {__NR_statx, 5},  {__NR_clone3, 2}, {__NR_execve, 3},
+               {__NR_exit_group, 1}, {__NR_sendto, 6}, {__NR_ptrace, 4}, {__NR_preadv2, 6},
+               {__NR_brk, 1},        {__NR_keyctl, 5}, {__NR_close, 1},  {463, 6}};
+  for (const auto& [number, arguments] : calls)
+    EXPECT_EQ(argument_count(number), arguments) << syscall_name(number);
+  EXPECT_EQ(argument_count(400), 0u);
+  for (const SyscallRule& row : syscall_rows()) EXPECT_LE(row.argument_count, 6) << row.name;
+}
+
+struct Args {
+  uint64_t values[6] = {};
+  Args(uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0) : values{a, b, c, d, 0, 0} {}
+};
+
+ReplayRule rule_of(uint32_t number, Args args = {}) { return replay_rule(number, args.values); }
+
+TEST(ReplayRule, EveryRowHasAClassAndAReasonIfItEnds) {
+  for (const SyscallRule& row : syscall_rows()) {
+    EXPECT_EQ(row.replay == Replay::kEnds, row.reason != EndReason::kNone) << row.name;
+    EXPECT_NE(std::string(replay_class_name(row.replay)), "") << row.name;
+    EXPECT_TRUE(row.knowledge != Knowledge::kUnknown || row.replay == Replay::kEnds) << row.name;
+  }
+  for (const CommandRule& row : command_rows())
+    EXPECT_EQ(row.replay == Replay::kEnds, row.reason != EndReason::kNone) << row.name;
+}
+
+TEST(ReplayRule, WhatBuildsTheAddressSpaceIsMade) {
+  for (uint32_t number : {__NR_munmap, __NR_mprotect, __NR_pkey_mprotect})
+    EXPECT_EQ(replay_class(number), Replay::kAgain) << syscall_name(number);
+  for (uint32_t number : {__NR_mmap, __NR_mremap, __NR_brk, __NR_shmat, __NR_shmdt, __NR_clone,
+                          __NR_clone3, __NR_fork, __NR_execve, __NR_exit_group})
+    EXPECT_EQ(replay_class(number), Replay::kChanged) << syscall_name(number);
+  EXPECT_EQ(rule_of(__NR_madvise, {0, 4096, 4 /* MADV_DONTNEED */}).replay, Replay::kAgain);
+  EXPECT_EQ(rule_of(__NR_madvise, {0, 4096, 8 /* MADV_FREE */}).replay, Replay::kChanged);
+  EXPECT_EQ(rule_of(__NR_madvise, {0, 4096, 3 /* MADV_WILLNEED */}).replay, Replay::kEmulate);
+}
+
+TEST(ReplayRule, WhatOnlyAsksIsTakenFromTheRecording) {
+  for (uint32_t number : {__NR_read, __NR_write, __NR_openat, __NR_getpid, __NR_clock_gettime,
+                          __NR_futex, __NR_epoll_wait, __NR_wait4, __NR_getrandom, __NR_sendmsg})
+    EXPECT_EQ(replay_class(number), Replay::kEmulate) << syscall_name(number);
+}
+
+TEST(ReplayRule, CommandsDifferFromTheirSyscall) {
+  EXPECT_EQ(rule_of(__NR_arch_prctl, {0x1002 /* ARCH_SET_FS */}).replay, Replay::kAgain);
+  EXPECT_EQ(rule_of(__NR_arch_prctl, {0x1003 /* ARCH_GET_FS */}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_arch_prctl, {0x5001}).reason, EndReason::kShadowStack);
+  EXPECT_EQ(rule_of(__NR_fcntl, {0, F_GETFL}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_fcntl, {0, 0xABCD}).reason, EndReason::kUnknownCommand);
+  EXPECT_EQ(rule_of(__NR_prctl, {PR_SET_NAME}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_getsockopt, {0, SOL_SOCKET, SO_ERROR}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_getsockopt, {0, 6, 35}).reason, EndReason::kUndescribed);
+  EXPECT_EQ(rule_of(__NR_getsockopt, {0, SOL_SOCKET, 35}).replay, Replay::kEmulate);
+}
+
+TEST(ReplayRule, IoctlsThatAreNotDescribedEndIt) {
+  EXPECT_EQ(rule_of(__NR_ioctl, {0, TCGETS}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_ioctl, {0, TCGETS2}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_ioctl, {0, FIONREAD}).replay, Replay::kEmulate);
+  EXPECT_EQ(rule_of(__NR_ioctl, {0, 0xDEAD}).reason, EndReason::kUndescribed);
+  // Its size says nothing about where its pointers lead.
+  EXPECT_EQ(rule_of(__NR_ioctl, {0, _IOWR('d', 1, uint64_t)}).reason, EndReason::kUndescribed);
+}
+
+TEST(ReplayRule, ACallThatDidNothingEndsNothing) {
+  const ReplayRule device = rule_of(__NR_ioctl, {0, 0xDEAD});
+  EXPECT_TRUE(ends_replay(device, 0));
+  EXPECT_TRUE(ends_replay(device, -EIO));
+  EXPECT_FALSE(ends_replay(device, -ENOTTY));
+  EXPECT_FALSE(ends_replay(device, -EBADF));
+  EXPECT_FALSE(ends_replay(rule_of(500), -ENOSYS));
+  EXPECT_TRUE(ends_replay(rule_of(500), 0));
+  EXPECT_FALSE(ends_replay(rule_of(__NR_prctl, {12345}), -EINVAL));
+  EXPECT_TRUE(ends_replay(rule_of(__NR_prctl, {12345}), 0));
+  EXPECT_FALSE(ends_replay(rule_of(__NR_io_setup), -ENOMEM));
+  EXPECT_TRUE(ends_replay(rule_of(__NR_io_setup), 0));
+  EXPECT_FALSE(ends_replay(rule_of(__NR_io_uring_setup), -ENOSYS));
+  EXPECT_FALSE(ends_replay(rule_of(__NR_read), 5));
+}
+
+TEST(ReplayRule, KnowsWhatCanWaitForOthers) {
+  const auto blocks = [](uint32_t number, Args args = {}) {
+    return may_block(number, args.values);
+  };
+  for (uint32_t number : {__NR_read, __NR_write, __NR_recvfrom, __NR_accept, __NR_wait4,
+                          __NR_nanosleep, __NR_pause, __NR_select, __NR_semop, __NR_msgrcv,
+                          __NR_flock, __NR_connect, __NR_openat, __NR_vfork, __NR_sched_yield})
+    EXPECT_TRUE(blocks(number)) << syscall_name(number);
+  for (uint32_t number : {__NR_fstat, __NR_lseek, __NR_getpid, __NR_mmap, __NR_brk, __NR_close,
+                          __NR_rt_sigaction, __NR_stat, __NR_clone, __NR_madvise, __NR_kill})
+    EXPECT_FALSE(blocks(number)) << syscall_name(number);
+  EXPECT_TRUE(blocks(__NR_futex, {0, FUTEX_WAIT_PRIVATE}));
+  EXPECT_FALSE(blocks(__NR_futex, {0, FUTEX_WAKE_PRIVATE}));
+  EXPECT_TRUE(blocks(__NR_fcntl, {0, F_SETLKW}));
+  EXPECT_FALSE(blocks(__NR_fcntl, {0, F_GETFL}));
+  EXPECT_TRUE(blocks(__NR_poll, {0, 0, static_cast<uint64_t>(-1)}));
+  EXPECT_FALSE(blocks(__NR_poll, {0, 1, 0}));
+  EXPECT_FALSE(blocks(__NR_wait4, {0, 0, WNOHANG}));
+  EXPECT_FALSE(blocks(__NR_recvfrom, {0, 0, 0, MSG_DONTWAIT}));
+  EXPECT_FALSE(blocks(__NR_openat, {0, 0, O_NONBLOCK}));
+  EXPECT_TRUE(blocks(__NR_clone, {0x4000 /* CLONE_VFORK */}));
+  EXPECT_FALSE(blocks(__NR_ioctl, {0, TIOCGWINSZ}));
+  EXPECT_TRUE(blocks(__NR_ioctl, {0, TCSETSW}));
+  EXPECT_TRUE(blocks(__NR_ioctl, {0, 0xDEAD}));
+  EXPECT_EQ(call_waits(__NR_close, Args().values), Waits::kFiles);
 }
 
 // ---- The document -------------------------------------------------------------------------------
@@ -252,6 +388,9 @@ std::string written_text(const PointerRule& rule) {
       return ", if interrupted";
     case Written::kAlways:
       return ", also on error";
+    case Written::kFlagged:
+      return ", also on error, if " + argument_name(rule.count) + " has " +
+             std::to_string(rule.unit);
     default:
       return "";
   }
@@ -276,18 +415,53 @@ std::string effect_text(const SyscallRule& row) {
   return pointers_text(row.pointers, row.pointer_count);
 }
 
-std::string generated() {
+template <typename Row>
+std::string replay_text(const Row& row) {
+  const std::string text = replay_class_name(row.replay);
+  return row.replay == Replay::kEnds ? text + ": " + end_reason_text(row.reason) : text;
+}
+
+std::string waits_text(const SyscallRule& row) {
+  const std::string argument = argument_name(row.wait_argument);
   std::ostringstream text;
-  text << "## Syscalls\n\n| Number | Name | Handled as | Memory |\n|---|---|---|---|\n";
+  text << waits_name(row.waits);
+  if (row.wait_test == WaitTest::kUnlessZero)
+    text << ", not if " << argument << " is 0";
+  else if (row.wait_test != WaitTest::kAlways)
+    text << (row.wait_test == WaitTest::kIfFlags ? ", if " : ", not if ") << argument << " has 0x"
+         << std::hex << row.wait_flags;
+  return text.str();
+}
+
+void put_syscalls(std::ostream& text) {
+  text << "## Syscalls\n\n| Number | Name | Arguments | Handled as | In a replay | Waits for | "
+          "Memory |\n|---|---|---|---|---|---|---|\n";
   for (const SyscallRule& row : syscall_rows())
-    text << "| " << row.number << " | " << row.name << " | " << class_name(class_of(row.handler))
-         << " | " << effect_text(row) << " |\n";
-  text << "\n## Commands\n\n| Syscall | Command | Number | Memory |\n|---|---|---|---|\n";
+    text << "| " << row.number << " | " << row.name << " | " << int{row.argument_count} << " | "
+         << class_name(class_of(row.handler)) << " | "
+         << (row.selector != kNoArgument ? "by command, else " : "") << replay_text(row) << " | "
+         << waits_text(row) << " | " << effect_text(row) << " |\n";
+}
+
+void put_commands(std::ostream& text) {
+  text << "\n## Commands\n\n| Syscall | Command | Number | In a replay | Waits for | Memory |\n"
+          "|---|---|---|---|---|---|\n";
   for (const CommandRule& row : command_rows())
     text << "| " << syscall_name(row.number) << " | " << row.name << " | 0x" << std::hex
-         << row.command << std::dec << " | "
+         << row.command << std::dec << " | " << replay_text(row) << " | " << waits_name(row.waits)
+         << " | "
          << (row.pointer_count ? pointers_text(row.pointers, row.pointer_count) : "no pointer")
          << " |\n";
+  text << "\n## Ioctls whose number says all\n\n| Of | Type | Numbers |\n|---|---|---|\n";
+  for (const FlatIoctls& kind : flat_ioctls())
+    text << "| " << kind.name << " | 0x" << std::hex << int{kind.type} << std::dec << " | "
+         << int{kind.first} << " to " << int{kind.last} << " |\n";
+}
+
+std::string generated() {
+  std::ostringstream text;
+  put_syscalls(text);
+  put_commands(text);
   return text.str();
 }
 
