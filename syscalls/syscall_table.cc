@@ -1,5 +1,7 @@
 #include "syscalls/syscall_table.h"
 
+#include <asm/errno.h>
+
 namespace shmrec::syscalls {
 namespace {
 
@@ -33,6 +35,9 @@ constexpr PointerRule structure(uint32_t bytes, Inner... inner) {
 constexpr PointerRule length_within(uint8_t count, uint8_t field) {
   return {.extent = Extent::kLengthAt, .count = count, .field = field, .unit = 1};
 }
+constexpr PointerRule instructions_at(uint8_t count) {
+  return {.extent = Extent::kLengthAt, .count = count, .unit = 8};
+}
 constexpr PointerRule special(Extent extent, uint8_t count = 0) {
   return {.extent = extent, .count = count};
 }
@@ -59,8 +64,30 @@ constexpr PointerRule out(uint8_t position, PointerRule rule, Written written = 
 constexpr PointerRule inout(uint8_t position, PointerRule rule, Written written = Written::kAll) {
   return pointer(position, Direction::kInOut, written, rule);
 }
-constexpr PointerRule keep(uint8_t position, PointerRule rule) {
-  return pointer(position, Direction::kKeep, Written::kNothing, rule);
+constexpr PointerRule keep(uint8_t position, PointerRule rule,
+                           Written written = Written::kNothing) {
+  return pointer(position, Direction::kKeep, written, rule);
+}
+// A word that is kept, and written if args[flags_in] has one of the flags.
+constexpr PointerRule flagged(uint8_t position, PointerRule rule, uint8_t flags_in,
+                              uint32_t flags) {
+  rule.count = flags_in;
+  rule.unit = flags;
+  return keep(position, rule, Written::kFlagged);
+}
+// What else is written if the call fails with `error`; says nothing about how far the pointer
+// reaches.
+constexpr PointerRule on_error(uint8_t position, uint8_t offset, uint8_t bytes, uint32_t error) {
+  return keep(position,
+              {.extent = Extent::kFixed, .field = offset, .field_bytes = bytes, .unit = error},
+              Written::kOnError);
+}
+template <typename... Inner>
+constexpr PointerRule holding(PointerRule rule, Inner... inner) {
+  rule.inner_count = sizeof...(inner);
+  InnerRule all[kMaxInner] = {inner...};
+  for (uint32_t i = 0; i < kMaxInner; ++i) rule.inner[i] = all[i];
+  return rule;
 }
 constexpr PointerRule unknown_at(uint8_t position) {
   return pointer(position, Direction::kKeep, Written::kNothing, special(Extent::kUnknown));
@@ -78,6 +105,10 @@ constexpr PointerRule pollfds(uint8_t position, uint8_t count) {
 
 constexpr uint32_t kTime = 16;  // struct timespec, timeval
 constexpr uint32_t kStat = 144, kStatfs = 120, kRusage = 144, kSiginfo = 128, kTimex = 208;
+constexpr uint32_t kChildInfo = 28;        // the fields of siginfo_t that waitid sets
+constexpr uint32_t kParentTid = 0x101000;  // CLONE_PARENT_SETTID, CLONE_PIDFD
+constexpr uint32_t kChildTid = 0x1000000;  // CLONE_CHILD_SETTID
+constexpr uint32_t kUniqueMountId = 1;     // AT_HANDLE_MNT_ID_UNIQUE
 constexpr uint32_t kItimer = 32, kFlock = 32, kEpollEvent = 12, kIfreq = 40, kIoEvent = 32;
 
 template <typename Rule>
@@ -175,10 +206,11 @@ constexpr SyscallRule waits_unless(uint8_t argument, uint32_t flags, SyscallRule
 constexpr SyscallRule waits_for(uint8_t timeout, SyscallRule rule) {
   return waits(WaitTest::kUnlessZero, timeout, 0, rule);
 }
-constexpr uint32_t kDontWait = 0x40;      // MSG_DONTWAIT
-constexpr uint32_t kIpcNoWait = 0x800;    // IPC_NOWAIT
-constexpr uint32_t kNotAFifo = 0x210800;  // O_NONBLOCK, O_DIRECTORY, O_PATH
-constexpr uint32_t kVfork = 0x4000;       // CLONE_VFORK
+constexpr uint32_t kDontWait = 0x40;            // MSG_DONTWAIT
+constexpr uint32_t kIpcNoWait = 0x800;          // IPC_NOWAIT
+constexpr uint32_t kNotAFifo = 0x210800;        // O_NONBLOCK, O_DIRECTORY, O_PATH
+constexpr uint32_t kQuotaCommand = 0xFFFFFF00;  // without the kind of quota
+constexpr uint32_t kVfork = 0x4000;             // CLONE_VFORK
 constexpr uint32_t kSpliceNonBlock = 2, kNoHang = 1, kLockNonBlock = 4, kReadNoWait = 8;
 
 // ---- The syscalls, by number --------------------------------------------------------------------
@@ -244,12 +276,13 @@ constexpr SyscallRule kRows[] = {
     none(50, "listen", 2),
     call(51, "getsockname", 3, inout(2, fixed(4)), out(1, length_at(2), Written::kLength)),
     call(52, "getpeername", 3, inout(2, fixed(4)), out(1, length_at(2), Written::kLength)),
-    call(53, "socketpair", 4, out(3, fixed(8))),
+    call(53, "socketpair", 4, out(3, fixed(8), Written::kAlways)),
     by_option(call(54, "setsockopt", 5, in(3, argument(4)))),
-    by_option(
-        call(55, "getsockopt", 5, inout(4, fixed(4)), out(3, length_at(4), Written::kLength))),
+    by_option(call(55, "getsockopt", 5, inout(4, fixed(4), Written::kAlways),
+                   out(3, length_at(4), Written::kLength))),
     waits(WaitTest::kIfFlags, 0, kVfork,
-          changed(by(Handler::kClone, call(56, "clone", 5, keep(2, fixed(4)), keep(3, fixed(4)))))),
+          changed(by(Handler::kClone, call(56, "clone", 5, flagged(2, fixed(4), 0, kParentTid),
+                                           flagged(3, fixed(4), 0, kChildTid))))),
     changed(by(Handler::kClone, none(57, "fork", 0))),
     waits(changed(by(Handler::kClone, none(58, "vfork", 0)))),
     files(
@@ -321,8 +354,8 @@ constexpr SyscallRule kRows[] = {
     none(122, "setfsuid", 1),
     none(123, "setfsgid", 1),
     none(124, "getsid", 1),
-    call(125, "capget", 2, inout(0, fixed(8)), out(1, fixed(24))),
-    call(126, "capset", 2, in(0, fixed(8)), in(1, fixed(24))),
+    call(125, "capget", 2, inout(0, fixed(8), Written::kAlways), out(1, fixed(24))),
+    call(126, "capset", 2, in(0, fixed(8)), in(1, fixed(24)), on_error(0, 0, 4, EINVAL)),
     by(Handler::kSigpending, call(127, "rt_sigpending", 2, out(0, argument(1)))),
     waits(by(Handler::kSigtimedwait,
              call(128, "rt_sigtimedwait", 4, in(0, argument(3)),
@@ -358,7 +391,7 @@ constexpr SyscallRule kRows[] = {
     unknown(156, "_sysctl", 0),
     by(Handler::kPrctl, command(157, "prctl", 5, 0, 1)),
     by(Handler::kArchPrctl, command(158, "arch_prctl", 2, 0, 1)),
-    call(159, "adjtimex", 1, inout(0, fixed(kTimex))),
+    call(159, "adjtimex", 1, inout(0, fixed(kTimex), Written::kAlways)),
     call(160, "setrlimit", 2, in(1, fixed(16))),
     files(call(161, "chroot", 1, path(0))),
     files(none(162, "sync", 0)),
@@ -378,7 +411,8 @@ constexpr SyscallRule kRows[] = {
     call(176, "delete_module", 2, name(0)),
     unknown(177, "get_kernel_syms", 0),
     unknown(178, "query_module", 0),
-    files(call(179, "quotactl", 4, path(1), unknown_at(3))),
+    files(ends(EndReason::kUndescribed,
+               by_command(0, call(179, "quotactl", 4, path(1), unknown_at(3)), kQuotaCommand))),
     unknown(180, "nfsservctl", 0),
     unknown(181, "getpmsg", 0),
     unknown(182, "putpmsg", 0),
@@ -426,7 +460,7 @@ constexpr SyscallRule kRows[] = {
     waits(none(219, "restart_syscall", 0)),
     waits(call(220, "semtimedop", 4, in(1, argument(2, 6)), in(3, fixed(kTime)))),
     none(221, "fadvise64", 4),
-    call(222, "timer_create", 3, in(1, fixed(64)), out(2, fixed(4))),
+    call(222, "timer_create", 3, in(1, fixed(64)), out(2, fixed(4), Written::kAlways)),
     call(223, "timer_settime", 4, in(2, fixed(kItimer)), out(3, fixed(kItimer))),
     call(224, "timer_gettime", 2, out(1, fixed(kItimer))),
     none(225, "timer_getoverrun", 1),
@@ -453,9 +487,10 @@ constexpr SyscallRule kRows[] = {
     call(244, "mq_notify", 2, in(1, fixed(64))),
     call(245, "mq_getsetattr", 3, in(1, fixed(64)), out(2, fixed(64))),
     unknown(246, "kexec_load", 4),
-    waits_unless(3, kNoHang,
-                 by(Handler::kWaitid,
-                    call(247, "waitid", 5, out(2, fixed(kSiginfo)), out(4, fixed(kRusage))))),
+    waits_unless(
+        3, kNoHang,
+        by(Handler::kWaitid, call(247, "waitid", 5, out(2, fixed(kChildInfo), Written::kAlways),
+                                  out(4, fixed(kRusage))))),
     call(248, "add_key", 5, name(0), path(1), in(2, argument(3))),
     waits(call(249, "request_key", 4, name(0), path(1), path(2))),
     command(250, "keyctl", 5, 0, 2),
@@ -490,9 +525,9 @@ constexpr SyscallRule kRows[] = {
     waits(call(275, "splice", 6, inout(1, fixed(8)), inout(3, fixed(8)))),
     waits_unless(3, kSpliceNonBlock, none(276, "tee", 4)),
     files(none(277, "sync_file_range", 4)),
-    waits_unless(3, kSpliceNonBlock, call(278, "vmsplice", 4, keep(1, iovec(2)))),
+    waits_unless(3, kSpliceNonBlock, call(278, "vmsplice", 4, keep(1, iovec(2), Written::kResult))),
     call(279, "move_pages", 6, in(2, special(Extent::kAddresses, 1)), in(3, argument(1, 4)),
-         out(4, argument(1, 4))),
+         out(4, argument(1, 4), Written::kAlways)),
     files(call(280, "utimensat", 4, path(1), in(2, fixed(2 * kTime)))),
     waits_for(3, by(Handler::kMaskedWait,
                     call(281, "epoll_pwait", 6, out(1, argument(2, kEpollEvent), Written::kResult),
@@ -513,7 +548,7 @@ constexpr SyscallRule kRows[] = {
     files(call(295, "preadv", 5, out(1, iovec(2), Written::kResult))),
     files(call(296, "pwritev", 5, in(1, iovec(2)))),
     call(297, "rt_tgsigqueueinfo", 4, in(3, fixed(kSiginfo))),
-    call(298, "perf_event_open", 5, in(0, self_sized(0, 4))),
+    call(298, "perf_event_open", 5, in(0, self_sized(0, 4)), on_error(0, 4, 4, E2BIG)),
     waits_unless(3, kDontWait,
                  call(299, "recvmmsg", 5, out(1, special(Extent::kMessages, 2), Written::kResult),
                       inout(4, fixed(kTime), Written::kPositive))),
@@ -521,7 +556,7 @@ constexpr SyscallRule kRows[] = {
     files(call(301, "fanotify_mark", 5, path(4))),
     call(302, "prlimit64", 4, in(2, fixed(16)), out(3, fixed(16))),
     files(call(303, "name_to_handle_at", 5, path(1), inout(2, self_sized(8, 0), Written::kAlways),
-               out(3, fixed(4), Written::kAlways))),
+               out(3, fixed(4), Written::kAlways), flagged(3, fixed(8), 4, kUniqueMountId))),
     call(304, "open_by_handle_at", 3, in(1, self_sized(8, 0))),
     call(305, "clock_adjtime", 2, inout(1, fixed(kTimex))),
     files(none(306, "syncfs", 1)),
@@ -533,14 +568,15 @@ constexpr SyscallRule kRows[] = {
     call(311, "process_vm_writev", 6, in(1, iovec(2)), in(3, special(Extent::kRemote, 4))),
     none(312, "kcmp", 5),
     call(313, "finit_module", 3, path(1)),
-    call(314, "sched_setattr", 3, in(1, self_sized(0, 0))),
+    call(314, "sched_setattr", 3, in(1, self_sized(0, 0)), on_error(1, 0, 4, E2BIG)),
     call(315, "sched_getattr", 4, out(1, argument(2))),
     files(call(316, "renameat2", 5, path(1), path(3))),
     by_command(0, by(Handler::kSeccomp, call(317, "seccomp", 3, unknown_at(2)))),
     call(318, "getrandom", 3, out(0, argument(1), Written::kResult)),
     call(319, "memfd_create", 2, name(0)),
     call(320, "kexec_file_load", 5, in(3, argument(2))),
-    ends(EndReason::kUndescribed, by_command(0, call(321, "bpf", 3, inout(1, argument(2))))),
+    ends(EndReason::kUndescribed,
+         by_command(0, call(321, "bpf", 3, inout(1, argument(2), Written::kAlways)))),
     files(changed(
         by(Handler::kExec, call(322, "execveat", 5, path(1), unknown_at(2), unknown_at(3))))),
     ends(EndReason::kUserFaults, by(Handler::kNotThere, none(323, "userfaultfd", 1))),
@@ -571,7 +607,11 @@ constexpr SyscallRule kRows[] = {
     none(432, "fsmount", 3),
     files(call(433, "fspick", 3, path(1))),
     none(434, "pidfd_open", 2),
-    waits(changed(by(Handler::kClone3, call(435, "clone3", 2, in(0, argument(1)))))),
+    waits(changed(
+        by(Handler::kClone3, call(435, "clone3", 2,
+                                  in(0, holding(argument(1), inner(8, Direction::kOut, 0, 0, 4),
+                                                inner(16, Direction::kOut, 0, 0, 4),
+                                                inner(24, Direction::kOut, 0, 0, 4))))))),
     files(none(436, "close_range", 3)),
     waits(by(Handler::kOpen, call(437, "openat2", 4, path(1), in(2, argument(3))))),
     none(438, "pidfd_getfd", 3),
@@ -582,7 +622,8 @@ constexpr SyscallRule kRows[] = {
              call(441, "epoll_pwait2", 6, out(1, argument(2, kEpollEvent), Written::kResult),
                   in(3, fixed(kTime)), in(4, argument(5))))),
     files(call(442, "mount_setattr", 5, path(1), in(3, argument(4)))),
-    call(443, "quotactl_fd", 4, unknown_at(3)),
+    ends(EndReason::kUndescribed,
+         by_command(1, call(443, "quotactl_fd", 4, unknown_at(3)), kQuotaCommand)),
     call(444, "landlock_create_ruleset", 3, in(0, argument(1))),
     call(445, "landlock_add_rule", 4, in(2, fixed(16))),
     none(446, "landlock_restrict_self", 2),
@@ -599,12 +640,15 @@ constexpr SyscallRule kRows[] = {
     by(Handler::kFutex, call(456, "futex_requeue", 4, in(0, fixed(48)))),
     call(457, "statmount", 4, in(0, self_sized(0, 0)), out(1, argument(2))),
     call(458, "listmount", 4, in(0, self_sized(0, 0)), out(1, argument(2, 8), Written::kResult)),
-    call(459, "lsm_get_self_attr", 4, inout(2, fixed(4)), out(1, length_at(2), Written::kLength)),
+    call(459, "lsm_get_self_attr", 4, inout(2, fixed(4), Written::kAlways),
+         out(1, length_at(2), Written::kAlways)),
     call(460, "lsm_set_self_attr", 4, in(1, argument(2))),
-    call(461, "lsm_list_modules", 3, inout(1, fixed(4)), out(0, length_at(1), Written::kLength)),
+    call(461, "lsm_list_modules", 3, inout(1, fixed(4), Written::kAlways),
+         out(0, length_at(1), Written::kLength)),
     by(Handler::kMseal, none(462, "mseal", 3)),
     files(call(463, "setxattrat", 6, path(1), name(3), in(4, special(Extent::kXattr, 5)))),
-    files(call(464, "getxattrat", 6, path(1), name(3), in(4, special(Extent::kXattr, 5)))),
+    files(call(464, "getxattrat", 6, path(1), name(3),
+               keep(4, special(Extent::kXattr, 5), Written::kResult))),
     files(call(465, "listxattrat", 5, path(1), out(3, argument(4), Written::kResult))),
     files(call(466, "removexattrat", 4, path(1), name(3))),
     files(call(467, "open_tree_attr", 5, path(1), in(3, argument(4)))),
@@ -617,6 +661,9 @@ constexpr SyscallRule kRows[] = {
 constexpr CommandRule plain(uint16_t number, uint32_t command, const char* called) {
   return named(called, CommandRule{.number = number, .command = command});
 }
+constexpr PointerRule futex_word(uint8_t position) {
+  return keep(position, fixed(4), Written::kAlways);
+}
 constexpr uint32_t option(uint32_t level, uint32_t called) { return level << 16 | called; }
 template <typename... Rules>
 constexpr CommandRule with(uint16_t number, uint32_t command, const char* called, Rules... rules) {
@@ -628,7 +675,7 @@ constexpr CommandRule with(uint16_t number, uint32_t command, const char* called
 
 constexpr uint16_t kMadvise = 28, kSetsockopt = 54, kGetsockopt = 55, kModifyLdt = 154;
 constexpr uint16_t kFutex = 202, kKeyctl = 250, kSeccomp = 317, kBpf = 321, kFsconfig = 431;
-constexpr uint16_t kProcessMadvise = 440;
+constexpr uint16_t kQuotactl = 179, kProcessMadvise = 440, kQuotactlFd = 443;
 constexpr uint16_t kIoctl = 16, kShmctl = 31, kSemctl = 66, kMsgctl = 71, kFcntl = 72,
                    kPtrace = 101;
 constexpr uint16_t kPrctl = 157, kArchPrctl = 158;
@@ -842,6 +889,8 @@ constexpr CommandRule kCommandRows[] = {
     ends(EndReason::kWritesLater, plain(kSetsockopt, option(276, 7), "RDS_GET_MR_FOR_DEST")),
     ends(EndReason::kWritesLater, plain(kSetsockopt, option(283, 4), "XDP_UMEM_REG")),
 
+    // Its length counts instructions.
+    with(kGetsockopt, option(1, 26), "SO_GET_FILTER", out(3, instructions_at(4), Written::kLength)),
     ends(EndReason::kUndescribed, plain(kGetsockopt, option(6, 35), "TCP_ZEROCOPY_RECEIVE")),
 
     plain(kSemctl, 0, "IPC_RMID"),
@@ -976,6 +1025,7 @@ constexpr CommandRule kCommandRows[] = {
     plain(kPrctl, 32, "PR_TASK_PERF_EVENTS_ENABLE"),
     plain(kPrctl, 33, "PR_MCE_KILL"),
     plain(kPrctl, 34, "PR_MCE_KILL_GET"),
+    with(kPrctl, 35, "PR_SET_MM", keep(2, fixed(4), Written::kAlways)),
     plain(kPrctl, 36, "PR_SET_CHILD_SUBREAPER"),
     with(kPrctl, 37, "PR_GET_CHILD_SUBREAPER", out(1, fixed(4))),
     plain(kPrctl, 38, "PR_SET_NO_NEW_PRIVS"),
@@ -1024,19 +1074,33 @@ constexpr CommandRule kCommandRows[] = {
     plain(kArchPrctl, 0x5004, "ARCH_SHSTK_UNLOCK"),
     with(kArchPrctl, 0x5005, "ARCH_SHSTK_STATUS", out(1, fixed(8))),
 
+    plain(kQuotactl, 0x580100, "Q_XQUOTAON"),
+    plain(kQuotactl, 0x580200, "Q_XQUOTAOFF"),
+    with(kQuotactl, 0x580300, "Q_XGETQUOTA", out(3, fixed(112))),
+    with(kQuotactl, 0x580400, "Q_XSETQLIM", in(3, fixed(112))),
+    plain(kQuotactl, 0x80000100, "Q_SYNC"),
+    with(kQuotactl, 0x80000200, "Q_QUOTAON", path(3)),
+    plain(kQuotactl, 0x80000300, "Q_QUOTAOFF"),
+    with(kQuotactl, 0x80000400, "Q_GETFMT", out(3, fixed(4))),
+    with(kQuotactl, 0x80000500, "Q_GETINFO", out(3, fixed(24))),
+    with(kQuotactl, 0x80000600, "Q_SETINFO", in(3, fixed(24))),
+    with(kQuotactl, 0x80000700, "Q_GETQUOTA", out(3, fixed(72))),
+    with(kQuotactl, 0x80000800, "Q_SETQUOTA", in(3, fixed(72))),
+    with(kQuotactl, 0x80000900, "Q_GETNEXTQUOTA", inout(3, fixed(72))),
+
     waits(plain(kFutex, 0, "FUTEX_WAIT")),
     plain(kFutex, 1, "FUTEX_WAKE"),
     plain(kFutex, 3, "FUTEX_REQUEUE"),
     plain(kFutex, 4, "FUTEX_CMP_REQUEUE"),
-    plain(kFutex, 5, "FUTEX_WAKE_OP"),
-    waits(plain(kFutex, 6, "FUTEX_LOCK_PI")),
-    plain(kFutex, 7, "FUTEX_UNLOCK_PI"),
-    plain(kFutex, 8, "FUTEX_TRYLOCK_PI"),
+    with(kFutex, 5, "FUTEX_WAKE_OP", futex_word(4)),
+    waits(with(kFutex, 6, "FUTEX_LOCK_PI", futex_word(0))),
+    with(kFutex, 7, "FUTEX_UNLOCK_PI", futex_word(0)),
+    with(kFutex, 8, "FUTEX_TRYLOCK_PI", futex_word(0)),
     waits(plain(kFutex, 9, "FUTEX_WAIT_BITSET")),
     plain(kFutex, 10, "FUTEX_WAKE_BITSET"),
-    waits(plain(kFutex, 11, "FUTEX_WAIT_REQUEUE_PI")),
-    plain(kFutex, 12, "FUTEX_CMP_REQUEUE_PI"),
-    waits(plain(kFutex, 13, "FUTEX_LOCK_PI2")),
+    waits(with(kFutex, 11, "FUTEX_WAIT_REQUEUE_PI", futex_word(4))),
+    with(kFutex, 12, "FUTEX_CMP_REQUEUE_PI", futex_word(4)),
+    waits(with(kFutex, 13, "FUTEX_LOCK_PI2", futex_word(0))),
 
     plain(kKeyctl, 0, "KEYCTL_GET_KEYRING_ID"),
     with(kKeyctl, 1, "KEYCTL_JOIN_SESSION_KEYRING", name(1)),
@@ -1073,12 +1137,16 @@ constexpr CommandRule kCommandRows[] = {
          in(4, length_within(1, 8))),
     with(kKeyctl, 29, "KEYCTL_RESTRICT_KEYRING", name(2), path(3)),
     plain(kKeyctl, 30, "KEYCTL_MOVE"),
-    with(kKeyctl, 31, "KEYCTL_CAPABILITIES", out(1, argument(2), Written::kResult)),
+    with(kKeyctl, 31, "KEYCTL_CAPABILITIES", out(1, argument(2))),
     plain(kKeyctl, 32, "KEYCTL_WATCH_KEY"),
+
+    with(kSeccomp, 3, "SECCOMP_GET_NOTIF_SIZES", out(2, fixed(6))),
 
     plain(kBpf, 0, "BPF_MAP_CREATE"),
     plain(kBpf, 2, "BPF_MAP_UPDATE_ELEM"),
     plain(kBpf, 3, "BPF_MAP_DELETE_ELEM"),
+    with(kBpf, 5, "BPF_PROG_LOAD",
+         keep(1, structure(40, inner(32, Direction::kOut, 28, 4)), Written::kAlways)),
     plain(kBpf, 6, "BPF_OBJ_PIN"),
     plain(kBpf, 7, "BPF_OBJ_GET"),
     plain(kBpf, 8, "BPF_PROG_ATTACH"),
@@ -1088,6 +1156,8 @@ constexpr CommandRule kCommandRows[] = {
     plain(kBpf, 13, "BPF_PROG_GET_FD_BY_ID"),
     plain(kBpf, 14, "BPF_MAP_GET_FD_BY_ID"),
     plain(kBpf, 17, "BPF_RAW_TRACEPOINT_OPEN"),
+    with(kBpf, 18, "BPF_BTF_LOAD",
+         keep(1, structure(28, inner(8, Direction::kOut, 20, 4)), Written::kAlways)),
     plain(kBpf, 19, "BPF_BTF_GET_FD_BY_ID"),
     plain(kBpf, 22, "BPF_MAP_FREEZE"),
     plain(kBpf, 23, "BPF_BTF_GET_NEXT_ID"),
@@ -1114,6 +1184,20 @@ constexpr CommandRule kCommandRows[] = {
     plain(kProcessMadvise, 20, "MADV_COLD"),
     plain(kProcessMadvise, 21, "MADV_PAGEOUT"),
     plain(kProcessMadvise, 25, "MADV_COLLAPSE"),
+
+    plain(kQuotactlFd, 0x580100, "Q_XQUOTAON"),
+    plain(kQuotactlFd, 0x580200, "Q_XQUOTAOFF"),
+    with(kQuotactlFd, 0x580300, "Q_XGETQUOTA", out(3, fixed(112))),
+    with(kQuotactlFd, 0x580400, "Q_XSETQLIM", in(3, fixed(112))),
+    plain(kQuotactlFd, 0x80000100, "Q_SYNC"),
+    with(kQuotactlFd, 0x80000200, "Q_QUOTAON", path(3)),
+    plain(kQuotactlFd, 0x80000300, "Q_QUOTAOFF"),
+    with(kQuotactlFd, 0x80000400, "Q_GETFMT", out(3, fixed(4))),
+    with(kQuotactlFd, 0x80000500, "Q_GETINFO", out(3, fixed(24))),
+    with(kQuotactlFd, 0x80000600, "Q_SETINFO", in(3, fixed(24))),
+    with(kQuotactlFd, 0x80000700, "Q_GETQUOTA", out(3, fixed(72))),
+    with(kQuotactlFd, 0x80000800, "Q_SETQUOTA", in(3, fixed(72))),
+    with(kQuotactlFd, 0x80000900, "Q_GETNEXTQUOTA", inout(3, fixed(72))),
 };
 
 // ---- Content of files ---------------------------------------------------------------------------
@@ -1244,6 +1328,25 @@ constexpr CommandIndex make_command_index() {
 }
 constexpr CommandIndex kCommandIndex = make_command_index();
 
+struct WriteIndex {
+  bool may[kNumbers], lengths[kNumbers];
+};
+template <typename Row>
+constexpr void note_writes(const Row& row, WriteIndex* index) {
+  for (uint32_t i = 0; i < row.pointer_count; ++i) {
+    if (!writes(row.pointers[i])) continue;
+    index->may[row.number] = true;
+    if (reach_in_memory(row.pointers[i])) index->lengths[row.number] = true;
+  }
+}
+constexpr WriteIndex make_write_index() {
+  WriteIndex index = {};
+  for (const SyscallRule& row : kRows) note_writes(row, &index);
+  for (const CommandRule& row : kCommandRows) note_writes(row, &index);
+  return index;
+}
+constexpr WriteIndex kWriteIndex = make_write_index();
+
 constexpr bool ascending() {
   for (uint32_t i = 1; i < kRowCount; ++i)
     if (kRows[i].number <= kRows[i - 1].number) return false;
@@ -1325,6 +1428,11 @@ bool ioctl_rule(uint32_t command, PointerRule* rule) {
   else
     *rule = inout(2, encoded);
   return true;
+}
+
+bool may_write(uint32_t number) { return number < kNumbers && kWriteIndex.may[number]; }
+bool overwrites_lengths(uint32_t number) {
+  return number < kNumbers && kWriteIndex.lengths[number];
 }
 
 const FileRule* file_rule(uint32_t number) {

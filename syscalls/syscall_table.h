@@ -52,9 +52,11 @@ enum class Written : uint8_t {
   kPositive,     // all of it, if the result is positive
   kLength,       // what the word at args[count] then says, at most the extent
   kFields,       // only `field_bytes` at offset `field` of every `unit` bytes, if the call succeeds
-  kInterrupted,  // all of it, if the result is -EINTR
+                 // or is interrupted
+  kInterrupted,  // all of it, if the call was interrupted
   kAlways,       // all of it, also if the call fails
   kFlagged,      // all of it, also if the call fails, if args[count] has a bit of `unit`
+  kOnError,      // `field_bytes` at offset `field`, if the result is the error `unit`
   kNothing,
 };
 
@@ -300,6 +302,25 @@ const CommandRule* command_rule(uint32_t number, uint32_t command);
 const CommandRule* selected_rule(const SyscallRule& rule, const uint64_t* args);
 // The rule for an ioctl command that encodes direction and size. False: it does not.
 bool ioctl_rule(uint32_t command, PointerRule* rule);
+
+// Can it write memory of the program, whatever its arguments are? No is sure.
+bool may_write(uint32_t number);
+// Does it take lengths or pointers from memory that it may overwrite?
+bool overwrites_lengths(uint32_t number);
+// Does memory say how far the pointer reaches, or where one within it leads?
+constexpr bool reach_in_memory(const PointerRule& rule) {
+  return rule.extent == Extent::kLengthAt || rule.extent == Extent::kSelfSized ||
+         rule.extent == Extent::kCounted || rule.inner_count;
+}
+// Can the kernel write memory by this pointer, or by one within what it leads to?
+constexpr bool writes(const PointerRule& rule) {
+  // The length of each message that was sent; vectors of another process, if it is the caller.
+  if (rule.extent == Extent::kMessages || rule.extent == Extent::kRemote) return true;
+  for (uint32_t i = 0; i < rule.inner_count; ++i)
+    if (rule.inner[i].direction == Direction::kOut || rule.inner[i].direction == Direction::kInOut)
+      return true;
+  return rule.written != Written::kNothing;
+}
 
 // What the syscall does to files; null: nothing to their content.
 const FileRule* file_rule(uint32_t number);

@@ -140,7 +140,7 @@ TEST(SyscallTable, SizesAreThoseOfTheKernelStructures) {
       {"adjtimex", 0, sizeof(struct timex)},
       {"timerfd_settime", 2, 32},
       {"statx", 4, sizeof(struct statx)},
-      {"waitid", 2, sizeof(siginfo_t)},
+      {"waitid", 4, sizeof(struct rusage)},
       {"mq_open", 3, sizeof(struct mq_attr)},
       {"timer_create", 1, sizeof(sigevent)},
       {"epoll_ctl", 3, sizeof(epoll_event)},
@@ -304,6 +304,12 @@ TEST(ReplayRule, KnowsWhatCanWaitForOthers) {
 
 std::string argument_name(uint8_t argument) { return "a" + std::to_string(argument); }
 
+std::string hex_text(uint32_t value) {
+  std::ostringstream text;
+  text << "0x" << std::hex << value;
+  return text.str();
+}
+
 std::string scaled(const PointerRule& rule, const std::string& count) {
   std::string text = rule.base ? std::to_string(rule.base) + "+" : "";
   if (rule.unit > 1) text += std::to_string(rule.unit) + "*";
@@ -389,14 +395,16 @@ std::string written_text(const PointerRule& rule) {
     case Written::kAlways:
       return ", also on error";
     case Written::kFlagged:
-      return ", also on error, if " + argument_name(rule.count) + " has " +
-             std::to_string(rule.unit);
+      return ", written if " + argument_name(rule.count) + " has " + hex_text(rule.unit);
     default:
       return "";
   }
 }
 
 std::string pointer_text(const PointerRule& rule) {
+  if (rule.written == Written::kOnError)
+    return argument_name(rule.argument) + ": writes " + std::to_string(rule.field_bytes) + " at " +
+           std::to_string(rule.field) + " on error " + std::to_string(rule.unit);
   return argument_name(rule.argument) + ": " + direction_text(rule.direction) + " " +
          extent_text(rule) + written_text(rule);
 }
@@ -422,15 +430,18 @@ std::string replay_text(const Row& row) {
 }
 
 std::string waits_text(const SyscallRule& row) {
-  const std::string argument = argument_name(row.wait_argument);
-  std::ostringstream text;
-  text << waits_name(row.waits);
-  if (row.wait_test == WaitTest::kUnlessZero)
-    text << ", not if " << argument << " is 0";
-  else if (row.wait_test != WaitTest::kAlways)
-    text << (row.wait_test == WaitTest::kIfFlags ? ", if " : ", not if ") << argument << " has 0x"
-         << std::hex << row.wait_flags;
-  return text.str();
+  const std::string text = waits_name(row.waits), argument = argument_name(row.wait_argument);
+  switch (row.wait_test) {
+    case WaitTest::kUnlessZero:
+      return text + ", not if " + argument + " is 0";
+    case WaitTest::kUnlessFlags:
+      return text + ", not if " + argument + " has " + hex_text(row.wait_flags);
+    case WaitTest::kIfFlags:
+      return text + ", if " + argument + " has " + hex_text(row.wait_flags);
+    case WaitTest::kAlways:
+      break;
+  }
+  return text;
 }
 
 void put_syscalls(std::ostream& text) {
