@@ -292,6 +292,7 @@ uint64_t written_bytes(const Item& item, int64_t result) {
   const CopyBack& back = item.back;
   if (back.written == Written::kAlways) return result == -EFAULT ? 0 : item.bytes;
   if (back.written == Written::kInterrupted) return result == -EINTR ? item.bytes : 0;
+  if (back.written == Written::kFields && result == -EINTR) return item.bytes;
   if (result < back.least_result) return 0;
   if (back.written == Written::kLength)
     return min(item.bytes, word_at(back.length_at, back.length_bytes));
@@ -320,9 +321,22 @@ void fault_after_call(Thread* thread, const CopyBack& back, uint64_t done) {
       partial && total > back.base ? total - back.base : static_cast<uint64_t>(-EFAULT);
 }
 
+// Is there still what the program has there? A call that failed has then not written.
+bool left_alone(const Item& item) {
+  uint8_t now[64];
+  for (uint64_t at = 0, size; at < item.bytes; at += size) {
+    size = min(item.bytes - at, sizeof now);
+    if (peek(now, item.address + at, size) != size) return false;
+    for (uint64_t i = 0; i < size; ++i)
+      if (now[i] != item.memory[at + i]) return false;
+  }
+  return true;
+}
+
 bool write_back(Thread* thread, const Item& item, int64_t result) {
   const uint64_t bytes = written_bytes(item, result);
   if (!bytes) return true;
+  if (failed(result) && item.back.written == Written::kAlways && left_alone(item)) return true;
   if (item.back.written == Written::kFields) {
     if (write_fields(thread, item)) return true;
     thread->regs.rax = static_cast<uint64_t>(-EFAULT);

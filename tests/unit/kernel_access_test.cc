@@ -5,12 +5,14 @@
 #include <gtest/gtest.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -644,6 +646,36 @@ TEST_F(KernelAccess, PollWritesResultsOnly) {
   EXPECT_EQ(after[1].revents, POLLOUT);
   EXPECT_EQ(logged, (Log_{read_of(view, 16, SYS_poll), write_of(view + 6, 2, SYS_poll),
                           write_of(view + 14, 2, SYS_poll)}));
+}
+
+// The kernel says of each descriptor that nothing has happened.
+TEST_F(KernelAccess, PollThatIsInterruptedClearsResults) {
+  struct sigaction action = {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGALRM, &action, nullptr);
+  const pollfd fd = {pipe_[0], POLLIN, 99};
+  memcpy(real, &fd, sizeof fd);
+  const itimerval soon = {{0, 2000}, {0, 2000}}, never = {};
+  setitimer(ITIMER_REAL, &soon, nullptr);
+  EXPECT_EQ(call(SYS_poll, view, 1, -1), -EINTR);
+  setitimer(ITIMER_REAL, &never, nullptr);
+  EXPECT_EQ(reinterpret_cast<pollfd*>(real)->revents, 0);
+  EXPECT_EQ(logged, (Log_{read_of(view, 8, SYS_poll), write_of(view + 6, 2, SYS_poll)}));
+}
+
+TEST_F(KernelAccess, WhatAFailedCallWroteIsThere) {
+  EXPECT_EQ(call(SYS_socketpair, AF_UNIX, SOCK_STREAM, 77, view), -EPROTONOSUPPORT);
+  int fds[2];
+  memcpy(fds, real, sizeof fds);
+  EXPECT_EQ(fds[1], fds[0] + 1);
+  EXPECT_EQ(logged, (Log_{write_of(view, 8, SYS_socketpair)}));
+}
+
+TEST_F(KernelAccess, AFailedCallThatWroteNothingIsNotLogged) {
+  const int32_t length = 8;
+  memcpy(real, &length, sizeof length);
+  EXPECT_EQ(call(SYS_getsockopt, pipe_[0], SOL_SOCKET, SO_TYPE, view + 64, view), -ENOTSOCK);
+  EXPECT_EQ(logged, (Log_{read_of(view, 4, SYS_getsockopt)}));
 }
 
 TEST_F(KernelAccess, SelectUpdatesSetsAndTime) {
