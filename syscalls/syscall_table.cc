@@ -885,10 +885,17 @@ constexpr CommandRule kCommandRows[] = {
     with(kShmctl, 14, "SHM_INFO", out(2, fixed(48))),
     with(kShmctl, 15, "SHM_STAT_ANY", out(2, fixed(kShmid))),
 
+    // They write counters where a pointer in their structure leads.
+    ends(EndReason::kUndescribed, plain(kSetsockopt, option(0, 64), "IPT_SO_SET_REPLACE")),
+    ends(EndReason::kUndescribed, plain(kSetsockopt, option(0, 96), "ARPT_SO_SET_REPLACE")),
+    ends(EndReason::kUndescribed, plain(kSetsockopt, option(0, 128), "EBT_SO_SET_ENTRIES")),
+    ends(EndReason::kUndescribed, plain(kSetsockopt, option(41, 64), "IP6T_SO_SET_REPLACE")),
     ends(EndReason::kWritesLater, plain(kSetsockopt, option(276, 2), "RDS_GET_MR")),
     ends(EndReason::kWritesLater, plain(kSetsockopt, option(276, 7), "RDS_GET_MR_FOR_DEST")),
     ends(EndReason::kWritesLater, plain(kSetsockopt, option(283, 4), "XDP_UMEM_REG")),
 
+    ends(EndReason::kUndescribed, plain(kGetsockopt, option(0, 129), "EBT_SO_GET_ENTRIES")),
+    ends(EndReason::kUndescribed, plain(kGetsockopt, option(0, 131), "EBT_SO_GET_INIT_ENTRIES")),
     // Its length counts instructions.
     with(kGetsockopt, option(1, 26), "SO_GET_FILTER", out(3, instructions_at(4), Written::kLength)),
     ends(EndReason::kUndescribed, plain(kGetsockopt, option(6, 35), "TCP_ZEROCOPY_RECEIVE")),
@@ -984,8 +991,8 @@ constexpr CommandRule kCommandRows[] = {
     with(kPtrace, 0x420D, "PTRACE_SECCOMP_GET_METADATA", inout(3, argument(2), Written::kResult)),
     with(kPtrace, 0x420E, "PTRACE_GET_SYSCALL_INFO", out(3, argument(2), Written::kResult)),
     with(kPtrace, 0x420F, "PTRACE_GET_RSEQ_CONFIG", out(3, argument(2), Written::kResult)),
-    with(kPtrace, 0x4210, "PTRACE_GET_SYSCALL_DISPATCH", out(3, argument(2))),
-    with(kPtrace, 0x4211, "PTRACE_SET_SYSCALL_DISPATCH", in(3, argument(2))),
+    with(kPtrace, 0x4210, "PTRACE_SET_SYSCALL_DISPATCH", in(3, argument(2))),
+    with(kPtrace, 0x4211, "PTRACE_GET_SYSCALL_DISPATCH", out(3, argument(2))),
     with(kPtrace, 0x4212, "PTRACE_SET_SYSCALL_INFO", in(3, argument(2))),
 
     plain(kModifyLdt, 0, "read_ldt"),

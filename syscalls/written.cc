@@ -42,6 +42,15 @@ bool failed(int64_t result) { return result < 0 && result >= -4095; }
 
 // ---- The rules of one call ----------------------------------------------------------------------
 
+// What an ioctl's number says. Not all of those that claim to read keep to it.
+template <typename Visit>
+void visit_encoded(const WrittenCall& call, const Visit& visit) {
+  PointerRule rule;
+  if (!ioctl_rule(static_cast<uint32_t>(call.args[1]), &rule)) return;
+  rule.written = Written::kAll;
+  visit(rule, 0u);
+}
+
 // Calls visit(rule, index) for those of the call's rules that may write.
 template <typename Visit>
 void for_each_rule(const WrittenCall& call, const Visit& visit) {
@@ -52,10 +61,7 @@ void for_each_rule(const WrittenCall& call, const Visit& visit) {
     if (writes(row->pointers[i])) visit(row->pointers[i], i);
   for (uint32_t i = 0; command && i < command->pointer_count; ++i)
     if (writes(command->pointers[i])) visit(command->pointers[i], kMaxPointers + i);
-  PointerRule encoded;
-  if (call.number == kIoctl && !command &&
-      ioctl_rule(static_cast<uint32_t>(call.args[1]), &encoded) && writes(encoded))
-    visit(encoded, 0u);
+  if (call.number == kIoctl && !command) visit_encoded(call, visit);
 }
 
 // ---- How far a pointer reaches ------------------------------------------------------------------

@@ -30,6 +30,7 @@
 #include <fstream>
 #include <map>
 #include <regex>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -217,6 +218,16 @@ TEST(ReplayRule, EveryRowHasAClassAndAReasonIfItEnds) {
   }
   for (const CommandRule& row : command_rows())
     EXPECT_EQ(row.replay == Replay::kEnds, row.reason != EndReason::kNone) << row.name;
+}
+
+// The kernel reads what these point to.
+TEST(ReplayRule, UndescribedMemoryThatMayBeWrittenEndsIt) {
+  const std::set<uint32_t> only_read = {__NR_execve, __NR_execveat, __NR_seccomp};
+  for (const SyscallRule& row : syscall_rows())
+    for (uint32_t i = 0; i < row.pointer_count; ++i)
+      EXPECT_TRUE(row.pointers[i].extent != Extent::kUnknown || row.replay == Replay::kEnds ||
+                  only_read.count(row.number))
+          << row.name;
 }
 
 TEST(ReplayRule, WhatBuildsTheAddressSpaceIsMade) {

@@ -263,7 +263,9 @@ void copies(WrittenOracle& o, const Files& files) {
   o.fails(EBADF, SYS_sendfile, -1, files.fd, o.put(int64_t{10}), 20);
   o.done(SYS_splice, files.fd, o.put(int64_t{5}), pipes[1], 0, 30, 0);
   o.done(SYS_splice, pipes[0], 0, copy, o.put(int64_t{5}), 10, 0);
-  o.any(SYS_copy_file_range, files.fd, o.put(int64_t{1}), copy, o.put(int64_t{2}), 20, 0);
+  const int beside = open((files.directory + "/beside").c_str(), O_RDWR | O_CREAT, 0600);
+  o.any(SYS_copy_file_range, files.fd, o.put(int64_t{1}), beside, o.put(int64_t{2}), 20, 0);
+  close(beside);
   o.done(SYS_vmsplice, pipes[1], o.vectors({{o.room(50), 50}}), 1, 0);
   o.done(SYS_vmsplice, pipes[0], o.vectors({{o.room(10), 10}, {o.room(30), 30}}), 2, 0);
   int second[2];

@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/elf.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
 #include <linux/keyctl.h>
 #include <linux/perf_event.h>
@@ -81,6 +82,10 @@ void capabilities(WrittenOracle& o) {
   o.fails(EINVAL, SYS_capget, o.put(__user_cap_header_struct{1, 0}), o.room(24));
   o.done(SYS_capget, o.put(__user_cap_header_struct{1, 0}), 0);
   o.fails(EINVAL, SYS_capset, o.put(__user_cap_header_struct{1, 0}), o.room(24));
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> own = {};
+  syscall(SYS_capget, &header, own.data());
+  o.done(SYS_capset, o.put(header), o.put(own));
 }
 
 void scheduling(WrittenOracle& o) {
@@ -92,6 +97,8 @@ void scheduling(WrittenOracle& o) {
   std::array<uint32_t, 40> attributes = {160};
   attributes[30] = 1;  // unknown to the kernel: it answers with its size
   o.fails(E2BIG, SYS_sched_setattr, 0, o.put(attributes), 0);
+  attributes = {48};
+  o.any(SYS_sched_setattr, 0, o.put(attributes), 0);
 }
 
 void prctls(WrittenOracle& o) {
@@ -164,7 +171,7 @@ void tracing(WrittenOracle& o) {
   ask(0x420E /* GET_SYSCALL_INFO */, 88, o.room(88));
   ask(0x420E, 10, o.room(10));
   ask(0x420F /* GET_RSEQ_CONFIGURATION */, 24, o.room(24));
-  ask(0x4210 /* GET_SYSCALL_USER_DISPATCH_CONFIG */, 32, o.room(32));
+  ask(0x4211 /* GET_SYSCALL_USER_DISPATCH_CONFIG */, 32, o.room(32));
   for (size_t bytes : {24, 1000}) {
     const iovec registers = {o.room(bytes), bytes};
     o.done(SYS_ptrace, PTRACE_GETREGSET, child, NT_PRSTATUS, o.put(registers));
@@ -331,6 +338,7 @@ void futexes(WrittenOracle& o) {
   o.done(SYS_futex, o.put(1), FUTEX_CMP_REQUEUE, 1, 1, o.put(5), 1);
   o.done(SYS_futex, o.put(0), FUTEX_LOCK_PI, 0, 0, 0, 0);
   o.done(SYS_futex, o.put(0), FUTEX_TRYLOCK_PI, 0, 0, 0, 0);
+  o.any(SYS_futex, o.put(0), 13 /* FUTEX_LOCK_PI2 */, 0, 0, 0, 0);
   o.done(SYS_futex, o.put(tid), FUTEX_UNLOCK_PI, 0, 0, 0, 0);
   o.fails(EDEADLK, SYS_futex, o.put(tid), FUTEX_LOCK_PI, 0, 0, 0, 0);
   // Held by another: the word says that there is a waiter, also after it has given up.
@@ -339,6 +347,21 @@ void futexes(WrittenOracle& o) {
   o.fails(ETIMEDOUT, SYS_futex, o.put(static_cast<uint32_t>(owner)), FUTEX_LOCK_PI, 0, o.put(now),
           0, 0);
   end_child(owner);
+}
+
+// The kernel gives the second word to the waiter.
+void requeued(WrittenOracle& o) {
+  uint32_t* first = o.put(uint32_t{0});
+  uint32_t* second = o.put(uint32_t{0});
+  const auto word = [](uint32_t* at) { return reinterpret_cast<uint64_t>(at); };
+  std::thread waiter([=] {
+    const uint64_t wait[6] = {word(first), FUTEX_WAIT_REQUEUE_PI, 0, 0, word(second), 0};
+    EXPECT_EQ(raw_syscall(SYS_futex, wait), 0);
+    const uint64_t unlock[6] = {word(second), FUTEX_UNLOCK_PI, 0, 0, 0, 0};
+    while (*second & FUTEX_TID_MASK) usleep(100), raw_syscall(SYS_futex, unlock);
+  });
+  while (o.done(SYS_futex, first, FUTEX_CMP_REQUEUE_PI, 1, 1, second, 0) == 0) usleep(100);
+  waiter.join();
 }
 
 // ---- Devices ------------------------------------------------------------------------------------
@@ -364,6 +387,16 @@ void terminals(WrittenOracle& o) {
   for (uint32_t command : {TCSETS, TCSETSW, TCSETSF})
     o.done(SYS_ioctl, master, command, o.put(settings));
   close(master);
+}
+
+void disks(WrittenOracle& o) {
+  const int disk = open("/dev/loop0", O_RDONLY | O_NONBLOCK);
+  if (disk < 0) return;
+  for (uint64_t command : std::initializer_list<uint64_t>{
+           BLKROGET, BLKGETSIZE, BLKGETSIZE64, BLKRAGET, BLKSECTGET, BLKSSZGET, BLKIOMIN, BLKIOOPT,
+           BLKALIGNOFF, BLKPBSZGET, BLKBSZGET, 0x4C03 /* LOOP_GET_STATUS */, 0x4C05})
+    o.any(SYS_ioctl, disk, command, o.room(256));
+  close(disk);
 }
 
 void others(WrittenOracle& o) {
@@ -408,10 +441,12 @@ void written_by_time_and_signals(WrittenOracle& o) {
 void written_by_memory(WrittenOracle& o) {
   pages(o);
   futexes(o);
+  requeued(o);
 }
 
 void written_by_devices(WrittenOracle& o) {
   terminals(o);
+  disks(o);
   others(o);
 }
 

@@ -1,5 +1,6 @@
 // Calls about sockets, and about System V and POSIX objects that processes share (written_areas.h).
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>
 #include <mqueue.h>
@@ -71,6 +72,8 @@ void connections(WrittenOracle& o) {
   o.done(SYS_getsockopt, client, IPPROTO_TCP, TCP_INFO, o.room(50), length(o, 50));
   o.done(SYS_getsockopt, client, IPPROTO_TCP, TCP_CONGESTION, o.room(50), length(o, 50));
   o.done(SYS_setsockopt, client, IPPROTO_TCP, TCP_NODELAY, o.put(1), 4);
+  o.done(SYS_ioctl, client, SIOCATMARK, o.room(4));
+  o.done(SYS_ioctl, client, SIOCOUTQNSD, o.room(4));
   o.done(SYS_sendto, client, o.text("hello"), 5, 0, 0, 0);
   o.done(SYS_recvfrom, server, o.room(50), 50, 0, o.room(20), length(o, 20));
   o.fails(EAGAIN, SYS_recvfrom, server, o.room(50), 50, MSG_DONTWAIT, 0, 0);
@@ -80,6 +83,8 @@ void connections(WrittenOracle& o) {
 }
 
 void options(WrittenOracle& o) {
+  const gid_t groups[] = {1, 2, 3};
+  if (!getuid() && !getgroups(0, nullptr)) setgroups(3, groups);
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) abort();
   for (int name : {SO_ERROR, SO_RCVBUF, SO_TYPE, SO_LINGER, SO_PEERCRED, SO_RCVTIMEO, SO_DOMAIN,
@@ -87,7 +92,8 @@ void options(WrittenOracle& o) {
     o.any(SYS_getsockopt, pair[0], SOL_SOCKET, name, o.room(64), length(o, 64));
   o.done(SYS_getsockopt, pair[0], SOL_SOCKET, SO_RCVBUF, o.room(2), length(o, 2));
   o.fails(ENOPROTOOPT, SYS_getsockopt, pair[0], SOL_SOCKET, 9999, o.room(8), length(o, 8));
-  // The length is told although the buffer is too short.
+  // The length is told although the buffer is too short. (Who may not change groups has what he
+  // has.)
   o.any(SYS_getsockopt, pair[0], SOL_SOCKET, SO_PEERGROUPS, o.room(64), length(o, 0));
   o.any(SYS_getsockopt, pair[0], SOL_SOCKET, SO_PEERGROUPS, o.room(400), length(o, 400));
   sock_filter all[] = {{BPF_LD | BPF_ABS | BPF_W, 0, 0, 0}, {BPF_RET | BPF_K, 0, 0, 0xFFFFFFFF}};
@@ -170,7 +176,7 @@ void datagrams(WrittenOracle& o) {
   const int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0);
   const sockaddr_in any_port = loopback(0);
   bind(a, reinterpret_cast<const sockaddr*>(&any_port), sizeof any_port);
-  const int on = 1;
+  const int on = 1, off = 0;
   setsockopt(a, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof on);
   setsockopt(a, IPPROTO_IP, IP_PKTINFO, &on, sizeof on);
   const auto send = [&] {
@@ -194,8 +200,9 @@ void datagrams(WrittenOracle& o) {
   o.fails(EFAULT, SYS_recvfrom, a, o.at_end(4), 20, 0, 0, 0);
   send();
   o.done(SYS_ioctl, a, FIONREAD, o.room(4));
-  o.any(SYS_ioctl, a, SIOCATMARK, o.room(4));
   o.done(SYS_ioctl, a, SIOCOUTQ, o.room(4));
+  setsockopt(a, SOL_SOCKET, SO_TIMESTAMP, &off, sizeof off);
+  o.any(SYS_recvfrom, a, o.room(20), 20, MSG_DONTWAIT, 0, 0);
   o.any(SYS_ioctl, a, 0x8906, o.room(16));      // SIOCGSTAMP
   o.any(SYS_ioctl, a, 0x80108907, o.room(16));  // SIOCGSTAMPNS_NEW
   o.done(SYS_ioctl, a, FIOGETOWN, o.room(4));
@@ -231,9 +238,10 @@ void message_queues(WrittenOracle& o) {
   } message = {7, "message"};
   o.done(SYS_msgsnd, queue, o.put(message), 20, 0);
   o.done(SYS_msgctl, queue, IPC_STAT, o.room(120));
-  o.done(SYS_msgctl, 0, IPC_INFO, o.room(32));
   o.done(SYS_msgctl, 0, 12 /* MSG_INFO */, o.room(32));
-  o.any(SYS_msgctl, 0, 13 /* MSG_STAT_ANY */, o.room(120));
+  for (int64_t i = 0, last = o.done(SYS_msgctl, 0, IPC_INFO, o.room(32)); i <= last; ++i)
+    for (int command : {11 /* MSG_STAT */, 13 /* MSG_STAT_ANY */})
+      o.any(SYS_msgctl, i, command, o.room(120));
   o.fails(E2BIG, SYS_msgrcv, queue, o.room(40), 5, 0, 0);
   o.done(SYS_msgrcv, queue, o.room(40), 5, 0, MSG_NOERROR);
   o.fails(ENOMSG, SYS_msgrcv, queue, o.room(40), 30, 0, IPC_NOWAIT);
@@ -249,9 +257,10 @@ void semaphores(WrittenOracle& o) {
   o.done(SYS_semctl, set, 0, GETALL, o.room(10));
   o.done(SYS_semctl, set, 0, IPC_STAT, o.room(104));
   o.done(SYS_semctl, set, 1, GETVAL, 0);
-  o.done(SYS_semctl, 0, 0, IPC_INFO, o.room(40));
   o.done(SYS_semctl, 0, 0, SEM_INFO, o.room(40));
-  o.any(SYS_semctl, 0, 0, 20 /* SEM_STAT_ANY */, o.room(104));
+  for (int64_t i = 0, last = o.done(SYS_semctl, 0, 0, IPC_INFO, o.room(40)); i <= last; ++i)
+    for (int command : {18 /* SEM_STAT */, 20 /* SEM_STAT_ANY */})
+      o.any(SYS_semctl, i, 0, command, o.room(104));
   o.done(SYS_semop, set, o.put(sembuf{0, -1, 0}), 1);
   o.fails(EAGAIN, SYS_semop, set, o.put(sembuf{0, -1, IPC_NOWAIT}), 1);
   o.interrupted(SYS_semop, set, o.put(sembuf{0, -1, 0}), 1);
@@ -262,9 +271,10 @@ void semaphores(WrittenOracle& o) {
 void shared_memory(WrittenOracle& o) {
   const int segment = static_cast<int>(o.done(SYS_shmget, IPC_PRIVATE, 4096, 0600));
   o.done(SYS_shmctl, segment, IPC_STAT, o.room(112));
-  o.done(SYS_shmctl, 0, 3 /* IPC_INFO */, o.room(72));
   o.done(SYS_shmctl, 0, 14 /* SHM_INFO */, o.room(48));
-  o.any(SYS_shmctl, 0, 15 /* SHM_STAT_ANY */, o.room(112));
+  for (int64_t i = 0, last = o.done(SYS_shmctl, 0, IPC_INFO, o.room(72)); i <= last; ++i)
+    for (int command : {13 /* SHM_STAT */, 15 /* SHM_STAT_ANY */})
+      o.any(SYS_shmctl, i, command, o.room(112));
   o.done(SYS_shmctl, segment, IPC_RMID, 0);
 }
 
