@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/unique_fd.h"
+#include "debugger/scripts.h"
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/elf_id.h"
 #include "recording/crash/core_backtrace.h"
@@ -25,7 +26,9 @@ using recording::Recording;
 using recording::RunFiles;
 
 constexpr int kNotStarted = 127;
-constexpr const char* kRoot = "root";  // in the session's folder
+// In the session's folder.
+constexpr const char* kRoot = "root";
+constexpr const char* kAway = "away.py";
 
 bool is_called(const Recording& recording, const std::string& wanted) {
   return recording.id == wanted || std::to_string(recording.pid) == wanted ||
@@ -136,6 +139,8 @@ Result<CoreSession> CoreSession::make(const RunFiles& files, const Recording& re
   session.make_root(files);
   session.program_ = program_of(files, recording);
   session.core_ = files.core(recording.id);
+  if (const Result<> written = session.add_file(kAway, away_script()); !written)
+    return written.error();
   return session;
 }
 
@@ -187,8 +192,12 @@ std::vector<std::string> CoreSession::command_line(
     first("set sysroot " + (folder() / kRoot).string());
     first("set solib-search-path " + joined(library_folders_));
   }
+  first("source " + (folder() / kAway).string());
   if (!script.empty()) first("source " + (folder() / script).string());
+  // Of the first commands the last, and of those behind the core's opening the first.
+  words.insert(words.end(), {"-ex", "python come_back()"});
   words.insert(words.end(), arguments.begin(), arguments.end());
+  first("python leave()");
   if (!program_.empty()) words.push_back(program_);
   if (!core_.empty()) words.push_back("--core=" + core_);
   return words;

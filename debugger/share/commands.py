@@ -14,6 +14,7 @@ import gdb
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
+import away
 from places import place_of
 
 MOST_BYTES = 65536
@@ -281,7 +282,11 @@ ID is a recording's ID, pid or name (`info recordings`). `inferior 1` goes back.
         if one["program"]:
             gdb.execute("file %s" % quoted(one["program"]), to_string=True)
         SESSION.of_inferior[number] = one["id"]
-        gdb.execute("core-file %s" % one["core"])
+        away.leave()
+        try:
+            gdb.execute("core-file %s" % one["core"])
+        finally:
+            away.come_back()
 
     def describe(self, one):
         write("%s (pid %s) left no core: %s." % (one["name"], one["pid"], one["ended"] or "nobody saw its end"))
