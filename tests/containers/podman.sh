@@ -1,7 +1,9 @@
 # Sourced: podman with storage of its own, so that the tests neither see nor change other images.
-# Sets $image. The storage is kept between runs, because making the image takes half a minute.
+# Sets $image, and $debugger, the root of a container that has gdb too. The storage is kept between runs, because
+# making the image takes half a minute.
 storage=${E2E_CACHE:-/var/tmp/shmrec-tests-$(id -u)}/containers
 image=localhost/shmrec-test:bookworm
+debugger=$storage/debugger
 CONTAINERS_CONF=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/containers.conf
 export CONTAINERS_CONF
 
