@@ -108,7 +108,6 @@ constexpr uint32_t kStat = 144, kStatfs = 120, kRusage = 144, kSiginfo = 128, kT
 constexpr uint32_t kChildInfo = 28;        // the fields of siginfo_t that waitid sets
 constexpr uint32_t kParentTid = 0x101000;  // CLONE_PARENT_SETTID, CLONE_PIDFD
 constexpr uint32_t kChildTid = 0x1000000;  // CLONE_CHILD_SETTID
-constexpr uint32_t kUniqueMountId = 1;     // AT_HANDLE_MNT_ID_UNIQUE
 constexpr uint32_t kItimer = 32, kFlock = 32, kEpollEvent = 12, kIfreq = 40, kIoEvent = 32;
 
 template <typename Rule>
@@ -210,6 +209,7 @@ constexpr uint32_t kDontWait = 0x40;            // MSG_DONTWAIT
 constexpr uint32_t kIpcNoWait = 0x800;          // IPC_NOWAIT
 constexpr uint32_t kNotAFifo = 0x210800;        // O_NONBLOCK, O_DIRECTORY, O_PATH
 constexpr uint32_t kQuotaCommand = 0xFFFFFF00;  // without the kind of quota
+constexpr uint32_t kUniqueMountId = 1;          // AT_HANDLE_MNT_ID_UNIQUE
 constexpr uint32_t kVfork = 0x4000;             // CLONE_VFORK
 constexpr uint32_t kSpliceNonBlock = 2, kNoHang = 1, kLockNonBlock = 4, kReadNoWait = 8;
 
@@ -555,8 +555,11 @@ constexpr SyscallRule kRows[] = {
     none(300, "fanotify_init", 2),
     files(call(301, "fanotify_mark", 5, path(4))),
     call(302, "prlimit64", 4, in(2, fixed(16)), out(3, fixed(16))),
-    files(call(303, "name_to_handle_at", 5, path(1), inout(2, self_sized(8, 0), Written::kAlways),
-               out(3, fixed(4), Written::kAlways), flagged(3, fixed(8), 4, kUniqueMountId))),
+    files(by_command(
+        4,
+        call(303, "name_to_handle_at", 5, path(1), inout(2, self_sized(8, 0), Written::kAlways),
+             out(3, fixed(4), Written::kAlways)),
+        kUniqueMountId)),
     call(304, "open_by_handle_at", 3, in(1, self_sized(8, 0))),
     call(305, "clock_adjtime", 2, inout(1, fixed(kTimex))),
     files(none(306, "syncfs", 1)),
@@ -675,7 +678,7 @@ constexpr CommandRule with(uint16_t number, uint32_t command, const char* called
 
 constexpr uint16_t kMadvise = 28, kSetsockopt = 54, kGetsockopt = 55, kModifyLdt = 154;
 constexpr uint16_t kFutex = 202, kKeyctl = 250, kSeccomp = 317, kBpf = 321, kFsconfig = 431;
-constexpr uint16_t kQuotactl = 179, kProcessMadvise = 440, kQuotactlFd = 443;
+constexpr uint16_t kNameToHandleAt = 303, kQuotactl = 179, kProcessMadvise = 440, kQuotactlFd = 443;
 constexpr uint16_t kIoctl = 16, kShmctl = 31, kSemctl = 66, kMsgctl = 71, kFcntl = 72,
                    kPtrace = 101;
 constexpr uint16_t kPrctl = 157, kArchPrctl = 158;
@@ -1147,13 +1150,15 @@ constexpr CommandRule kCommandRows[] = {
     with(kKeyctl, 31, "KEYCTL_CAPABILITIES", out(1, argument(2))),
     plain(kKeyctl, 32, "KEYCTL_WATCH_KEY"),
 
+    with(kNameToHandleAt, 1, "AT_HANDLE_MNT_ID_UNIQUE", out(3, fixed(8), Written::kAlways)),
+
     with(kSeccomp, 3, "SECCOMP_GET_NOTIF_SIZES", out(2, fixed(6))),
 
     plain(kBpf, 0, "BPF_MAP_CREATE"),
     plain(kBpf, 2, "BPF_MAP_UPDATE_ELEM"),
     plain(kBpf, 3, "BPF_MAP_DELETE_ELEM"),
     with(kBpf, 5, "BPF_PROG_LOAD",
-         keep(1, structure(40, inner(32, Direction::kOut, 28, 4)), Written::kAlways)),
+         inout(1, holding(argument(2), inner(32, Direction::kOut, 28, 4)), Written::kAlways)),
     plain(kBpf, 6, "BPF_OBJ_PIN"),
     plain(kBpf, 7, "BPF_OBJ_GET"),
     plain(kBpf, 8, "BPF_PROG_ATTACH"),
@@ -1164,7 +1169,7 @@ constexpr CommandRule kCommandRows[] = {
     plain(kBpf, 14, "BPF_MAP_GET_FD_BY_ID"),
     plain(kBpf, 17, "BPF_RAW_TRACEPOINT_OPEN"),
     with(kBpf, 18, "BPF_BTF_LOAD",
-         keep(1, structure(28, inner(8, Direction::kOut, 20, 4)), Written::kAlways)),
+         inout(1, holding(argument(2), inner(8, Direction::kOut, 20, 4)), Written::kAlways)),
     plain(kBpf, 19, "BPF_BTF_GET_FD_BY_ID"),
     plain(kBpf, 22, "BPF_MAP_FREEZE"),
     plain(kBpf, 23, "BPF_BTF_GET_NEXT_ID"),

@@ -260,8 +260,8 @@ struct SyscallRule {
   uint8_t argument_count = 0;  // of the six registers, how many the kernel looks at
   // A syscall whose replay, waiting or writing depends on an argument has command rows too: that of
   // args[selector] & selector_mask (or of this and args[selector_high] << 16) says how it is
-  // replayed and whether it waits, and its pointers come in addition to the row's (of kCommand:
-  // they are all). Without such a row the syscall's own holds. For kCommand it is the command.
+  // replayed, whether it waits, and what it does with its pointers (for_each_pointer). Without such
+  // a row the syscall's own holds. For kCommand it is the command.
   uint8_t selector = kNoArgument;
   uint8_t selector_high = kNoArgument;
   uint32_t selector_mask = 0xFFFFFFFF;
@@ -320,6 +320,22 @@ constexpr bool writes(const PointerRule& rule) {
     if (rule.inner[i].direction == Direction::kOut || rule.inner[i].direction == Direction::kInOut)
       return true;
   return rule.written != Written::kNothing;
+}
+
+// Calls visit(rule, index) for the pointers of a call by its row and its command's, if it has one:
+// these, and the row's about other arguments. The index is below kMaxCallPointers.
+constexpr uint32_t kMaxCallPointers = kMaxPointers + kMaxCommandPointers;
+template <typename Visit>
+void for_each_pointer(const SyscallRule& row, const CommandRule* command, const Visit& visit) {
+  const auto told_by_command = [command](uint8_t argument) {
+    for (uint32_t i = 0; command && i < command->pointer_count; ++i)
+      if (command->pointers[i].argument == argument) return true;
+    return false;
+  };
+  for (uint32_t i = 0; i < row.pointer_count; ++i)
+    if (!told_by_command(row.pointers[i].argument)) visit(row.pointers[i], i);
+  for (uint32_t i = 0; command && i < command->pointer_count; ++i)
+    visit(command->pointers[i], kMaxPointers + i);
 }
 
 // What the syscall does to files; null: nothing to their content.

@@ -57,10 +57,9 @@ void for_each_rule(const WrittenCall& call, const Visit& visit) {
   const SyscallRule* row = syscall_rule(call.number);
   if (!row) return;
   const CommandRule* command = selected_rule(*row, call.args);
-  for (uint32_t i = 0; i < row->pointer_count; ++i)
-    if (writes(row->pointers[i])) visit(row->pointers[i], i);
-  for (uint32_t i = 0; command && i < command->pointer_count; ++i)
-    if (writes(command->pointers[i])) visit(command->pointers[i], kMaxPointers + i);
+  for_each_pointer(*row, command, [&visit](const PointerRule& rule, uint32_t index) {
+    if (writes(rule)) visit(rule, index);
+  });
   if (call.number == kIoctl && !command) visit_encoded(call, visit);
 }
 

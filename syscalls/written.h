@@ -50,12 +50,11 @@ struct WrittenRanges {
 };
 
 struct WrittenCall {
-  static constexpr uint32_t kMaxRules = kMaxPointers + kMaxCommandPointers;
   uint32_t number;
   uint64_t args[6];  // as the program has them
   // From before the call, by written_prepare: how far the pointers of its rules reach where memory
   // says so; and what the pointers within a structure lead to.
-  uint64_t extents[kMaxRules] = {};
+  uint64_t extents[kMaxCallPointers] = {};
   uint64_t inner_at[kMaxInner] = {};
   uint64_t inner_bytes[kMaxInner] = {};
 };

@@ -295,7 +295,8 @@ uint64_t written_bytes(const Item& item, int64_t result) {
   if (back.written == Written::kFields && result == -EINTR) return item.bytes;
   if (result < back.least_result) return 0;
   if (back.written == Written::kLength)
-    return min(item.bytes, word_at(back.length_at, back.length_bytes));
+    return min(item.bytes,
+               word_at(back.length_at, back.length_bytes) * max<uint32_t>(back.unit, 1));
   if (back.written != Written::kResult) return item.bytes;
   const uint64_t units = back.result_at ? *back.result_at : static_cast<uint64_t>(result);
   const uint64_t total = back.base + units * back.unit;

@@ -130,7 +130,8 @@ uint64_t extent_bytes(const Thread* thread, const PointerRule& rule, uint64_t ad
     case Extent::kString:
       return string_bytes(address, rule.base);
     case Extent::kLengthAt:
-      return max<int32_t>(static_cast<int32_t>(peek_word(count + rule.field)), 0);
+      return max<int32_t>(static_cast<int32_t>(peek_word(count + rule.field)), 0) *
+             max<uint64_t>(rule.unit, 1);
     case Extent::kSelfSized:
       return self_sized_bytes(address, rule);
     case Extent::kCounted:
@@ -468,11 +469,19 @@ void apply_unknown(Translation& translation) {
     translation.apply({.argument = i, .direction = Direction::kKeep, .extent = Extent::kUnknown});
 }
 
+const CommandRule* command_of(const Thread* thread, const SyscallRule& call) {
+  if (call.selector == kNoArgument) return nullptr;
+  uint64_t args[kArguments];
+  for (int i = 0; i < kArguments; ++i) args[i] = arg(thread, i);
+  return selected_rule(call, args);
+}
+
 void apply_rules(Translation& translation) {
   const SyscallRule* call = translation.call;
   if (!call || call->knowledge == Knowledge::kUnknown) return apply_unknown(translation);
   if (call->knowledge == Knowledge::kCommand) return apply_command(translation);
-  for (uint8_t i = 0; i < call->pointer_count; ++i) translation.apply(call->pointers[i]);
+  for_each_pointer(*call, command_of(translation.thread, *call),
+                   [&](const PointerRule& rule, uint32_t) { translation.apply(rule); });
 }
 
 // ---- Nothing to do ------------------------------------------------------------------------------
@@ -500,11 +509,12 @@ bool pointer_concerned(Thread* thread, const PointerRule& rule) {
   }
 }
 
-template <typename Row>
-bool any_concerned(Thread* thread, const Row& row) {
-  for (uint8_t i = 0; i < row.pointer_count; ++i)
-    if (pointer_concerned(thread, row.pointers[i])) return true;
-  return false;
+bool any_concerned(Thread* thread, const SyscallRule& row, const CommandRule* command) {
+  bool concerned = false;
+  for_each_pointer(row, command, [&](const PointerRule& rule, uint32_t) {
+    concerned = concerned || pointer_concerned(thread, rule);
+  });
+  return concerned;
 }
 
 }  // namespace
@@ -512,10 +522,9 @@ bool any_concerned(Thread* thread, const Row& row) {
 bool kernel_access_concerned(Thread* thread) {
   const SyscallRule* call = syscall_rule(static_cast<uint32_t>(thread->call.number));
   if (!call || call->knowledge == Knowledge::kUnknown) return true;
-  if (call->knowledge != Knowledge::kCommand) return any_concerned(thread, *call);
-  const uint32_t command = static_cast<uint32_t>(arg(thread, call->command_argument));
-  const CommandRule* row = command_rule(call->number, command);
-  return !row || any_concerned(thread, *row);
+  const CommandRule* command = command_of(thread, *call);
+  if (!command && call->knowledge == Knowledge::kCommand) return true;
+  return any_concerned(thread, *call, command);
 }
 
 namespace {

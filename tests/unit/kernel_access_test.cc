@@ -3,6 +3,7 @@
 // (copying that survives faults, the log) replaced by simple ones.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -669,6 +671,32 @@ TEST_F(KernelAccess, WhatAFailedCallWroteIsThere) {
   memcpy(fds, real, sizeof fds);
   EXPECT_EQ(fds[1], fds[0] + 1);
   EXPECT_EQ(logged, (Log_{write_of(view, 8, SYS_socketpair)}));
+}
+
+// A filter's length counts instructions of eight bytes.
+TEST_F(KernelAccess, AnOptionMaySayWhatItsLengthCounts) {
+  int pair[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+  sock_filter all[] = {{BPF_RET | BPF_K, 0, 0, 0xFFFFFFFF}, {BPF_RET | BPF_K, 0, 0, 7}};
+  const sock_fprog program = {2, all};
+  ASSERT_EQ(setsockopt(pair[0], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+  const uint32_t length = 2;
+  memcpy(real, &length, sizeof length);
+  EXPECT_EQ(call(SYS_getsockopt, pair[0], SOL_SOCKET, SO_GET_FILTER, view + 64, view), 0);
+  EXPECT_EQ(memcmp(real + 64, all, sizeof all), 0);
+  EXPECT_EQ(logged.back(), write_of(view + 64, sizeof all, SYS_getsockopt));
+  close(pair[0]), close(pair[1]);
+}
+
+TEST_F(KernelAccess, AFlagMaySayHowMuchIsWritten) {
+  const std::array<uint32_t, 2> handle = {128, 0};
+  for (int flags : {0, 1 /* AT_HANDLE_MNT_ID_UNIQUE */}) {
+    memcpy(real, handle.data(), sizeof handle);
+    logged.clear();
+    const int64_t result = call(SYS_name_to_handle_at, AT_FDCWD, "/tmp", view, view + 256, flags);
+    if (result != 0) continue;  // a file system without handles, or Linux before 6.12
+    EXPECT_EQ(logged.back(), write_of(view + 256, flags ? 8 : 4, SYS_name_to_handle_at));
+  }
 }
 
 TEST_F(KernelAccess, AFailedCallThatWroteNothingIsNotLogged) {
