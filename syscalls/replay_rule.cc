@@ -86,7 +86,7 @@ Waits call_waits(uint32_t number, const uint64_t* args) {
   const SyscallRule* rule = syscall_rule(number);
   if (!rule) return Waits::kOthers;
   if (const CommandRule* command = selected_rule(*rule, args)) return command->waits;
-  return test_says_wait(*rule, args) ? rule->waits : Waits::kNever;
+  return test_says_wait(*rule, args) ? rule->waits : rule->waits_else;
 }
 
 const char* replay_class_name(Replay replay) {

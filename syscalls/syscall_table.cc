@@ -194,6 +194,7 @@ constexpr Rule waits(Rule rule) {
   return rule;
 }
 constexpr SyscallRule waits(WaitTest test, uint8_t argument, uint32_t flags, SyscallRule rule) {
+  rule.waits_else = rule.waits;
   rule.wait_test = test;
   rule.wait_argument = argument;
   rule.wait_flags = flags;
@@ -218,7 +219,7 @@ constexpr uint32_t kSpliceNonBlock = 2, kNoHang = 1, kLockNonBlock = 4, kReadNoW
 constexpr SyscallRule kRows[] = {
     waits(call(0, "read", 3, out(1, argument(2), Written::kResult))),
     waits(call(1, "write", 3, in(1, argument(2)))),
-    waits_unless(1, kNotAFifo, by(Handler::kOpen, call(2, "open", 3, path(0)))),
+    waits_unless(1, kNotAFifo, files(by(Handler::kOpen, call(2, "open", 3, path(0))))),
     files(none(3, "close", 1)),
     files(call(4, "stat", 2, path(0), out(1, fixed(kStat)))),
     call(5, "fstat", 2, out(1, fixed(kStat))),
@@ -500,7 +501,7 @@ constexpr SyscallRule kRows[] = {
     files(call(254, "inotify_add_watch", 3, path(1))),
     none(255, "inotify_rm_watch", 2),
     call(256, "migrate_pages", 4, in(2, bits(1)), in(3, bits(1))),
-    waits_unless(2, kNotAFifo, by(Handler::kOpen, call(257, "openat", 4, path(1)))),
+    waits_unless(2, kNotAFifo, files(by(Handler::kOpen, call(257, "openat", 4, path(1))))),
     files(call(258, "mkdirat", 3, path(1))),
     files(call(259, "mknodat", 4, path(1))),
     files(call(260, "fchownat", 5, path(1))),

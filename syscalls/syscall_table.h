@@ -191,7 +191,7 @@ enum class Waits : uint8_t {
   kOthers,  // for another thread, another process, a peer, a signal, or time
 };
 
-// When a call with Waits does not wait.
+// When a call waits for what its row says; else for what `waits_else` says.
 enum class WaitTest : uint8_t { kAlways, kUnlessFlags, kIfFlags, kUnlessZero };
 
 // What a syscall does to the content of the files that its descriptors (or its path) lead to, or to
@@ -268,6 +268,7 @@ struct SyscallRule {
   Replay replay = Replay::kEmulate;
   EndReason reason = EndReason::kNone;
   Waits waits = Waits::kNever;
+  Waits waits_else = Waits::kNever;
   WaitTest wait_test = WaitTest::kAlways;
   uint8_t wait_argument = 0;  // what wait_test looks at
   uint32_t wait_flags = 0;

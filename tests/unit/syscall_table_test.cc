@@ -310,6 +310,7 @@ TEST(ReplayRule, KnowsWhatCanWaitForOthers) {
   EXPECT_TRUE(blocks(__NR_ioctl, {0, TCSETSW}));
   EXPECT_TRUE(blocks(__NR_ioctl, {0, 0xDEAD}));
   EXPECT_EQ(call_waits(__NR_close, Args().values), Waits::kFiles);
+  EXPECT_EQ(call_waits(__NR_openat, Args(0, 0, O_DIRECTORY).values), Waits::kFiles);
 }
 
 // ---- The document -------------------------------------------------------------------------------
@@ -443,11 +444,13 @@ std::string replay_text(const Row& row) {
 
 std::string waits_text(const SyscallRule& row) {
   const std::string text = waits_name(row.waits), argument = argument_name(row.wait_argument);
+  const std::string otherwise =
+      row.waits_else == Waits::kNever ? "" : std::string(", then ") + waits_name(row.waits_else);
   switch (row.wait_test) {
     case WaitTest::kUnlessZero:
       return text + ", not if " + argument + " is 0";
     case WaitTest::kUnlessFlags:
-      return text + ", not if " + argument + " has " + hex_text(row.wait_flags);
+      return text + ", not if " + argument + " has " + hex_text(row.wait_flags) + otherwise;
     case WaitTest::kIfFlags:
       return text + ", if " + argument + " has " + hex_text(row.wait_flags);
     case WaitTest::kAlways:
