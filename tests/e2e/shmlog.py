@@ -17,6 +17,9 @@ LOSSES = ["records overwritten", "chunks overwritten", "records dropped", "journ
           "stripes stolen", "stripes recovered", "journal overwritten", "processes overwritten",
           "usage overwritten", "segments overwritten"]
 
+HEADER = struct.Struct("<IQQQQIHH")  # of a record behind its first word
+SHORT = struct.Struct("<IQ")
+
 Area = collections.namedtuple("Area", "offset count entry_bytes")
 Segment = collections.namedtuple("Segment", "index kind device inode name mode order")
 Process = collections.namedtuple("Process", "index pid parent_pid degraded accesses name")
@@ -113,6 +116,7 @@ class Log:
         return [record for records in self.threads.values() for record in records]
 
     def _read_chunk(self, start):
+        self._places = {}  # of this chunk, by where they are
         at, end = start + 64, start + self._chunks.entry_bytes
         while at + 8 <= end:
             commit, = struct.unpack_from("<I", self.data, at)
@@ -134,26 +138,32 @@ class Log:
         r = Record()
         r.at, r.offset_at, r.versions_at = at, at + 8, at + 48
         (r.segment, r.offset, r.address, r.pc, r.event, r.length, r.syscall,
-         r.flags) = struct.unpack_from("<IQQQQIHH", self.data, at + 4)
+         r.flags) = HEADER.unpack_from(self.data, at + 4)
         return r
 
     def _read_short(self, chunk, at):
-        offset, word = struct.unpack_from("<IQ", self.data, at + 4)
+        offset, word = SHORT.unpack_from(self.data, at + 4)
         place = chunk + (word >> 48) * 8
-        commit = struct.unpack_from("<I", self.data, place)[0] if chunk + 64 <= place < at else 0
-        if commit >> 16 != COMMITTED << 8 | KIND_PLACE:
-            raise ValueError("record at %d: no place at %d" % (at, place))
-        r = self._read_header(place)
-        callers, end = r.flags >> 8 & 7, place + (commit & 0xFFFF) * 8
-        if end > at or end < place + 48 + 8 * callers:
-            raise ValueError("record at %d: its place at %d has a wrong size" % (at, place))
-        r.callers = struct.unpack_from("<%dQ" % callers, self.data, end - 8 * callers)
+        r = Record()
+        (r.segment, r.offset, r.address, r.pc, r.event, r.length, r.syscall, r.flags, r.callers) = (
+            self._places.get(place) or self._read_place(chunk, at, place))
         r.at, r.offset_at, r.versions_at = at, at + 4, at + 16
         r.offset, r.address = (r.offset + offset) % 2**64, (r.address + offset) % 2**64
         r.event = word & 2**48 - 1
         if r.offset // 64 != (r.offset + r.length - 1) // 64:
             raise ValueError("short record at %d: of several lines" % at)
         return r
+
+    def _read_place(self, chunk, at, place):
+        commit = struct.unpack_from("<I", self.data, place)[0] if chunk + 64 <= place < at else 0
+        if commit >> 16 != COMMITTED << 8 | KIND_PLACE:
+            raise ValueError("record at %d: no place at %d" % (at, place))
+        header = HEADER.unpack_from(self.data, place + 4)
+        callers, end = header[-1] >> 8 & 7, place + (commit & 0xFFFF) * 8
+        if end > at or end < place + 48 + 8 * callers:
+            raise ValueError("record at %d: its place at %d has a wrong size" % (at, place))
+        self._places[place] = (*header, struct.unpack_from("<%dQ" % callers, self.data, end - 8 * callers))
+        return self._places[place]
 
     def _read_values(self, r, kind, commit, end):
         r.kind, r.state = kind, commit >> 24
