@@ -18,5 +18,5 @@ in_tree() {
 }
 in_tree apt-get -q update
 in_tree apt-get -q -o DPkg::Options::=--force-unsafe-io install --no-install-recommends -y gdb
-rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
+rm -rf "$tree"/usr/share/{doc,locale} "$tree"/var/{cache/apt,lib/apt/lists}/*
 mv "$tree" "$debugger"

@@ -11,4 +11,6 @@ trap 'rm -rf --one-file-system "$tree"' EXIT
 chmod 755 "$tree"  # becomes / of the image
 debootstrap --variant=minbase bookworm "$tree" >"$tree.log" 2>&1 || { tail -n 20 "$tree.log"; exit 1; }
 rm -f "$tree.log"
-tar -C "$tree" --exclude='./var/cache/apt/archives/*.deb' -c . | podman import - "$image"
+# A container is a copy of it, so without what nobody reads there.
+tar -C "$tree" --exclude=./usr/share/{doc,locale,man,zoneinfo} --exclude=./var/{cache/apt,lib/apt/lists}/* -c . |
+  podman import - "$image"
