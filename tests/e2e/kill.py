@@ -2,7 +2,7 @@
 """Kills the oracle, the launcher or both by SIGKILL at random moments under load, again and again.
 
 usage: kill.py [--shmrec PATH] [--times N] [--seed N] [--only WHAT] ORACLE
-  --times  how often (default: $E2E_KILLS, else 200)
+  --times  how often (default: $E2E_KILLS, else 100)
   --only   target (one process of the oracle), tree (all of them), launcher, both
 
 Each time: those that were not killed go on making accesses (none waits for a dead holder of a stripe or
@@ -163,7 +163,7 @@ def one_time(options, seed):
 def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--shmrec", default="shmrec")
-    parser.add_argument("--times", type=int, default=int(os.environ.get("E2E_KILLS", "200")))
+    parser.add_argument("--times", type=int, default=int(os.environ.get("E2E_KILLS", "100")))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=WHAT)
     parser.add_argument("oracle", nargs="?")
