@@ -2,7 +2,7 @@
 # Kills the containers of a pod, the launcher in it, and pairs of them by SIGKILL at random moments, under
 # load, again and again on the same volumes; then lets the kernel kill for want of memory.
 # usage: pod_kill.sh DIRECTORY_OF_PROGRAMS [SEED]
-#   $E2E_POD_KILLS  how often (default 100); shared among $E2E_PODS pods at a time (default 4)
+#   $E2E_POD_KILLS  how often (default 100); shared among $E2E_PODS pods at a time (default 2)
 # The load is the oracle (tests/victims/oracle.cc), which notes each access that it completes. Each time:
 #   1. all bundles of earlier times are there, byte for byte;
 #   2. the run that was killed gets a bundle, which verifies and holds every access that the oracle noted
@@ -12,7 +12,7 @@
 # more while it makes the bundle in about half of the times.
 # Exit status 77: not root, or what is needed is not there.
 set -euo pipefail
-programs=$1 seed=${2:-1} times=${E2E_POD_KILLS:-100} pods=${E2E_PODS:-4}
+programs=$1 seed=${2:-1} times=${E2E_POD_KILLS:-100} pods=${E2E_PODS:-2}
 mine=${3:-}  # number of this pod; none: all are to be started
 pod=shmrec-pod-kill-$mine
 . "$(dirname "$0")/pod.sh"
