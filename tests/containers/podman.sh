@@ -9,8 +9,9 @@ export CONTAINERS_CONF
 
 # In the storage's directory: where the kernel has a container's process killed for want of memory,
 # conmon leaves an empty file `oom` in the directory that podman was started in. So paths are absolute.
+# Without the lock of take_turn (pod.sh), which conmon would hold for as long as a killed test's pod lives.
 podman() {
   mkdir -p "$storage" || return
   env -C "$storage" podman --root "$storage/root" --runroot "$storage/runroot" --tmpdir "$storage/tmp" \
-    --storage-driver vfs --runtime runc --cgroup-manager cgroupfs "$@"
+    --storage-driver vfs --runtime runc --cgroup-manager cgroupfs "$@" 9>&-
 }
