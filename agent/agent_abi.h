@@ -9,7 +9,7 @@
 
 namespace shmrec::agent {
 
-inline constexpr uint32_t kAbiVersion = 5;
+inline constexpr uint32_t kAbiVersion = 6;
 
 // ---- The agent's zone of the address space ------------------------------------------------------
 // Everything of the agent lies in one zone, at one of a few bases that the injector chooses from
@@ -19,9 +19,10 @@ inline constexpr uint64_t kCodeBytes = 32 << 20;
 inline constexpr uint64_t kQuickOffset = kCodeOffset + kCodeBytes;  // tables of the fast way
 inline constexpr uint64_t kThreadOffset = 0x200000000;              // per-thread blocks
 inline constexpr uint64_t kLogOffset = 0x400000000;                 // the shmlog file, whole
-inline constexpr uint64_t kAliasOffset = 0x2000000000;  // hidden aliases of traced segments
+inline constexpr uint64_t kStreamOffset = 0x1800000000;  // files of the recording's stream
+inline constexpr uint64_t kAliasOffset = 0x2000000000;   // hidden aliases of traced segments
 inline constexpr uint64_t kZoneBytes = 0x4000000000;
-inline constexpr uint64_t kMaxLogBytes = kAliasOffset - kLogOffset;
+inline constexpr uint64_t kMaxLogBytes = kStreamOffset - kLogOffset;
 
 // Best first. The first lies below where the kernel places mappings (it starts at most 1 TiB below
 // the stack), and in what the shadow memory of the address, thread and memory sanitizers leaves to
@@ -66,7 +67,51 @@ struct ImageHeader {
 enum class BootMode : uint32_t {
   kInjected = 1,  // from the launcher: ask it for the log, go on at resume_address
   kApi = 2,       // called by libshmrec as `int entry(void)`; returns 0 or -errno
+  kReplay = 3,    // a recording is executed again (ReplayBoot); goes on at resume_address
 };
+
+enum class Level : uint32_t {
+  kAccesses = 0,  // accesses to shared memory are recorded
+  kReplay = 1,    // all that comes from outside, so that the process can be executed again
+};
+
+// kReplay: the streams to follow, one recording after the other. Each but the last is followed up
+// to a fork, whose child the next one is. Descriptors are those of the replaying process.
+struct ReplayStage {
+  int32_t first_stream;  // descriptor of 0.stream; the others have the numbers behind it
+  uint32_t streams;
+  int32_t first_file;  // descriptor of the file of number 1; the others likewise
+  uint32_t files;
+  uint64_t until_event;  // of the fork; 0: the last stage
+};
+inline constexpr uint32_t kMaxReplayStages = 64;
+struct ReplayBoot {
+  int32_t report_fd;  // ReplayReport, shared with the supervisor
+  int32_t maps_fd;    // /proc/self/maps of the replaying process
+  uint32_t stages;    // 0: none
+  uint32_t reserved0;
+  uint64_t until_event;  // stop there; 0: at the end
+  ReplayStage stage[kMaxReplayStages];
+};
+
+// What the replaying agent tells its supervisor.
+enum class ReplayState : uint32_t {
+  kRunning = 0,
+  kFinished = 1,  // the end of the recording, or the event that was asked for
+  kDiverged = 2,  // it does not do what was recorded: the text says what
+  kRefused = 3,   // this cannot be replayed (here): the text says why
+};
+struct ReplayReport {
+  uint32_t state;         // ReplayState; written last
+  uint32_t end_kind;      // kFinished: how, ReplayEnd
+  uint64_t event;         // the last one that was met
+  uint64_t records;       // so many were followed
+  uint64_t checks;        // kCheck records that were compared
+  uint64_t memory_pages;  // in the last of these
+  uint64_t detail;        // of end_kind: exit status, signal
+  char text[512];
+};
+enum class ReplayEnd : uint32_t { kLogEnds = 0, kExit, kDeath, kExec, kAsked, kUnreplayable };
 
 struct BootInfo {
   uint32_t abi_version;
@@ -84,11 +129,14 @@ struct BootInfo {
   uint32_t core_at_signal;  // 1: kCallCore before one that dumps core ends the process
   uint32_t core_at_exit;    // 1: ... before an exit with a status other than 0
   uint64_t launcher_namespace;  // of process IDs, its inode: where these two count; 0: unknown
+  uint32_t level;               // Level
+  uint32_t checksums;           // 1: at level replay, hashes of memory are recorded for comparison
+  ReplayBoot replay;            // kReplay
 };
 
 // ---- Calls --------------------------------------------------------------------------------------
 // fcntl(-1, kCallCommand, op, argument, length). Without shmrec this is EBADF. The seccomp filter
-// sends kCallHello and kCallCore to the launcher; the agent answers the others itself.
+// sends kCallHello to kCallKeep to the launcher; the agent answers the others itself.
 inline constexpr uint32_t kCallCommand = 0x53484D52;
 enum Call : uint32_t {
   // Agent to launcher: returns a new descriptor of the shmlog (close-on-exec). With an argument
@@ -97,6 +145,14 @@ enum Call : uint32_t {
   // Agent to launcher, of a process about to end: `argument` points to a CoreRequest. Returns when
   // the core has been taken, or will not be: 0, or -errno.
   kCallCore = 2,
+  // Agent to launcher, at level replay: `argument` points to a StreamRequest. Returns a descriptor
+  // of
+  // the new file (close-on-exec), which is as long as asked for and has its header; or -errno.
+  kCallStream = 3,
+  // Agent to launcher, at level replay: `argument` is a descriptor of a file that is mapped and
+  // whose
+  // content is to be kept as it is. Returns 0 when it is, or -errno.
+  kCallKeep = 4,
   kCallIsRecording = 16,  // program to agent: 1
   kCallMark = 17,         // argument: name, length: its bytes; 0 or -errno
   kCallStop = 18,         // stop recording this process: 0
@@ -114,6 +170,14 @@ struct CoreRequest {
   uint64_t zone;             // where the agent's begins
   uint32_t id_high, id_low;  // of its recording
   uint8_t siginfo[128];      // of the signal; of an exit, what a parent would see of it (SIGCHLD)
+};
+
+// The next file of a recording's stream (recording/stream/stream_format.h).
+struct StreamRequest {
+  uint32_t id_high, id_low;  // of the recording
+  uint32_t number;
+  uint32_t reserved0;
+  uint64_t bytes;
 };
 
 // execve/execveat with this sixth argument is not sent to the launcher: the agent's way out when

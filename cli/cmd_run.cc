@@ -81,6 +81,14 @@ int cmd_run(int argc, char** argv) {
                "(failurePolicy: closed)");
   app.add_flag("--wait-all", options.wait_all,
                "Wait for all processes that the command left, not for the command alone");
+  std::string level = "accesses";
+  app.add_option("--level", level,
+                 "accesses: those to shared memory; replay: all that is needed to "
+                 "execute each process again")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember({"accesses", "replay"}));
+  app.add_flag("--checksums", options.checksums,
+               "At level replay, write down hashes of memory that `replay --check` compares");
   app.add_flag("--slow", options.slow,
                "Change no instruction of the program: each access costs a fault (for comparison)");
   app.add_flag("-q,--quiet", options.quiet, "No report at the end");
@@ -90,6 +98,7 @@ int cmd_run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  options.replay = level == "replay";
   options.command = command_of(app.remaining());
   if (options.command.empty()) return 2;
   if (!policy.empty()) options.policy_file = policy;

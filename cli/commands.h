@@ -17,6 +17,7 @@ int cmd_uninject(int argc, char** argv);
 int cmd_install(int argc, char** argv);
 int cmd_ls(int argc, char** argv);
 int cmd_policy(int argc, char** argv);
+int cmd_replay(int argc, char** argv);
 int cmd_report(int argc, char** argv);
 int cmd_run(int argc, char** argv);
 int cmd_timeline(int argc, char** argv);

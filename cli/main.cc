@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"ls", cmd_ls, "list recordings, segments and what was not recorded"},
     {"backtrace", cmd_backtrace, "print where processes died, or stood"},
     {"gdb", cmd_gdb, "open the core of a process, in gdb"},
+    {"replay", cmd_replay, "execute a recording again"},
     {"report", cmd_report, "write a page to look at: what happened, who shared what"},
     {"export", cmd_export, "hand all accesses to other tools: Perfetto, tables"},
     {"dump", cmd_dump, "print a log or a bundle's manifest item by item"},

@@ -25,21 +25,22 @@ struct Rule {
   std::vector<scmp_arg_cmp> checks;
 };
 
+// The agent's fcntl(-1, kCallCommand, which).
+std::vector<scmp_arg_cmp> call(agent::Call which) {
+  return {{0, SCMP_CMP_MASKED_EQ, kLow32, kLow32},
+          {1, SCMP_CMP_MASKED_EQ, kLow32, agent::kCallCommand},
+          {2, SCMP_CMP_EQ, which, 0}};
+}
+
 std::vector<Rule> rules() {
   const scmp_arg_cmp sixth_is_not_ours{5, SCMP_CMP_NE, agent::kExecUnrecorded, 0};
   return {
       {SCMP_ACT_NOTIFY, SCMP_SYS(execve), {sixth_is_not_ours}},
       {SCMP_ACT_NOTIFY, SCMP_SYS(execveat), {sixth_is_not_ours}},
-      {SCMP_ACT_NOTIFY,
-       SCMP_SYS(fcntl),
-       {{0, SCMP_CMP_MASKED_EQ, kLow32, kLow32},
-        {1, SCMP_CMP_MASKED_EQ, kLow32, agent::kCallCommand},
-        {2, SCMP_CMP_EQ, agent::kCallHello, 0}}},
-      {SCMP_ACT_NOTIFY,
-       SCMP_SYS(fcntl),
-       {{0, SCMP_CMP_MASKED_EQ, kLow32, kLow32},
-        {1, SCMP_CMP_MASKED_EQ, kLow32, agent::kCallCommand},
-        {2, SCMP_CMP_EQ, agent::kCallCore, 0}}},
+      {SCMP_ACT_NOTIFY, SCMP_SYS(fcntl), call(agent::kCallHello)},
+      {SCMP_ACT_NOTIFY, SCMP_SYS(fcntl), call(agent::kCallCore)},
+      {SCMP_ACT_NOTIFY, SCMP_SYS(fcntl), call(agent::kCallStream)},
+      {SCMP_ACT_NOTIFY, SCMP_SYS(fcntl), call(agent::kCallKeep)},
       {SCMP_ACT_NOTIFY, SCMP_SYS(io_uring_setup), {}},
       {SCMP_ACT_NOTIFY, SCMP_SYS(userfaultfd), {}},
       {SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_enter), {}},

@@ -221,6 +221,8 @@ std::string Injector::write_image(pid_t pid, const Tracee& tracee) {
   boot.core_at_signal = settings_.cores.on_signal;
   boot.core_at_exit = settings_.cores.on_exit;
   boot.seccomp_inherited = tracee.filtered;
+  boot.level = static_cast<uint32_t>(settings_.level);
+  boot.checksums = settings_.checksums;
   boot.launcher_pid = getpid();
   boot.command_pid = settings_.command;
   boot.launcher_namespace = own_pid_namespace();

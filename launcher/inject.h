@@ -75,7 +75,9 @@ class Injector {
     uint32_t launcher = 0;         // recording::MemberLock::number()
     bool seccomp_alone = false;    // the launcher itself runs behind a seccomp filter
     CoreChoice cores;              // of those that end
-    pid_t command = 0;             // the launcher's child; what it adopts beside are orphans
+    agent::Level level = agent::Level::kAccesses;
+    bool checksums = false;  // at level replay
+    pid_t command = 0;       // the launcher's child; what it adopts beside are orphans
   };
   explicit Injector(Settings settings);
 

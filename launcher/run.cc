@@ -22,6 +22,7 @@
 #include "launcher/log_size.h"
 #include "launcher/oom.h"
 #include "launcher/privileges.h"
+#include "launcher/recording_keeper.h"
 #include "launcher/report.h"
 #include "launcher/run_directory.h"
 #include "launcher/seccomp_status.h"
@@ -516,12 +517,25 @@ class Run {
       options.injection->kill_unrecorded = closed();
       options.injection->seccomp_alone = own.mode != 0;
       options.injection->cores = policy_.collect.core;
+      keep_recordings(options);
     }
     supervisor_.emplace(std::move(options), events());
     child_->release();
     status_ = supervisor_->run();
     exit_code_ = WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
     log("command ended with wait status {:#x}", status_);
+  }
+
+  void keep_recordings(SupervisorOptions& options) {
+    if (!options_.replay) return;
+    auto keeper =
+        RecordingKeeper::create({recording_->directory.path(), recording_->directory.file_mode(),
+                                 policy_.limits.spool_bytes});
+    if (!keeper) return recording_->directory.write_gap("level replay", keeper.error().message);
+    recordings_ = std::move(*keeper);
+    options.recordings = recordings_.get();
+    options.injection->level = agent::Level::kReplay;
+    options.injection->checksums = options_.checksums;
   }
 
   SupervisorEvents events() {
@@ -666,6 +680,7 @@ class Run {
   std::optional<Recording> recording_;
   std::unique_ptr<BinaryKeeper> keeper_;
   std::unique_ptr<CoreTaker> cores_;
+  std::unique_ptr<RecordingKeeper> recordings_;
   std::unique_ptr<CoreServer> core_server_;
   std::vector<CoreTaker::Told> cores_taken_;
   std::optional<Child> child_;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "launcher/identity.h"
 #include "launcher/notifier.h"
 #include "launcher/process_status.h"
+#include "launcher/recording_keeper.h"
 #include "launcher/seccomp_status.h"
 #include "launcher/sidecar_client.h"
 
@@ -160,8 +162,7 @@ void Supervisor::on_notification() {
     case SYS_execveat:
       return on_exec_request(request);
     case SYS_fcntl:
-      return request.data.args[2] == agent::kCallCore ? on_core_request(request)
-                                                      : on_hello(request);
+      return on_call(request);
     case SYS_io_uring_setup:
       return on_refused_feature(request, "io_uring");
     case SYS_userfaultfd:
@@ -212,6 +213,41 @@ void Supervisor::on_exec_request(const seccomp_notif& request) {
   answer_continue(options_.listener.get(), request.id);
   // Also if there was nobody to answer any more: an attached thread must meet some stop.
   if (error == 0 && !options_.killable) injector_->interrupt(tid);
+}
+
+void Supervisor::on_call(const seccomp_notif& request) {
+  switch (request.data.args[2]) {
+    case agent::kCallCore:
+      return on_core_request(request);
+    case agent::kCallStream:
+      return on_stream_request(request);
+    case agent::kCallKeep:
+      return on_keep_request(request);
+  }
+  on_hello(request);
+}
+
+void Supervisor::on_stream_request(const seccomp_notif& request) {
+  const int listener = options_.listener.get();
+  agent::StreamRequest wanted;
+  const iovec local{&wanted, sizeof wanted};
+  const iovec remote{reinterpret_cast<void*>(request.data.args[3]), sizeof wanted};
+  const auto pid = static_cast<pid_t>(request.pid);
+  if (!options_.recordings || process_vm_readv(pid, &local, 1, &remote, 1, 0) != sizeof wanted) {
+    answer_error(listener, request.id, ENOSYS);
+    return;
+  }
+  const UniqueFd file = options_.recordings->make_stream(wanted);
+  const int error = file ? answer_with_descriptor(listener, request.id, file.get()) : errno;
+  if (error != 0 && error != ENOENT) answer_error(listener, request.id, error);
+}
+
+void Supervisor::on_keep_request(const seccomp_notif& request) {
+  const int error = options_.recordings
+                        ? options_.recordings->keep(static_cast<pid_t>(request.pid),
+                                                    static_cast<int>(request.data.args[3]))
+                        : ENOSYS;
+  answer_error(options_.listener.get(), request.id, error);
 }
 
 void Supervisor::on_hello(const seccomp_notif& request) {

@@ -29,6 +29,7 @@
 namespace shmrec::launcher {
 
 class CoreTaker;
+class RecordingKeeper;
 class SidecarClient;
 
 // What the loop tells its owner. All are called from run().
@@ -46,6 +47,7 @@ struct SupervisorOptions {
   int log_fd = -1;        // given to agents; stays the caller's
   std::optional<Injector::Settings> injection;  // none: every exec runs unrecorded
   bool refuse_unrecorded = false;               // failurePolicy: closed
+  RecordingKeeper* recordings = nullptr;        // level replay; stays the caller's
   CoreTaker* cores = nullptr;                   // none: none are taken; stays the caller's
   SidecarClient* sidecar = nullptr;             // served beside all else; stays the caller's
   std::function<void()> every_second;           // none: nothing is to be done
@@ -81,6 +83,9 @@ class Supervisor {
   // As Injector::attach(); a core that is being taken of the process gives way.
   int attach(pid_t tid, bool filtered);
   void on_core_request(const seccomp_notif& request);
+  void on_call(const seccomp_notif& request);
+  void on_stream_request(const seccomp_notif& request);
+  void on_keep_request(const seccomp_notif& request);
   void on_hello(const seccomp_notif& request);
   void on_refused_feature(const seccomp_notif& request, const char* name);
   void on_signals();

@@ -9,7 +9,9 @@
 #include "agent/memory/pointers.h"
 #include "agent/process/process.h"
 #include "agent/process/tracer.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/signals.h"
+#include "agent/stream/stream.h"
 #include "syscalls/syscall_table.h"
 
 namespace shmrec::agent {
@@ -39,7 +41,9 @@ void set_arg(Thread* thread, int n, uint64_t value) {
   *places[n] = value;
 }
 
-Answer dispatch_syscall(Thread* thread, void* context) {
+namespace {
+
+Answer dispatch(Thread* thread, void* context) {
   Answer refused;
   if (seccomp_refuses(thread, &refused)) return refused;
   native_look(thread);
@@ -55,5 +59,16 @@ Answer dispatch_syscall(Thread* thread, void* context) {
   thread->call.post = [](Thread*) {};
   return Answer::kPost;
 }
+
+}  // namespace
+
+Answer dispatch_syscall(Thread* thread, void* context) {
+  if (replaying()) return replay_call(thread, static_cast<Context*>(context));
+  if (!streaming()) return dispatch(thread, context);
+  stream_call_begins(thread);
+  return stream_call(thread, dispatch(thread, context));
+}
+
+Answer dispatch_unrecorded(Thread* thread, void* context) { return dispatch(thread, context); }
 
 }  // namespace shmrec::agent

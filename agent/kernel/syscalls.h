@@ -33,6 +33,8 @@ using SyscallHandler = Answer (*)(Thread* thread, void* context);
 // Answers the pending syscall by the function that its row of the table names
 // (syscalls/syscall_table.h). A number that has no row is passed on by kernel_access.
 Answer dispatch_syscall(Thread* thread, void* context);
+// The same, with nothing of it in the stream.
+Answer dispatch_unrecorded(Thread* thread, void* context);
 
 // kernel_access.cc: passes the syscall on, with every pointer into traced memory replaced by
 // private memory or by the alias, and logs what the kernel read and wrote.

@@ -11,12 +11,17 @@ using shmlog::SegmentKind;
 
 namespace {
 
+int kept_maps = -1;
+
 // Reads a file line by line through a small buffer; longer lines are cut.
 class LineReader {
  public:
-  explicit LineReader(const char* path) : fd_(sys(__NR_open, path, 02000000 /* O_CLOEXEC */, 0)) {}
+  explicit LineReader(const char* path)
+      : fd_(kept_maps >= 0 ? kept_maps : sys(__NR_open, path, 02000000 /* O_CLOEXEC */, 0)) {
+    if (kept_maps >= 0) sys(__NR_lseek, kept_maps, 0, 0 /* SEEK_SET */);
+  }
   ~LineReader() {
-    if (ok()) sys(__NR_close, fd_);
+    if (ok() && kept_maps < 0) sys(__NR_close, fd_);
   }
   bool ok() const { return !failed(fd_); }
   bool next(char* line, size_t bytes) {
@@ -227,6 +232,8 @@ uint64_t namespace_inode(const char* path) {
     if (link[i] >= '0' && link[i] <= '9') inode = inode * 10 + static_cast<uint64_t>(link[i] - '0');
   return inode;
 }
+
+void keep_maps(int fd) { kept_maps = fd; }
 
 bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* context) {
   LineReader reader("/proc/self/maps");

@@ -22,6 +22,8 @@ struct MapLine {
 void parse_map_line(const char* text, MapLine* line);
 // Calls `visit` with each line of /proc/self/maps until it returns false. False: no /proc.
 bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* context);
+// Where nothing can be opened: for_each_map reads this descriptor of /proc/self/maps.
+void keep_maps(int fd);
 
 // The identity of the anonymous shared mapping at `address`.
 bool identify_mapping(uint64_t address, SegmentIdentity* identity);

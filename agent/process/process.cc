@@ -22,6 +22,7 @@
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/table.h"
+#include "agent/stream/stream.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
 
@@ -116,6 +117,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   if (request.clears_handlers) signals_clear(process);
   if (request.flags & CLONE_CHILD_CLEARTID) thread->clear_tid = request.child_tid;
   const uint32_t parent = process->index;
+  const uint64_t forked_at = thread->call.event;
   process->index = 0;
   process->entry = &process->dummy;
   memset(&process->dummy, 0, sizeof process->dummy);
@@ -126,6 +128,8 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   thread_arm(thread);
   thread->regs.rax = 0;
   if (request.stack) thread->regs.rsp = request.stack;
+  const bool sets_tid = request.flags & CLONE_CHILD_SETTID;
+  stream_after_fork(thread, parent, forked_at, sets_tid ? request.child_tid : 0);
 }
 
 Answer fork_process(Thread* thread, const CloneRequest& request) {
@@ -378,7 +382,9 @@ Answer do_exec(Thread* thread, void* raw) {
     process_ends(thread->process, 0, true);
   }
   Context* context = static_cast<Context*>(raw);
+  stream_exec(thread);
   const int64_t result = exec_with_program_mask(thread, context, a);
+  stream_exec_failed();
   store(&thread->process->entry->exit_known, 0u);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
   copies.close();
@@ -523,6 +529,7 @@ Answer do_prctl(Thread* thread, void* context) {
 // The kernel writes to a thread's area whenever it moves the thread, and says so to nobody. What
 // becomes of a sequence that the agent interrupts: faults.cc.
 Answer do_rseq(Thread* thread, void*) {
+  if (streaming()) return done(thread, -ENOSYS);  // nobody could say what it writes when
   Region region;
   if (!arg(thread, 2) && region_find(arg(thread, 0), &region))
     stop_tracing_range(thread->process, region.begin, region.end,

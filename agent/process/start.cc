@@ -13,10 +13,12 @@
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
 #include "agent/process/tracer.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/signals.h"
 #include "agent/signals/unwind.h"
 #include "agent/sites/decode.h"
 #include "agent/sites/table.h"
+#include "agent/stream/stream.h"
 
 extern "C" {
 __attribute__((visibility("default"), section(".data")))
@@ -51,7 +53,7 @@ int64_t give_up(const BootInfo& boot, int64_t error) {
 }
 
 int64_t attach(const BootInfo& boot) {
-  if (boot.mode == static_cast<uint32_t>(BootMode::kApi))
+  if (boot.mode != static_cast<uint32_t>(BootMode::kInjected))
     return log_attach(boot.log_fd, boot.log_bytes, boot.launcher);
   const int64_t fd = sys(__NR_fcntl, -1, kCallCommand, kCallHello);
   if (failed(fd)) return fd;
@@ -98,12 +100,23 @@ void start_vector_state() {
   if (faults) sys(__NR_arch_prctl, kSetCpuid, 0);
 }
 
+// Those that the program starts with (entry.S).
+Regs first_registers(const BootInfo& boot, uint64_t stack) {
+  constexpr uint64_t kInterrupts = 0x200;
+  Regs regs = {};
+  regs.rip = boot.resume_address;
+  regs.rsp = stack;
+  regs.eflags = kInterrupts;
+  return regs;
+}
+
 }  // namespace
 
-// Runs on the boot stack, once. 0 or -errno.
-extern "C" int64_t shmrec_agent_start() {
+// Runs on the boot stack, once. `stack`: the program's. 0 or -errno.
+extern "C" int64_t shmrec_agent_start(uint64_t stack) {
   const BootInfo& boot = shmrec_boot_info;
   const bool api = boot.mode == static_cast<uint32_t>(BootMode::kApi);
+  const bool replays = boot.mode == static_cast<uint32_t>(BootMode::kReplay);
   if (boot.abi_version != kAbiVersion) return -22;
   if (const int64_t error = attach(boot); failed(error)) return error;
   protect_image();
@@ -118,11 +131,11 @@ extern "C" int64_t shmrec_agent_start() {
   processor_start();
   decode_start(thread);
   start_vector_state();
-  const uint32_t before = predecessor();
+  const uint32_t before = replays ? 0 : predecessor();
   process_enter(process, before, static_cast<shmlog::StartKind>(boot.start_kind));
-  process_replaced(process, before);
-  maps_start(thread, api);
-  if (!api && is_traced()) {
+  if (!replays) process_replaced(process, before);
+  if (!replays) maps_start(thread, api);
+  if (!api && !replays && is_traced()) {
     stop_tracing(process, shmlog::DegradedReason::kTraced, kTracedWhy);
     return 0;
   }
@@ -137,6 +150,10 @@ extern "C" int64_t shmrec_agent_start() {
     signals_take_mask(thread);
     text_start();
     region_use_start();
+    if (replays)
+      replay_start(thread);
+    else if (!api)
+      stream_start(thread, first_registers(boot, stack));
   }
   return error;
 }

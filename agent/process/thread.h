@@ -120,6 +120,12 @@ struct PendingSyscall {
   uint32_t swaps_mask;    // 1: the kernel uses `mask` while it waits (ppoll, sigsuspend...)
   uint64_t mask;          // that mask, as the program gave it
   uint64_t waits_for;     // what sigtimedwait waits for of the signals the agent needs
+  // For the stream (stream/stream.h).
+  uint64_t given[6];       // as args, which a handler may change
+  uint64_t state;          // state_hash
+  uint64_t length_before;  // what an argument's length word said before the call
+  uint32_t mapped_file;    // its number in the stream; 0: it maps none
+  uint32_t streamed;       // 1: it is written down when it has returned
 };
 
 // Words of the program's stack that point behind a call (memory/callers.h).
@@ -282,6 +288,12 @@ struct Thread {
   Fault raise;            // fault to present to the program at the current site; signal 0: none
   Fault safe;             // last fault inside safe_copy
   struct Context* outer;  // context of the signal being handled, null outside of handlers
+  // A signal that waits for the next event (stream/hold.h).
+  uint32_t holds_signal;  // 1: there is one
+  int32_t late_timer;     // of the thread late_timer_of; -1: it can have none
+  int32_t late_timer_of;
+  Siginfo held_signal;
+  uint64_t held_mask;  // the program's mask at that moment
   // The access in flight (access.cc).
   uint64_t ea;  // its address
   uint64_t event;

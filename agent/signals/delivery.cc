@@ -3,10 +3,12 @@
 #include "agent/kernel/robust.h"
 #include "agent/memory/pointers.h"
 #include "agent/process/stop.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/core_call.h"
 #include "agent/signals/frame.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 namespace {
@@ -41,6 +43,9 @@ void die_without_kill(Thread* thread, Context* context, const Siginfo& info) {
 
 // A process that shares its memory with others ends without them noticing.
 void die_by(Thread* thread, Context* context, const Siginfo& info) {
+  if (replaying()) replay_death(*context, info);
+  const bool forced = info.code > 0 && (kNeeded & bit(info.signo));
+  stream_signal(thread, *context, info, forced, stream::SignalKind::kDeath);
   JournalValues values;
   values.a = static_cast<uint64_t>(info.signo);
   values.b = static_cast<uint64_t>(static_cast<int64_t>(info.code));
@@ -99,6 +104,8 @@ void deliver_as(Thread* thread, Context* context, const Siginfo& info, bool forc
   // returns to the one before the call.
   const uint64_t mask = blocked_now(thread, context);
   if (action.handler > kIgnore && !(forced && blocked)) {
+    stream_signal(thread, *context, info, forced, stream::SignalKind::kHandler);
+    if (replaying() && forced) replay_fault(*context, info);
     if (!frame_build(thread, context, action, info)) return frame_failed(thread, context, signal);
     thread->left_swapped = 0;
     const uint64_t blocks = action.mask | (action.flags & kSaNoDefer ? 0 : bit(signal));

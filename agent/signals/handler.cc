@@ -10,6 +10,7 @@
 #include "agent/signals/settle.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/syscall_entry.h"
+#include "agent/stream/hold.h"
 
 namespace shmrec::agent {
 namespace {
@@ -25,6 +26,7 @@ enum class Kind {
   kSyscall,  // the program makes a syscall
   kFault,    // an instruction cannot go on
   kLook,     // something waits for this thread
+  kLate,     // a held signal has waited long enough
   kLeave,    // the process leaves the recording
   kSent,     // a signal that the agent needs, but that somebody sent
   kOther,    // a signal that the agent does not need
@@ -43,6 +45,7 @@ bool raised_here(const Siginfo& info, const Context* context) {
 Kind kind_of_sigsys(const Siginfo& info, const Context* context) {
   if (info.code == kSiQueue && info.words[1] == kLookValue) return Kind::kLook;
   if (info.code == kSiQueue && info.words[1] == kLeaveValue) return Kind::kLeave;
+  if (info.code == kSiTimer && info.words[1] == kLateValue) return Kind::kLate;
   if (info.code <= 0 || info.sys.call_addr != context->regs.rip) return Kind::kSent;
   return info.code == kSysUserDispatch ? Kind::kSyscall : Kind::kOther;
 }
@@ -61,6 +64,8 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
       return on_fault(thread, info, context);
     case Kind::kLook:
       return;
+    case Kind::kLate:
+      return release_late(thread, context);
     case Kind::kLeave:
       return called_to_leave(thread, context);
     case Kind::kSent:
@@ -119,7 +124,8 @@ void on_signal(int, Siginfo* info, Context* context) {
   handle(thread, info, context, kind);
   if (nested && kind != Kind::kFault) return_to_handler(thread, context, gs);
   if (nested) return write_gs_base(gs);
-  settle_and_leave(thread, context, kind == Kind::kSent || kind == Kind::kLook, gs, from_agent);
+  const bool sent = kind == Kind::kSent || kind == Kind::kLook || kind == Kind::kLate;
+  settle_and_leave(thread, context, sent, gs, from_agent);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/syscall_entry.h"
+#include "agent/stream/stream.h"
 #include "syscalls/syscall_table.h"
 
 namespace shmrec::agent {
@@ -92,8 +93,9 @@ bool mask_is_plain(const Thread* thread) {
 
 bool goes_by_signal(const Thread* thread, Way way) {
   const bool own_flags = thread->regs.eflags & (kHeldFlags | kDirectionFlag);
-  if (way == Way::kBySignal || own_flags || thread->undispatched) return true;
-  return way == Way::kMask && !mask_is_plain(thread);
+  if (way == Way::kBySignal || own_flags || thread->undispatched || thread->holds_signal)
+    return true;
+  return way == Way::kMask && (streaming() || !mask_is_plain(thread));
 }
 
 // A call that the program left by longjmp has left something.
@@ -103,7 +105,8 @@ bool left_over(const PendingSyscall& call) {
 
 // Is there nothing to do but to make it?
 bool is_plain(Thread* thread, Way way) {
-  if (way == Way::kWhole || filtered || left_over(thread->call) || !native_empty() || brake_waits())
+  if (way == Way::kWhole || filtered || streaming() || left_over(thread->call) || !native_empty() ||
+      brake_waits())
     return false;
   if (way == Way::kFiles && (descriptors_concerned(thread) || names_concerned(thread)))
     return false;

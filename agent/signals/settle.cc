@@ -6,6 +6,7 @@
 #include "agent/signals/pending.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/hold.h"
 
 namespace shmrec::agent {
 
@@ -23,7 +24,8 @@ void finish_step(Thread* thread, Context* context) {
 void deliver_or_defer(Thread* thread, Context* context, const Siginfo& info) {
   if (leave_agent(thread, context)) {
     finish_step(thread, context);
-    return deliver(thread, context, info);
+    if (!hold_signal(thread, context, info)) deliver(thread, context, info);
+    return;
   }
   // In an access: its end will trap (entry.S). In a handler of ours (do_exec lets them in):
   // settle() looks when it ends; the next one stays with the kernel.

@@ -14,7 +14,7 @@ constexpr int kLastSignal = 64;
 constexpr uint64_t kSetBytes = 8;  // of a set of signals
 
 // si_code. What the kernel itself found is positive; what a process sent is not.
-constexpr int32_t kSiKernel = 0x80, kSiQueue = -1, kSiTkill = -6;
+constexpr int32_t kSiKernel = 0x80, kSiQueue = -1, kSiTimer = -2, kSiTkill = -6;
 constexpr int32_t kSegvMaperr = 1, kSegvAccerr = 2, kBusAlignment = 1;
 constexpr int32_t kTrapTrace = 2, kSysUserDispatch = 2;
 

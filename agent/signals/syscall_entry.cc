@@ -10,9 +10,12 @@
 #include "agent/patches/patch.h"
 #include "agent/process/event.h"
 #include "agent/process/leave.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/settle.h"
+#include "agent/stream/hold.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 namespace {
@@ -87,7 +90,8 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   thread->regs = context->regs;
   take_call(thread, static_cast<uint32_t>(info->sys.syscall));
   if (info->sys.arch == kArch32) return on_call32(thread, info, context);
-  if (!by_stub) patch_call_if_due(thread, thread->call.pc, thread->call.number);
+  if (release_before_call(thread, context)) return;
+  if (!by_stub && !replaying()) patch_call_if_due(thread, thread->call.pc, thread->call.number);
   thread->call_behind = thread->regs.rip;
   thread->regs.rcx = thread->regs.rip;
   thread->regs.r11 = thread->regs.eflags;
@@ -99,6 +103,7 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   context->regs.rip = thread->exit_ip;
   if (answer == Answer::kNative)
     context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_plain);
+  if (replaying()) replay_settle(thread, context);
   if (answer != Answer::kPost) return;
   context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_post);
   if (!(context->regs.eflags & kHeldFlags)) return;
@@ -157,6 +162,7 @@ extern "C" void syscall_finish(Thread* thread) {
   void (*post)(Thread*) = thread->call.post;
   thread->call.post = nullptr;
   if (post) post(thread);
+  stream_call_ends(thread);
   native_look(thread);
 }
 

@@ -61,6 +61,7 @@ shmrec_agent_entry:
   je 1f
   // A fresh image: all general registers are 0 but rsp, and flags are clear.
   mov %rsp, %rbx
+  mov %rsp, %rdi
   lea boot_stack_top(%rip), %rsp
   call shmrec_agent_start
   mov %rbx, %rsp
@@ -80,6 +81,7 @@ shmrec_agent_entry:
 1:
   push %rbx
   mov %rsp, %rbx
+  mov %rsp, %rdi
   lea boot_stack_top(%rip), %rsp
   call shmrec_agent_start
   mov %rbx, %rsp

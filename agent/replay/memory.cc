@@ -1,0 +1,128 @@
+#include "agent/replay/memory.h"
+
+#include <linux/mman.h>
+
+#include "agent/memory/maps.h"
+#include "agent/replay/outcome.h"
+#include "agent/replay/reader.h"
+
+namespace shmrec::agent {
+
+using namespace stream;
+
+namespace {
+
+uint64_t heap_begin = 0, heap_end = 0;
+
+// The kernel lets a stack grow until this limit, whatever the recorded one was.
+constexpr uint64_t kStackBytes = 8 << 20;
+
+int descriptor_of(uint32_t file) {
+  const ReplayStage& stage = reader_stage();
+  if (!file) return -1;
+  if (file > stage.files) refuse("a mapped file is not in the recording");
+  return stage.first_file + static_cast<int>(file) - 1;
+}
+
+// At its place, in place of what is there; that must not be the agent.
+void map_at(uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags, int fd,
+            uint64_t offset) {
+  AgentsPart part;
+  if (!bytes || begin + bytes < begin || next_agents_part(begin, begin + bytes, &part))
+    refuse("a recorded mapping lies where the agent is");
+  const int64_t at =
+      sys(__NR_mmap, begin, bytes, protection, MAP_PRIVATE | MAP_FIXED | flags, fd, offset);
+  if (at != static_cast<int64_t>(begin))
+    diverge("a mapping cannot be made", begin, static_cast<uint64_t>(at));
+}
+
+void expect_done(int64_t result, const char* what) {
+  if (failed(result)) diverge(what, 0, static_cast<uint64_t>(result));
+}
+
+// ---- The calls
+// -----------------------------------------------------------------------------------
+
+void again_mmap(const uint64_t* a, uint64_t result, uint32_t file) {
+  const uint64_t kept_flags = a[3] & (MAP_NORESERVE | MAP_GROWSDOWN | MAP_STACK);
+  map_at(result, page_up(a[1]), a[2], kept_flags | (file ? 0 : MAP_ANONYMOUS), descriptor_of(file),
+         file ? a[5] : 0);
+}
+
+void again_munmap(const uint64_t* a, uint64_t, uint32_t) {
+  expect_done(sys(__NR_munmap, a[0], a[1]), "munmap");
+}
+
+void again_mprotect(const uint64_t* a, uint64_t, uint32_t) {
+  expect_done(sys(__NR_mprotect, a[0], a[1], a[2]), "mprotect");
+}
+
+void again_mremap(const uint64_t* a, uint64_t result, uint32_t) {
+  const bool moved = result != a[0];
+  const uint64_t keeps = a[3] & MREMAP_DONTUNMAP;
+  const int64_t at =
+      moved ? sys(__NR_mremap, a[0], a[1], a[2], MREMAP_MAYMOVE | MREMAP_FIXED | keeps, result)
+            : sys(__NR_mremap, a[0], a[1], a[2], 0);
+  if (at != static_cast<int64_t>(result)) diverge("mremap", result, static_cast<uint64_t>(at));
+}
+
+// Of advice only what changes memory's content matters.
+void again_madvise(const uint64_t* a, uint64_t, uint32_t) {
+  if (a[2] == MADV_DONTNEED || a[2] == MADV_FREE)
+    expect_done(sys(__NR_madvise, a[0], a[1], MADV_DONTNEED), "madvise");
+}
+
+void again_brk(const uint64_t*, uint64_t result, uint32_t) {
+  const uint64_t now = page_up(result), before = page_up(heap_end);
+  if (now > before)
+    map_at(before, now - before, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1, 0);
+  else if (now < before && result >= heap_begin)
+    sys(__NR_munmap, now, before - now);
+  heap_end = result;
+}
+
+struct Again {
+  uint32_t number;
+  void (*make)(const uint64_t* args, uint64_t result, uint32_t file);
+};
+constexpr Again kAgain[] = {
+    {__NR_mmap, again_mmap},         {__NR_munmap, again_munmap},
+    {__NR_mprotect, again_mprotect}, {__NR_pkey_mprotect, again_mprotect},
+    {__NR_mremap, again_mremap},     {__NR_madvise, again_madvise},
+    {__NR_brk, again_brk},
+};
+
+}  // namespace
+
+void map_recorded(const MappingRecord& mapping) {
+  uint64_t begin = mapping.begin;
+  if (mapping.end <= begin) refuse("a recorded mapping is none");
+  if ((mapping.flags & kMappingStack) && mapping.end - begin < kStackBytes &&
+      mapping.end > kStackBytes)
+    begin = mapping.end - kStackBytes;
+  map_at(begin, mapping.end - begin, mapping.protection,
+         mapping.file ? 0 : MAP_ANONYMOUS | MAP_NORESERVE, descriptor_of(mapping.file),
+         mapping.offset);
+}
+
+void heap_recorded(uint64_t begin, uint64_t end) { heap_begin = begin, heap_end = end; }
+
+bool memory_call(const Thread* thread, uint64_t result, uint32_t file) {
+  for (const Again& row : kAgain) {
+    if (row.number != thread->call.number) continue;
+    if (!failed(static_cast<int64_t>(result))) row.make(thread->call.given, result, file);
+    return true;
+  }
+  return false;
+}
+
+void put_bytes(uint64_t address, const void* from, uint64_t bytes) {
+  if (safe_copy(reinterpret_cast<void*>(address), from, bytes)) return;
+  // What the kernel filled while it made it may be without the right to write.
+  sys(__NR_mprotect, page_down(address), page_up(address + bytes) - page_down(address),
+      PROT_READ | PROT_WRITE);
+  if (!safe_copy(reinterpret_cast<void*>(address), from, bytes))
+    diverge("memory that was written cannot be", address, bytes);
+}
+
+}  // namespace shmrec::agent

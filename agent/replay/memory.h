@@ -1,0 +1,23 @@
+// The address space of a replayed program: built as the recorded one was.
+//
+// Everything comes to lie where it lay then; what was shared is private, files are the copies that
+// the recording kept.
+#pragma once
+
+#include "agent/process/thread.h"
+#include "recording/stream/stream_format.h"
+
+namespace shmrec::agent {
+
+// Makes the mapping of a start.
+void map_recorded(const stream::MappingRecord& mapping);
+// The heap as it is at a start.
+void heap_recorded(uint64_t begin, uint64_t end);
+// A call that changes the address space, which then had `result`. `file`: the number of what it
+// maps. False: it is none.
+bool memory_call(const Thread* thread, uint64_t result, uint32_t file);
+
+// Puts bytes where the kernel had put them.
+void put_bytes(uint64_t address, const void* from, uint64_t bytes);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,290 @@
+#include "agent/replay/replay.h"
+
+#include "agent/agent_abi.h"
+#include "agent/arch/x86_64/entry.h"
+#include "agent/arch/x86_64/gs.h"
+#include "agent/memory/identity.h"
+#include "agent/process/event.h"
+#include "agent/replay/memory.h"
+#include "agent/replay/outcome.h"
+#include "agent/replay/reader.h"
+#include "agent/signals/delivery.h"
+#include "agent/signals/signal_sets.h"
+#include "agent/stream/counter.h"
+#include "agent/stream/state.h"
+
+extern "C" shmrec::agent::BootInfo shmrec_boot_info;
+
+namespace shmrec::agent {
+
+using namespace stream;
+
+uint32_t replay_runs = 0;
+
+namespace {
+
+bool delivering = false;        // a signal of the stream
+const char* ends_because = "";  // the last kEnd
+
+template <typename T>
+const T* need(const RecordHeader* record) {
+  const T* what = payload<T>(record);
+  if (!what) refuse("the recording is damaged: a record is too short");
+  return what;
+}
+
+Type type_of(const RecordHeader* record) { return static_cast<Type>(record->type); }
+
+// ---- Records that no event waits for
+// ---------------------------------------------------------------
+
+void put_memory(const RecordHeader* record) {
+  const MemoryRecord* memory = need<MemoryRecord>(record);
+  if (memory->bytes > record->bytes - sizeof *record - sizeof *memory)
+    refuse("the recording is damaged: memory reaches behind its record");
+  put_bytes(memory->address, memory + 1, memory->bytes);
+}
+
+void compare_check(const Thread* thread, const RecordHeader* record) {
+  const CheckRecord* check = need<CheckRecord>(record);
+  Regs regs = thread->regs;
+  regs.rip = thread->call.pc;
+  const uint64_t registers = registers_hash(regs);
+  if (registers != check->registers)
+    diverge("the hash of the registers", check->registers, registers);
+  ++outcome().checks;
+  if (!check->memory) return;
+  MemoryHash memory;
+  memory_hash(&memory);
+  outcome().memory_pages = memory.pages;
+  if (memory.pages != check->pages)
+    diverge("how many pages are not all zero", check->pages, memory.pages);
+  if (memory.hash != check->memory) diverge("the hash of memory", check->memory, memory.hash);
+}
+
+// The next record that an event is, or null. Those between are followed.
+const RecordHeader* next_of_event(const Thread* thread) {
+  for (const RecordHeader* record; (record = reader_peek()); reader_advance()) {
+    switch (type_of(record)) {
+      case Type::kCall:
+      case Type::kSignal:
+      case Type::kValue:
+        return record;
+      case Type::kFile:
+        break;
+      case Type::kMemory:
+        put_memory(record);
+        break;
+      case Type::kCheck:
+        compare_check(thread, record);
+        break;
+      case Type::kEnd:
+        if (static_cast<EndKind>(record->detail) == EndKind::kUnreplayable)
+          finish(ReplayEnd::kUnreplayable);
+        ends_because = "exec";
+        break;
+      default:
+        refuse("the recording is damaged: a record in a place where it cannot be");
+    }
+  }
+  return nullptr;
+}
+
+[[noreturn]] void at_end() { finish(ends_because[0] ? ReplayEnd::kExec : ReplayEnd::kLogEnds); }
+
+// ---- Syscalls
+// --------------------------------------------------------------------------------------
+
+// The agent's own record of the program's signals and threads needs these, as while recording.
+constexpr uint32_t kMadeByAgent[] = {
+    __NR_rt_sigaction, __NR_rt_sigprocmask,  __NR_sigaltstack,     __NR_rt_sigreturn,
+    __NR_arch_prctl,   __NR_set_robust_list, __NR_set_tid_address,
+};
+
+bool made_by_agent(uint64_t number) {
+  for (const uint32_t each : kMadeByAgent)
+    if (each == number) return true;
+  return false;
+}
+
+void compare_call(const Thread* thread, const CallRecord& record, const uint64_t* words) {
+  const PendingSyscall& call = thread->call;
+  const uint64_t event = reader_peek()->event;
+  if (call.event != event) diverge("the number of an event", event, call.event);
+  if (call.number != record.number) diverge("the number of a syscall", record.number, call.number);
+  if (call.state != record.state)
+    diverge("the hash of the registers at a syscall", record.state, call.state);
+  for (uint32_t i = 0; i < record.arguments; ++i)
+    if (words[i] != call.given[i]) diverge("an argument of a syscall", words[i], call.given[i]);
+}
+
+const uint8_t* put_output(const uint8_t* at, const uint8_t* end) {
+  const Output* output = reinterpret_cast<const Output*>(at);
+  if (static_cast<uint64_t>(end - at) < sizeof *output ||
+      aligned(output->bytes) > static_cast<uint64_t>(end - at) - sizeof *output)
+    refuse("the recording is damaged: an output reaches behind its record");
+  put_bytes(output->address, output + 1, output->bytes);
+  return at + sizeof *output + aligned(output->bytes);
+}
+
+bool forks(uint64_t number) {
+  return number == __NR_fork || number == __NR_clone || number == __NR_clone3;
+}
+
+// The recording that is followed was forked here.
+Answer become_child(Thread* thread) {
+  if (!reader_next_stage()) refuse("the recording of the forked child is missing");
+  const RecordHeader* record = reader_peek();
+  if (!record || type_of(record) != Type::kStart) refuse("the recording has no start");
+  const StartRecord& start = *need<StartRecord>(record);
+  memcpy(&thread->regs, start.regs, sizeof start.regs);
+  store(&thread->process->entry->events, uint64_t{1});
+  reader_advance();
+  return Answer::kDone;
+}
+
+Answer follow_call(Thread* thread, Context* context, const RecordHeader* record) {
+  const CallRecord& call = *need<CallRecord>(record);
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(&call + 1);
+  const uint8_t* end = reinterpret_cast<const uint8_t*>(record) + record->bytes;
+  const uint8_t* at = reinterpret_cast<const uint8_t*>(words + call.arguments);
+  if (call.arguments > 6 || at > end) refuse("the recording is damaged: a syscall");
+  compare_call(thread, call, words);
+  const uint64_t number = call.number, result = call.result, event = record->event;
+  if (number == __NR_exit_group || number == __NR_exit)
+    finish(ReplayEnd::kExit, thread->call.given[0]);
+  const bool of_memory = memory_call(thread, result, call.file);
+  for (uint32_t i = 0; i < call.outputs; ++i) at = put_output(at, end);
+  reader_advance();
+  outcome().event = event;
+  if (event == reader_stage().until_event && forks(number)) return become_child(thread);
+  if (!of_memory && made_by_agent(number)) {
+    const Answer answer = dispatch_unrecorded(thread, context);
+    if (answer == Answer::kDone) thread->regs.rax = result;
+    return answer;
+  }
+  thread->regs.rax = result;
+  return Answer::kDone;
+}
+
+// ---- Signals
+// ---------------------------------------------------------------------------------------
+
+void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
+  const SignalRecord& signal = *need<SignalRecord>(record);
+  Siginfo info;
+  memcpy(&info, signal.info, sizeof info);
+  memcpy(&context->regs, signal.regs, sizeof signal.regs);
+  const bool death = static_cast<SignalKind>(record->detail) == SignalKind::kDeath;
+  reader_advance();
+  if (death) finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+  delivering = true;
+  deliver(thread, context, info);
+  delivering = false;
+}
+
+SignalPlace place_of(const RecordHeader* record) {
+  return static_cast<SignalPlace>(need<SignalRecord>(record)->place);
+}
+
+void compare_place(const RecordHeader* record, uint64_t pc, uint64_t stack) {
+  const SignalRecord& signal = *need<SignalRecord>(record);
+  if (signal.regs[kInstructionPointer] != pc)
+    diverge("where a signal is taken", signal.regs[kInstructionPointer], pc);
+  if (signal.regs[kStackPointer] != stack)
+    diverge("the stack where a signal is taken", signal.regs[kStackPointer], stack);
+}
+
+// ---- The start
+// -------------------------------------------------------------------------------------
+
+void begin(Thread* thread, const StartRecord& start) {
+  heap_recorded(start.heap_begin, start.heap_end);
+  Process* process = thread->process;
+  thread->virtual_mask = start.blocked & kNeeded;
+  for (int signal = 1; signal <= kLastSignal; ++signal)
+    process->actions[signal] = {start.ignored & bit(signal) ? kIgnore : kDefault, 0, 0, 0};
+  store(&process->entry->events, uint64_t{0});
+}
+
+}  // namespace
+
+void replay_start(Thread* thread) {
+  if (!outcome_start()) refuse("there is no report");
+  keep_maps(shmrec_boot_info.replay.maps_fd);
+  if (!reader_start()) refuse("the recording has no stream");
+  const RecordHeader* record = reader_peek();
+  if (!record || type_of(record) != Type::kStart) refuse("the recording has no start");
+  begin(thread, *need<StartRecord>(record));
+  reader_advance();
+  for (; (record = reader_peek()); reader_advance()) {
+    if (type_of(record) == Type::kMapping)
+      map_recorded(*need<MappingRecord>(record));
+    else if (type_of(record) == Type::kMemory)
+      put_memory(record);
+    else if (type_of(record) != Type::kFile || record->event)
+      break;
+  }
+  let_counter_trap();
+  replay_runs = 1;
+}
+
+Answer replay_call(Thread* thread, Context* context) {
+  PendingSyscall& call = thread->call;
+  memcpy(call.given, call.args, sizeof call.given);
+  call.state = state_hash(thread->regs, call.pc);
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
+  if (type_of(record) != Type::kSignal) diverge("the kind of an event", record->type, 5);
+  compare_place(record, call.pc, thread->regs.rsp);
+  take_signal(thread, context, record);
+  return Answer::kResume;
+}
+
+void replay_settle(Thread* thread, Context* context) {
+  const RecordHeader* record = reader_peek();
+  while (record && type_of(record) == Type::kSignal &&
+         place_of(record) == SignalPlace::kAfterCall) {
+    compare_place(record, context->regs.rip, context->regs.rsp);
+    take_signal(thread, context, record);
+    record = reader_peek();
+  }
+}
+
+void replay_fault(const Context& context, const Siginfo& info) {
+  if (delivering) return;
+  const RecordHeader* record = reader_peek();
+  if (!record || type_of(record) != Type::kSignal)
+    diverge("an instruction faults that did not", 0, context.regs.rip);
+  compare_place(record, context.regs.rip, context.regs.rsp);
+  if (static_cast<SignalKind>(record->detail) == SignalKind::kDeath)
+    finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+  reader_advance();
+}
+
+void replay_death(const Context& context, const Siginfo& info) {
+  const RecordHeader* record = reader_peek();
+  const bool recorded = record && type_of(record) == Type::kSignal &&
+                        static_cast<SignalKind>(record->detail) == SignalKind::kDeath;
+  if (!recorded) diverge("an instruction faults that did not", info.fault.addr, context.regs.rip);
+  compare_place(record, context.regs.rip, context.regs.rsp);
+  finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+}
+
+void replay_value(Thread* thread, const Regs& regs, ValueKind kind, uint32_t values[4]) {
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (type_of(record) != Type::kValue || record->detail != static_cast<uint16_t>(kind))
+    diverge("the kind of an event", record->type, static_cast<uint64_t>(Type::kValue));
+  const ValueRecord& value = *need<ValueRecord>(record);
+  if (value.pc != regs.rip) diverge("where a value is read", value.pc, regs.rip);
+  const uint64_t state = state_hash(regs, regs.rip);
+  if (value.state != state) diverge("the hash of the registers", value.state, state);
+  memcpy(values, value.values, sizeof value.values);
+  next_event(thread);
+  outcome().event = record->event;
+  reader_advance();
+}
+
+}  // namespace shmrec::agent

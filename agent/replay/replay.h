@@ -1,0 +1,35 @@
+// Replay: the agent feeds the program from the stream of a recording instead of the kernel.
+//
+// The process was made by the supervisor (replay/), which has put the agent into an address space
+// with nothing else in it. The agent builds the start of the program from the stream's first
+// records and goes on in it. At each event it takes the stream's next record, compares what the
+// program does with what it did, and gives it what it got. It ends the process at the end of the
+// stream, or where the two differ, and says so in the ReplayReport.
+//
+// Threads: one.
+#pragma once
+
+#include "agent/signals/signals.h"
+#include "recording/stream/stream_format.h"
+
+namespace shmrec::agent {
+
+extern uint32_t replay_runs;
+inline bool replaying() { return __builtin_expect(replay_runs, 0); }
+
+// Makes the start of the recorded program. REQUIRES: the agent has started but for it. Does not
+// return where it is not possible.
+void replay_start(Thread* thread);
+
+// The program makes a syscall.
+Answer replay_call(Thread* thread, Context* context);
+// The program is about to go on with `context` after an event: what else happens there?
+void replay_settle(Thread* thread, Context* context);
+// An instruction of the program faulted, and `info` is what it gets.
+void replay_fault(const Context& context, const Siginfo& info);
+// A signal ends it.
+[[noreturn]] void replay_death(const Context& context, const Siginfo& info);
+// An instruction reads from the processor; `values` are what it read then.
+void replay_value(Thread* thread, const Regs& regs, stream::ValueKind kind, uint32_t values[4]);
+
+}  // namespace shmrec::agent

@@ -1,0 +1,299 @@
+#include "agent/stream/stream.h"
+
+#include <linux/mman.h>
+#include <linux/prctl.h>
+
+#include "agent/agent_abi.h"
+#include "agent/kernel/bounce.h"
+#include "agent/log/log.h"
+#include "agent/memory/identity.h"
+#include "agent/memory/maps.h"
+#include "agent/process/event.h"
+#include "agent/signals/places.h"
+#include "agent/signals/signal_sets.h"
+#include "agent/stream/counter.h"
+#include "agent/stream/outputs.h"
+#include "agent/stream/start_state.h"
+#include "agent/stream/state.h"
+#include "agent/stream/writer.h"
+#include "syscalls/syscall_table.h"
+
+extern "C" shmrec::agent::BootInfo shmrec_boot_info;
+
+namespace shmrec::agent {
+
+using namespace stream;
+
+uint32_t stream_is_open = 0;
+
+namespace {
+
+bool checksums() { return shmrec_boot_info.checksums; }
+
+void write_end(const Process* process, EndKind kind, const char* text) {
+  const uint64_t bytes = strlen(text) + 1;
+  EndRecord* record = static_cast<EndRecord*>(writer_begin(Type::kEnd, static_cast<uint16_t>(kind),
+                                                           load(&process->entry->events),
+                                                           sizeof(EndRecord) + bytes));
+  if (!record) return;
+  record->text_bytes = bytes;
+  memcpy(record + 1, text, bytes);
+  writer_commit();
+}
+
+void say_ended(const Process* process, const char* why) {
+  TextBuffer<240> text;
+  text.add("replay ends at event ").add_decimal(load(&process->entry->events)).add(": ").add(why);
+  coverage(process, text.data);
+}
+
+// What the kernel gives to be called without a syscall would be seen by nobody.
+void hide_vdso(uint64_t stack) {
+  constexpr uint64_t kSysinfoHeader = 33, kIgnored = 1;  // AT_SYSINFO_EHDR, AT_IGNORE
+  uint64_t* at = reinterpret_cast<uint64_t*>(stack);
+  at += 1 + *at + 1;  // argc, argv
+  while (*at++) {     // envp
+  }
+  for (; *at; at += 2)
+    if (*at == kSysinfoHeader) *at = kIgnored;
+}
+
+bool open(Thread* thread) {
+  const int64_t error = writer_open(*thread->process->entry);
+  if (failed(error)) {
+    say_ended(thread->process, "its stream cannot be written");
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void stream_start(Thread* thread, const Regs& regs) {
+  const BootInfo& boot = shmrec_boot_info;
+  if (boot.level != static_cast<uint32_t>(Level::kReplay) || !thread->process->index) return;
+  if (!open(thread)) return;
+  hide_vdso(regs.rsp);
+  let_counter_trap();
+  if (!write_start_state(thread, regs)) return say_ended(thread->process, "its start is too large");
+  store(&stream_is_open, 1u);
+}
+
+void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at) {
+  if (!streaming()) return;
+  store(&stream_is_open, 0u);
+  const shmlog::ProcessEntry* entry = process_entry(parent);
+  if (!entry || !thread->process->index || !open(thread)) return;
+  if (write_fork_state(thread, *entry, event, child_tid_at)) store(&stream_is_open, 1u);
+}
+
+void stream_end(const Process* process, const char* why) {
+  if (!streaming()) return;
+  write_end(process, EndKind::kUnreplayable, why);
+  store(&stream_is_open, 0u);
+  writer_close();
+  say_ended(process, why);
+}
+
+// ---- Syscalls
+// ------------------------------------------------------------------------------------
+
+namespace {
+
+uint64_t outputs_bytes(const OutputList& outputs) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < outputs.count; ++i)
+    bytes += sizeof(Output) + aligned(outputs.item[i].bytes);
+  return bytes;
+}
+
+// What cannot be read was not written by the kernel either.
+uint8_t* copy_output(uint8_t* to, const OutputRange& range) {
+  Output* output = reinterpret_cast<Output*>(to);
+  uint8_t* data = to + sizeof(Output);
+  *output = {range.address, peek(data, range.address, range.bytes)};
+  memset(data + output->bytes, 0, aligned(output->bytes) - output->bytes);
+  return data + aligned(output->bytes);
+}
+
+bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
+  const bool maps = call.number == __NR_mmap || call.number == __NR_shmat;
+  return maps && !failed(static_cast<int64_t>(result)) && region_overlaps(result, 1);
+}
+
+void write_call(Thread* thread, uint64_t result) {
+  const PendingSyscall& call = thread->call;
+  if (maps_traced_memory(call, result))
+    return stream_end(thread->process, "shared memory that is traced");
+  OutputList& outputs = *reinterpret_cast<OutputList*>(thread->bounce2);
+  static_assert(sizeof outputs <= sizeof thread->bounce2);
+  find_outputs(thread, result, &outputs);
+  if (outputs.unknown) return stream_end(thread->process, outputs.unknown);
+  const uint32_t arguments = argument_count(call.number);
+  const uint64_t bytes = sizeof(CallRecord) + arguments * sizeof(uint64_t) + outputs_bytes(outputs);
+  CallRecord* record = static_cast<CallRecord*>(writer_begin(Type::kCall, 0, call.event, bytes));
+  if (!record) return stream_end(thread->process, "its stream has no room");
+  *record = {static_cast<uint16_t>(call.number),
+             static_cast<uint8_t>(arguments),
+             0,
+             static_cast<uint16_t>(outputs.count),
+             static_cast<uint16_t>(call.mapped_file),
+             result,
+             call.state};
+  uint64_t* words = reinterpret_cast<uint64_t*>(record + 1);
+  memcpy(words, call.given, arguments * sizeof(uint64_t));
+  uint8_t* at = reinterpret_cast<uint8_t*>(words + arguments);
+  for (uint32_t i = 0; i < outputs.count; ++i) at = copy_output(at, outputs.item[i]);
+  writer_commit(static_cast<uint64_t>(reinterpret_cast<uint8_t*>(record) + bytes - at));
+}
+
+// In a forked child the call is none of its own.
+bool is_forked_child(const Thread* thread) {
+  const uint64_t number = thread->call.number;
+  const bool forks = number == __NR_fork || number == __NR_clone || number == __NR_clone3;
+  return forks && !thread->regs.rax;
+}
+
+bool ends_thread(uint64_t number) { return number == __NR_exit || number == __NR_exit_group; }
+
+void write_check(const Thread* thread) {
+  Regs regs = thread->regs;
+  regs.rip = thread->call.pc;
+  MemoryHash memory;
+  if (checksums()) memory_hash(&memory);
+  CheckRecord* record = static_cast<CheckRecord*>(
+      writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
+  if (!record) return;
+  *record = {registers_hash(regs), memory.hash, memory.pages};
+  writer_commit();
+}
+
+}  // namespace
+
+namespace {
+
+// A file that the call maps. Returns null, or why it cannot be had.
+const char* note_mapped_file(Thread* thread) {
+  constexpr uint64_t kAnonymous = MAP_ANONYMOUS;
+  PendingSyscall& call = thread->call;
+  call.mapped_file = 0;
+  if (call.number != __NR_mmap || (call.given[3] & kAnonymous)) return nullptr;
+  const int fd = static_cast<int>(call.given[4]);
+  SegmentIdentity identity;
+  if (!identify_descriptor(fd, &identity)) return nullptr;  // nor can it be mapped, or as what?
+  call.mapped_file = write_file(call.event, fd, identity.name);
+  return call.mapped_file ? nullptr : "a mapped file that cannot be kept";
+}
+
+}  // namespace
+
+void stream_call_begins(Thread* thread) {
+  PendingSyscall& call = thread->call;
+  memcpy(call.given, call.args, sizeof call.given);
+  call.state = state_hash(thread->regs, call.pc);
+  call.streamed = 0;
+  const char* why = not_replayable(thread);
+  if (!why) why = note_mapped_file(thread);
+  if (why) return stream_end(thread->process, why);
+  outputs_prepare(thread);
+  if (!ends_thread(call.number)) return;
+  write_check(thread);
+  write_call(thread, 0);
+}
+
+Answer stream_call(Thread* thread, Answer answer) {
+  if (!streaming() || ends_thread(thread->call.number)) return answer;
+  switch (answer) {
+    case Answer::kDone:
+      if (is_forked_child(thread)) return answer;
+      write_call(thread, thread->regs.rax);
+      return answer;
+    case Answer::kResume:
+      if (thread->call.number == __NR_rt_sigreturn) write_call(thread, 0);
+      return answer;
+    case Answer::kNative:
+      thread->call.post = [](Thread*) {};
+      break;
+    case Answer::kPost:
+      break;
+  }
+  thread->call.streamed = 1;
+  return Answer::kPost;
+}
+
+void stream_call_ends(Thread* thread) {
+  if (!thread->call.streamed) return;
+  thread->call.streamed = 0;
+  if (streaming()) write_call(thread, thread->regs.rax);
+}
+
+// The counter's trap would be the new image's, too, before its agent comes.
+void stream_exec(const Thread* thread) {
+  if (!streaming()) return;
+  write_end(thread->process, EndKind::kExec, "another program is executed");
+  sys(__NR_prctl, PR_SET_TSC, PR_TSC_ENABLE);
+}
+
+void stream_exec_failed() {
+  if (streaming()) let_counter_trap();
+}
+
+// ---- Signals and instructions
+// --------------------------------------------------------------------
+
+namespace {
+
+bool at_syscall(const Thread* thread, uint64_t ip) {
+  uint8_t code[kSyscallBytes];
+  if (ip == thread->call.pc) return true;
+  return safe_copy(code, reinterpret_cast<void*>(ip), sizeof code) && code[0] == 0x0F &&
+         code[1] == 0x05;
+}
+
+// Are these the registers with which the last call has returned?
+bool behind_call(const Thread* thread, const Regs& regs) {
+  Regs returned = thread->regs;
+  returned.rip = thread->call_behind;
+  return memcmp(&returned, &regs, sizeof regs) == 0;
+}
+
+SignalPlace signal_place(const Thread* thread, const Regs& regs, bool forced) {
+  if (forced) return SignalPlace::kFault;
+  if (behind_call(thread, regs)) return SignalPlace::kAfterCall;
+  return at_syscall(thread, regs.rip) ? SignalPlace::kBeforeCall : SignalPlace::kElsewhere;
+}
+
+}  // namespace
+
+bool stream_finds(const Thread* thread, const Context& context) {
+  return signal_place(thread, context.regs, false) != SignalPlace::kElsewhere;
+}
+
+void stream_signal(const Thread* thread, const Context& context, const Siginfo& info, bool forced,
+                   SignalKind kind) {
+  if (!streaming()) return;
+  const SignalPlace place = signal_place(thread, context.regs, forced);
+  if (place == SignalPlace::kElsewhere)
+    return stream_end(thread->process, "a signal that came between two events");
+  SignalRecord* record = static_cast<SignalRecord*>(
+      writer_begin(Type::kSignal, static_cast<uint16_t>(kind),
+                   load(&thread->process->entry->events), sizeof(SignalRecord)));
+  if (!record) return stream_end(thread->process, "its stream has no room");
+  memcpy(record->regs, &context.regs, sizeof record->regs);
+  record->place = static_cast<uint64_t>(place);
+  memcpy(record->info, &info, sizeof record->info);
+  writer_commit();
+}
+
+void stream_value(Thread* thread, const Regs& regs, ValueKind kind, const uint32_t values[4]) {
+  if (!streaming()) return;
+  ValueRecord* record = static_cast<ValueRecord*>(writer_begin(
+      Type::kValue, static_cast<uint16_t>(kind), next_event(thread), sizeof(ValueRecord)));
+  if (!record) return stream_end(thread->process, "its stream has no room");
+  record->pc = regs.rip;
+  record->state = state_hash(regs, regs.rip);
+  memcpy(record->values, values, sizeof record->values);
+  writer_commit();
+}
+
+}  // namespace shmrec::agent

@@ -1,0 +1,134 @@
+#include "launcher/recording_keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "launcher/shared_folder.h"
+#include "recording/run/timeline.h"
+#include "recording/stream/stream_files.h"
+#include "recording/stream/stream_format.h"
+
+namespace shmrec::launcher {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;
+
+bool is_sane(const agent::StreamRequest& request) {
+  return request.bytes >= kPageBytes && request.bytes % kPageBytes == 0 &&
+         request.bytes <= stream::kMaxFileBytes;
+}
+
+bool write_header(int fd, const agent::StreamRequest& request) {
+  stream::FileHeader header{};
+  memcpy(header.magic, stream::kMagic, sizeof header.magic);
+  header.version = stream::kVersion;
+  header.number = request.number;
+  header.file_bytes = request.bytes;
+  header.committed = sizeof header;
+  header.id_high = request.id_high;
+  header.id_low = request.id_low;
+  return pwrite(fd, &header, sizeof header, 0) == ssize_t{sizeof header};
+}
+
+// Shares the blocks where the file system can.
+bool copy_content(int from, int to, uint64_t bytes) {
+  if (ioctl(to, FICLONE, from) == 0) return true;
+  for (uint64_t done = 0; done < bytes;) {
+    const ssize_t part = copy_file_range(from, nullptr, to, nullptr, bytes - done, 0);
+    if (part <= 0) return part == 0 ? (errno = EIO, false) : false;
+    done += static_cast<uint64_t>(part);
+  }
+  return true;
+}
+
+bool unchanged(const struct stat& before, int fd) {
+  struct stat now;
+  return fstat(fd, &now) == 0 && now.st_size == before.st_size &&
+         now.st_mtim.tv_sec == before.st_mtim.tv_sec &&
+         now.st_mtim.tv_nsec == before.st_mtim.tv_nsec;
+}
+
+std::string name_of(const struct stat& file) {
+  return recording::mapped_name({uint64_t{major(file.st_dev)} << 20 | minor(file.st_dev),
+                                 file.st_ino, static_cast<uint64_t>(file.st_size),
+                                 file.st_mtim.tv_sec, static_cast<uint64_t>(file.st_mtim.tv_nsec)});
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RecordingKeeper>> RecordingKeeper::create(RecordingKeeperOptions options) {
+  std::unique_ptr<RecordingKeeper> keeper(new RecordingKeeper(std::move(options)));
+  const RecordingKeeperOptions& made = keeper->options_;
+  Result<UniqueFd> recordings =
+      make_shared_folder(made.run_directory / recording::kRecordingsFolder, made.file_mode);
+  if (!recordings) return recordings.error();
+  Result<UniqueFd> mapped =
+      make_shared_folder(made.run_directory / recording::kMappedFolder, made.file_mode);
+  if (!mapped) return mapped.error();
+  keeper->recordings_ = std::move(*recordings);
+  keeper->mapped_ = std::move(*mapped);
+  return keeper;
+}
+
+bool RecordingKeeper::take_room(uint64_t bytes) {
+  if (bytes > options_.max_bytes - bytes_) return errno = EDQUOT, false;
+  bytes_ += bytes;
+  return true;
+}
+
+UniqueFd RecordingKeeper::make_stream(const agent::StreamRequest& request) {
+  if (!is_sane(request)) return errno = EINVAL, UniqueFd();
+  if (!take_room(request.bytes)) return {};
+  const std::string id = recording::recording_id(request.id_high, request.id_low);
+  const mode_t folder_mode = options_.file_mode | (options_.file_mode & 0444) >> 2;
+  if (mkdirat(recordings_.get(), id.c_str(), folder_mode) != 0 && errno != EEXIST) return {};
+  const std::string name = id + "/" + recording::stream_file_name(request.number);
+  UniqueFd fd(openat(recordings_.get(), name.c_str(),
+                     O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, options_.file_mode));
+  if (!fd) return {};
+  const int error = posix_fallocate(fd.get(), 0, static_cast<off_t>(request.bytes));
+  if (error == 0 && write_header(fd.get(), request)) return fd;
+  if (error != 0) errno = error;
+  const int why = errno;
+  unlinkat(recordings_.get(), name.c_str(), 0);
+  return errno = why, UniqueFd();
+}
+
+int RecordingKeeper::keep(pid_t pid, int fd) {
+  const std::string link = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
+  struct stat file;
+  if (stat(link.c_str(), &file) != 0) return errno;
+  if (!S_ISREG(file.st_mode)) return ENODEV;
+  const std::string name = name_of(file);
+  if (kept_.contains(name)) return 0;
+  const UniqueFd from(open(link.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat opened;
+  if (!from || fstat(from.get(), &opened) != 0) return errno;
+  if (name_of(opened) != name) return EAGAIN;
+  if (!take_room(static_cast<uint64_t>(file.st_size))) return errno;
+  const int error = copy(from.get(), static_cast<uint64_t>(file.st_size), name);
+  if (error == 0 && !unchanged(file, from.get())) return EAGAIN;
+  if (error == 0) kept_.insert(name);
+  return error;
+}
+
+int RecordingKeeper::copy(int from, uint64_t bytes, const std::string& name) {
+  const std::string temporary = ".copy-" + name;
+  const UniqueFd to(openat(mapped_.get(), temporary.c_str(),
+                           O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                           options_.file_mode));
+  if (!to) return errno;
+  const bool whole = copy_content(from, to.get(), bytes) &&
+                     renameat(mapped_.get(), temporary.c_str(), mapped_.get(), name.c_str()) == 0;
+  const int error = errno;
+  if (!whole) unlinkat(mapped_.get(), temporary.c_str(), 0);
+  return whole ? 0 : error;
+}
+
+}  // namespace shmrec::launcher

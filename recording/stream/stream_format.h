@@ -1,0 +1,180 @@
+// The stream of a recording: all that came from outside into one process, in the order in which it
+// came, so that the process can be executed again. docs/stream_format.md describes it byte by byte.
+//
+// A recording at level replay has the directory recordings/ID/ with the files
+// 0.stream, 1.stream...; each is a FileHeader and records, one behind the other. The agent in the
+// recorded process writes them (agent/stream/), the agent in the replayed process reads them
+// (agent/replay/), and so does the host side (stream_reader.h).
+//
+// Invariants
+//  1. `committed` is written last: what lies before it is whole records, whatever dies when.
+//  2. A file is as long as its header says before it is mapped: a store cannot fail.
+//  3. A record lies in one file.
+// Context: freestanding and host; nothing but <stdint.h>. Little endian; all sizes in bytes.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace shmrec::stream {
+
+inline constexpr char kMagic[8] = {'S', 'H', 'M', 'R', 'S', 'T', 'R', 'M'};
+inline constexpr uint32_t kVersion = 1;
+inline constexpr uint64_t kAlign = 8;  // of records, and of what is in them
+inline constexpr uint64_t kMaxFileBytes = uint64_t{8} << 30;
+
+struct FileHeader {
+  char magic[8];
+  uint32_t version;
+  uint32_t number;      // of the file in its recording, from 0
+  uint64_t file_bytes;  // of the file
+  uint64_t committed;   // so many bytes of the file, this header's too, are whole
+  uint32_t id_high;     // of the recording
+  uint32_t id_low;
+  uint64_t reserved[3];
+};
+static_assert(sizeof(FileHeader) == 64);
+
+enum class Type : uint16_t {
+  kStart = 1,  // StartRecord: how the process began; first in a recording
+  kMapping,    // MappingRecord: what was mapped at the start
+  kMemory,     // MemoryRecord: what was in memory at the start
+  kFile,       // FileRecord: a file that is mapped, before the record that maps it
+  kCall,       // CallRecord: a syscall, complete
+  kSignal,     // SignalRecord: a signal that the program takes
+  kValue,      // ValueRecord: what an instruction read from the processor
+  kCheck,      // CheckRecord: what replay must find here
+  kEnd,        // EndRecord: the recording ends, or can be replayed up to here only
+};
+
+struct RecordHeader {
+  uint32_t bytes;   // of the record with this header; a multiple of kAlign
+  uint16_t type;    // Type
+  uint16_t detail;  // by type
+  uint64_t event;   // number of the event it belongs to
+};
+static_assert(sizeof(RecordHeader) == 16);
+
+// General registers, in the order of the kernel's struct sigcontext: r8 .. r15, rdi, rsi, rbp, rbx,
+// rdx, rax, rcx, rsp, rip, eflags.
+inline constexpr uint32_t kRegisters = 18;
+inline constexpr uint32_t kStackPointer = 15, kInstructionPointer = 16, kFlags = 17;
+
+// kStart; detail: shmlog::StartKind.
+struct StartRecord {
+  uint64_t regs[kRegisters];  // with which the program goes on
+  uint64_t fs_base, gs_base;
+  uint64_t agent_base;            // the zone of the agent
+  uint64_t heap_begin, heap_end;  // what brk says
+  int32_t pid, tid;
+  uint32_t parent_high, parent_low;  // the recording that it was forked from; 0: none
+  uint64_t parent_event;             // ...at this event
+  uint64_t blocked;                  // signals
+  uint64_t features;                 // XCR0: which vector registers there are
+  uint32_t processor[12];            // cpuid 0x80000002..4: its name
+  uint64_t ignored;                  // signals that are ignored
+  uint64_t reserved[3];
+};
+static_assert(sizeof(StartRecord) == 144 + 16 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 48 + 8 + 24);
+
+enum MappingFlag : uint32_t {
+  kMappingShared = 1,
+  kMappingStack = 2,  // grows downwards
+};
+
+// kMapping: [begin, end), which lies in no part of the agent.
+struct MappingRecord {
+  uint64_t begin, end;
+  uint32_t protection;  // PROT_*
+  uint32_t flags;       // MappingFlag
+  uint64_t offset;      // in its file
+  uint32_t file;        // FileRecord::number; 0: none
+  uint32_t reserved0;
+};
+static_assert(sizeof(MappingRecord) == 40);
+
+// kMemory: `bytes` bytes follow, filled up to kAlign. What is neither here nor in a file is zero.
+struct MemoryRecord {
+  uint64_t address, bytes;
+};
+
+inline constexpr uint32_t kMaxFiles = UINT16_MAX;
+// kFile: the path follows, with its NUL. The content as it was then is in mapped/NAME of the run,
+// where NAME is "DEVICE-INODE-SIZE-SECONDS.NANOSECONDS" in hexadecimal digits.
+struct FileRecord {
+  uint32_t number;  // rising from 1 in a recording, up to kMaxFiles
+  uint32_t kept;    // 1: the content is there
+  uint64_t device, inode, size;
+  int64_t seconds;  // when it was last changed
+  uint64_t nanoseconds;
+};
+static_assert(sizeof(FileRecord) == 48);
+
+// kCall: the arguments that the syscall has, then its outputs.
+struct CallRecord {
+  uint16_t number;
+  uint8_t arguments;
+  uint8_t reserved0;
+  uint16_t outputs;
+  uint16_t file;  // of what it maps: FileRecord::number; 0: none
+  uint64_t result;
+  uint64_t state;  // hash of the registers that the program keeps over calls (state_hash)
+};
+static_assert(sizeof(CallRecord) == 24);
+// Memory that the kernel wrote: `bytes` bytes follow, filled up to kAlign.
+struct Output {
+  uint64_t address, bytes;
+};
+
+enum class SignalKind : uint16_t {
+  kHandler = 1,  // its handler is entered
+  kDeath,        // it ends the process
+};
+// kSignal; detail: SignalKind.
+struct SignalRecord {
+  uint64_t regs[kRegisters];  // of the program where it takes the signal
+  uint64_t place;             // SignalPlace
+  uint8_t info[128];          // siginfo_t
+};
+enum class SignalPlace : uint64_t {
+  kBeforeCall = 1,  // at a syscall instruction that was to be executed next
+  kAfterCall,       // behind one that has just returned
+  kFault,           // at an instruction that faulted; it will fault again
+  kElsewhere,       // at any other
+};
+static_assert(sizeof(SignalRecord) == 280);
+
+enum class ValueKind : uint16_t { kCounter = 1, kCounterAndProcessor, kCpuid };
+// kValue; detail: ValueKind.
+struct ValueRecord {
+  uint64_t pc;
+  uint64_t state;
+  uint32_t values[4];  // eax, ebx, ecx, edx
+};
+
+// kCheck
+struct CheckRecord {
+  uint64_t registers;  // hash of all general registers, fs and gs base
+  uint64_t memory;     // hash of private memory that can be written; 0: not made
+  uint64_t pages;      // in it, that were not all zero
+};
+
+enum class EndKind : uint16_t {
+  kExec = 1,      // another image takes the process over; if more records follow, that failed
+  kUnreplayable,  // what follows was not recorded; the text says why
+};
+// kEnd; detail: EndKind. A text follows, with its NUL.
+struct EndRecord {
+  uint64_t text_bytes;
+};
+
+inline constexpr uint64_t aligned(uint64_t bytes) { return (bytes + kAlign - 1) & ~(kAlign - 1); }
+
+// Both modes compute these alike.
+inline constexpr uint64_t kMix = 0x9E3779B97F4A7C15ull;
+inline constexpr uint64_t mix(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * kMix;
+  return hash ^ hash >> 29;
+}
+
+}  // namespace shmrec::stream

@@ -1,0 +1,200 @@
+#include "replay/replayer.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "base/signal_name.h"
+#include "recording/bundle/bundle_files.h"
+#include "recording/log/shmlog_create.h"
+#include "recording/run/timeline.h"
+#include "recording/stream/stream_files.h"
+#include "recording/stream/stream_reader.h"
+#include "replay/stub.h"
+
+namespace shmrec::replay {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// One recording of the chain that leads to the one that is replayed: each but the first was forked
+// from the one before.
+struct Stage {
+  std::string id;
+  stream::StartRecord start{};
+  shmlog::StartKind kind{};
+  std::vector<UniqueFd> streams, files;
+};
+
+class Preparation {
+ public:
+  explicit Preparation(const ReplayOptions& options) : options_(options) {}
+
+  Result<Stub> start() {
+    if (auto chain = read_chain(options_.recording); !chain) return chain.error();
+    Result<launcher::AgentImage> image = launcher::AgentImage::open(options_.agent_image);
+    if (!image) return image.error();
+    if (auto made = make_log(); !made) return made.error();
+    StubOptions stub{.image = std::move(*image)};
+    const Stage& first = stages_.front();
+    stub.agent_base = first.start.agent_base;
+    stub.stack = first.start.regs[stream::kStackPointer];
+    stub.resume_address = first.start.regs[stream::kInstructionPointer];
+    stub.log = log_.get();
+    stub.log_bytes = recording::kMinLogBytes;
+    fill(stub);
+    return Stub::start(stub);
+  }
+
+ private:
+  Result<> read_chain(std::string id) {
+    while (true) {
+      if (stages_.size() == agent::kMaxReplayStages)
+        return Error{options_.recording + ": its line of forks is longer than can be followed"};
+      Result<Stage> stage = read_stage(id);
+      if (!stage) return stage.error();
+      stages_.insert(stages_.begin(), std::move(*stage));
+      const stream::StartRecord& start = stages_.front().start;
+      if (stages_.front().kind != shmlog::StartKind::kFork) return Unit{};
+      id = recording::recording_id(start.parent_high, start.parent_low);
+    }
+  }
+
+  Result<Stage> read_stage(const std::string& id) {
+    Result<recording::StreamReader> reader =
+        recording::StreamReader::open(options_.run_directory / recording::kRecordingsFolder / id);
+    if (!reader) return reader.error();
+    Stage stage{.id = id};
+    for (bool first = true;; first = false) {
+      const auto record = reader->next();
+      if (!record) return record.error();
+      if (!*record) break;
+      if (first && !take_start(**record, stage)) return Error{id + ": its stream has no start"};
+      if ((*record)->type != stream::Type::kFile) continue;
+      if (auto opened = open_mapped(**record, stage); !opened) return opened.error();
+    }
+    for (uint32_t i = 0; i < reader->files(); ++i) {
+      Result<UniqueFd> file = reader->file(i);
+      if (!file) return file.error();
+      stage.streams.push_back(std::move(*file));
+    }
+    return stage;
+  }
+
+  static bool take_start(const recording::StreamRecord& record, Stage& stage) {
+    const auto start = record.as<stream::StartRecord>();
+    if (record.type != stream::Type::kStart || !start) return false;
+    stage.start = *start;
+    stage.kind = static_cast<shmlog::StartKind>(record.detail);
+    return true;
+  }
+
+  Result<> open_mapped(const recording::StreamRecord& record, Stage& stage) {
+    const auto file = record.as<stream::FileRecord>();
+    if (!file || file->number != stage.files.size() + 1)
+      return Error{stage.id + ": its stream is damaged: the number of a file"};
+    const std::string name = recording::mapped_name(
+        {file->device, file->inode, file->size, file->seconds, file->nanoseconds});
+    uint64_t bytes = 0;
+    Result<UniqueFd> opened =
+        recording::open_regular(options_.run_directory / recording::kMappedFolder / name, bytes);
+    if (!opened && file->kept) return opened.error();
+    stage.files.push_back(opened ? std::move(*opened) : UniqueFd(dup(STDIN_FILENO)));
+    return Unit{};
+  }
+
+  Result<> make_log() {
+    std::string directory = (fs::temp_directory_path() / "shmrec-replay-XXXXXX").string();
+    if (!mkdtemp(directory.data())) return system_error(directory);
+    const std::string path = directory + "/log";
+    Result<int> made = recording::create_shmlog(
+        path, {.log_bytes = recording::kMinLogBytes, .build = "", .clock_ns = 300'000});
+    if (made) log_.reset(*made);
+    std::error_code ignored;
+    fs::remove_all(directory, ignored);
+    if (!made) return made.error();
+    return Unit{};
+  }
+
+  void fill(StubOptions& stub) const {
+    stub.boot.stages = static_cast<uint32_t>(stages_.size());
+    for (size_t i = 0; i < stages_.size(); ++i) {
+      agent::ReplayStage& stage = stub.boot.stage[i];
+      stage.first_stream = add(stub, stages_[i].streams);
+      stage.streams = static_cast<uint32_t>(stages_[i].streams.size());
+      stage.first_file = add(stub, stages_[i].files);
+      stage.files = static_cast<uint32_t>(stages_[i].files.size());
+      stage.until_event = i + 1 < stages_.size() ? stages_[i + 1].start.parent_event : 0;
+    }
+  }
+
+  static int add(StubOptions& stub, const std::vector<UniqueFd>& descriptors) {
+    const int first = kFirstDescriptor + static_cast<int>(stub.descriptors.size());
+    for (const UniqueFd& fd : descriptors) stub.descriptors.push_back(fd.get());
+    return first;
+  }
+
+  const ReplayOptions& options_;
+  std::vector<Stage> stages_;  // the last one is what is replayed
+  UniqueFd log_;
+};
+
+ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {
+  agent::ReplayReport report;
+  std::memcpy(&report, &shared, sizeof report);
+  report.text[sizeof report.text - 1] = 0;
+  ReplayOutcome outcome;
+  outcome.state = static_cast<agent::ReplayState>(report.state);
+  outcome.end = static_cast<agent::ReplayEnd>(report.end_kind);
+  outcome.detail = report.detail;
+  outcome.event = report.event;
+  outcome.records = report.records;
+  outcome.checks = report.checks;
+  outcome.memory_pages = report.memory_pages;
+  outcome.text = report.text;
+  if (outcome.state != agent::ReplayState::kRunning) return outcome;
+  outcome.state = agent::ReplayState::kDiverged;
+  outcome.text = WIFSIGNALED(status)
+                     ? "the replaying process died of " + signal_with_number(WTERMSIG(status))
+                     : "the replaying process ended without a word";
+  return outcome;
+}
+
+}  // namespace
+
+Result<ReplayOutcome> replay_recording(const ReplayOptions& options) {
+  using namespace std::chrono_literals;
+  const Clock::time_point begun = Clock::now();
+  Preparation preparation(options);
+  Result<Stub> stub = preparation.start();
+  if (!stub) return stub.error();
+  int status = 0;
+  for (auto pause = 200us; !stub->ended(status);
+       pause = std::min<std::chrono::microseconds>(2 * pause, 20ms)) {
+    std::this_thread::sleep_for(pause);
+    if (options.progress) options.progress(stub->report().event);
+  }
+  ReplayOutcome outcome = outcome_of(stub->report(), status);
+  outcome.seconds = std::chrono::duration<double>(Clock::now() - begun).count();
+  return outcome;
+}
+
+Result<std::vector<std::string>> list_recordings(const fs::path& run_directory) {
+  std::vector<std::string> ids;
+  std::error_code error;
+  for (const auto& entry :
+       fs::directory_iterator(run_directory / recording::kRecordingsFolder, error))
+    ids.push_back(entry.path().filename().string());
+  if (error)
+    return Error{run_directory.string() + ": no recordings at level replay: " + error.message()};
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+}  // namespace shmrec::replay
