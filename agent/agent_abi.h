@@ -83,7 +83,21 @@ struct ReplayStage {
   int32_t first_file;  // descriptor of the file of number 1; the others likewise
   uint32_t files;
   uint64_t until_event;  // of the fork; 0: the last stage
+  int32_t accesses;      // descriptor of its ReplayAccess entries, by event; -1: it has none
+  int32_t reserved0;
 };
+// What the recorded program did to traced memory, as the log of accesses has it. The value follows,
+// filled up to 8 bytes.
+enum class ReplayAccessKind : uint32_t { kRead = 1, kWrite = 2 };
+struct ReplayAccess {
+  uint64_t event;
+  uint64_t address;
+  uint32_t length;
+  uint32_t kind;  // ReplayAccessKind; what reads and writes is a kRead
+};
+// In the agent's zone.
+inline constexpr uint64_t kReplayReportOffset = kStreamOffset - 0x200000;
+inline constexpr uint64_t kReplayAccessOffset = kStreamOffset + 0x400000000;
 inline constexpr uint32_t kMaxReplayStages = 64;
 struct ReplayBoot {
   int32_t report_fd;  // ReplayReport, shared with the supervisor
@@ -111,7 +125,15 @@ struct ReplayReport {
   uint64_t detail;        // of end_kind: exit status, signal
   char text[512];
 };
-enum class ReplayEnd : uint32_t { kLogEnds = 0, kExit, kDeath, kExec, kAsked, kUnreplayable };
+enum class ReplayEnd : uint32_t {
+  kLogEnds = 0,
+  kExit,
+  kDeath,
+  kExec,
+  kAsked,
+  kUnreplayable,
+  kAccessesGone
+};
 
 struct BootInfo {
   uint32_t abi_version;

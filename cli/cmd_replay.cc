@@ -25,6 +25,9 @@ std::string end_text(const replay::ReplayOutcome& outcome) {
       return "exec";
     case ReplayEnd::kUnreplayable:
       return "up to what cannot be replayed";
+    case ReplayEnd::kAccessesGone:
+      return "up to event " + std::to_string(outcome.detail) +
+             ", whose accesses the log does not hold any more";
     case ReplayEnd::kAsked:
       return "as asked";
     case ReplayEnd::kLogEnds:

@@ -204,6 +204,7 @@ class Run {
         policy_(loaded.policy),
         mistakes_(lines_of(loaded.mistakes)),
         spool_(options.spool.empty() ? loaded.policy.spool_directory : options.spool) {
+    if (options.replay) record_all_reads();
     for (const std::string& mistake : mistakes_)
       add_note(note_, "recorded by the defaults, as its policy has mistakes: " + mistake);
   }
@@ -223,6 +224,13 @@ class Run {
     supervise();
     finish();
     return exit_code_;
+  }
+
+  // What was read has to be known to be read again.
+  void record_all_reads() {
+    policy_.default_accesses = Accesses::kAll;
+    for (SegmentRule& rule : policy_.segments) rule.accesses.reset();
+    policy_.limits.max_slowdown = 0;
   }
 
   bool closed() const { return policy_.failure_policy == FailurePolicy::kClosed; }

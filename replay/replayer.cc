@@ -15,6 +15,7 @@
 #include "recording/run/timeline.h"
 #include "recording/stream/stream_files.h"
 #include "recording/stream/stream_reader.h"
+#include "replay/access_file.h"
 #include "replay/stub.h"
 
 namespace shmrec::replay {
@@ -30,6 +31,7 @@ struct Stage {
   stream::StartRecord start{};
   shmlog::StartKind kind{};
   std::vector<UniqueFd> streams, files;
+  UniqueFd accesses;  // to traced memory; empty: none
 };
 
 class Preparation {
@@ -59,6 +61,7 @@ class Preparation {
         return Error{options_.recording + ": its line of forks is longer than can be followed"};
       Result<Stage> stage = read_stage(id);
       if (!stage) return stage.error();
+      if (auto taken = take_accesses(*stage); !taken) return taken.error();
       stages_.insert(stages_.begin(), std::move(*stage));
       const stream::StartRecord& start = stages_.front().start;
       if (stages_.front().kind != shmlog::StartKind::kFork) return Unit{};
@@ -85,6 +88,18 @@ class Preparation {
       stage.streams.push_back(std::move(*file));
     }
     return stage;
+  }
+
+  Result<> take_accesses(Stage& stage) {
+    if (!shmlog_) {
+      auto opened = recording::ShmlogReader::open((options_.run_directory / "run.shmlog").string());
+      if (!opened) return opened.error();
+      shmlog_ = std::move(*opened);
+    }
+    Result<UniqueFd> file = make_access_file(*shmlog_, stage.id);
+    if (!file) return file.error();
+    stage.accesses = std::move(*file);
+    return Unit{};
   }
 
   static bool take_start(const recording::StreamRecord& record, Stage& stage) {
@@ -130,6 +145,11 @@ class Preparation {
       stage.streams = static_cast<uint32_t>(stages_[i].streams.size());
       stage.first_file = add(stub, stages_[i].files);
       stage.files = static_cast<uint32_t>(stages_[i].files.size());
+      stage.accesses = -1;
+      if (stages_[i].accesses) {
+        stage.accesses = kFirstDescriptor + static_cast<int>(stub.descriptors.size());
+        stub.descriptors.push_back(stages_[i].accesses.get());
+      }
       stage.until_event = i + 1 < stages_.size() ? stages_[i + 1].start.parent_event : 0;
     }
   }
@@ -141,8 +161,9 @@ class Preparation {
   }
 
   const ReplayOptions& options_;
-  std::vector<Stage> stages_;  // the last one is what is replayed
-  UniqueFd log_;
+  std::vector<Stage> stages_;                        // the last one is what is replayed
+  std::unique_ptr<recording::ShmlogReader> shmlog_;  // of the run
+  UniqueFd log_;                                     // for the agent to write
 };
 
 ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {

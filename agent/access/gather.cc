@@ -5,6 +5,8 @@
 #include "agent/arch/x86_64/processor.h"
 #include "agent/arch/x86_64/vector_state.h"
 #include "agent/process/event.h"
+#include "agent/replay/accesses.h"
+#include "agent/replay/replay.h"
 
 namespace shmrec::agent {
 namespace {
@@ -106,6 +108,7 @@ uint32_t move_elements(Thread* thread, const Context& context, const Site& site,
                        uint8_t* data, const uint8_t* indices, Fault* fault) {
   const Gather& gather = site.gather;
   const Origin origin = {site.ip, next_event(thread), 0, 0, context.regs.rsp, context.regs.rbp};
+  if (replaying()) replay_access(origin.event);
   for (uint32_t i = 0; i < gather.elements; ++i) {
     if (!(mask >> i & 1)) continue;
     uint8_t* element = data + i * gather.element_bytes;

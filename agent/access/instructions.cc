@@ -15,6 +15,8 @@
 #include "agent/memory/brake.h"
 #include "agent/memory/native.h"
 #include "agent/process/event.h"
+#include "agent/replay/accesses.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/signal_numbers.h"
 #include "agent/sites/table.h"
 
@@ -325,6 +327,7 @@ extern "C" int access_begin(Thread* thread) {
   thread->exit_ip = behind ? behind : site.ip + site.length;
   thread->ea = effective_address(site, thread->regs);
   thread->event = next_event(thread);
+  if (replaying()) replay_access(thread->event);
   thread->phase = kFirst;
   thread->record = nullptr;
   region_use_begin(thread);  // until the instruction is done

@@ -13,6 +13,7 @@
 #include "agent/patches/arena.h"
 #include "agent/patches/patch.h"
 #include "agent/sites/table.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 
@@ -312,6 +313,7 @@ Answer do_mmap(Thread* thread, void*) {
 }
 
 void maps_trace_native(Thread* thread, const Region& mapping) {
+  stream_end(thread->process, "a mapped file that somebody begins to write");
   Region region = mapping;
   brake_new(thread->process, &region);
   regions_known_change();

@@ -3,6 +3,7 @@
 #include <linux/mman.h>
 
 #include "agent/memory/maps.h"
+#include "agent/replay/accesses.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
 
@@ -83,13 +84,14 @@ void again_brk(const uint64_t*, uint64_t result, uint32_t) {
 
 struct Again {
   uint32_t number;
+  bool by_agent;  // of a range that is traced
   void (*make)(const uint64_t* args, uint64_t result, uint32_t file);
 };
 constexpr Again kAgain[] = {
-    {__NR_mmap, again_mmap},         {__NR_munmap, again_munmap},
-    {__NR_mprotect, again_mprotect}, {__NR_pkey_mprotect, again_mprotect},
-    {__NR_mremap, again_mremap},     {__NR_madvise, again_madvise},
-    {__NR_brk, again_brk},
+    {__NR_mmap, false, again_mmap},        {__NR_munmap, true, again_munmap},
+    {__NR_mprotect, true, again_mprotect}, {__NR_pkey_mprotect, true, again_mprotect},
+    {__NR_mremap, true, again_mremap},     {__NR_madvise, true, again_madvise},
+    {__NR_brk, false, again_brk},
 };
 
 }  // namespace
@@ -107,16 +109,25 @@ void map_recorded(const MappingRecord& mapping) {
 
 void heap_recorded(uint64_t begin, uint64_t end) { heap_begin = begin, heap_end = end; }
 
-bool memory_call(const Thread* thread, uint64_t result, uint32_t file) {
+bool memory_call(Thread* thread, const CallRecord& call) {
   for (const Again& row : kAgain) {
-    if (row.number != thread->call.number) continue;
-    if (!failed(static_cast<int64_t>(result))) row.make(thread->call.given, result, file);
+    if (row.number != call.number) continue;
+    const uint64_t* args = thread->call.given;
+    if (failed(static_cast<int64_t>(call.result))) return true;
+    if (call.flags & kCallTraces)
+      map_traced(thread, call.result, page_up(args[1]), args[3] & MAP_ANONYMOUS ? 0 : args[5],
+                 static_cast<uint32_t>(args[2]));
+    else if (row.by_agent && region_overlaps(args[0], args[1]))
+      dispatch_unrecorded(thread, nullptr);
+    else
+      row.make(args, call.result, call.file);
     return true;
   }
   return false;
 }
 
 void put_bytes(uint64_t address, const void* from, uint64_t bytes) {
+  if (const uint64_t alias = alias_of(address, bytes)) address = alias;
   if (safe_copy(reinterpret_cast<void*>(address), from, bytes)) return;
   // What the kernel filled while it made it may be without the right to write.
   sys(__NR_mprotect, page_down(address), page_up(address + bytes) - page_down(address),

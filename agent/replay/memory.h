@@ -13,9 +13,8 @@ namespace shmrec::agent {
 void map_recorded(const stream::MappingRecord& mapping);
 // The heap as it is at a start.
 void heap_recorded(uint64_t begin, uint64_t end);
-// A call that changes the address space, which then had `result`. `file`: the number of what it
-// maps. False: it is none.
-bool memory_call(const Thread* thread, uint64_t result, uint32_t file);
+// A call that changes the address space, as it was recorded. False: it is none.
+bool memory_call(Thread* thread, const stream::CallRecord& call);
 
 // Puts bytes where the kernel had put them.
 void put_bytes(uint64_t address, const void* from, uint64_t bytes);

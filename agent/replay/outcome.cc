@@ -22,8 +22,9 @@ ReplayReport* report = nullptr;
 }  // namespace
 
 bool outcome_start() {
-  const int64_t at = sys(__NR_mmap, 0, sizeof(ReplayReport), PROT_READ | PROT_WRITE, MAP_SHARED,
-                         shmrec_boot_info.replay.report_fd, 0);
+  const int64_t at =
+      sys(__NR_mmap, agent_base() + kReplayReportOffset, sizeof(ReplayReport),
+          PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, shmrec_boot_info.replay.report_fd, 0);
   if (failed(at)) return false;
   report = reinterpret_cast<ReplayReport*>(at);
   return true;

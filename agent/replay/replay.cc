@@ -5,6 +5,7 @@
 #include "agent/arch/x86_64/gs.h"
 #include "agent/memory/identity.h"
 #include "agent/process/event.h"
+#include "agent/replay/accesses.h"
 #include "agent/replay/memory.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
@@ -134,6 +135,7 @@ bool forks(uint64_t number) {
 // The recording that is followed was forked here.
 Answer become_child(Thread* thread) {
   if (!reader_next_stage()) refuse("the recording of the forked child is missing");
+  accesses_start();
   const RecordHeader* record = reader_peek();
   if (!record || type_of(record) != Type::kStart) refuse("the recording has no start");
   const StartRecord& start = *need<StartRecord>(record);
@@ -153,7 +155,7 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
   const uint64_t number = call.number, result = call.result, event = record->event;
   if (number == __NR_exit_group || number == __NR_exit)
     finish(ReplayEnd::kExit, thread->call.given[0]);
-  const bool of_memory = memory_call(thread, result, call.file);
+  const bool of_memory = memory_call(thread, call);
   for (uint32_t i = 0; i < call.outputs; ++i) at = put_output(at, end);
   reader_advance();
   outcome().event = event;
@@ -213,6 +215,7 @@ void replay_start(Thread* thread) {
   if (!outcome_start()) refuse("there is no report");
   keep_maps(shmrec_boot_info.replay.maps_fd);
   if (!reader_start()) refuse("the recording has no stream");
+  accesses_start();
   const RecordHeader* record = reader_peek();
   if (!record || type_of(record) != Type::kStart) refuse("the recording has no start");
   begin(thread, *need<StartRecord>(record));

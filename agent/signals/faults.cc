@@ -14,12 +14,14 @@
 #include "agent/patches/libraries.h"
 #include "agent/patches/patch.h"
 #include "agent/process/stop.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/settle.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/sites/table.h"
 #include "agent/stream/counter.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 namespace {
@@ -128,11 +130,13 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
 void patch_if_due(Thread* thread, Site& site, uint64_t address) {
   const bool outside = !in_window(address);
   Region region;
+  if (replaying()) return;
   if (site.patched == kUnpatchable || (site.patched == kPatched && (!outside || site.outside)))
     return;
   if (region_find(address, &region) && region.braked >= Braked::kSampled) return;
   if (site.faults) {
-    libraries_patch(thread, site.ip, outside);
+    // What a routine does as a whole depends on more than is written down of it.
+    if (!streaming()) libraries_patch(thread, site.ip, outside);
     patch_site(thread, site, outside);
   } else {
     site.faults = 1;

@@ -123,8 +123,9 @@ bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
 
 void write_call(Thread* thread, uint64_t result) {
   const PendingSyscall& call = thread->call;
-  if (maps_traced_memory(call, result))
-    return stream_end(thread->process, "shared memory that is traced");
+  const bool traces = maps_traced_memory(call, result);
+  if (traces && call.number != __NR_mmap)
+    return stream_end(thread->process, "shared memory of System V");
   OutputList& outputs = *reinterpret_cast<OutputList*>(thread->bounce2);
   static_assert(sizeof outputs <= sizeof thread->bounce2);
   find_outputs(thread, result, &outputs);
@@ -135,7 +136,7 @@ void write_call(Thread* thread, uint64_t result) {
   if (!record) return stream_end(thread->process, "its stream has no room");
   *record = {static_cast<uint16_t>(call.number),
              static_cast<uint8_t>(arguments),
-             0,
+             traces ? kCallTraces : uint8_t{0},
              static_cast<uint16_t>(outputs.count),
              static_cast<uint16_t>(call.mapped_file),
              result,

@@ -110,11 +110,12 @@ struct FileRecord {
 };
 static_assert(sizeof(FileRecord) == 48);
 
+enum CallFlag : uint8_t { kCallTraces = 1 };  // what it maps is traced
 // kCall: the arguments that the syscall has, then its outputs.
 struct CallRecord {
   uint16_t number;
   uint8_t arguments;
-  uint8_t reserved0;
+  uint8_t flags;  // CallFlag
   uint16_t outputs;
   uint16_t file;  // of what it maps: FileRecord::number; 0: none
   uint64_t result;

@@ -1,0 +1,81 @@
+#include "agent/replay/accesses.h"
+
+#include <linux/mman.h>
+
+#include "agent/access/access.h"
+#include "agent/memory/maps.h"
+#include "agent/replay/outcome.h"
+#include "agent/replay/reader.h"
+
+namespace shmrec::agent {
+namespace {
+
+struct Accesses {
+  const uint8_t* base = nullptr;
+  uint64_t bytes = 0, at = 0;
+};
+Accesses accesses;
+
+const ReplayAccess* next() {
+  const uint64_t left = accesses.bytes - accesses.at;
+  const auto* entry = reinterpret_cast<const ReplayAccess*>(accesses.base + accesses.at);
+  if (left < sizeof *entry || entry->length > left - sizeof *entry) return nullptr;
+  return entry;
+}
+
+void skip(const ReplayAccess* entry) {
+  accesses.at += min(accesses.bytes - accesses.at, sizeof *entry + stream::aligned(entry->length));
+}
+
+void put_value(const ReplayAccess* entry) {
+  const uint64_t alias = alias_of(entry->address, entry->length);
+  if (!alias) diverge("an access leads to no traced memory", entry->address, entry->event);
+  if (!safe_copy(reinterpret_cast<void*>(alias), entry + 1, entry->length))
+    diverge("an access leads to no memory", entry->address, entry->event);
+}
+
+}  // namespace
+
+void accesses_start() {
+  const int fd = reader_stage().accesses;
+  if (accesses.base) sys(__NR_munmap, accesses.base, accesses.bytes);
+  accesses = {};
+  const int64_t bytes = fd < 0 ? 0 : sys(__NR_lseek, fd, 0, 2 /* SEEK_END */);
+  if (bytes <= 0) return;
+  const uint64_t place = agent_base() + kReplayAccessOffset;
+  const int64_t at = sys(__NR_mmap, place, bytes, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0);
+  if (failed(at)) refuse("its accesses have no room here");
+  accesses.base = reinterpret_cast<const uint8_t*>(at);
+  accesses.bytes = static_cast<uint64_t>(bytes);
+}
+
+void replay_access(uint64_t event) {
+  const ReplayAccess* entry;
+  bool any = false;
+  while ((entry = next()) && entry->event < event) skip(entry);
+  for (; (entry = next()) && entry->event == event; skip(entry)) {
+    any = true;
+    if (entry->kind == static_cast<uint32_t>(ReplayAccessKind::kRead)) put_value(entry);
+  }
+  if (!any) finish(ReplayEnd::kAccessesGone, event);
+  outcome().event = event;
+}
+
+void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
+                uint32_t protection) {
+  const int64_t at = sys(__NR_mmap, address, bytes, protection,
+                         MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+  if (at != static_cast<int64_t>(address))
+    diverge("a mapping cannot be made", address, static_cast<uint64_t>(at));
+  MapsLock lock;
+  maps_forget(thread->process, address, address + bytes);
+  maps_settle(thread);
+  SegmentIdentity identity = {};
+  identity.kind = shmlog::SegmentKind::kAnonymous;
+  identity.inode = thread->call.event;
+  maps_admit(thread, address, bytes, offset, protection, identity, false);
+  Region region;
+  if (!region_find(address, &region)) refuse("a traced mapping cannot be traced here");
+}
+
+}  // namespace shmrec::agent

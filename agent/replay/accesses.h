@@ -1,0 +1,20 @@
+// The values that the program read in traced memory: they are put there before it reads them again.
+//
+// The supervisor has taken them out of the log of accesses (replay/access_file.h).
+// Threads: one. Trust: as reader.h.
+#pragma once
+
+#include "agent/process/thread.h"
+
+namespace shmrec::agent {
+
+// Opens the accesses of the reader's present stage.
+void accesses_start();
+// The pending event accesses traced memory: what it read then is in its aliases now.
+void replay_access(uint64_t event);
+
+// Makes a mapping that was traced: private memory, which is traced here too.
+void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
+                uint32_t protection);
+
+}  // namespace shmrec::agent
