@@ -36,7 +36,8 @@ struct Stage {
 
 class Preparation {
  public:
-  explicit Preparation(const ReplayOptions& options) : options_(options) {}
+  Preparation(const recording::RunFiles& files, const ReplayOptions& options)
+      : files_(files), options_(options) {}
 
   Result<Stub> start() {
     if (auto chain = read_chain(options_.recording); !chain) return chain.error();
@@ -71,7 +72,7 @@ class Preparation {
 
   Result<Stage> read_stage(const std::string& id) {
     Result<recording::StreamReader> reader =
-        recording::StreamReader::open(options_.run_directory / recording::kRecordingsFolder / id);
+        recording::StreamReader::open(files_.directory() / recording::kRecordingsFolder / id);
     if (!reader) return reader.error();
     Stage stage{.id = id};
     for (bool first = true;; first = false) {
@@ -91,12 +92,7 @@ class Preparation {
   }
 
   Result<> take_accesses(Stage& stage) {
-    if (!shmlog_) {
-      auto opened = recording::ShmlogReader::open((options_.run_directory / "run.shmlog").string());
-      if (!opened) return opened.error();
-      shmlog_ = std::move(*opened);
-    }
-    Result<UniqueFd> file = make_access_file(*shmlog_, stage.id);
+    Result<UniqueFd> file = make_access_file(files_.log(), stage.id);
     if (!file) return file.error();
     stage.accesses = std::move(*file);
     return Unit{};
@@ -118,7 +114,7 @@ class Preparation {
         {file->device, file->inode, file->size, file->seconds, file->nanoseconds});
     uint64_t bytes = 0;
     Result<UniqueFd> opened =
-        recording::open_regular(options_.run_directory / recording::kMappedFolder / name, bytes);
+        recording::open_regular(files_.directory() / recording::kMappedFolder / name, bytes);
     if (!opened && file->kept) return opened.error();
     stage.files.push_back(opened ? std::move(*opened) : UniqueFd(dup(STDIN_FILENO)));
     return Unit{};
@@ -139,6 +135,7 @@ class Preparation {
 
   void fill(StubOptions& stub) const {
     stub.boot.stages = static_cast<uint32_t>(stages_.size());
+    stub.boot.until_event = options_.until_event;
     for (size_t i = 0; i < stages_.size(); ++i) {
       agent::ReplayStage& stage = stub.boot.stage[i];
       stage.first_stream = add(stub, stages_[i].streams);
@@ -160,10 +157,10 @@ class Preparation {
     return first;
   }
 
+  const recording::RunFiles& files_;
   const ReplayOptions& options_;
-  std::vector<Stage> stages_;                        // the last one is what is replayed
-  std::unique_ptr<recording::ShmlogReader> shmlog_;  // of the run
-  UniqueFd log_;                                     // for the agent to write
+  std::vector<Stage> stages_;  // the last one is what is replayed
+  UniqueFd log_;               // for the agent to write
 };
 
 ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {
@@ -189,10 +186,11 @@ ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {
 
 }  // namespace
 
-Result<ReplayOutcome> replay_recording(const ReplayOptions& options) {
+Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
+                                       const ReplayOptions& options) {
   using namespace std::chrono_literals;
   const Clock::time_point begun = Clock::now();
-  Preparation preparation(options);
+  Preparation preparation(files, options);
   Result<Stub> stub = preparation.start();
   if (!stub) return stub.error();
   int status = 0;
@@ -206,16 +204,11 @@ Result<ReplayOutcome> replay_recording(const ReplayOptions& options) {
   return outcome;
 }
 
-Result<std::vector<std::string>> list_recordings(const fs::path& run_directory) {
-  std::vector<std::string> ids;
-  std::error_code error;
-  for (const auto& entry :
-       fs::directory_iterator(run_directory / recording::kRecordingsFolder, error))
-    ids.push_back(entry.path().filename().string());
-  if (error)
-    return Error{run_directory.string() + ": no recordings at level replay: " + error.message()};
-  std::sort(ids.begin(), ids.end());
-  return ids;
+bool has_stream(const recording::RunFiles& files, const std::string& recording) {
+  std::error_code ignored;
+  return fs::exists(
+      files.directory() / recording::kRecordingsFolder / recording / recording::stream_file_name(0),
+      ignored);
 }
 
 }  // namespace shmrec::replay

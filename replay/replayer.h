@@ -2,20 +2,20 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
 
 #include "agent/agent_abi.h"
 #include "base/result.h"
+#include "recording/run/run_files.h"
 
 namespace shmrec::replay {
 
 struct ReplayOptions {
-  std::filesystem::path run_directory;  // with recordings/ and mapped/
-  std::string recording;                // ID
+  std::string recording;  // ID
   std::span<const unsigned char> agent_image;
+  uint64_t until_event = 0;  // stop there; 0: at its end
   // Called now and then with the number of the event that it is at.
   std::function<void(uint64_t event)> progress;
 };
@@ -32,10 +32,11 @@ struct ReplayOutcome {
   std::string text;  // of a divergence, or why it was refused
 };
 
-// An Error: the recording cannot be opened.
-Result<ReplayOutcome> replay_recording(const ReplayOptions& options);
+// An Error: the recording cannot be opened. REQUIRES: `files` were opened whole.
+Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
+                                       const ReplayOptions& options);
 
-// The IDs of all recordings with a stream.
-Result<std::vector<std::string>> list_recordings(const std::filesystem::path& run_directory);
+// Does the recording have a stream?
+bool has_stream(const recording::RunFiles& files, const std::string& recording);
 
 }  // namespace shmrec::replay

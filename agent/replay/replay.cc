@@ -63,6 +63,15 @@ void compare_check(const Thread* thread, const RecordHeader* record) {
   if (memory.hash != check->memory) diverge("the hash of memory", check->memory, memory.hash);
 }
 
+[[noreturn]] void finish_unreplayable(const RecordHeader* record) {
+  const EndRecord* end = need<EndRecord>(record);
+  const uint64_t room = record->bytes - sizeof *record - sizeof *end;
+  char text[sizeof(ReplayReport::text)] = {};
+  memcpy(text, end + 1, min(min(end->text_bytes, room), sizeof text - 1));
+  Text{outcome().text, sizeof outcome().text}.add(text);
+  finish(ReplayEnd::kUnreplayable);
+}
+
 // The next record that an event is, or null. Those between are followed.
 const RecordHeader* next_of_event(const Thread* thread) {
   for (const RecordHeader* record; (record = reader_peek()); reader_advance()) {
@@ -81,7 +90,7 @@ const RecordHeader* next_of_event(const Thread* thread) {
         break;
       case Type::kEnd:
         if (static_cast<EndKind>(record->detail) == EndKind::kUnreplayable)
-          finish(ReplayEnd::kUnreplayable);
+          finish_unreplayable(record);
         ends_because = "exec";
         break;
       default:
@@ -185,6 +194,11 @@ void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
   delivering = false;
 }
 
+bool is_last(const RecordHeader* record) {
+  return type_of(record) == Type::kEnd &&
+         static_cast<EndKind>(record->detail) == EndKind::kUnreplayable;
+}
+
 SignalPlace place_of(const RecordHeader* record) {
   return static_cast<SignalPlace>(need<SignalRecord>(record)->place);
 }
@@ -232,10 +246,20 @@ void replay_start(Thread* thread) {
   replay_runs = 1;
 }
 
+namespace {
+
+bool asked_to_stop(uint64_t event) {
+  const uint64_t until = shmrec_boot_info.replay.until_event;
+  return until && reader_last_stage() && event >= until;
+}
+
+}  // namespace
+
 Answer replay_call(Thread* thread, Context* context) {
   PendingSyscall& call = thread->call;
   memcpy(call.given, call.args, sizeof call.given);
   call.state = state_hash(thread->regs, call.pc);
+  if (asked_to_stop(call.event)) finish(ReplayEnd::kAsked);
   const RecordHeader* record = next_of_event(thread);
   if (!record) at_end();
   if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
@@ -247,6 +271,8 @@ Answer replay_call(Thread* thread, Context* context) {
 
 void replay_settle(Thread* thread, Context* context) {
   const RecordHeader* record = reader_peek();
+  // Nobody knows how far the program went on from here, and it may go on for ever.
+  if (!record || is_last(record)) next_of_event(thread), at_end();
   while (record && type_of(record) == Type::kSignal &&
          place_of(record) == SignalPlace::kAfterCall) {
     compare_place(record, context->regs.rip, context->regs.rsp);

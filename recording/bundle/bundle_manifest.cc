@@ -13,6 +13,7 @@
 #include "base/signal_name.h"
 #include "recording/bundle/cores.h"
 #include "recording/log/shmlog_create.h"
+#include "recording/stream/stream_files.h"
 
 namespace shmrec::recording {
 namespace {
@@ -214,8 +215,12 @@ namespace {
 
 // The oldest that knows all files.
 const char* format_of(const ManifestInput& input) {
-  for (const FileSize& file : input.files)
-    if (is_core_name(file.name)) return kBundleFormatWithCores;
+  const auto any = [&](bool (*is)(const std::string&)) {
+    return std::any_of(input.files.begin(), input.files.end(),
+                       [&](const FileSize& file) { return is(file.name); });
+  };
+  if (any(is_recording_file)) return kBundleFormatWithRecordings;
+  if (any(is_core_name)) return kBundleFormatWithCores;
   return input.facts.members.empty() ? kBundleFormat : kBundleFormatWithMembers;
 }
 
@@ -274,7 +279,8 @@ namespace {
 constexpr const char* kFixedNames[] = {"run.json",    "end.json",    "events.jsonl", "launcher.log",
                                        kCoverageName, kBinariesName, kLogName};
 
-bool known_name(const std::string& name, bool with_members, bool with_cores) {
+bool known_name(const std::string& name, bool with_members, bool with_cores, bool with_recordings) {
+  if (with_recordings && is_recording_file(name)) return true;
   if (with_members && is_member_file(name)) return true;
   if (with_cores && is_core_name(name)) return true;
   for (const char* fixed : kFixedNames) {
@@ -323,11 +329,12 @@ class ManifestParser {
       return bad("not a JSON object with a format");
     }
     read_string(document_, "version", version);
-    with_cores_ = format == kBundleFormatWithCores;
+    with_recordings_ = format == kBundleFormatWithRecordings;
+    with_cores_ = format == kBundleFormatWithCores || with_recordings_;
     with_members_ = format == kBundleFormatWithMembers || with_cores_;
     if (format != kBundleFormat && !with_members_) {
       return bad("format " + shown(format) + ", made by shmrec " + shown(version) + "; expected " +
-                 kBundleFormat + ", " + kBundleFormatWithMembers + " or " + kBundleFormatWithCores +
+                 kBundleFormat + " to " + kBundleFormatWithRecordings +
                  "; open it with that version of shmrec");
     }
     return read_string(document_, "runId", manifest_.run_id) ? Result<>(Unit{}) : bad("no runId");
@@ -343,7 +350,7 @@ class ManifestParser {
           !read_unsigned(row, "bytes", file.bytes)) {
         return bad("a file without name or size");
       }
-      if (!known_name(file.name, with_members_, with_cores_))
+      if (!known_name(file.name, with_members_, with_cores_, with_recordings_))
         return bad("file " + shown(file.name) + " has no place in a bundle");
       if (!seen.insert(file.name).second)
         return bad("file " + shown(file.name) + " is listed twice");
@@ -391,6 +398,7 @@ class ManifestParser {
 
   const json& document_;
   std::string bundle_;
+  bool with_recordings_ = false;
   bool with_cores_ = false;
   bool with_members_ = false;
   Manifest manifest_;

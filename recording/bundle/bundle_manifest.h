@@ -18,6 +18,7 @@ inline constexpr const char* kBundleFormat = "shmrec-bundle/1";
 inline constexpr const char* kBundleFormatWithMembers = "shmrec-bundle/2";  // of several launchers
 // With cores, of any number of launchers.
 inline constexpr const char* kBundleFormatWithCores = "shmrec-bundle/3";
+inline constexpr const char* kBundleFormatWithRecordings = "shmrec-bundle/4";  // at level replay
 inline constexpr const char* kManifestName = "manifest.json";
 inline constexpr const char* kCoverageName = "coverage.json";
 inline constexpr const char* kBinariesName = "binaries.json";

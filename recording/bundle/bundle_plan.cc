@@ -8,6 +8,7 @@
 
 #include "recording/bundle/bundle_manifest.h"
 #include "recording/bundle/coverage.h"
+#include "recording/stream/stream_files.h"
 
 namespace shmrec::recording {
 namespace {
@@ -64,11 +65,12 @@ constexpr uint64_t kForeignBinaryBytes = uint64_t{1} << 30;  // as limits.record
 
 uint64_t less(uint64_t from, uint64_t what) { return from > what ? from - what : 0; }
 
-// Of log, texts and cores.
+// Of log, texts, cores and recordings.
 uint64_t taken_bytes(const BundlePlan& plan) {
   uint64_t taken = plan.image.stored_bytes;
   for (const RunFile& file : plan.facts.files) taken += file.bytes;
   for (const RunFile& core : plan.cores) taken += core.bytes;
+  for (const RunFile& file : plan.recordings) taken += file.bytes;
   return taken;
 }
 
@@ -128,6 +130,9 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
 
   plan->cores = open_cores(dir->get(), bytes_left(*plan, options), plan->facts.problems);
 
+  plan->recordings =
+      open_recording_files(dir->get(), bytes_left(*plan, options), plan->facts.problems);
+
   std::string log_error;
   auto log = LogView::open(plan->image, kLogName);
   if (log) {
@@ -154,6 +159,7 @@ Result<std::unique_ptr<BundlePlan>> plan_bundle(const std::filesystem::path& run
   planner.add_text(kBinariesName, make_binaries(plan->binaries));
   planner.add_log(plan->image);
   for (const RunFile& core : plan->cores) planner.add_file(core.name, core.bytes, core.fd);
+  for (const RunFile& file : plan->recordings) planner.add_file(file.name, file.bytes, file.fd);
   for (const BinaryFile& file : plan->binaries.files) planner.add_binary(file);
   planner.put_manifest_first(
       make_manifest({run_name(run_dir), options.trigger, plan->facts, plan->image, reader,

@@ -33,6 +33,7 @@ struct BundlePlan {
   LogImage image;
   std::unique_ptr<LogView> log;  // nullptr: does not open
   std::vector<RunFile> cores;
+  std::vector<RunFile> recordings;  // at level replay: streams and mapped files
   BinaryCollection binaries;
   int64_t start_s = 0;  // the run's start, seconds since 1970; 0 if unknown
   // In their order, manifest.json first; SHA256SUMS is not among them.

@@ -16,13 +16,6 @@ constexpr size_t kMostCores = 1024;
 
 bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 
-bool is_recording_id(std::string_view text) {
-  constexpr size_t kHigh = 8, kLow = 4;
-  return text.size() == kHigh + 1 + kLow && text[kHigh] == '-' &&
-         std::all_of(text.begin(), text.begin() + kHigh, is_hex) &&
-         std::all_of(text.begin() + kHigh + 1, text.end(), is_hex);
-}
-
 // Names of files in the folder, as the bundle has them.
 std::vector<std::string> names_in(int folder) {
   std::vector<std::string> names;
@@ -37,6 +30,13 @@ std::vector<std::string> names_in(int folder) {
 }
 
 }  // namespace
+
+bool is_recording_id(std::string_view text) {
+  constexpr size_t kHigh = 8, kLow = 4;
+  return text.size() == kHigh + 1 + kLow && text[kHigh] == '-' &&
+         std::all_of(text.begin(), text.begin() + kHigh, is_hex) &&
+         std::all_of(text.begin() + kHigh + 1, text.end(), is_hex);
+}
 
 bool is_core_name(const std::string& name) {
   const std::string_view text = name;

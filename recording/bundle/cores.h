@@ -7,12 +7,15 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "recording/bundle/bundle_run.h"
 
 namespace shmrec::recording {
 
+// "292b1631-c83d", as recording_id() makes them.
+bool is_recording_id(std::string_view text);
 // "cores/292b1631-c83d.core"; the ID is that of recording_id().
 bool is_core_name(const std::string& name);
 std::string core_name(const std::string& recording_id);
