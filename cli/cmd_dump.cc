@@ -8,6 +8,9 @@
 #include "cli/commands.h"
 #include "recording/bundle/bundle.h"
 #include "recording/log/shmlog_dump.h"
+#include "recording/run/run_files.h"
+#include "recording/stream/stream_dump.h"
+#include "recording/stream/stream_files.h"
 
 namespace shmrec::cli {
 namespace {
@@ -17,13 +20,29 @@ int fail(const Error& error) {
   return error.bad_input ? 2 : 1;
 }
 
+bool print_line(const std::string& line) {
+  return std::fputs(line.c_str(), stdout) >= 0 && std::fputc('\n', stdout) >= 0;
+}
+
 int dump_log(const std::string& path, bool json) {
   const auto log = recording::ShmlogReader::open(path);
   if (!log) return fail(log.error());
-  recording::dump_shmlog(**log, json, [](const std::string& line) {
-    return std::fputs(line.c_str(), stdout) >= 0 && std::fputc('\n', stdout) >= 0;
-  });
+  recording::dump_shmlog(**log, json, print_line);
   return 0;
+}
+
+int dump_stream_of(const std::string& path, const std::string& id, bool json) {
+  if (id.find_first_not_of("0123456789abcdef-") != std::string::npos)
+    return fail({id + ": not the ID of a recording, as `shmrec ls` prints them"});
+  const auto files = recording::RunFiles::open(path, recording::RunFiles::Read::kWhole);
+  if (!files) return fail(files.error());
+  if ((*files)->directory().empty())
+    return fail({path + ": a log alone; the streams are in a run directory"});
+  auto stream =
+      recording::StreamReader::open((*files)->directory() / recording::kRecordingsFolder / id);
+  if (!stream) return fail(stream.error());
+  const auto dumped = recording::dump_stream(*stream, json, print_line);
+  return dumped ? 0 : fail(dumped.error());
 }
 
 int dump_manifest(const std::string& path) {
@@ -48,18 +67,24 @@ std::string first_bytes(const std::string& path, size_t count) {
 int cmd_dump(int argc, char** argv) {
   CLI::App app{
       "Prints what is in a file, by its magic: a shared-memory log item by item, of a bundle or a "
-      "run directory the manifest.",
+      "run directory the manifest, or what a recording at level replay has recorded.",
       "shmrec dump"};
-  std::string path;
+  std::string path, stream;
   bool json = false;
   app.add_option("FILE", path, "A .shmlog file, a bundle or a run directory")->required();
+  app.add_option(
+         "--stream", stream,
+         "Of the recording with this ID: start, system calls, signals, what was read of the "
+         "processor, in order (level replay)")
+      ->type_name("ID");
   app.add_flag("--json", json,
-               "A log as JSON Lines, one object an item; a manifest is JSON anyway");
+               "A log or a stream as JSON Lines, one object an item; a manifest is JSON anyway");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (!stream.empty()) return dump_stream_of(path, stream, json);
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return dump_manifest(path);
   const bool is_log = first_bytes(path, sizeof(shmlog::kMagic)) ==
