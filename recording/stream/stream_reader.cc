@@ -47,9 +47,9 @@ Result<std::set<uint32_t>> stream_numbers(int directory, const std::string& show
 Result<UniqueFd> open_recording(const std::filesystem::path& path) {
   const std::filesystem::path parent = path.parent_path();
   const Result<UniqueFd> all = open_directory(parent.empty() ? "." : parent, false);
-  if (!all) return all.error();
-  UniqueFd fd(
-      openat(all->get(), path.filename().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd fd(all ? openat(all->get(), path.filename().c_str(),
+                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                  : -1);
   if (!fd) return Error{path.string() + ": no recording: " + std::strerror(errno)};
   return fd;
 }
