@@ -10,6 +10,7 @@
 #include "agent/agent_abi.h"
 #include "agent/runtime.h"
 #include "recording/log/shmlog_format.h"
+#include "syscalls/written.h"
 
 namespace shmrec::agent {
 
@@ -123,7 +124,7 @@ struct PendingSyscall {
   // For the stream (stream/stream.h).
   uint64_t given[6];       // as args, which a handler may change
   uint64_t state;          // state_hash
-  uint64_t length_before;  // what an argument's length word said before the call
+  syscalls::WrittenCall written;
   uint32_t mapped_file;    // its number in the stream; 0: it maps none
   uint32_t streamed;       // 1: it is written down when it has returned
 };

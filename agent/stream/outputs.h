@@ -1,4 +1,5 @@
-// What a syscall writes to the program's memory, as the table of syscalls says it.
+// What a syscall writes to the program's memory, as the table of syscalls says it
+// (syscalls/written.h), for the stream.
 //
 // Threads: the calling one. Trust: all addresses and lengths are the program's; nothing is read or
 // written but by safe_copy.
@@ -11,6 +12,7 @@ namespace shmrec::agent {
 struct OutputRange {
   uint64_t address, bytes;
 };
+// More than a vector call has: those that do not fit end the stream.
 constexpr uint32_t kMaxOutputs = 1100;
 struct OutputList {
   const char* unknown;  // not null: why it is not known what is written
@@ -18,13 +20,9 @@ struct OutputList {
   OutputRange item[kMaxOutputs];
 };
 
-// How many of the six arguments the syscall has.
-uint32_t argument_count(uint64_t number);
-// Null, or why the pending call ends what can be replayed.
-const char* not_replayable(const Thread* thread);
 // Before the call is made: what has to be known of its arguments' memory then.
 void outputs_prepare(Thread* thread);
 // After it, with its result.
-void find_outputs(const Thread* thread, uint64_t result, OutputList* outputs);
+void find_outputs(Thread* thread, uint64_t result, OutputList* outputs);
 
 }  // namespace shmrec::agent

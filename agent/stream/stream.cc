@@ -16,13 +16,14 @@
 #include "agent/stream/start_state.h"
 #include "agent/stream/state.h"
 #include "agent/stream/writer.h"
-#include "syscalls/syscall_table.h"
+#include "syscalls/replay_rule.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
 
 namespace shmrec::agent {
 
 using namespace stream;
+using namespace syscalls;
 
 uint32_t stream_is_open = 0;
 
@@ -116,6 +117,19 @@ uint8_t* copy_output(uint8_t* to, const OutputRange& range) {
   return data + aligned(output->bytes);
 }
 
+ReplayRule rule_of(const PendingSyscall& call) {
+  return replay_rule(static_cast<uint32_t>(call.number), call.given);
+}
+
+// Null, or why the pending call ends what can be replayed before it is made.
+const char* not_replayable(const PendingSyscall& call) {
+  constexpr uint64_t kSharesMemory = 0x100;  // CLONE_VM
+  uint64_t flags = call.number == __NR_vfork ? kSharesMemory : 0;
+  if (call.number == __NR_clone) flags = call.given[0];
+  if (call.number == __NR_clone3) peek(&flags, call.given[0], sizeof flags);
+  return flags & kSharesMemory ? "a thread, or a child in the same memory" : nullptr;
+}
+
 bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
   const bool maps = call.number == __NR_mmap || call.number == __NR_shmat;
   return maps && !failed(static_cast<int64_t>(result)) && region_overlaps(result, 1);
@@ -123,6 +137,8 @@ bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
 
 void write_call(Thread* thread, uint64_t result) {
   const PendingSyscall& call = thread->call;
+  if (ends_replay(rule_of(call), static_cast<int64_t>(result)))
+    return stream_end(thread->process, end_reason_text(rule_of(call).reason));
   const bool traces = maps_traced_memory(call, result);
   if (traces && call.number != __NR_mmap)
     return stream_end(thread->process, "shared memory of System V");
@@ -130,7 +146,7 @@ void write_call(Thread* thread, uint64_t result) {
   static_assert(sizeof outputs <= sizeof thread->bounce2);
   find_outputs(thread, result, &outputs);
   if (outputs.unknown) return stream_end(thread->process, outputs.unknown);
-  const uint32_t arguments = argument_count(call.number);
+  const uint32_t arguments = argument_count(static_cast<uint32_t>(call.number));
   const uint64_t bytes = sizeof(CallRecord) + arguments * sizeof(uint64_t) + outputs_bytes(outputs);
   CallRecord* record = static_cast<CallRecord*>(writer_begin(Type::kCall, 0, call.event, bytes));
   if (!record) return stream_end(thread->process, "its stream has no room");
@@ -193,7 +209,7 @@ void stream_call_begins(Thread* thread) {
   memcpy(call.given, call.args, sizeof call.given);
   call.state = state_hash(thread->regs, call.pc);
   call.streamed = 0;
-  const char* why = not_replayable(thread);
+  const char* why = not_replayable(call);
   if (!why) why = note_mapped_file(thread);
   if (why) return stream_end(thread->process, why);
   outputs_prepare(thread);
