@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Runs a command on its own and recorded, and compares all that can be seen of it.
 
-usage: equality.py [--shmrec PATH] [--native] [--slow] [--policy FILE] [--timeout SECONDS] [--keep] -- COMMAND...
+usage: equality.py [--shmrec PATH] [--native] [--slow] [--replay] [--policy FILE] [--timeout SECONDS] [--keep] -- COMMAND...
 
 Compared: standard output, standard error, exit status (signal and core flag included) and the files
 left in the working directory, a fresh one for each run. The native run itself must succeed, or end by
-the same signal. --native does no more than that; --slow records without patching anything. On a difference the directory with both runs is kept
+the same signal. --native does no more than that; --slow records without patching anything; --replay
+records at level replay, and then executes all recordings again. On a difference the directory with both runs is kept
 and the commands that repeat them are printed. Exit status: 0 equal, 1 different, 2 bad usage.
 """
 
 import argparse
+import collections
+import json
 import os
 import shutil
 import signal
@@ -111,6 +114,21 @@ def differences(native, recorded):
     return found
 
 
+def replay(shmrec, bundle, timeout):
+    """What went wrong when all recordings of the bundle were executed again, and a summary."""
+    done = subprocess.run([shmrec, "replay", "--check", "--json", bundle], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+    if done.returncode > 1 and not done.stdout:
+        return ["replay: exit status %d: %s" % (done.returncode, text(done.stderr))], ""
+    rows = json.loads(done.stdout)["recordings"]
+    failed = ["replay of %s %s: %s at event %d" % (row["name"], row["recording"], row["text"], row["event"])
+              for row in rows if row["result"] != "equal"]
+    ends = collections.Counter(row["text"].partition("up to here: ")[2] for row in rows if "up to here" in row["text"])
+    return failed, "%d recordings, %d events replayed in %.2f s%s" % (
+        len(rows), sum(row["event"] for row in rows), sum(row["seconds"] for row in rows),
+        "".join("; %d up to: %s" % (count, why) for why, count in ends.items()))
+
+
 def text(data, limit=3000):
     return data.decode(errors="replace")[:limit]
 
@@ -124,6 +142,7 @@ def main():
     parser.add_argument("--shmrec", default="shmrec")
     parser.add_argument("--native", action="store_true")
     parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--replay", action="store_true")
     parser.add_argument("--policy")
     parser.add_argument("--timeout", type=float, default=60)
     parser.add_argument("--keep", action="store_true")
@@ -139,6 +158,8 @@ def main():
                 "--spool", os.path.join(top, "spool")]
     if options.slow:
         recorder.append("--slow")
+    if options.replay:
+        recorder += ["--level", "replay", "--checksums"]
     if options.policy:
         recorder += ["--policy", options.policy]
     recorded_command = recorder + ["--"] + command
@@ -147,6 +168,9 @@ def main():
         recorded = run(recorded_command, os.path.join(top, "recorded"), options.timeout)
         failed = differences(native, recorded)
         seconds += ", recorded %.2f s" % recorded["seconds"]
+    if not failed and options.replay:
+        failed, replayed = replay(options.shmrec, os.path.join(top, "bundle.shmrec.tar.zst"), options.timeout)
+        seconds += "; " + replayed
     if not failed:
         print("%s: equal (%s; native %s)" % (" ".join(command), native["status"], seconds))
         if not options.keep:
