@@ -5,11 +5,16 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "launcher/shared_folder.h"
+#include "recording/bundle/bundle_files.h"
 #include "recording/run/timeline.h"
 #include "recording/stream/stream_files.h"
 #include "recording/stream/stream_format.h"
@@ -18,6 +23,7 @@ namespace shmrec::launcher {
 namespace {
 
 constexpr uint64_t kPageBytes = 4096;
+constexpr size_t kBlockBytes = 256 << 10;
 
 bool is_sane(const agent::StreamRequest& request) {
   return request.bytes >= kPageBytes && request.bytes % kPageBytes == 0 &&
@@ -36,15 +42,30 @@ bool write_header(int fd, const agent::StreamRequest& request) {
   return pwrite(fd, &header, sizeof header, 0) == ssize_t{sizeof header};
 }
 
-// Shares the blocks where the file system can.
-bool copy_content(int from, int to, uint64_t bytes) {
-  if (ioctl(to, FICLONE, from) == 0) return true;
-  for (uint64_t done = 0; done < bytes;) {
-    const ssize_t part = copy_file_range(from, nullptr, to, nullptr, bytes - done, 0);
-    if (part <= 0) return part == 0 ? (errno = EIO, false) : false;
+// Between file systems the kernel copies nothing by itself.
+bool copy_blocks(int from, int to, uint64_t done, uint64_t bytes) {
+  std::vector<char> block(kBlockBytes);
+  while (done < bytes) {
+    const ssize_t part = recording::pread_all(from, block.data(),
+                                              std::min<uint64_t>(block.size(), bytes - done), done);
+    if (part == 0) errno = EIO;
+    if (part <= 0 || !recording::write_all(to, block.data(), static_cast<size_t>(part)))
+      return false;
     done += static_cast<uint64_t>(part);
   }
   return true;
+}
+
+// Shares the blocks where the file system can.
+bool copy_content(int from, int to, uint64_t bytes) {
+  if (ioctl(to, FICLONE, from) == 0) return true;
+  uint64_t done = 0;
+  while (done < bytes) {
+    const ssize_t part = copy_file_range(from, nullptr, to, nullptr, bytes - done, 0);
+    if (part <= 0) break;
+    done += static_cast<uint64_t>(part);
+  }
+  return copy_blocks(from, to, done, bytes);
 }
 
 bool unchanged(const struct stat& before, int fd) {
@@ -76,7 +97,10 @@ Result<std::unique_ptr<RecordingKeeper>> RecordingKeeper::create(RecordingKeeper
   return keeper;
 }
 
+// A file beyond the limit on file sizes would end the launcher with SIGXFSZ.
 bool RecordingKeeper::take_room(uint64_t bytes) {
+  rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes > limit.rlim_cur) return errno = EFBIG, false;
   if (bytes > options_.max_bytes - bytes_) return errno = EDQUOT, false;
   bytes_ += bytes;
   return true;
@@ -84,19 +108,25 @@ bool RecordingKeeper::take_room(uint64_t bytes) {
 
 UniqueFd RecordingKeeper::make_stream(const agent::StreamRequest& request) {
   if (!is_sane(request)) return errno = EINVAL, UniqueFd();
-  if (!take_room(request.bytes)) return {};
   const std::string id = recording::recording_id(request.id_high, request.id_low);
-  const mode_t folder_mode = options_.file_mode | (options_.file_mode & 0444) >> 2;
-  if (mkdirat(recordings_.get(), id.c_str(), folder_mode) != 0 && errno != EEXIST) return {};
-  const std::string name = id + "/" + recording::stream_file_name(request.number);
-  UniqueFd fd(openat(recordings_.get(), name.c_str(),
-                     O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, options_.file_mode));
+  const UniqueFd folder = make_shared_folder_at(recordings_.get(), id.c_str(), options_.file_mode);
+  if (!folder || !take_room(request.bytes)) return {};
+  UniqueFd fd = make_file(folder.get(), request);
+  if (!fd) bytes_ -= request.bytes;
+  return fd;
+}
+
+UniqueFd RecordingKeeper::make_file(int folder, const agent::StreamRequest& request) const {
+  const std::string name = recording::stream_file_name(request.number);
+  UniqueFd fd(
+      openat(folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!fd) return {};
+  fchmod(fd.get(), options_.file_mode);
   const int error = posix_fallocate(fd.get(), 0, static_cast<off_t>(request.bytes));
   if (error == 0 && write_header(fd.get(), request)) return fd;
   if (error != 0) errno = error;
   const int why = errno;
-  unlinkat(recordings_.get(), name.c_str(), 0);
+  unlinkat(folder, name.c_str(), 0);
   return errno = why, UniqueFd();
 }
 
@@ -111,24 +141,29 @@ int RecordingKeeper::keep(pid_t pid, int fd) {
   struct stat opened;
   if (!from || fstat(from.get(), &opened) != 0) return errno;
   if (name_of(opened) != name) return EAGAIN;
-  if (!take_room(static_cast<uint64_t>(file.st_size))) return errno;
-  const int error = copy(from.get(), static_cast<uint64_t>(file.st_size), name);
-  if (error == 0 && !unchanged(file, from.get())) return EAGAIN;
-  if (error == 0) kept_.insert(name);
+  const auto bytes = static_cast<uint64_t>(file.st_size);
+  if (!take_room(bytes)) return errno;
+  const int error = copy(from.get(), file, name);
+  if (error == 0)
+    kept_.insert(name);
+  else
+    bytes_ -= bytes;
   return error;
 }
 
-int RecordingKeeper::copy(int from, uint64_t bytes, const std::string& name) {
+int RecordingKeeper::copy(int from, const struct stat& file, const std::string& name) const {
   const std::string temporary = ".copy-" + name;
   const UniqueFd to(openat(mapped_.get(), temporary.c_str(),
-                           O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-                           options_.file_mode));
+                           O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+                           0600));
   if (!to) return errno;
-  const bool whole = copy_content(from, to.get(), bytes) &&
-                     renameat(mapped_.get(), temporary.c_str(), mapped_.get(), name.c_str()) == 0;
-  const int error = errno;
-  if (!whole) unlinkat(mapped_.get(), temporary.c_str(), 0);
-  return whole ? 0 : error;
+  fchmod(to.get(), options_.file_mode);
+  int error = copy_content(from, to.get(), static_cast<uint64_t>(file.st_size)) ? 0 : errno;
+  if (error == 0 && !unchanged(file, from)) error = EAGAIN;
+  if (error == 0 && renameat(mapped_.get(), temporary.c_str(), mapped_.get(), name.c_str()) != 0)
+    error = errno;
+  if (error != 0) unlinkat(mapped_.get(), temporary.c_str(), 0);
+  return error;
 }
 
 }  // namespace shmrec::launcher

@@ -5,11 +5,14 @@
 // Invariants
 //  1. A stream file has all its blocks before its agent gets it: no store into it can fail.
 //  2. A mapped file has its name when its copy is whole.
-//  3. What would go beyond the policy's limits is refused, and the agent says so.
+//  3. What would go beyond the policy's limits is refused, and the agent says so. What is refused
+//     takes no room.
+//  4. Nothing is written through a link, whatever the workload has put into the run directory.
 // Threads: one. Trust: requests are the workload's; what is opened is a descriptor of the asking
 // process, and only a regular file is copied.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -42,7 +45,8 @@ class RecordingKeeper {
  private:
   explicit RecordingKeeper(RecordingKeeperOptions options) : options_(std::move(options)) {}
   bool take_room(uint64_t bytes);
-  int copy(int from, uint64_t bytes, const std::string& name);
+  UniqueFd make_file(int folder, const agent::StreamRequest& request) const;
+  int copy(int from, const struct stat& file, const std::string& name) const;
 
   RecordingKeeperOptions options_;
   UniqueFd recordings_, mapped_;

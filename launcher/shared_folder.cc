@@ -21,14 +21,20 @@ void share(int folder, mode_t file_mode) {
 }  // namespace
 
 Result<UniqueFd> make_shared_folder(const std::filesystem::path& path, mode_t file_mode) {
+  UniqueFd folder = make_shared_folder_at(AT_FDCWD, path.c_str(), file_mode);
+  if (!folder) return system_error(path.string());
+  return folder;
+}
+
+UniqueFd make_shared_folder_at(int directory, const char* name, mode_t file_mode) {
   // With its last mode at once: chmod would take the setgid bit from whoever is not in the group.
   const mode_t before = umask(0);
-  const int made = mkdir(path.c_str(), folder_mode(file_mode));
+  const int made = mkdirat(directory, name, folder_mode(file_mode));
+  const int error = errno;
   umask(before);
-  if (made != 0 && errno != EEXIST) return system_error(path.string());
-  UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!folder) return system_error(path.string());
-  share(folder.get(), file_mode);
+  if (made != 0 && error != EEXIST) return errno = error, UniqueFd();
+  UniqueFd folder(openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (folder) share(folder.get(), file_mode);
   return folder;
 }
 
