@@ -31,15 +31,28 @@ int dump_log(const std::string& path, bool json) {
   return 0;
 }
 
-int dump_stream_of(const std::string& path, const std::string& id, bool json) {
-  if (id.find_first_not_of("0123456789abcdef-") != std::string::npos)
-    return fail({id + ": not the ID of a recording, as `shmrec ls` prints them"});
+// By ID, pid or name, as the other commands. A log that has been written over may not know it any
+// more; its directory has its ID.
+Result<std::filesystem::path> stream_directory(const recording::RunFiles& files,
+                                               const std::string& id_or_name) {
+  const std::filesystem::path all = files.directory() / recording::kRecordingsFolder;
+  std::error_code ignored;
+  const bool is_name = id_or_name[0] != '.' && id_or_name.find('/') == std::string::npos;
+  if (is_name && std::filesystem::is_directory(all / id_or_name, ignored)) return all / id_or_name;
+  const recording::Timeline timeline = files.timeline();
+  const auto found = timeline.find(id_or_name);
+  if (!found) return found.error();
+  return all / (*found)->id;
+}
+
+int dump_stream_of(const std::string& path, const std::string& id_or_name, bool json) {
   const auto files = recording::RunFiles::open(path, recording::RunFiles::Read::kWhole);
   if (!files) return fail(files.error());
   if ((*files)->directory().empty())
     return fail({path + ": a log alone; the streams are in a run directory"});
-  auto stream =
-      recording::StreamReader::open((*files)->directory() / recording::kRecordingsFolder / id);
+  const auto directory = stream_directory(**files, id_or_name);
+  if (!directory) return fail(directory.error());
+  auto stream = recording::StreamReader::open(*directory);
   if (!stream) return fail(stream.error());
   const auto dumped = recording::dump_stream(*stream, json, print_line);
   return dumped ? 0 : fail(dumped.error());
@@ -69,11 +82,11 @@ int cmd_dump(int argc, char** argv) {
       "Prints what is in a file, by its magic: a shared-memory log item by item, of a bundle or a "
       "run directory the manifest, or what a recording at level replay has recorded.",
       "shmrec dump"};
-  std::string path, stream;
+  std::string path, recording;
   bool json = false;
   app.add_option("FILE", path, "A .shmlog file, a bundle or a run directory")->required();
   app.add_option(
-         "--stream", stream,
+         "--recording", recording,
          "Of the recording with this ID: start, system calls, signals, what was read of the "
          "processor, in order (level replay)")
       ->type_name("ID");
@@ -84,7 +97,7 @@ int cmd_dump(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (!stream.empty()) return dump_stream_of(path, stream, json);
+  if (!recording.empty()) return dump_stream_of(path, recording, json);
   std::error_code error;
   if (std::filesystem::is_directory(path, error)) return dump_manifest(path);
   const bool is_log = first_bytes(path, sizeof(shmlog::kMagic)) ==

@@ -21,7 +21,7 @@ expect --limit timeline --l
 expect --format export --f
 expect --last blame --la
 expect --output report --o
-expect --stream dump --s
+expect --recording dump --r
 expect --wait trigger --w
 expect verify bundle v
 expect check policy c

@@ -153,6 +153,7 @@ std::string call_text(const StreamRecord& record) {
     text += (i ? ", " : "") + word_text(view.arguments[i]);
   text += ") = " + result_text(view.call);
   if (view.call.file) text += "  file " + std::to_string(view.call.file);
+  if (view.call.flags & kCallTraces) text += "  traced";
   for (const MemoryView& output : view.outputs) text += "  " + memory_text(output);
   return text;
 }
@@ -247,6 +248,7 @@ void call_item(const StreamRecord& record, Item& item) {
   if (is_error(view.call.result)) item["error"] = error_name(view.call.result);
   item["state"] = hex(view.call.state);
   if (view.call.file) item["file"] = view.call.file;
+  if (view.call.flags & kCallTraces) item["traced"] = true;
   item["outputs"] = Item::array();
   for (const MemoryView& output : view.outputs) item["outputs"].push_back(memory_item(output));
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# `shmrec dump --stream` as a person uses it: what is printed, where, and the exit codes.
+# `shmrec dump --recording` as a person uses it: what is printed, where, and the exit codes.
 # usage: dump_cli_test.sh SHMREC LOG STREAM
 set -eu
 shmrec=$1
@@ -29,24 +29,28 @@ run=demo-20260921T141320Z-1
 id=292b1631-c83d
 mkdir $run
 cp "$log" $run/run.shmlog
-expect 2 "$shmrec" dump $run --stream $id
-has err "recordings/$id: no recording: No such file or directory"
+expect 2 "$shmrec" dump $run --recording $id
+has err "--recording $id: no such recording"
 
 mkdir -p $run/recordings/$id
 cp "$stream" $run/recordings/$id/0.stream
-expect 0 "$shmrec" dump $run --stream $id
+expect 0 "$shmrec" dump $run --recording $id
 has out "^stream of $id "
 has out ' read(3, 0x7ffc49b9d000, 832) = 5 '
-expect 0 "$shmrec" dump $run --stream $id --json
+expect 0 "$shmrec" dump $run --recording $id --json
 has out '"syscall":"openat".*"error":"ENOENT"'
+
+mkdir $run/recordings/1
+expect 2 "$shmrec" dump $run --recording 1
+has err "recordings/1/0.stream: missing; expected the first file of a recording"
 
 # What is sound is printed, and then what is not.
 head -c 600 "$stream" >$run/recordings/$id/0.stream
-expect 2 "$shmrec" dump $run --stream $id
+expect 2 "$shmrec" dump $run --recording $id
 has out ' mapping 0x400000-0x402000 '
 has err "^shmrec: $run/recordings/$id/0.stream: cut off at byte 600; expected "
 
-expect 2 "$shmrec" dump $run --stream ../recordings/$id
-has err "not the ID of a recording"
-expect 2 "$shmrec" dump $run/run.shmlog --stream $id
+expect 2 "$shmrec" dump $run --recording ../recordings/$id
+has err "no such recording"
+expect 2 "$shmrec" dump $run/run.shmlog --recording $id
 has err "a log alone"

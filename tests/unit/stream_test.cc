@@ -343,6 +343,8 @@ const Lie kLies[] = {
      "a call with arguments 7; expected at most 6"},
     {"CallArgumentsMissing", [](auto& s) { s.call(1, 39, {1}, 1).put_last(2, uint8_t{6}); },
      "a call with 8 bytes; expected 6 arguments"},
+    {"CallFlags", [](auto& s) { s.call(1, 39, {}, 1).put_last(3, uint8_t{2}); },
+     "a call with flags 2; expected at most 1"},
     {"CallOutputMissing", [](auto& s) { s.call(1, 39, {}, 1).put_last(4, uint16_t{1}); },
      "output 1 of a call's 1 reaches behind its record"},
     {"CallOutputLong",
@@ -466,6 +468,16 @@ TEST_F(StreamTest, WhatHasNoNameIsShownByItsNumber) {
   EXPECT_EQ(dump(false).back(), "       1  syscall 9999() = -1 4000");
 }
 
+TEST_F(StreamTest, ACallThatMapsTracedMemorySaysSo) {
+  StreamBuilder()
+      .start()
+      .call(1, 9, {}, 0x7F0000000000)
+      .put_last(3, uint8_t{kCallTraces})
+      .save(directory_, 0);
+  EXPECT_EQ(dump(false).back(), "       1  mmap() = 0x7f0000000000  traced");
+  EXPECT_EQ(nlohmann::json::parse(dump(true).back())["traced"], true);
+}
+
 TEST_F(StreamTest, AForkNamesItsParent) {
   StartRecord start{};
   start.parent_high = 0x292B1631;
@@ -550,7 +562,7 @@ std::string hex_rows(const std::string& bytes) {
   for (size_t at = 0; at < bytes.size(); at += 16) {
     const std::string row = bytes.substr(at, 16);
     if (row.find_first_not_of('\0') == std::string::npos) continue;
-    std::array<char, 8> part;
+    std::array<char, 24> part;
     std::snprintf(part.data(), part.size(), "%04zx:", at);
     text += part.data();
     for (const char byte : row) {
