@@ -91,6 +91,7 @@ struct ReplayStage {
 enum class ReplayAccessKind : uint32_t { kRead = 1, kWrite = 2 };
 struct ReplayAccess {
   uint64_t event;
+  uint64_t pc;
   uint64_t address;
   uint32_t length;
   uint32_t kind;  // ReplayAccessKind; what reads and writes is a kRead

@@ -37,8 +37,9 @@ class Collector {
     const bool reads = access.record.reads();
     const auto value = reads ? access.record.input() : access.record.output();
     const auto kind = reads ? agent::ReplayAccessKind::kRead : agent::ReplayAccessKind::kWrite;
-    accesses_.push_back({{header.event, header.address, static_cast<uint32_t>(value.size()),
-                          static_cast<uint32_t>(kind)},
+    if (header.syscall != 0) return true;  // what the kernel wrote is in the stream
+    accesses_.push_back({{header.event, header.pc, header.address,
+                          static_cast<uint32_t>(value.size()), static_cast<uint32_t>(kind)},
                          values_.size()});
     values_.insert(values_.end(), value.begin(), value.end());
     values_.resize((values_.size() + 7) / 8 * 8);

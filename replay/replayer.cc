@@ -39,6 +39,13 @@ class Preparation {
   Preparation(const recording::RunFiles& files, const ReplayOptions& options)
       : files_(files), options_(options) {}
 
+  // Did the process end before anything of it was written down?
+  Result<bool> is_empty() {
+    Result<Stage> stage = read_stage(options_.recording);
+    if (!stage) return stage.error();
+    return stage->start.agent_base == 0;
+  }
+
   Result<Stub> start() {
     if (auto chain = read_chain(options_.recording); !chain) return chain.error();
     Result<launcher::AgentImage> image = launcher::AgentImage::open(options_.agent_image);
@@ -49,6 +56,7 @@ class Preparation {
     stub.agent_base = first.start.agent_base;
     stub.stack = first.start.regs[stream::kStackPointer];
     stub.resume_address = first.start.regs[stream::kInstructionPointer];
+    stub.cpu = first.start.cpu;
     stub.log = log_.get();
     stub.log_bytes = recording::kMinLogBytes;
     fill(stub);
@@ -191,6 +199,9 @@ Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
   using namespace std::chrono_literals;
   const Clock::time_point begun = Clock::now();
   Preparation preparation(files, options);
+  const Result<bool> empty = preparation.is_empty();
+  if (!empty) return empty.error();
+  if (*empty) return ReplayOutcome{.state = agent::ReplayState::kFinished};
   Result<Stub> stub = preparation.start();
   if (!stub) return stub.error();
   int status = 0;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <string.h>
@@ -105,7 +106,8 @@ void raise_limits() {
   setrlimit(RLIMIT_CORE, &none);
 }
 
-[[noreturn]] void become_stub(const std::vector<int>& descriptors, int program, pid_t parent) {
+[[noreturn]] void become_stub(const std::vector<int>& descriptors, int program, uint32_t cpu,
+                              pid_t parent) {
   char* const nothing[] = {nullptr};
   sigset_t none;
   sigemptyset(&none);
@@ -113,6 +115,10 @@ void raise_limits() {
   if (getppid() != parent) _exit(1);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   raise_limits();
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu % CPU_SETSIZE, &one);
+  sched_setaffinity(0, sizeof one, &one);
   if (!place_descriptors(descriptors, program) || ptrace(PTRACE_TRACEME, 0, 0, 0) != 0) _exit(1);
   const int at = kFirstDescriptor + static_cast<int>(descriptors.size());
   syscall(SYS_execveat, at, "", nothing, nothing, AT_EMPTY_PATH);
@@ -296,7 +302,7 @@ Result<Stub> Stub::start(const StubOptions& options) {
   const pid_t parent = getpid();
   stub.pid_ = fork();
   if (stub.pid_ < 0) return system_error("fork");
-  if (stub.pid_ == 0) become_stub(descriptors, program->get(), parent);
+  if (stub.pid_ == 0) become_stub(descriptors, program->get(), options.cpu, parent);
   const std::string trouble = lead_in(stub.pid_, options, log_at, log_at + 1);
   if (!trouble.empty()) return Error{"the replaying process: " + trouble, false};
   return stub;

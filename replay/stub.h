@@ -30,7 +30,9 @@ struct StubOptions {
   uint64_t agent_base = 0;      // one of agent::kBases
   uint64_t stack = 0;           // the program's first stack pointer
   uint64_t resume_address = 0;  // and where it begins
-  int log = -1;                 // a shmlog for the agent to write to
+  // The processor to run on, where it may: cpuid says which one it is.
+  uint32_t cpu = 0;
+  int log = -1;  // a shmlog for the agent to write to
   uint64_t log_bytes = 0;
   // What ReplayBoot's stages refer to: the first descriptor of `descriptors` has the number
   // kFirstDescriptor in the stub.

@@ -108,7 +108,8 @@ uint32_t move_elements(Thread* thread, const Context& context, const Site& site,
                        uint8_t* data, const uint8_t* indices, Fault* fault) {
   const Gather& gather = site.gather;
   const Origin origin = {site.ip, next_event(thread), 0, 0, context.regs.rsp, context.regs.rbp};
-  if (replaying()) replay_access(origin.event);
+  Fault recorded;
+  if (replaying()) replay_access(thread, site.ip, &recorded);  // it finds its faults itself
   for (uint32_t i = 0; i < gather.elements; ++i) {
     if (!(mask >> i & 1)) continue;
     uint8_t* element = data + i * gather.element_bytes;

@@ -327,10 +327,12 @@ extern "C" int access_begin(Thread* thread) {
   thread->exit_ip = behind ? behind : site.ip + site.length;
   thread->ea = effective_address(site, thread->regs);
   thread->event = next_event(thread);
-  if (replaying()) replay_access(thread->event);
   thread->phase = kFirst;
   thread->record = nullptr;
   region_use_begin(thread);  // until the instruction is done
+  Fault fault;
+  if (replaying() && !replay_access(thread, site.ip, &fault))
+    return next_of(thread, raise(thread, site, fault));
   return next_of(thread, performance(site).begin(thread, site));
 }
 

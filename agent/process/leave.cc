@@ -12,6 +12,8 @@
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/counter.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 namespace {
@@ -98,6 +100,7 @@ void give_back_stack(const Thread* thread, Context* context) {
 
 void give_back_thread(Thread* thread, Context* context) {
   const uint64_t mask = program_mask(thread, context);
+  counter_left(thread);
   take_out_calls(thread);
   thread_disarm(thread);
   pending_to_kernel(thread);
@@ -160,6 +163,7 @@ void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedRe
   lane_release(thread);
   thread->keeps_handlers = 1;
   context->mask = program_mask(thread, context);
+  counter_left(thread);
   thread_disarm(thread);
   entry->end_tsc = rdtsc();
   store(&entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));
@@ -170,6 +174,7 @@ void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedRe
 void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reason,
                    const char* why) {
   Process* process = thread->process;
+  stream_end(process, why);
   if (process->lives_in_parent && !regions_empty())
     return leave_memory_of_parent(thread, context, reason, why);
   if (!compare_exchange<uint32_t>(&process->leaving, kStaying, kCalling))

@@ -22,6 +22,7 @@
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/table.h"
+#include "agent/stream/counter.h"
 #include "agent/stream/stream.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
@@ -177,6 +178,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   seccomp_inherit(child, thread);
   if (child->process != thread->process) child->process->clears_handlers = request.clears_handlers;
   child->shown_fault = thread->shown_fault;
+  child->forbids_counter = thread->forbids_counter;
   if (request.flags & CLONE_VFORK)
     memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
   if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;
@@ -383,8 +385,9 @@ Answer do_exec(Thread* thread, void* raw) {
   }
   Context* context = static_cast<Context*>(raw);
   stream_exec(thread);
+  counter_left(thread);  // else the new image's first reads would fault, before its agent comes
   const int64_t result = exec_with_program_mask(thread, context, a);
-  stream_exec_failed();
+  if (streaming()) let_counter_trap(thread);
   store(&thread->process->entry->exit_known, 0u);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
   copies.close();
@@ -521,6 +524,15 @@ Answer do_prctl(Thread* thread, void* context) {
   if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
   if (arg(thread, 0) == PR_SET_SECCOMP) return set_seccomp(thread, context);
   if (arg(thread, 0) == PR_GET_SECCOMP) return get_seccomp(thread);
+  if (counter_trapped() && arg(thread, 0) == PR_SET_TSC)
+    return done(thread, counter_set(thread, arg(thread, 1)));
+  if (counter_trapped() && arg(thread, 0) == PR_GET_TSC) {
+    const uint32_t state = counter_state(thread);
+    Fault fault;
+    const bool told =
+        traced_write(thread, call_origin(thread), arg(thread, 1), &state, sizeof state, &fault);
+    return done(thread, told ? 0 : -EFAULT);
+  }
   if (arg(thread, 0) == PR_SET_TSC && arg(thread, 1) == PR_TSC_SIGSEGV)
     forbid_counter(log_header().tsc_hz);
   return kernel_access(thread, context);

@@ -2,6 +2,7 @@
 
 #include "agent/kernel/syscalls.h"
 #include "agent/memory/native.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 
@@ -21,6 +22,7 @@ void give_back(uint64_t begin, uint64_t end) {
 }  // namespace
 
 void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* why) {
+  if (why) stream_end(process, why);
   if (why) {
     process->entry->degraded = static_cast<uint32_t>(reason);
     coverage(process, why, reason);
@@ -30,6 +32,7 @@ void stop_tracing(Process* process, shmlog::DegradedReason reason, const char* w
 
 void stop_tracing_range(const Process* process, uint64_t begin, uint64_t end,
                         shmlog::DegradedReason reason, const char* why) {
+  stream_end(process, why);
   coverage(process, why, reason);
   give_back(begin, end);
 }

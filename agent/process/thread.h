@@ -122,11 +122,11 @@ struct PendingSyscall {
   uint64_t mask;          // that mask, as the program gave it
   uint64_t waits_for;     // what sigtimedwait waits for of the signals the agent needs
   // For the stream (stream/stream.h).
-  uint64_t given[6];       // as args, which a handler may change
-  uint64_t state;          // state_hash
+  uint64_t given[6];  // as args, which a handler may change
+  uint64_t state;     // state_hash
   syscalls::WrittenCall written;
-  uint32_t mapped_file;    // its number in the stream; 0: it maps none
-  uint32_t streamed;       // 1: it is written down when it has returned
+  uint32_t mapped_file;  // its number in the stream; 0: it maps none
+  uint32_t streamed;     // 1: it is written down when it has returned
 };
 
 // Words of the program's stack that point behind a call (memory/callers.h).
@@ -293,6 +293,8 @@ struct Thread {
   uint32_t holds_signal;  // 1: there is one
   int32_t late_timer;     // of the thread late_timer_of; -1: it can have none
   int32_t late_timer_of;
+  uint32_t forbids_counter;  // 1: by PR_SET_TSC (stream/counter.h)
+  Regs settled;  // those with which the program went on after its last event (stream/stream.h)
   Siginfo held_signal;
   uint64_t held_mask;  // the program's mask at that moment
   // The access in flight (access.cc).

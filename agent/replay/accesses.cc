@@ -6,6 +6,7 @@
 #include "agent/memory/maps.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
+#include "agent/signals/signal_numbers.h"
 
 namespace shmrec::agent {
 namespace {
@@ -49,16 +50,61 @@ void accesses_start() {
   accesses.bytes = static_cast<uint64_t>(bytes);
 }
 
-void replay_access(uint64_t event) {
+void accesses_skip(uint64_t event) {
   const ReplayAccess* entry;
-  bool any = false;
-  while ((entry = next()) && entry->event < event) skip(entry);
-  for (; (entry = next()) && entry->event == event; skip(entry)) {
-    any = true;
-    if (entry->kind == static_cast<uint32_t>(ReplayAccessKind::kRead)) put_value(entry);
+  for (; (entry = next()) && entry->event <= event; skip(entry))
+    if (entry->event < event) diverge("an access is not made", entry->pc, entry->event);
+}
+
+namespace {
+
+// Does the stream say that this instruction faults next?
+const stream::SignalRecord* fault_at(uint64_t pc, const ReplayAccess* entry) {
+  const stream::RecordHeader* record = reader_peek();
+  const auto* signal = record ? payload<stream::SignalRecord>(record) : nullptr;
+  const bool faults = signal && record->type == static_cast<uint16_t>(stream::Type::kSignal) &&
+                      signal->place == static_cast<uint64_t>(stream::SignalPlace::kFault) &&
+                      signal->regs[stream::kInstructionPointer] == pc;
+  return faults && (!entry || record->event <= entry->event) ? signal : nullptr;
+}
+
+// Of others the values decide: the instruction will raise them again.
+bool raised_by_memory(const Fault& fault) {
+  return (fault.signal == kSigsegv && fault.code != kSiKernel) || fault.signal == kSigbus;
+}
+
+Fault fault_of(const stream::SignalRecord& signal) {
+  Siginfo info;
+  memcpy(&info, signal.info, sizeof info);
+  return {info.signo, info.code, info.fault.addr, signal.error};
+}
+
+// What the pending event read, or all that it did.
+void follow_accesses(uint64_t event, bool writes) {
+  for (const ReplayAccess* entry; (entry = next()) && entry->event == event; skip(entry))
+    if (writes || entry->kind == static_cast<uint32_t>(ReplayAccessKind::kRead)) put_value(entry);
+}
+
+}  // namespace
+
+// An access that faulted, or found nothing to do (a mask that selects nothing), is in no log: then
+// what comes next is something else. One that faulted half way has done a part; its registers are
+// in the stream.
+bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
+  const ReplayAccess* entry = next();
+  const stream::SignalRecord* signal = fault_at(pc, entry);
+  if (!entry && !reader_peek()) finish(ReplayEnd::kAccessesGone, outcome().event);
+  if (entry && entry->pc == pc && (!signal || reader_peek()->event == entry->event)) {
+    const uint64_t event = entry->event;
+    follow_accesses(event, signal);
+    thread->event = event;
+    store(&thread->process->entry->events, event);
+    outcome().event = event;
   }
-  if (!any) finish(ReplayEnd::kAccessesGone, event);
-  outcome().event = event;
+  if (!signal || !raised_by_memory(fault_of(*signal))) return true;
+  *fault = fault_of(*signal);
+  memcpy(&thread->regs, signal->regs, sizeof signal->regs);
+  return false;
 }
 
 void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,

@@ -10,8 +10,11 @@ namespace shmrec::agent {
 
 // Opens the accesses of the reader's present stage.
 void accesses_start();
-// The pending event accesses traced memory: what it read then is in its aliases now.
-void replay_access(uint64_t event);
+// The instruction at `pc` accesses traced memory: what it read then is in the aliases now, and the
+// event has the number that it had. False: it met a fault, and does so again.
+bool replay_access(Thread* thread, uint64_t pc, Fault* fault);
+// What came up to this event has been made, or is found missing.
+void accesses_skip(uint64_t event);
 
 // Makes a mapping that was traced: private memory, which is traced here too.
 void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,

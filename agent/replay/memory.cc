@@ -6,6 +6,7 @@
 #include "agent/replay/accesses.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 
@@ -37,10 +38,6 @@ void map_at(uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags,
     diverge("a mapping cannot be made", begin, static_cast<uint64_t>(at));
 }
 
-void expect_done(int64_t result, const char* what) {
-  if (failed(result)) diverge(what, 0, static_cast<uint64_t>(result));
-}
-
 // ---- The calls
 // -----------------------------------------------------------------------------------
 
@@ -50,14 +47,6 @@ void again_mmap(const uint64_t* a, uint64_t result, uint32_t file) {
          file ? a[5] : 0);
 }
 
-void again_munmap(const uint64_t* a, uint64_t, uint32_t) {
-  expect_done(sys(__NR_munmap, a[0], a[1]), "munmap");
-}
-
-void again_mprotect(const uint64_t* a, uint64_t, uint32_t) {
-  expect_done(sys(__NR_mprotect, a[0], a[1], a[2]), "mprotect");
-}
-
 void again_mremap(const uint64_t* a, uint64_t result, uint32_t) {
   const bool moved = result != a[0];
   const uint64_t keeps = a[3] & MREMAP_DONTUNMAP;
@@ -65,12 +54,6 @@ void again_mremap(const uint64_t* a, uint64_t result, uint32_t) {
       moved ? sys(__NR_mremap, a[0], a[1], a[2], MREMAP_MAYMOVE | MREMAP_FIXED | keeps, result)
             : sys(__NR_mremap, a[0], a[1], a[2], 0);
   if (at != static_cast<int64_t>(result)) diverge("mremap", result, static_cast<uint64_t>(at));
-}
-
-// Of advice only what changes memory's content matters.
-void again_madvise(const uint64_t* a, uint64_t, uint32_t) {
-  if (a[2] == MADV_DONTNEED || a[2] == MADV_FREE)
-    expect_done(sys(__NR_madvise, a[0], a[1], MADV_DONTNEED), "madvise");
 }
 
 void again_brk(const uint64_t*, uint64_t result, uint32_t) {
@@ -84,15 +67,41 @@ void again_brk(const uint64_t*, uint64_t result, uint32_t) {
 
 struct Again {
   uint32_t number;
-  bool by_agent;  // of a range that is traced
-  void (*make)(const uint64_t* args, uint64_t result, uint32_t file);
+  void (*make)(const uint64_t* args, uint64_t result,
+               uint32_t file);  // null: by the agent's handler
 };
 constexpr Again kAgain[] = {
-    {__NR_mmap, false, again_mmap},        {__NR_munmap, true, again_munmap},
-    {__NR_mprotect, true, again_mprotect}, {__NR_pkey_mprotect, true, again_mprotect},
-    {__NR_mremap, true, again_mremap},     {__NR_madvise, true, again_madvise},
-    {__NR_brk, false, again_brk},
+    {__NR_mmap, again_mmap}, {__NR_mremap, again_mremap}, {__NR_brk, again_brk},
+    {__NR_munmap, nullptr},  {__NR_mprotect, nullptr},    {__NR_pkey_mprotect, nullptr},
+    {__NR_madvise, nullptr},
 };
+
+// A traced mapping of another size, and perhaps elsewhere. What is in it is put there when it is
+// read.
+void remap_traced(Thread* thread, const Region& region, const CallRecord& call) {
+  const uint64_t* a = thread->call.given;
+  if (!(a[3] & MREMAP_DONTUNMAP) && a[1]) {
+    MapsLock lock;
+    maps_forget(thread->process, a[0], a[0] + page_up(a[1]));
+    maps_settle(thread);
+    sys(__NR_munmap, a[0], page_up(a[1]));
+  }
+  map_traced(thread, call.result, page_up(a[2]), region.segment_offset + (a[0] - region.begin),
+             region.protection);
+}
+
+void make_again(Thread* thread, const Again& row, const CallRecord& call) {
+  const uint64_t* a = thread->call.given;
+  Region region;
+  if (call.flags & kCallTraces)
+    return map_traced(thread, call.result, page_up(a[1]), a[3] & MAP_ANONYMOUS ? 0 : a[5],
+                      static_cast<uint32_t>(a[2]));
+  if (call.number == __NR_mremap && region_find(a[0], &region))
+    return remap_traced(thread, region, call);
+  if (row.make) return row.make(a, call.result, call.file);
+  if (call.number == __NR_madvise && a[2] == MADV_FREE) thread->call.args[2] = MADV_DONTNEED;
+  dispatch_unrecorded(thread, nullptr);
+}
 
 }  // namespace
 
@@ -112,15 +121,9 @@ void heap_recorded(uint64_t begin, uint64_t end) { heap_begin = begin, heap_end 
 bool memory_call(Thread* thread, const CallRecord& call) {
   for (const Again& row : kAgain) {
     if (row.number != call.number) continue;
-    const uint64_t* args = thread->call.given;
-    if (failed(static_cast<int64_t>(call.result))) return true;
-    if (call.flags & kCallTraces)
-      map_traced(thread, call.result, page_up(args[1]), args[3] & MAP_ANONYMOUS ? 0 : args[5],
-                 static_cast<uint32_t>(args[2]));
-    else if (row.by_agent && region_overlaps(args[0], args[1]))
-      dispatch_unrecorded(thread, nullptr);
-    else
-      row.make(args, call.result, call.file);
+    // mprotect has done the part before the hole that it found.
+    const bool part = call.result == static_cast<uint64_t>(-ENOMEM) && !row.make;
+    if (part || !failed(static_cast<int64_t>(call.result))) make_again(thread, row, call);
     return true;
   }
   return false;

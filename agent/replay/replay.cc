@@ -36,6 +36,13 @@ const T* need(const RecordHeader* record) {
 
 Type type_of(const RecordHeader* record) { return static_cast<Type>(record->type); }
 
+// The event has the number that it had, whatever the ways on which it comes here count.
+void meet(Thread* thread, const RecordHeader* record) {
+  store(&thread->process->entry->events, record->event);
+  thread->call.event = outcome().event = record->event;
+  accesses_skip(record->event);
+}
+
 // ---- Records that no event waits for
 // ---------------------------------------------------------------
 
@@ -119,9 +126,8 @@ bool made_by_agent(uint64_t number) {
 
 void compare_call(const Thread* thread, const CallRecord& record, const uint64_t* words) {
   const PendingSyscall& call = thread->call;
-  const uint64_t event = reader_peek()->event;
-  if (call.event != event) diverge("the number of an event", event, call.event);
-  if (call.number != record.number) diverge("the number of a syscall", record.number, call.number);
+  if (min<uint64_t>(call.number, UINT16_MAX) != record.number)
+    diverge("the number of a syscall", record.number, call.number);
   if (call.state != record.state)
     diverge("the hash of the registers at a syscall", record.state, call.state);
   for (uint32_t i = 0; i < record.arguments; ++i)
@@ -161,21 +167,22 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
   const uint8_t* at = reinterpret_cast<const uint8_t*>(words + call.arguments);
   if (call.arguments > 6 || at > end) refuse("the recording is damaged: a syscall");
   compare_call(thread, call, words);
-  const uint64_t number = call.number, result = call.result, event = record->event;
+  meet(thread, record);
+  const uint64_t number = thread->call.number, result = call.result, event = record->event;
   if (number == __NR_exit_group || number == __NR_exit)
     finish(ReplayEnd::kExit, thread->call.given[0]);
-  const bool of_memory = memory_call(thread, call);
+  if (number == __NR_rt_sigreturn) {  // it may meet a signal, which is the next record
+    reader_advance();
+    return dispatch_unrecorded(thread, context);
+  }
+  const bool of_memory = memory_call(thread, call), own = !of_memory && made_by_agent(number);
+  // What the agent itself answers, it answers first: it may not know all that the kernel did.
+  const Answer answer = own ? dispatch_unrecorded(thread, context) : Answer::kDone;
   for (uint32_t i = 0; i < call.outputs; ++i) at = put_output(at, end);
   reader_advance();
-  outcome().event = event;
   if (event == reader_stage().until_event && forks(number)) return become_child(thread);
-  if (!of_memory && made_by_agent(number)) {
-    const Answer answer = dispatch_unrecorded(thread, context);
-    if (answer == Answer::kDone) thread->regs.rax = result;
-    return answer;
-  }
-  thread->regs.rax = result;
-  return Answer::kDone;
+  if (answer == Answer::kDone) thread->regs.rax = result;
+  return answer;
 }
 
 // ---- Signals
@@ -187,8 +194,12 @@ void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
   memcpy(&info, signal.info, sizeof info);
   memcpy(&context->regs, signal.regs, sizeof signal.regs);
   const bool death = static_cast<SignalKind>(record->detail) == SignalKind::kDeath;
+  meet(thread, record);
   reader_advance();
   if (death) finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+  // A call may have let it through that has set a mask of its own (sigsuspend, ppoll).
+  thread->call.mask = signal.blocked;
+  thread->left_swapped = 1;
   delivering = true;
   deliver(thread, context, info);
   delivering = false;
@@ -242,7 +253,7 @@ void replay_start(Thread* thread) {
     else if (type_of(record) != Type::kFile || record->event)
       break;
   }
-  let_counter_trap();
+  let_counter_trap(thread);
   replay_runs = 1;
 }
 
@@ -264,7 +275,9 @@ Answer replay_call(Thread* thread, Context* context) {
   if (!record) at_end();
   if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
   if (type_of(record) != Type::kSignal) diverge("the kind of an event", record->type, 5);
-  compare_place(record, call.pc, thread->regs.rsp);
+  // A call that the program's own filter refused has a signal behind its instruction.
+  const bool refused = place_of(record) == SignalPlace::kFault;
+  compare_place(record, call.pc + (refused ? kSyscallBytes : 0), thread->regs.rsp);
   take_signal(thread, context, record);
   return Answer::kResume;
 }
@@ -274,14 +287,14 @@ void replay_settle(Thread* thread, Context* context) {
   // Nobody knows how far the program went on from here, and it may go on for ever.
   if (!record || is_last(record)) next_of_event(thread), at_end();
   while (record && type_of(record) == Type::kSignal &&
-         place_of(record) == SignalPlace::kAfterCall) {
+         place_of(record) == SignalPlace::kAfterEvent) {
     compare_place(record, context->regs.rip, context->regs.rsp);
     take_signal(thread, context, record);
     record = reader_peek();
   }
 }
 
-void replay_fault(const Context& context, const Siginfo& info) {
+void replay_fault(Thread* thread, const Context& context, const Siginfo& info) {
   if (delivering) return;
   const RecordHeader* record = reader_peek();
   if (!record || type_of(record) != Type::kSignal)
@@ -289,6 +302,7 @@ void replay_fault(const Context& context, const Siginfo& info) {
   compare_place(record, context.regs.rip, context.regs.rsp);
   if (static_cast<SignalKind>(record->detail) == SignalKind::kDeath)
     finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+  meet(thread, record);
   reader_advance();
 }
 
@@ -311,8 +325,7 @@ void replay_value(Thread* thread, const Regs& regs, ValueKind kind, uint32_t val
   const uint64_t state = state_hash(regs, regs.rip);
   if (value.state != state) diverge("the hash of the registers", value.state, state);
   memcpy(values, value.values, sizeof value.values);
-  next_event(thread);
-  outcome().event = record->event;
+  meet(thread, record);
   reader_advance();
 }
 

@@ -26,7 +26,7 @@ Answer replay_call(Thread* thread, Context* context);
 // The program is about to go on with `context` after an event: what else happens there?
 void replay_settle(Thread* thread, Context* context);
 // An instruction of the program faulted, and `info` is what it gets.
-void replay_fault(const Context& context, const Siginfo& info);
+void replay_fault(Thread* thread, const Context& context, const Siginfo& info);
 // A signal ends it.
 [[noreturn]] void replay_death(const Context& context, const Siginfo& info);
 // An instruction reads from the processor; `values` are what it read then.

@@ -105,8 +105,9 @@ void deliver_as(Thread* thread, Context* context, const Siginfo& info, bool forc
   const uint64_t mask = blocked_now(thread, context);
   if (action.handler > kIgnore && !(forced && blocked)) {
     stream_signal(thread, *context, info, forced, stream::SignalKind::kHandler);
-    if (replaying() && forced) replay_fault(*context, info);
+    if (replaying() && forced) replay_fault(thread, *context, info);
     if (!frame_build(thread, context, action, info)) return frame_failed(thread, context, signal);
+    stream_settles(thread, context->regs);
     thread->left_swapped = 0;
     const uint64_t blocks = action.mask | (action.flags & kSaNoDefer ? 0 : bit(signal));
     return set_program_mask(thread, context, mask | blocks);

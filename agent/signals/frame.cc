@@ -4,8 +4,10 @@
 #include "agent/arch/x86_64/vector_state.h"
 #include "agent/patches/patch.h"
 #include "agent/process/event.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 namespace {
@@ -68,6 +70,7 @@ bool write_frame(Thread* thread, const Context* context, const SignalAction& act
   const Origin origin = {context->regs.rip, next_event(thread), 0};
   const uint64_t bytes = action.flags & kSaSiginfo ? sizeof frame : offsetof(Frame, info);
   Fault fault;
+  if (streaming() || replaying()) fp_fill(context->fpstate);
   return traced_write(thread, origin, position.fp, reinterpret_cast<void*>(context->fpstate),
                       fp_bytes(context->fpstate), &fault) &&
          traced_write(thread, origin, position.frame, &frame, bytes, &fault);

@@ -69,6 +69,7 @@ void on_call32(Thread* thread, const Siginfo* info, Context* context) {
   const bool reaches = region_overlaps(0, kReach32) && !contains(kHarmless32, number);
   thread->exit_ip = thread->call.pc + kSyscallBytes;
   plain_descriptors_end();
+  stream_end(thread->process, "a 32-bit system call");
   if (!reaches && !contains(kOwned32, number)) {
     if (!contains(kHarmless32, number))
       coverage(thread->process, "memory written by 32-bit system calls (int 0x80) is not seen");
@@ -96,7 +97,10 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   thread->regs.rcx = thread->regs.rip;
   thread->regs.r11 = thread->regs.eflags;
   const Answer answer = dispatch_syscall(thread, context);
-  if (answer == Answer::kResume) return;
+  if (answer == Answer::kResume) {
+    if (replaying()) replay_settle(thread, context);
+    return;
+  }
   thread->exit_ip = patch_resume(thread->call_behind);
   thread->call_exit = thread->exit_page;
   context->regs = thread->regs;

@@ -2,6 +2,7 @@
 
 #include <linux/time.h>
 
+#include "agent/arch/x86_64/exceptions.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
@@ -47,7 +48,8 @@ void release(Thread* thread, Context* context) {
 }  // namespace
 
 bool hold_signal(Thread* thread, Context* context, const Siginfo& info) {
-  if (!streaming() || stream_finds(thread, *context) || !set_timer(thread, kPatienceNs))
+  const bool steps = context->regs.eflags & kTrapFlag;  // and sees at which instruction it comes
+  if (!streaming() || steps || stream_finds(thread, *context) || !set_timer(thread, kPatienceNs))
     return false;
   thread->held_signal = info;
   thread->held_mask = context->mask;

@@ -5,6 +5,8 @@
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
+#include <initializer_list>
+
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/processor.h"
 #include "agent/log/log.h"
@@ -51,10 +53,11 @@ bool describe(int fd, FileRecord* file) {
 // ---- Mappings
 // ------------------------------------------------------------------------------------
 
+constexpr char kNoRoom[] = "its stream has no room";
+
 struct Walk {
-  Thread* thread;
   uint64_t stack;  // the program's
-  bool ok;
+  const char* trouble;
 };
 
 bool is_kernels(const MapLine& line) {
@@ -76,9 +79,21 @@ bool write_memory(uint64_t address, uint64_t bytes) {
   return true;
 }
 
+// A program need not have a path (execveat, memfd_create).
+int64_t open_mapped(const MapLine& line) {
+  for (const char* path : {line.path, "/proc/self/exe"}) {
+    const int64_t fd = sys(__NR_open, path, O_CLOEXEC, 0);
+    FileRecord file = {};
+    if (failed(fd)) continue;
+    if (describe(static_cast<int>(fd), &file) && file.inode == line.inode) return fd;
+    sys(__NR_close, fd);
+  }
+  return -ENOENT;
+}
+
 uint32_t file_of(const MapLine& line) {
   if (!line.inode) return 0;
-  const int64_t fd = sys(__NR_open, line.path, O_CLOEXEC, 0);
+  const int64_t fd = open_mapped(line);
   if (failed(fd)) return 0;
   const uint32_t number = write_file(0, static_cast<int>(fd), line.path);
   sys(__NR_close, fd);
@@ -102,8 +117,9 @@ bool write_mapping(const MapLine& line, void* raw) {
   const uint32_t file = file_of(line);
   MappingRecord* record =
       static_cast<MappingRecord*>(writer_begin(Type::kMapping, 0, 0, sizeof(MappingRecord)));
-  walk.ok = record && (file || !line.inode);
-  if (!walk.ok) return false;
+  if (!record) walk.trouble = kNoRoom;
+  if (line.inode && !file) walk.trouble = "a file of the program cannot be kept";
+  if (walk.trouble) return false;
   const bool stack = walk.stack >= line.begin && walk.stack < line.end;
   *record = {line.begin,
              line.end,
@@ -113,8 +129,8 @@ bool write_mapping(const MapLine& line, void* raw) {
              file,
              0};
   writer_commit();
-  walk.ok = write_content(walk, line);
-  return walk.ok;
+  if (!write_content(walk, line)) walk.trouble = kNoRoom;
+  return !walk.trouble;
 }
 
 // ---- The rest
@@ -152,28 +168,30 @@ StartRecord* begin_start(Thread* thread, shmlog::StartKind kind, const Regs& reg
   sys(__NR_rt_sigprocmask, kSigBlock, 0, &start->blocked, kSetBytes);
   start->blocked = (start->blocked & ~kNeeded) | thread->virtual_mask;
   start->ignored = ignored_signals(thread->process);
+  sys(__NR_getcpu, &start->cpu, 0, 0);
   read_processor(start);
   return start;
 }
 
 }  // namespace
 
-bool write_start_state(Thread* thread, const Regs& regs) {
-  if (!begin_start(thread, shmlog::StartKind::kExec, regs)) return false;
+const char* write_start_state(Thread* thread, const Regs& regs) {
+  if (!begin_start(thread, shmlog::StartKind::kExec, regs)) return kNoRoom;
   writer_commit();
-  Walk walk = {thread, regs.rsp, true};
-  return for_each_map(write_mapping, &walk) && walk.ok;
+  Walk walk = {regs.rsp, nullptr};
+  return for_each_map(write_mapping, &walk) ? walk.trouble : "there is no /proc";
 }
 
-bool write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
-                      uint64_t child_tid_at) {
+const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
+                             uint64_t child_tid_at) {
+  files.count = 0;
   StartRecord* start = begin_start(thread, shmlog::StartKind::kFork, thread->regs);
-  if (!start) return false;
+  if (!start) return kNoRoom;
   start->parent_high = parent.id_high;
   start->parent_low = parent.id_low;
   start->parent_event = event;
   writer_commit();
-  return !child_tid_at || write_memory(child_tid_at, sizeof(int32_t));
+  return child_tid_at && !write_memory(child_tid_at, sizeof(int32_t)) ? kNoRoom : nullptr;
 }
 
 uint32_t write_file(uint64_t event, int fd, const char* path) {
@@ -181,7 +199,7 @@ uint32_t write_file(uint64_t event, int fd, const char* path) {
   if (!describe(fd, &file)) return 0;
   const uint32_t known = min(files.count, kKnownFiles);
   for (uint32_t i = 0; i < known; ++i)
-    if (same_file(files.known[i], file)) return files.known[i].number;
+    if (same_file(files.known[i], file)) return files.known[i].kept ? files.known[i].number : 0;
   file.number = files.count + 1;
   if (file.number > kMaxFiles) return 0;
   file.kept = sys(__NR_fcntl, -1, kCallCommand, kCallKeep, fd, 0) == 0;

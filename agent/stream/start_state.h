@@ -7,11 +7,11 @@
 namespace shmrec::agent {
 
 // Of an image that has just been executed: nothing but its stack differs from the files that it is
-// made of. False: there was no room.
-bool write_start_state(Thread* thread, const Regs& regs);
+// made of. Null, or why that cannot be written down.
+const char* write_start_state(Thread* thread, const Regs& regs);
 // Of a forked child: all is as in its parent at that event, but for the registers and its tid.
-bool write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
-                      uint64_t child_tid_at);
+const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
+                             uint64_t child_tid_at);
 
 // Writes down the file that `fd` is and has its content kept. Returns its number; 0: it cannot be.
 uint32_t write_file(uint64_t event, int fd, const char* path);

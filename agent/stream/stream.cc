@@ -9,6 +9,7 @@
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
 #include "agent/process/event.h"
+#include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/stream/counter.h"
@@ -75,9 +76,9 @@ void stream_start(Thread* thread, const Regs& regs) {
   if (boot.level != static_cast<uint32_t>(Level::kReplay) || !thread->process->index) return;
   if (!open(thread)) return;
   hide_vdso(regs.rsp);
-  let_counter_trap();
-  if (!write_start_state(thread, regs)) return say_ended(thread->process, "its start is too large");
+  let_counter_trap(thread);
   store(&stream_is_open, 1u);
+  if (const char* why = write_start_state(thread, regs)) stream_end(thread->process, why);
 }
 
 void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at) {
@@ -85,7 +86,9 @@ void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t
   store(&stream_is_open, 0u);
   const shmlog::ProcessEntry* entry = process_entry(parent);
   if (!entry || !thread->process->index || !open(thread)) return;
-  if (write_fork_state(thread, *entry, event, child_tid_at)) store(&stream_is_open, 1u);
+  store(&stream_is_open, 1u);
+  if (const char* why = write_fork_state(thread, *entry, event, child_tid_at))
+    stream_end(thread->process, why);
 }
 
 void stream_end(const Process* process, const char* why) {
@@ -135,11 +138,29 @@ bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
   return maps && !failed(static_cast<int64_t>(result)) && region_overlaps(result, 1);
 }
 
+// Fetching instructions is in no log.
+bool executes_traced_memory(const PendingSyscall& call, uint64_t result) {
+  constexpr uint64_t kExecute = 4;  // PROT_EXEC
+  const bool maps =
+      call.number == __NR_mmap || call.number == __NR_mprotect || call.number == __NR_pkey_mprotect;
+  const uint64_t at = call.number == __NR_mmap ? result : call.given[0];
+  return maps && (call.given[2] & kExecute) && region_overlaps(at, call.given[1]);
+}
+
+// MADV_FREE leaves open for how long memory keeps its content.
+void free_now(const PendingSyscall& call, uint64_t result) {
+  if (call.number == __NR_madvise && call.given[2] == MADV_FREE && !result)
+    sys(__NR_madvise, call.given[0], call.given[1], MADV_DONTNEED);
+}
+
 void write_call(Thread* thread, uint64_t result) {
   const PendingSyscall& call = thread->call;
   if (ends_replay(rule_of(call), static_cast<int64_t>(result)))
     return stream_end(thread->process, end_reason_text(rule_of(call).reason));
   const bool traces = maps_traced_memory(call, result);
+  if (executes_traced_memory(call, result))
+    return stream_end(thread->process, "shared memory that may be executed");
+  free_now(call, result);
   if (traces && call.number != __NR_mmap)
     return stream_end(thread->process, "shared memory of System V");
   OutputList& outputs = *reinterpret_cast<OutputList*>(thread->bounce2);
@@ -150,9 +171,9 @@ void write_call(Thread* thread, uint64_t result) {
   const uint64_t bytes = sizeof(CallRecord) + arguments * sizeof(uint64_t) + outputs_bytes(outputs);
   CallRecord* record = static_cast<CallRecord*>(writer_begin(Type::kCall, 0, call.event, bytes));
   if (!record) return stream_end(thread->process, "its stream has no room");
-  *record = {static_cast<uint16_t>(call.number),
+  *record = {static_cast<uint16_t>(min<uint64_t>(call.number, UINT16_MAX)),
              static_cast<uint8_t>(arguments),
-             traces ? kCallTraces : uint8_t{0},
+             static_cast<uint8_t>(traces ? kCallTraces : 0),
              static_cast<uint16_t>(outputs.count),
              static_cast<uint16_t>(call.mapped_file),
              result,
@@ -169,6 +190,11 @@ bool is_forked_child(const Thread* thread) {
   const uint64_t number = thread->call.number;
   const bool forks = number == __NR_fork || number == __NR_clone || number == __NR_clone3;
   return forks && !thread->regs.rax;
+}
+
+void settle_behind_call(Thread* thread) {
+  stream_settles(thread, thread->regs);
+  thread->settled.rip = thread->call_behind;
 }
 
 bool ends_thread(uint64_t number) { return number == __NR_exit || number == __NR_exit_group; }
@@ -213,6 +239,7 @@ void stream_call_begins(Thread* thread) {
   if (!why) why = note_mapped_file(thread);
   if (why) return stream_end(thread->process, why);
   outputs_prepare(thread);
+  if (call.number == __NR_rt_sigreturn) write_call(thread, 0);  // it may meet a signal
   if (!ends_thread(call.number)) return;
   write_check(thread);
   write_call(thread, 0);
@@ -224,9 +251,10 @@ Answer stream_call(Thread* thread, Answer answer) {
     case Answer::kDone:
       if (is_forked_child(thread)) return answer;
       write_call(thread, thread->regs.rax);
+      settle_behind_call(thread);
       return answer;
     case Answer::kResume:
-      if (thread->call.number == __NR_rt_sigreturn) write_call(thread, 0);
+      if (thread->call.number == __NR_rt_sigreturn) stream_settles(thread, thread->regs);
       return answer;
     case Answer::kNative:
       thread->call.post = [](Thread*) {};
@@ -241,18 +269,14 @@ Answer stream_call(Thread* thread, Answer answer) {
 void stream_call_ends(Thread* thread) {
   if (!thread->call.streamed) return;
   thread->call.streamed = 0;
-  if (streaming()) write_call(thread, thread->regs.rax);
+  if (!streaming()) return;
+  write_call(thread, thread->regs.rax);
+  settle_behind_call(thread);
 }
 
-// The counter's trap would be the new image's, too, before its agent comes.
 void stream_exec(const Thread* thread) {
   if (!streaming()) return;
   write_end(thread->process, EndKind::kExec, "another program is executed");
-  sys(__NR_prctl, PR_SET_TSC, PR_TSC_ENABLE);
-}
-
-void stream_exec_failed() {
-  if (streaming()) let_counter_trap();
 }
 
 // ---- Signals and instructions
@@ -267,20 +291,15 @@ bool at_syscall(const Thread* thread, uint64_t ip) {
          code[1] == 0x05;
 }
 
-// Are these the registers with which the last call has returned?
-bool behind_call(const Thread* thread, const Regs& regs) {
-  Regs returned = thread->regs;
-  returned.rip = thread->call_behind;
-  return memcmp(&returned, &regs, sizeof regs) == 0;
-}
-
 SignalPlace signal_place(const Thread* thread, const Regs& regs, bool forced) {
   if (forced) return SignalPlace::kFault;
-  if (behind_call(thread, regs)) return SignalPlace::kAfterCall;
+  if (memcmp(&thread->settled, &regs, sizeof regs) == 0) return SignalPlace::kAfterEvent;
   return at_syscall(thread, regs.rip) ? SignalPlace::kBeforeCall : SignalPlace::kElsewhere;
 }
 
 }  // namespace
+
+void stream_settles(Thread* thread, const Regs& regs) { thread->settled = regs; }
 
 bool stream_finds(const Thread* thread, const Context& context) {
   return signal_place(thread, context.regs, false) != SignalPlace::kElsewhere;
@@ -298,6 +317,9 @@ void stream_signal(const Thread* thread, const Context& context, const Siginfo& 
   if (!record) return stream_end(thread->process, "its stream has no room");
   memcpy(record->regs, &context.regs, sizeof record->regs);
   record->place = static_cast<uint64_t>(place);
+  record->blocked = blocked_now(thread, &context);
+  record->trap = thread->shown_fault.trap;
+  record->error = thread->shown_fault.error;
   memcpy(record->info, &info, sizeof record->info);
   writer_commit();
 }

@@ -40,7 +40,8 @@ void stream_call_ends(Thread* thread);
 
 // The process becomes another image, if the exec that follows succeeds.
 void stream_exec(const Thread* thread);
-void stream_exec_failed();
+// The program goes on with these registers after an event.
+void stream_settles(Thread* thread, const Regs& regs);
 // Is `context` where replay finds it: at a syscall instruction, or behind a call that has just
 // returned?
 bool stream_finds(const Thread* thread, const Context& context);

@@ -73,7 +73,9 @@ struct StartRecord {
   uint64_t features;                 // XCR0: which vector registers there are
   uint32_t processor[12];            // cpuid 0x80000002..4: its name
   uint64_t ignored;                  // signals that are ignored
-  uint64_t reserved[3];
+  uint32_t cpu;                      // where it started, as getcpu says
+  uint32_t reserved0;
+  uint64_t reserved[2];
 };
 static_assert(sizeof(StartRecord) == 144 + 16 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 48 + 8 + 24);
 
@@ -135,15 +137,17 @@ enum class SignalKind : uint16_t {
 struct SignalRecord {
   uint64_t regs[kRegisters];  // of the program where it takes the signal
   uint64_t place;             // SignalPlace
+  uint64_t blocked;           // signals that were blocked when it was let through
+  uint64_t trap, error;       // kFault: as the processor told them
   uint8_t info[128];          // siginfo_t
 };
 enum class SignalPlace : uint64_t {
   kBeforeCall = 1,  // at a syscall instruction that was to be executed next
-  kAfterCall,       // behind one that has just returned
+  kAfterEvent,      // where the event before it has left the program
   kFault,           // at an instruction that faulted; it will fault again
   kElsewhere,       // at any other
 };
-static_assert(sizeof(SignalRecord) == 280);
+static_assert(sizeof(SignalRecord) == 304);
 
 enum class ValueKind : uint16_t { kCounter = 1, kCounterAndProcessor, kCpuid };
 // kValue; detail: ValueKind.

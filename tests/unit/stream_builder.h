@@ -150,7 +150,7 @@ inline StreamBuilder every_record() {
       .call(3, 0, {3, 0x7FFC49B9D000, 832}, 5, {{0x7FFC49B9D000, "hello"}})
       .file(2, "/etc/ld.so.cache", 4)
       .call(4, 9, {0, 4096, 1, 2, 3, 0}, 0x7F21F9E05000, {}, 2)
-      .signal(4, 14, SignalKind::kHandler, SignalPlace::kAfterCall)
+      .signal(4, 14, SignalKind::kHandler, SignalPlace::kAfterEvent)
       .stop(5, EndKind::kExec, "another program is executed")
       .signal(6, 11, SignalKind::kHandler, SignalPlace::kFault)
       .check(7, {0xACD9, 0xBEEF, 33})

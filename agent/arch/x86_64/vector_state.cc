@@ -45,6 +45,38 @@ void fp_reset(uint64_t fpstate) {
   memcpy(reinterpret_cast<uint8_t*>(fpstate) + keys.offset, &rights, sizeof rights);
 }
 
+namespace {
+
+struct Span {
+  uint32_t begin, end;
+};
+// What an XSAVE always writes: MXCSR and its mask; the kernel's part and the header.
+constexpr Span kAlways[] = {{24, 32}, {464, kHeaderEnd}};
+constexpr uint32_t kMagicBytes = 4;  // at the very end, the kernel's too
+constexpr uint16_t kInitialControl = 0x37F;
+
+bool is_saved(uint32_t at, uint64_t saved, uint32_t end) {
+  for (const Span& span : kAlways)
+    if (at >= span.begin && at < span.end) return true;
+  for (uint32_t i = 0; i < kComponents; ++i)
+    if ((saved >> i & 1) && at - components[i].offset < components[i].bytes) return true;
+  return at >= end - kMagicBytes;
+}
+
+}  // namespace
+
+void fp_fill(uint64_t fpstate) {
+  constexpr uint32_t kGrain = 8;  // of all spans and components
+  FxArea* area = reinterpret_cast<FxArea*>(fpstate);
+  if (!fpstate || area->magic1 != kXstateMagic) return;
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(fpstate);
+  const uint64_t saved = area->xstate_bv;
+  for (uint32_t at = 0; at < area->extended_size; at += kGrain)
+    if (!is_saved(at, saved, area->extended_size))
+      memset(bytes + at, 0, min(kGrain, area->extended_size - at));
+  if (!(saved & 1)) memcpy(bytes, &kInitialControl, sizeof kInitialControl);
+}
+
 void vector_state_start() {
   const bool instruction_off = sys(__NR_arch_prctl, ARCH_GET_CPUID) == 0;
   if (instruction_off || __get_cpuid_max(0, nullptr) < kXsaveLeaf) return;

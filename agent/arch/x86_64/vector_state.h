@@ -38,6 +38,10 @@ constexpr uint32_t kVectorBytes = 64;
 // for the memory keys, whose rights are the kernel's default.
 void fp_reset(uint64_t fpstate);
 
+// Gives what is in its initial state, and what lies between the components, bytes that do not
+// depend on what was there before: the processor leaves them as they were.
+void fp_fill(uint64_t fpstate);
+
 class VectorState {
  public:
   explicit VectorState(uint64_t fpstate) : area_(reinterpret_cast<uint8_t*>(fpstate)) {}
