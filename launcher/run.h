@@ -20,8 +20,8 @@ struct RunOptions {
   bool keep_spool = false;  // keep the run directory beside the bundle
   bool wait_all = false;    // wait for all processes of the workload, not for the command alone
   bool strict = false;      // as failurePolicy: closed, whatever the policy says
-  bool replay = false;     // level replay
-  bool checksums = false;  // with hashes of memory
+  bool replay = false;      // level replay
+  bool checksums = false;   // with hashes of memory
   bool slow = false;        // patch nothing: each access faults
   bool quiet = false;       // no report at the end; errors are still said
 };

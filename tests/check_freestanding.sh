@@ -20,13 +20,13 @@ complain() {
 }
 
 allowed='^(<((stdint|stddef|stdarg|cpuid)\.h|initializer_list)>|<(linux|asm|asm-generic|Zydis)/[^>]*>'
-allowed="$allowed"'|"(agent/[^"]*|syscalls/[^"]*|recording/log/(shmlog_format|runtime_libraries)\.h|policy/(glob|match)\.h)")'
+allowed="$allowed"'|"(agent/[^"]*|syscalls/[^"]*|recording/(log/(shmlog_format|runtime_libraries)|stream/stream_format)\.h|policy/(glob|match)\.h)")'
 
 # Headers, of the agent and of what it may include from other rooms.
 cd "$root"
 sources=$(find agent syscalls -path agent/pack -prune -o \( -name '*.cc' -o -name '*.h' -o -name '*.S' \) -print)
 [ -n "$sources" ] || { echo "check_freestanding: no sources in $root/agent" >&2; exit 2; }
-for shared in recording/log/shmlog_format.h recording/log/runtime_libraries.h policy/glob.h policy/match.h; do
+for shared in recording/stream/stream_format.h recording/log/shmlog_format.h recording/log/runtime_libraries.h policy/glob.h policy/match.h; do
   [ ! -e "$shared" ] || sources="$sources $shared"
 done
 for source in $sources; do

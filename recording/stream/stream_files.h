@@ -28,8 +28,8 @@ std::string mapped_name(const MappedFile& file);
 // "recordings/292b1631-c83d/0.stream", "mapped/fe00000-6400a-c3df-6b09afa4.2e9789a3".
 bool is_recording_file(const std::string& name);
 
-// Those of the run directory, by name, as far as they fit in `most_bytes` together; of a stream what
-// is whole of it. What does not fit, and what cannot be opened, is added to `problems`.
+// Those of the run directory, by name, as far as they fit in `most_bytes` together; of a stream
+// what is whole of it. What does not fit, and what cannot be opened, is added to `problems`.
 std::vector<RunFile> open_recording_files(int run_dir, uint64_t most_bytes,
                                           std::vector<RunFacts::Problem>& problems);
 

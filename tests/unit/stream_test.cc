@@ -448,7 +448,7 @@ TEST_F(StreamTest, TheDumpHasALineForEachRecord) {
       "       3  read(3, 0x7ffc49b9d000, 832) = 5  0x7ffc49b9d000+5 \"hello\"",
       "       4  file 2  /etc/ld.so.cache  35664 bytes",
       "       4  mmap(0, 4096, 1, 2, 3, 0) = 0x7f21f9e05000  file 2",
-      "       4  SIGALRM  code 0  handler  after call  pc 0x401234",
+      "       4  SIGALRM  code 0  handler  after event  pc 0x401234",
       "       5  end, exec: another program is executed",
       "       6  SIGSEGV  code 0  handler  fault  pc 0x401234",
       "       7  check  registers 0xacd9  memory 0xbeef of 33 pages",
