@@ -13,8 +13,12 @@ expect() {
   [[ " ${COMPREPLY[*]} " == *" $word "* ]] || { echo "$*<TAB> gives '${COMPREPLY[*]}', not $word"; exit 1; }
 }
 
-for command in run blame timeline ls backtrace gdb report export dump bundle doctor policy inject uninject install core trigger; do expect $command "${command:0:1}"; done
+for command in run blame timeline ls backtrace gdb replay report export dump bundle doctor policy inject uninject install core trigger; do expect $command "${command:0:1}"; done
 expect --policy run --p
+expect --level run --le
+expect --checksums run --level replay --c
+expect --until replay b.tar.zst --u
+expect --check replay --ch
 expect --recording blame b.tar.zst --rec
 expect --json ls --j
 expect --limit timeline --l

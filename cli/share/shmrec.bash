@@ -15,7 +15,7 @@ _shmrec() {
     # Behind the options stands a command, with arguments of its own.
     for ((i = 2; i < COMP_CWORD; i++)); do
       case ${COMP_WORDS[i]} in
-        -p | --policy | -o | --output | --spool) ((i++)) ;;
+        -p | --policy | -o | --output | --spool | --level) ((i++)) ;;
         --) _command_offset $((i + 1)); return ;;
         -*) ;;
         *) _command_offset "$i"; return ;;
