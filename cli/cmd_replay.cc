@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/pack/image.h"
+#include "base/printable.h"
 #include "base/signal_name.h"
 #include "cli/commands.h"
 #include "recording/run/listing.h"
@@ -113,7 +114,8 @@ const char* state_word(const ReplayOutcome& outcome) {
 
 std::string result_text(const ReplayOutcome& outcome) {
   const bool finished = outcome.state == ReplayState::kFinished;
-  return std::string(state_word(outcome)) + ", " + (finished ? end_text(outcome) : outcome.text);
+  return std::string(state_word(outcome)) + ", " +
+         printable(finished ? end_text(outcome) : outcome.text);
 }
 
 int code_of(const ReplayOutcome& outcome) {
@@ -135,7 +137,7 @@ nlohmann::json to_json(const Recording& one, const ReplayOutcome& outcome) {
 }
 
 void print_row(const Recording& one, const ReplayOutcome& outcome, bool stats) {
-  std::printf("%-13s  %-15.15s  %10llu  %8.3f  %s", one.id.c_str(), one.name.c_str(),
+  std::printf("%-13s  %-15.15s  %10llu  %8.3f  %s", one.id.c_str(), printable(one.name).c_str(),
               static_cast<unsigned long long>(outcome.event), outcome.seconds,
               result_text(outcome).c_str());
   if (stats)

@@ -1,5 +1,8 @@
 #include "replay/replayer.h"
 
+#include <cpuid.h>
+#include <fcntl.h>
+#include <immintrin.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,10 +37,37 @@ struct Stage {
   UniqueFd accesses;  // to traced memory; empty: none
 };
 
+// Bits of XCR0.
+struct Feature {
+  uint64_t bit;
+  const char* name;
+};
+constexpr Feature kFeatures[] = {
+    {1 << 2, "AVX"}, {1 << 5, "AVX-512"}, {1 << 9, "memory keys"}, {1 << 18, "AMX"}};
+
+// Which vector registers the kernel lets programs use here.
+__attribute__((target("xsave"))) uint64_t features_here() {
+  unsigned a, b, c = 0, d;
+  constexpr unsigned kOsxsave = 1 << 27;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & kOsxsave) ? _xgetbv(0) : 0;
+}
+
+Result<> processor_can(const stream::StartRecord& start) {
+  const uint64_t missing = start.features & ~features_here();
+  for (const Feature& feature : kFeatures)
+    if (missing & feature.bit)
+      return Error{std::string("it was recorded on a processor with ") + feature.name +
+                   ", which this one lacks; replay it on one that has it"};
+  return Unit{};
+}
+
 class Preparation {
  public:
   Preparation(const recording::RunFiles& files, const ReplayOptions& options)
-      : files_(files), options_(options) {}
+      : files_(files),
+        options_(options),
+        mapped_(open((files.directory() / recording::kMappedFolder).c_str(),
+                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {}
 
   // Did the process end before anything of it was written down?
   Result<bool> is_empty() {
@@ -50,6 +80,7 @@ class Preparation {
     if (auto chain = read_chain(options_.recording); !chain) return chain.error();
     Result<launcher::AgentImage> image = launcher::AgentImage::open(options_.agent_image);
     if (!image) return image.error();
+    if (auto able = processor_can(stages_.front().start); !able) return able.error();
     if (auto made = make_log(); !made) return made.error();
     StubOptions stub{.image = std::move(*image)};
     const Stage& first = stages_.front();
@@ -121,10 +152,12 @@ class Preparation {
     const std::string name = recording::mapped_name(
         {file->device, file->inode, file->size, file->seconds, file->nanoseconds});
     uint64_t bytes = 0;
-    Result<UniqueFd> opened =
-        recording::open_regular(files_.directory() / recording::kMappedFolder / name, bytes);
+    Result<UniqueFd> opened = recording::open_regular_at(
+        mapped_.get(), name.c_str(), std::string(recording::kMappedFolder) + "/" + name, bytes);
     if (!opened && file->kept) return opened.error();
-    stage.files.push_back(opened ? std::move(*opened) : UniqueFd(dup(STDIN_FILENO)));
+    // Nothing maps a file that was not kept.
+    stage.files.push_back(opened ? std::move(*opened)
+                                 : UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)));
     return Unit{};
   }
 
@@ -167,6 +200,7 @@ class Preparation {
 
   const recording::RunFiles& files_;
   const ReplayOptions& options_;
+  const UniqueFd mapped_;
   std::vector<Stage> stages_;  // the last one is what is replayed
   UniqueFd log_;               // for the agent to write
 };

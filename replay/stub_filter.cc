@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +27,6 @@ constexpr int kAllowed[] = {
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sigaltstack),
-    SCMP_SYS(prctl),
     SCMP_SYS(arch_prctl),
     SCMP_SYS(set_tid_address),
     SCMP_SYS(set_robust_list),
@@ -46,6 +46,10 @@ constexpr int kAllowed[] = {
     SCMP_SYS(exit_group),
 };
 
+// Of prctl. PR_SET_PDEATHSIG is not among them: the process ends with its supervisor.
+constexpr int kAllowedOptions[] = {PR_SET_SYSCALL_USER_DISPATCH, PR_GET_TSC, PR_SET_TSC,
+                                   PR_GET_NAME};
+
 struct ReleaseFilter {
   void operator()(scmp_filter_ctx context) const { seccomp_release(context); }
 };
@@ -57,6 +61,10 @@ Result<std::vector<sock_filter>> stub_filter() {
   if (!context) return system_error("seccomp filter", ENOMEM);
   for (const int number : kAllowed)
     if (const int error = seccomp_rule_add(context.get(), SCMP_ACT_ALLOW, number, 0))
+      return system_error("seccomp filter", -error);
+  for (const int option : kAllowedOptions)
+    if (const int error = seccomp_rule_add(context.get(), SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+                                           SCMP_A0(SCMP_CMP_EQ, static_cast<uint64_t>(option))))
       return system_error("seccomp filter", -error);
   const UniqueFd file(memfd_create("shmrec-filter", MFD_CLOEXEC));
   if (!file || seccomp_export_bpf(context.get(), file.get()) != 0)
