@@ -195,7 +195,11 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   child->regs = frame->regs;
   child->exit_ip = frame->regs.rip;
   void* seccomp = seccomp_save();
+  const bool waits = (request.flags & CLONE_VFORK) && !(request.flags & CLONE_THREAD);
+  const uint64_t fs_base = request.flags & CLONE_SETTLS ? request.tls : read_fs_base();
+  if (waits) stream_child_begins(thread, frame->regs, fs_base);
   const int64_t result = make_sharing(request, child);
+  if (waits) stream_child_ends(thread);
   const bool separate = !(request.flags & CLONE_THREAD);
   if (separate && (request.flags & CLONE_VFORK)) seccomp_restore(seccomp);
   if (failed(result) || (request.flags & CLONE_VFORK)) {

@@ -4,6 +4,7 @@
 
 #include "agent/access/access.h"
 #include "agent/memory/maps.h"
+#include "agent/replay/child.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
 #include "agent/signals/signal_numbers.h"
@@ -91,6 +92,7 @@ void follow_accesses(uint64_t event, bool writes) {
 // what comes next is something else. One that faulted half way has done a part; its registers are
 // in the stream.
 bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
+  if (in_child()) return true;
   const ReplayAccess* entry = next();
   const stream::SignalRecord* signal = fault_at(pc, entry);
   if (!entry && !reader_peek()) finish(ReplayEnd::kAccessesGone, outcome().event);

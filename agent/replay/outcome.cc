@@ -44,6 +44,13 @@ void diverge(const char* what, uint64_t expected, uint64_t found) {
   end(ReplayState::kDiverged);
 }
 
+void diverge_at(const char* what, uint64_t address, uint64_t expected, uint64_t found) {
+  Text{report->text, sizeof report->text}.add(what).add(" ").add_hex(address);
+  Text rest = {report->text + strlen(report->text), sizeof report->text - strlen(report->text)};
+  rest.add(": ").add_hex(found).add(", recorded ").add_hex(expected);
+  end(ReplayState::kDiverged);
+}
+
 void refuse(const char* why) {
   if (report) Text{report->text, sizeof report->text}.add(why);
   end(ReplayState::kRefused);

@@ -13,6 +13,8 @@ ReplayReport& outcome();
 [[noreturn]] void finish(ReplayEnd end, uint64_t detail = 0);
 // What was to be, and what is.
 [[noreturn]] void diverge(const char* what, uint64_t expected, uint64_t found);
+// The same, at an address.
+[[noreturn]] void diverge_at(const char* what, uint64_t address, uint64_t expected, uint64_t found);
 [[noreturn]] void refuse(const char* why);
 
 }  // namespace shmrec::agent

@@ -6,6 +6,7 @@
 #include "agent/memory/identity.h"
 #include "agent/process/event.h"
 #include "agent/replay/accesses.h"
+#include "agent/replay/child.h"
 #include "agent/replay/memory.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
@@ -40,7 +41,7 @@ Type type_of(const RecordHeader* record) { return static_cast<Type>(record->type
 void meet(Thread* thread, const RecordHeader* record) {
   store(&thread->process->entry->events, record->event);
   thread->call.event = outcome().event = record->event;
-  accesses_skip(record->event);
+  if (!in_child()) accesses_skip(record->event);  // a child's are in no recording
 }
 
 // ---- Records that no event waits for
@@ -51,6 +52,12 @@ void put_memory(const RecordHeader* record) {
   if (memory->bytes > record->bytes - sizeof *record - sizeof *memory)
     refuse("the recording is damaged: memory reaches behind its record");
   put_bytes(memory->address, memory + 1, memory->bytes);
+}
+
+void compare_page(const RecordHeader* record) {
+  const PageRecord* page = need<PageRecord>(record);
+  const uint64_t hash = page_hash(page->address);
+  if (hash != page->hash) diverge_at("the hash of the page at", page->address, page->hash, hash);
 }
 
 void compare_check(const Thread* thread, const RecordHeader* record) {
@@ -86,11 +93,16 @@ const RecordHeader* next_of_event(const Thread* thread) {
       case Type::kCall:
       case Type::kSignal:
       case Type::kValue:
+      case Type::kChild:
+        ends_because = "";
         return record;
       case Type::kFile:
         break;
       case Type::kMemory:
         put_memory(record);
+        break;
+      case Type::kPage:
+        compare_page(record);
         break;
       case Type::kCheck:
         compare_check(thread, record);
@@ -160,6 +172,35 @@ Answer become_child(Thread* thread) {
   return Answer::kDone;
 }
 
+Answer follow_call(Thread* thread, Context* context, const RecordHeader* record);
+
+// The thread has been a child, and its parent's call returns now.
+Answer return_to_parent(Thread* thread, Context* context) {
+  child_ends(thread, context);
+  reader_advance();
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (type_of(record) != Type::kCall) refuse("the recording is damaged: no call after a child");
+  return follow_call(thread, context, record);
+}
+
+// The child's last event has been.
+Answer leave_child(Thread* thread, Context* context) {
+  reader_advance();
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (type_of(record) != Type::kChild) diverge("the kind of an event", record->type, 11);
+  return return_to_parent(thread, context);
+}
+
+Answer follow_child(Thread* thread, Context* context, const RecordHeader* record) {
+  if (static_cast<ChildKind>(record->detail) == ChildKind::kEnds)
+    return return_to_parent(thread, context);
+  child_begins(thread, *context, *need<ChildRecord>(record));
+  reader_advance();
+  return Answer::kDone;
+}
+
 Answer follow_call(Thread* thread, Context* context, const RecordHeader* record) {
   const CallRecord& call = *need<CallRecord>(record);
   const uint64_t* words = reinterpret_cast<const uint64_t*>(&call + 1);
@@ -169,8 +210,9 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
   compare_call(thread, call, words);
   meet(thread, record);
   const uint64_t number = thread->call.number, result = call.result, event = record->event;
-  if (number == __NR_exit_group || number == __NR_exit)
-    finish(ReplayEnd::kExit, thread->call.given[0]);
+  const bool ends = number == __NR_exit_group || number == __NR_exit;
+  if (ends && in_child()) return leave_child(thread, context);
+  if (ends) finish(ReplayEnd::kExit, thread->call.given[0]);
   if (number == __NR_rt_sigreturn) {  // it may meet a signal, which is the next record
     reader_advance();
     return dispatch_unrecorded(thread, context);
@@ -180,7 +222,8 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
   const Answer answer = own ? dispatch_unrecorded(thread, context) : Answer::kDone;
   for (uint32_t i = 0; i < call.outputs; ++i) at = put_output(at, end);
   reader_advance();
-  if (event == reader_stage().until_event && forks(number)) return become_child(thread);
+  if (event == reader_stage().until_event && forks(number) && !in_child())
+    return become_child(thread);
   if (answer == Answer::kDone) thread->regs.rax = result;
   return answer;
 }
@@ -196,6 +239,7 @@ void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
   const bool death = static_cast<SignalKind>(record->detail) == SignalKind::kDeath;
   meet(thread, record);
   reader_advance();
+  if (death && in_child()) refuse("a child in the same memory dies by a signal");
   if (death) finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
   // A call may have let it through that has set a mask of its own (sigsuspend, ppoll).
   thread->call.mask = signal.blocked;
@@ -274,6 +318,7 @@ Answer replay_call(Thread* thread, Context* context) {
   const RecordHeader* record = next_of_event(thread);
   if (!record) at_end();
   if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
+  if (type_of(record) == Type::kChild) return follow_child(thread, context, record);
   if (type_of(record) != Type::kSignal) diverge("the kind of an event", record->type, 5);
   // A call that the program's own filter refused has a signal behind its instruction.
   const bool refused = place_of(record) == SignalPlace::kFault;

@@ -10,6 +10,13 @@
 #include "agent/stream/stream.h"
 
 namespace shmrec::agent {
+
+uint64_t fp_bytes(uint64_t fpstate) {
+  if (!fpstate) return 0;
+  const FxArea* area = reinterpret_cast<const FxArea*>(fpstate);
+  return area->magic1 == kXstateMagic ? area->extended_size : kLegacyFpBytes;
+}
+
 namespace {
 
 struct Frame {  // struct rt_sigframe
@@ -19,12 +26,6 @@ struct Frame {  // struct rt_sigframe
 };
 
 constexpr uint64_t kRedZone = 128, kFpAlignment = 64, kFrameAlignment = 16;
-
-uint64_t fp_bytes(uint64_t fpstate) {
-  if (!fpstate) return 0;
-  const FxArea* area = reinterpret_cast<const FxArea*>(fpstate);
-  return area->magic1 == kXstateMagic ? area->extended_size : kLegacyFpBytes;
-}
 
 // ---- The frame is built -------------------------------------------------------------------------
 

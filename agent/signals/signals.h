@@ -69,6 +69,9 @@ struct Context {
 };
 static_assert(sizeof(Context) == 304);
 
+// Bytes of the vector state in a frame.
+uint64_t fp_bytes(uint64_t fpstate);
+
 // Takes over signal handling of the process: the program's present actions become virtual.
 void signals_start(Process* process);
 // The same for the mask that the calling thread has. REQUIRES: it is armed (thread.h).

@@ -23,9 +23,7 @@ uint64_t registers_hash(const Regs& regs) {
   return hash;
 }
 
-namespace {
-
-// 0: all zero. It may have no page behind it (a file's end): then it counts as zero.
+// It may have no page behind it (a file's end): then it counts as zero.
 uint64_t page_hash(uint64_t address) {
   uint64_t words[64], hash = 0, any = 0;
   for (uint64_t at = address; at < address + kPage; at += sizeof words) {
@@ -38,8 +36,15 @@ uint64_t page_hash(uint64_t address) {
   return any ? hash : 0;
 }
 
+namespace {
+
+struct Walk {
+  MemoryHash* result;
+  void (*each)(uint64_t page, uint64_t hash);
+};
+
 bool add_mapping(const MapLine& line, void* raw) {
-  MemoryHash& result = *static_cast<MemoryHash*>(raw);
+  const Walk& walk = *static_cast<Walk*>(raw);
   if (line.shared || !line.writable || !line.readable) return true;
   for (uint64_t page = line.begin; page < line.end; page += kPage) {
     AgentsPart part;
@@ -49,17 +54,19 @@ bool add_mapping(const MapLine& line, void* raw) {
     }
     const uint64_t hash = page_hash(page);
     if (!hash) continue;
-    result.hash = mix(mix(result.hash, page), hash);
-    ++result.pages;
+    walk.result->hash = mix(mix(walk.result->hash, page), hash);
+    ++walk.result->pages;
+    if (walk.each) walk.each(page, hash);
   }
   return true;
 }
 
 }  // namespace
 
-bool memory_hash(MemoryHash* result) {
+bool memory_hash(MemoryHash* result, void (*each)(uint64_t page, uint64_t hash)) {
   *result = {};
-  return for_each_map(add_mapping, result);
+  Walk walk = {result, each};
+  return for_each_map(add_mapping, &walk);
 }
 
 }  // namespace shmrec::agent

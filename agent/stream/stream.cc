@@ -126,11 +126,12 @@ ReplayRule rule_of(const PendingSyscall& call) {
 
 // Null, or why the pending call ends what can be replayed before it is made.
 const char* not_replayable(const PendingSyscall& call) {
-  constexpr uint64_t kSharesMemory = 0x100;  // CLONE_VM
-  uint64_t flags = call.number == __NR_vfork ? kSharesMemory : 0;
+  constexpr uint64_t kSharesMemory = 0x100, kParentWaits = 0x4000;  // CLONE_VM, CLONE_VFORK
+  uint64_t flags = 0;
   if (call.number == __NR_clone) flags = call.given[0];
   if (call.number == __NR_clone3) peek(&flags, call.given[0], sizeof flags);
-  return flags & kSharesMemory ? "a thread, or a child in the same memory" : nullptr;
+  const bool goes_beside = (flags & kSharesMemory) && !(flags & kParentWaits);
+  return goes_beside ? "a thread, or a child beside it in the same memory" : nullptr;
 }
 
 bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
@@ -199,11 +200,19 @@ void settle_behind_call(Thread* thread) {
 
 bool ends_thread(uint64_t number) { return number == __NR_exit || number == __NR_exit_group; }
 
+void write_page(uint64_t page, uint64_t hash) {
+  PageRecord* record = static_cast<PageRecord*>(
+      writer_begin(Type::kPage, 0, current_thread()->call.event, sizeof(PageRecord)));
+  if (!record) return;
+  *record = {page, hash};
+  writer_commit();
+}
+
 void write_check(const Thread* thread) {
   Regs regs = thread->regs;
   regs.rip = thread->call.pc;
   MemoryHash memory;
-  if (checksums()) memory_hash(&memory);
+  if (checksums()) memory_hash(&memory, write_page);
   CheckRecord* record = static_cast<CheckRecord*>(
       writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
   if (!record) return;
@@ -272,6 +281,27 @@ void stream_call_ends(Thread* thread) {
   if (!streaming()) return;
   write_call(thread, thread->regs.rax);
   settle_behind_call(thread);
+}
+
+namespace {
+
+void write_child(const Thread* thread, ChildKind kind, const Regs& regs, uint64_t fs_base) {
+  ChildRecord* record = static_cast<ChildRecord*>(
+      writer_begin(Type::kChild, static_cast<uint16_t>(kind), thread->call.event, sizeof *record));
+  if (!record) return stream_end(thread->process, "its stream has no room");
+  *record = {{}, fs_base, 0};
+  memcpy(record->regs, &regs, sizeof record->regs);
+  writer_commit();
+}
+
+}  // namespace
+
+void stream_child_begins(const Thread* thread, const Regs& regs, uint64_t fs_base) {
+  if (streaming()) write_child(thread, ChildKind::kBegins, regs, fs_base);
+}
+
+void stream_child_ends(const Thread* thread) {
+  if (streaming()) write_child(thread, ChildKind::kEnds, {}, 0);
 }
 
 void stream_exec(const Thread* thread) {

@@ -38,6 +38,11 @@ Answer stream_call(Thread* thread, Answer answer);
 // It has returned, regs.rax is its result.
 void stream_call_ends(Thread* thread);
 
+// A child that lives in this memory (vfork) begins with `regs`, its parent waits in a call; it has
+// ended, or lives elsewhere.
+void stream_child_begins(const Thread* thread, const Regs& regs, uint64_t fs_base);
+void stream_child_ends(const Thread* thread);
+
 // The process becomes another image, if the exec that follows succeeds.
 void stream_exec(const Thread* thread);
 // The program goes on with these registers after an event.

@@ -180,6 +180,22 @@ std::string check_text(const StreamRecord& record) {
   return text;
 }
 
+std::string page_text(const StreamRecord& record) {
+  const PageRecord page = *record.as<PageRecord>();
+  return "page " + hex(page.address) + "  " + hex(page.hash);
+}
+
+bool begins(const StreamRecord& record) {
+  return static_cast<ChildKind>(record.detail) == ChildKind::kBegins;
+}
+
+std::string child_text(const StreamRecord& record) {
+  const ChildRecord child = *record.as<ChildRecord>();
+  if (!begins(record)) return "child in the same memory, gone";
+  return "child in the same memory, begins  pc " + hex(child.regs[kInstructionPointer]) +
+         "  stack " + hex(child.regs[kStackPointer]);
+}
+
 std::string end_text(const StreamRecord& record) {
   const EndView view = end_view(record);
   return std::string("end, ") + end_kind_name(view.kind) + ": " + path_text(view.text);
@@ -279,6 +295,20 @@ void check_item(const StreamRecord& record, Item& item) {
   item["pages"] = check.pages;
 }
 
+void page_item(const StreamRecord& record, Item& item) {
+  const PageRecord page = *record.as<PageRecord>();
+  item["address"] = hex(page.address);
+  item["hash"] = hex(page.hash);
+}
+
+void child_item(const StreamRecord& record, Item& item) {
+  const ChildRecord child = *record.as<ChildRecord>();
+  item["begins"] = begins(record);
+  if (!begins(record)) return;
+  item["pc"] = hex(child.regs[kInstructionPointer]);
+  item["stack"] = hex(child.regs[kStackPointer]);
+}
+
 void end_item(const StreamRecord& record, Item& item) {
   const EndView view = end_view(record);
   item["kind"] = end_kind_name(view.kind);
@@ -303,6 +333,8 @@ constexpr Row kRows[] = {
     {Type::kValue, "value", value_text, value_item},
     {Type::kCheck, "check", check_text, check_item},
     {Type::kEnd, "end", end_text, end_item},
+    {Type::kPage, "page", page_text, page_item},
+    {Type::kChild, "child", child_text, child_item},
 };
 
 // REQUIRES: the reader's check of types and this table know the same ones.

@@ -45,6 +45,8 @@ enum class Type : uint16_t {
   kValue,      // ValueRecord: what an instruction read from the processor
   kCheck,      // CheckRecord: what replay must find here
   kEnd,        // EndRecord: the recording ends, or can be replayed up to here only
+  kPage,       // PageRecord: of a check that follows
+  kChild,      // ChildRecord: a child runs in the process's memory while its parent waits (vfork)
 };
 
 struct RecordHeader {
@@ -157,12 +159,30 @@ struct ValueRecord {
   uint32_t values[4];  // eax, ebx, ecx, edx
 };
 
+// kPage: a page that is not all zero, of those that the next check is about.
+struct PageRecord {
+  uint64_t address;
+  uint64_t hash;
+};
+
 // kCheck
 struct CheckRecord {
   uint64_t registers;  // hash of all general registers, fs and gs base
   uint64_t memory;     // hash of private memory that can be written; 0: not made
   uint64_t pages;      // in it, that were not all zero
 };
+
+enum class ChildKind : uint16_t {
+  kBegins = 1,  // what follows is the child's
+  kEnds,        // it has executed another program, or ended; its parent's call returns
+};
+// kChild; detail: ChildKind.
+struct ChildRecord {
+  uint64_t regs[kRegisters];  // kBegins: that it starts with; else 0
+  uint64_t fs_base;
+  uint64_t reserved0;
+};
+static_assert(sizeof(ChildRecord) == 160);
 
 enum class EndKind : uint16_t {
   kExec = 1,      // another image takes the process over; if more records follow, that failed

@@ -158,6 +158,9 @@ constexpr TypeRow kTypes[] = {
     {Type::kValue, "value", sizeof(ValueRecord), false, number(ValueKind::kCounter),
      number(ValueKind::kCpuid), nullptr},
     {Type::kCheck, "check", sizeof(CheckRecord), false, 0, 0, nullptr},
+    {Type::kPage, "page", sizeof(PageRecord), false, 0, 0, nullptr},
+    {Type::kChild, "child", sizeof(ChildRecord), false, number(ChildKind::kBegins),
+     number(ChildKind::kEnds), nullptr},
     {Type::kEnd, "end", sizeof(EndRecord), true, number(EndKind::kExec),
      number(EndKind::kUnreplayable), end_trouble},
 };

@@ -296,9 +296,9 @@ MappingRecord mapping(const std::function<void(MappingRecord&)>& change) {
 }
 
 const Lie kLies[] = {
-    {"Type", [](auto& s) { s.record(Type{10}, 0, 0, ""); }, "a record of type 10; expected 1 to 9"},
+    {"Type", [](auto& s) { s.record(Type{12}, 0, 0, ""); }, "a record of type 12; expected 1 to 11"},
     {"TypeZero", [](auto& s) { s.record(Type{}, 0, 0, ""); },
-     "a record of type 0; expected 1 to 9"},
+     "a record of type 0; expected 1 to 11"},
     {"Detail", [](auto& s) { s.record(Type::kValue, 4, 0, std::string(32, 0)); },
      "a value record with detail 4; expected 1 to 3"},
     {"Short", [](auto& s) { s.record(Type::kCheck, 0, 0, std::string(16, 0)); },
