@@ -17,8 +17,10 @@ inline constexpr uint32_t kAbiVersion = 6;
 inline constexpr uint64_t kCodeOffset = 0x10000000;  // generated code; the image lies below
 inline constexpr uint64_t kCodeBytes = 32 << 20;
 inline constexpr uint64_t kQuickOffset = kCodeOffset + kCodeBytes;  // tables of the fast way
-inline constexpr uint64_t kThreadOffset = 0x200000000;              // per-thread blocks
-inline constexpr uint64_t kLogOffset = 0x400000000;                 // the shmlog file, whole
+inline constexpr uint64_t kFilterOffset =
+    0x100000000;  // the program's seccomp filters, from here on
+inline constexpr uint64_t kThreadOffset = 0x200000000;   // per-thread blocks
+inline constexpr uint64_t kLogOffset = 0x400000000;      // the shmlog file, whole
 inline constexpr uint64_t kStreamOffset = 0x1800000000;  // files of the recording's stream
 inline constexpr uint64_t kAliasOffset = 0x2000000000;   // hidden aliases of traced segments
 inline constexpr uint64_t kZoneBytes = 0x4000000000;

@@ -252,8 +252,11 @@ uint64_t filter_bytes(uint32_t count) {
   return page_up(sizeof(Filter) + count * sizeof(BpfInstruction));
 }
 
+// Each in a place of its own: the kernel takes a wish if it is free.
 Filter* filter_allocate(uint32_t count) {
-  const int64_t at = sys(__NR_mmap, 0, filter_bytes(count), PROT_READ | PROT_WRITE,
+  static uint64_t used = 0;
+  const uint64_t place = agent_base() + kFilterOffset + fetch_add(&used, filter_bytes(count));
+  const int64_t at = sys(__NR_mmap, place, filter_bytes(count), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (failed(at)) return nullptr;
   Filter* filter = reinterpret_cast<Filter*>(at);

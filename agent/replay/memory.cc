@@ -36,6 +36,11 @@ void map_at(uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags,
       sys(__NR_mmap, begin, bytes, protection, MAP_PRIVATE | MAP_FIXED | flags, fd, offset);
   if (at != static_cast<int64_t>(begin))
     diverge("a mapping cannot be made", begin, static_cast<uint64_t>(at));
+  if (!region_overlaps(begin, bytes)) return;
+  MapsLock lock;
+  const Process* process = current_thread()->process;
+  maps_forget(process, begin, begin + bytes);
+  maps_settle(current_thread());
 }
 
 // ---- The calls

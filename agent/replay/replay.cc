@@ -25,8 +25,8 @@ uint32_t replay_runs = 0;
 
 namespace {
 
-bool delivering = false;        // a signal of the stream
-const char* ends_because = "";  // the last kEnd
+const Siginfo* delivering = nullptr;  // a signal of the stream
+const char* ends_because = "";        // the last kEnd
 
 template <typename T>
 const T* need(const RecordHeader* record) {
@@ -141,7 +141,7 @@ void compare_call(const Thread* thread, const CallRecord& record, const uint64_t
   if (min<uint64_t>(call.number, UINT16_MAX) != record.number)
     diverge("the number of a syscall", record.number, call.number);
   if (call.state != record.state)
-    diverge("the hash of the registers at a syscall", record.state, call.state);
+    diverge_at("the hash of the registers at a syscall at", call.pc, record.state, call.state);
   for (uint32_t i = 0; i < record.arguments; ++i)
     if (words[i] != call.given[i]) diverge("an argument of a syscall", words[i], call.given[i]);
 }
@@ -244,9 +244,9 @@ void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
   // A call may have let it through that has set a mask of its own (sigsuspend, ppoll).
   thread->call.mask = signal.blocked;
   thread->left_swapped = 1;
-  delivering = true;
+  delivering = &info;
   deliver(thread, context, info);
-  delivering = false;
+  delivering = nullptr;
 }
 
 bool is_last(const RecordHeader* record) {
@@ -340,7 +340,7 @@ void replay_settle(Thread* thread, Context* context) {
 }
 
 void replay_fault(Thread* thread, const Context& context, const Siginfo& info) {
-  if (delivering) return;
+  if (delivering && memcmp(delivering, &info, sizeof info) == 0) return;
   const RecordHeader* record = reader_peek();
   if (!record || type_of(record) != Type::kSignal)
     diverge("an instruction faults that did not", 0, context.regs.rip);

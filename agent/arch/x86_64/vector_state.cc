@@ -75,6 +75,7 @@ void fp_fill(uint64_t fpstate) {
     if (!is_saved(at, saved, area->extended_size))
       memset(bytes + at, 0, min(kGrain, area->extended_size - at));
   if (!(saved & 1)) memcpy(bytes, &kInitialControl, sizeof kInitialControl);
+  area->xstate_bv |= kLegacyState;  // as the kernel says in its frames
 }
 
 void vector_state_start() {

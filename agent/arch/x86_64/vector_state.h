@@ -29,7 +29,7 @@ constexpr uint64_t kLegacyFpBytes = 512;  // of a frame without the magic
 constexpr uint32_t kInitialMxcsr = 0x1F80, kDefaultMxcsrMask = 0xFFBF;
 
 // State components, as bits of XSTATE_BV.
-constexpr uint64_t kSseState = 1 << 1, kAvxState = 1 << 2, kOpmaskState = 1 << 5,
+constexpr uint64_t kLegacyState = 3, kSseState = 1 << 1, kAvxState = 1 << 2, kOpmaskState = 1 << 5,
                    kUpperHalvesState = 1 << 6, kUpperRegistersState = 1 << 7, kKeysState = 1 << 9;
 
 constexpr uint32_t kVectorBytes = 64;
