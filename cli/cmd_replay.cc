@@ -41,6 +41,7 @@ struct Arguments {
   std::string bundle;
   std::vector<std::string> recordings;
   uint64_t until = 0;
+  unsigned patience = 300;
   bool check = false, stats = false, json = false;
 };
 
@@ -176,6 +177,7 @@ ReplayOutcome execute(const Arguments& arguments, const recording::RunFiles& fil
   options.recording = one.id;
   options.agent_image = {shmrec_agent_image, shmrec_agent_image_bytes};
   options.until_event = arguments.until;
+  options.patience = std::chrono::seconds(arguments.patience);
   options.progress = [&](uint64_t event) { progress.at(event); };
   const auto outcome = replay::replay_recording(files, options);
   if (outcome) return *outcome;
@@ -222,6 +224,10 @@ int cmd_replay(int argc, char** argv) {
   app.add_option("BUNDLE", arguments.bundle, "Bundle or run directory")->required();
   app.add_option("RECORDING", arguments.recordings, "IDs, pids or names; default: all");
   app.add_option("--until", arguments.until, "Stop at this event")->type_name("EVENT");
+  app.add_option("--patience", arguments.patience,
+                 "Give up a recording that meets no event for so many seconds (default: 300)")
+      ->type_name("SECONDS")
+      ->check(CLI::PositiveNumber);
   app.add_flag("--stats", arguments.stats, "Say how much was compared");
   app.add_flag("--json", arguments.json, "Print a JSON document");
   try {

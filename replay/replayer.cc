@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 
 #include "base/signal_name.h"
@@ -226,11 +227,38 @@ ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {
   return outcome;
 }
 
+// Its wait status; empty: it meets no event any more.
+std::optional<int> wait_for(Stub& stub, const ReplayOptions& options) {
+  using namespace std::chrono_literals;
+  constexpr auto kLongest = 20ms;
+  std::chrono::microseconds pause = 200us;
+  uint64_t event = 0;
+  Clock::time_point met = Clock::now();
+  for (int status = 0;;) {
+    if (stub.ended(status)) return status;
+    std::this_thread::sleep_for(pause);
+    pause = std::min<std::chrono::microseconds>(2 * pause, kLongest);
+    const uint64_t now = stub.report().event;
+    if (now != event) met = Clock::now();
+    event = now;
+    if (options.progress) options.progress(event);
+    if (Clock::now() - met > options.patience) return {};
+  }
+}
+
+ReplayOutcome stalled(const agent::ReplayReport& report, const ReplayOptions& options) {
+  ReplayOutcome outcome;
+  outcome.state = agent::ReplayState::kDiverged;
+  outcome.event = report.event;
+  outcome.text = "it has met no event for " + std::to_string(options.patience.count()) +
+                 " s; if it computes for so long, give it more: --patience";
+  return outcome;
+}
+
 }  // namespace
 
 Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
                                        const ReplayOptions& options) {
-  using namespace std::chrono_literals;
   const Clock::time_point begun = Clock::now();
   Preparation preparation(files, options);
   const Result<bool> empty = preparation.is_empty();
@@ -238,13 +266,9 @@ Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
   if (*empty) return ReplayOutcome{.state = agent::ReplayState::kFinished};
   Result<Stub> stub = preparation.start();
   if (!stub) return stub.error();
-  int status = 0;
-  for (auto pause = 200us; !stub->ended(status);
-       pause = std::min<std::chrono::microseconds>(2 * pause, 20ms)) {
-    std::this_thread::sleep_for(pause);
-    if (options.progress) options.progress(stub->report().event);
-  }
-  ReplayOutcome outcome = outcome_of(stub->report(), status);
+  const std::optional<int> status = wait_for(*stub, options);
+  if (!status) return stalled(stub->report(), options);
+  ReplayOutcome outcome = outcome_of(stub->report(), *status);
   outcome.seconds = std::chrono::duration<double>(Clock::now() - begun).count();
   return outcome;
 }

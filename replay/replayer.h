@@ -1,6 +1,7 @@
 // Executes a recording again and says whether it does what it did.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -16,6 +17,8 @@ struct ReplayOptions {
   std::string recording;  // ID
   std::span<const unsigned char> agent_image;
   uint64_t until_event = 0;  // stop there; 0: at its end
+  // For so long it may execute without meeting an event; then it is said to have diverged.
+  std::chrono::seconds patience{300};
   // Called now and then with the number of the event that it is at.
   std::function<void(uint64_t event)> progress;
 };

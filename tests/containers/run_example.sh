@@ -70,3 +70,6 @@ case $environment in
     ;;
   *) echo "no such environment: $environment" >&2; exit 2 ;;
 esac
+# What was recorded there is executed here, where its program is another file.
+rm "$work/bin/shmem_producer_consumer"
+"$work/bin/shmrec" replay --check "$work/out/replay.shmrec.tar.zst"
