@@ -78,7 +78,7 @@ struct Again {
 constexpr Again kAgain[] = {
     {__NR_mmap, again_mmap}, {__NR_mremap, again_mremap}, {__NR_brk, again_brk},
     {__NR_munmap, nullptr},  {__NR_mprotect, nullptr},    {__NR_pkey_mprotect, nullptr},
-    {__NR_madvise, nullptr},
+    {__NR_madvise, nullptr}, {__NR_shmat, nullptr},       {__NR_shmdt, nullptr},
 };
 
 // A traced mapping of another size, and perhaps elsewhere. What is in it is put there when it is
@@ -95,9 +95,53 @@ void remap_traced(Thread* thread, const Region& region, const CallRecord& call) 
              region.protection);
 }
 
+// ---- System V
+// ------------------------------------------------------------------------------------
+
+// Attached segments: shmdt names their beginning alone, and detaches what is still there of them.
+constexpr uint32_t kMostAttached = 256;
+struct Attached {
+  uint64_t begin, end;
+  uint32_t segment;  // of its regions; 0: the place is free
+} attached[kMostAttached] = {};
+MappingRecord next_attached = {};
+
+void attach(Thread* thread, uint64_t address) {
+  const MappingRecord& mapping = next_attached;
+  if (mapping.begin != address) refuse("the recording is damaged: a segment without its mapping");
+  map_traced(thread, mapping.begin, mapping.end - mapping.begin, mapping.offset,
+             mapping.protection);
+  Region region;
+  region_find(address, &region);
+  for (Attached& place : attached) {
+    if (place.segment) continue;
+    place = {mapping.begin, mapping.end, region.segment};
+    return;
+  }
+  refuse("more attached segments than can be followed");
+}
+
+void detach(Thread* thread, uint64_t address) {
+  MapsLock lock;
+  for (Attached& each : attached) {
+    if (each.begin != address || !each.segment) continue;
+    Region region;
+    for (uint64_t at = each.begin; region_next(at, &region) && region.begin < each.end;
+         at = region.end) {
+      if (region.segment != each.segment) continue;
+      maps_forget(thread->process, region.begin, region.end);
+      sys(__NR_munmap, region.begin, region.end - region.begin);
+    }
+    each = {};
+  }
+  maps_settle(thread);
+}
+
 void make_again(Thread* thread, const Again& row, const CallRecord& call) {
   const uint64_t* a = thread->call.given;
   Region region;
+  if (call.number == __NR_shmat) return attach(thread, call.result);
+  if (call.number == __NR_shmdt) return detach(thread, a[0]);
   if (call.flags & kCallTraces)
     return map_traced(thread, call.result, page_up(a[1]), a[3] & MAP_ANONYMOUS ? 0 : a[5],
                       static_cast<uint32_t>(a[2]));
@@ -121,13 +165,16 @@ void map_recorded(const MappingRecord& mapping) {
          mapping.offset);
 }
 
+void attach_recorded(const MappingRecord& mapping) { next_attached = mapping; }
+
 void heap_recorded(uint64_t begin, uint64_t end) { heap_begin = begin, heap_end = end; }
 
 bool memory_call(Thread* thread, const CallRecord& call) {
   for (const Again& row : kAgain) {
     if (row.number != call.number) continue;
     // mprotect has done the part before the hole that it found.
-    const bool part = call.result == static_cast<uint64_t>(-ENOMEM) && !row.make;
+    const bool part = call.result == static_cast<uint64_t>(-ENOMEM) &&
+                      (call.number == __NR_mprotect || call.number == __NR_pkey_mprotect);
     if (part || !failed(static_cast<int64_t>(call.result))) make_again(thread, row, call);
     return true;
   }

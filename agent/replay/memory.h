@@ -16,6 +16,9 @@ void heap_recorded(uint64_t begin, uint64_t end);
 // A call that changes the address space, as it was recorded. False: it is none.
 bool memory_call(Thread* thread, const stream::CallRecord& call);
 
+// What the next shmat attaches.
+void attach_recorded(const stream::MappingRecord& mapping);
+
 // Puts bytes where the kernel had put them.
 void put_bytes(uint64_t address, const void* from, uint64_t bytes);
 

@@ -98,6 +98,9 @@ const RecordHeader* next_of_event(const Thread* thread) {
         return record;
       case Type::kFile:
         break;
+      case Type::kMapping:
+        attach_recorded(*need<MappingRecord>(record));
+        break;
       case Type::kMemory:
         put_memory(record);
         break;
@@ -290,11 +293,12 @@ void replay_start(Thread* thread) {
   begin(thread, *need<StartRecord>(record));
   reader_advance();
   for (; (record = reader_peek()); reader_advance()) {
+    if (record->event) break;
     if (type_of(record) == Type::kMapping)
       map_recorded(*need<MappingRecord>(record));
     else if (type_of(record) == Type::kMemory)
       put_memory(record);
-    else if (type_of(record) != Type::kFile || record->event)
+    else if (type_of(record) != Type::kFile)
       break;
   }
   let_counter_trap(thread);

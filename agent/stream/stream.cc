@@ -8,6 +8,7 @@
 #include "agent/log/log.h"
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/native.h"
 #include "agent/process/event.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
@@ -139,9 +140,33 @@ bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
   return maps && !failed(static_cast<int64_t>(result)) && region_overlaps(result, 1);
 }
 
+// What others write there is seen by nobody. A file that nobody writes is kept instead.
+bool maps_untraced_memory(const PendingSyscall& call, uint64_t result) {
+  constexpr uint64_t kPrivate = 2;  // MAP_PRIVATE
+  if (failed(static_cast<int64_t>(result)) || region_overlaps(result, 1)) return false;
+  const bool shared = call.number == __NR_mmap && (call.given[3] & MAP_TYPE) != kPrivate;
+  return call.number == __NR_shmat || (shared && !native_overlaps(result, 1));
+}
+
+void write_attached(const PendingSyscall& call, uint64_t result) {
+  Region region;
+  MappingRecord* record = static_cast<MappingRecord*>(
+      writer_begin(Type::kMapping, 0, call.event, sizeof(MappingRecord)));
+  if (!record || !region_find(result, &region)) return;
+  *record = {region.begin,
+             region.end,
+             region.protection,
+             kMappingShared | kMappingAttached,
+             region.segment_offset,
+             0,
+             0};
+  writer_commit();
+}
+
 // Fetching instructions is in no log.
 bool executes_traced_memory(const PendingSyscall& call, uint64_t result) {
-  constexpr uint64_t kExecute = 4;  // PROT_EXEC
+  constexpr uint64_t kExecute = 4, kAttachExecute = 0100000;  // PROT_EXEC, SHM_EXEC
+  if (call.number == __NR_shmat) return call.given[2] & kAttachExecute;
   const bool maps =
       call.number == __NR_mmap || call.number == __NR_mprotect || call.number == __NR_pkey_mprotect;
   const uint64_t at = call.number == __NR_mmap ? result : call.given[0];
@@ -162,8 +187,9 @@ void write_call(Thread* thread, uint64_t result) {
   if (executes_traced_memory(call, result))
     return stream_end(thread->process, "shared memory that may be executed");
   free_now(call, result);
-  if (traces && call.number != __NR_mmap)
-    return stream_end(thread->process, "shared memory of System V");
+  if (maps_untraced_memory(call, result))
+    return stream_end(thread->process, "shared memory that is not traced");
+  if (traces && call.number == __NR_shmat) write_attached(call, result);
   OutputList& outputs = *reinterpret_cast<OutputList*>(thread->bounce2);
   static_assert(sizeof outputs <= sizeof thread->bounce2);
   find_outputs(thread, result, &outputs);

@@ -83,10 +83,12 @@ static_assert(sizeof(StartRecord) == 144 + 16 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 48 
 
 enum MappingFlag : uint32_t {
   kMappingShared = 1,
-  kMappingStack = 2,  // grows downwards
+  kMappingStack = 2,     // grows downwards
+  kMappingAttached = 4,  // of System V: what the call that follows attaches, and is traced
 };
 
-// kMapping: [begin, end), which lies in no part of the agent.
+// kMapping: [begin, end), which lies in no part of the agent. Of the start, but for
+// kMappingAttached.
 struct MappingRecord {
   uint64_t begin, end;
   uint32_t protection;  // PROT_*

@@ -33,7 +33,7 @@ std::string mapping_trouble(const StreamRecord& record) {
                     "whole pages, at least one");
   if (mapping.protection > kAllProtection)
     return number_expected("a mapping with protection", mapping.protection, kAllProtection);
-  constexpr uint32_t kAllFlags = kMappingShared | kMappingStack;
+  constexpr uint32_t kAllFlags = kMappingShared | kMappingStack | kMappingAttached;
   if (mapping.flags > kAllFlags)
     return number_expected("a mapping with flags", mapping.flags, kAllFlags);
   return "";
@@ -197,6 +197,10 @@ bool is_event(Type type) {
   return type == Type::kCall || type == Type::kSignal || type == Type::kValue;
 }
 
+bool is_of_start(const StreamRecord& record) {
+  return record.type == Type::kMapping && !(record.as<MappingRecord>()->flags & kMappingAttached);
+}
+
 // The file that a record refers to by its number; 0: none.
 uint32_t file_used(const StreamRecord& record) {
   if (record.type == Type::kMapping) return record.as<MappingRecord>()->file;
@@ -223,7 +227,7 @@ std::string RecordOrder::trouble(const StreamRecord& record) {
   const bool is_start = record.type == Type::kStart;
   if (is_start == started_) return started_ ? "a second start" : "a record before the start";
   if (ended_) return "a record behind the end of what can be replayed";
-  if (runs_ && record.type == Type::kMapping) return "a mapping of the start behind an event";
+  if (runs_ && is_of_start(record)) return "a mapping of the start behind an event";
   started_ = true;
   runs_ = runs_ || is_event(record.type);
   ended_ = record.type == Type::kEnd && end_view(record).kind == EndKind::kUnreplayable;
