@@ -7,6 +7,7 @@
 #include "agent/replay/child.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/signal_numbers.h"
 
 namespace shmrec::agent {
@@ -95,6 +96,7 @@ bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
   if (in_child()) return true;
   const ReplayAccess* entry = next();
   const stream::SignalRecord* signal = fault_at(pc, entry);
+  finish_if_over(entry ? entry->event : 0);
   if (!entry && !reader_peek()) finish(ReplayEnd::kAccessesGone, outcome().event);
   if (entry && entry->pc == pc && (!signal || reader_peek()->event == entry->event)) {
     const uint64_t event = entry->event;

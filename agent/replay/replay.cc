@@ -331,6 +331,11 @@ Answer replay_call(Thread* thread, Context* context) {
   return Answer::kResume;
 }
 
+void finish_if_over(uint64_t next) {
+  const RecordHeader* record = reader_peek();
+  if (record && is_last(record) && (!next || next > record->event)) finish_unreplayable(record);
+}
+
 void replay_settle(Thread* thread, Context* context) {
   const RecordHeader* record = reader_peek();
   // Nobody knows how far the program went on from here, and it may go on for ever.

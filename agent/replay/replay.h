@@ -23,6 +23,9 @@ void replay_start(Thread* thread);
 
 // The program makes a syscall.
 Answer replay_call(Thread* thread, Context* context);
+// Ends the replay if nothing of the stream is left but that what follows was not recorded, before
+// the event `next` (0: there is none).
+void finish_if_over(uint64_t next);
 // The program is about to go on with `context` after an event: what else happens there?
 void replay_settle(Thread* thread, Context* context);
 // An instruction of the program faulted, and `info` is what it gets.
