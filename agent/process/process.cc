@@ -164,6 +164,14 @@ Process* process_for_child(Thread* thread, const CloneRequest& request) {
   return process;
 }
 
+// For exec's strings and vectors, where they lie in traced memory.
+constexpr uint64_t kExecCopyBytes = 8 << 20;
+
+void free_exec_copies(Thread* thread) {
+  if (thread->exec_copies) sys(__NR_munmap, thread->exec_copies, kExecCopyBytes);
+  thread->exec_copies = 0;
+}
+
 // A thread, or a process that shares this memory (vfork): starts on a block of its own.
 Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& request) {
   Thread* child = thread_allocate();
@@ -200,6 +208,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   if (waits) stream_child_begins(thread, frame->regs, fs_base);
   const int64_t result = make_sharing(request, child);
   if (waits) stream_child_ends(thread);
+  if (request.flags & CLONE_VFORK) free_exec_copies(child);
   const bool separate = !(request.flags & CLONE_THREAD);
   if (separate && (request.flags & CLONE_VFORK)) seccomp_restore(seccomp);
   if (failed(result) || (request.flags & CLONE_VFORK)) {
@@ -298,21 +307,18 @@ namespace {
 
 // Copies of exec's strings and vectors, for those that lie in traced memory.
 struct ExecCopies {
+  Thread* thread;
   uint8_t* at = nullptr;
   uint8_t* end = nullptr;
-  uint8_t* base = nullptr;
-  static constexpr uint64_t kBytes = 8 << 20;
 
   bool open() {
-    const int64_t map = sys(__NR_mmap, 0, kBytes, PROT_READ | PROT_WRITE,
+    const int64_t map = sys(__NR_mmap, 0, kExecCopyBytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (failed(map)) return false;
-    at = base = reinterpret_cast<uint8_t*>(map);
-    end = base + kBytes;
+    thread->exec_copies = static_cast<uint64_t>(map);
+    at = reinterpret_cast<uint8_t*>(map);
+    end = at + kExecCopyBytes;
     return true;
-  }
-  void close() {
-    if (base) sys(__NR_munmap, base, kBytes);
   }
 };
 
@@ -371,11 +377,11 @@ Answer do_exec(Thread* thread, void* raw) {
   uint64_t a[6];
   memcpy(a, thread->call.args, sizeof a);
   uint64_t* path = &a[at_form ? 1 : 0];
-  ExecCopies copies;
+  ExecCopies copies = {thread};
   if (!regions_empty() && copies.open() &&
       !(copy_string(thread, copies, path) && copy_vector(thread, copies, path + 1) &&
         copy_vector(thread, copies, path + 2))) {
-    copies.close();
+    free_exec_copies(thread);
     return done(thread, -EFAULT);
   }
   // The launcher attaches to put the agent into the new image; a process that changed its user may
@@ -394,7 +400,7 @@ Answer do_exec(Thread* thread, void* raw) {
   if (streaming()) let_counter_trap(thread);
   store(&thread->process->entry->exit_known, 0u);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
-  copies.close();
+  free_exec_copies(thread);
   if (result != -EINTR) return done(thread, result);
   context->regs.rip = thread->call.pc;  // once more, after the handler
   return Answer::kResume;

@@ -293,6 +293,9 @@ struct Thread {
   uint32_t holds_signal;  // 1: there is one
   int32_t late_timer;     // of the thread late_timer_of; -1: it can have none
   int32_t late_timer_of;
+  // Where it has put copies of exec's arguments (process.cc); 0: nowhere. A vfork child leaves
+  // them.
+  uint64_t exec_copies;
   uint32_t forbids_counter;  // 1: by PR_SET_TSC (stream/counter.h)
   Regs settled;  // those with which the program went on after its last event (stream/stream.h)
   Siginfo held_signal;

@@ -234,15 +234,22 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
 // ---- Signals
 // ---------------------------------------------------------------------------------------
 
+// A signal ends the child, and its parent's call returns.
+void child_dies(Thread* thread, Context* context) {
+  leave_child(thread, context);
+  context->regs = thread->regs;
+  context->regs.rip = thread->exit_ip = thread->call_behind;
+}
+
 void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
   const SignalRecord& signal = *need<SignalRecord>(record);
   Siginfo info;
   memcpy(&info, signal.info, sizeof info);
   memcpy(&context->regs, signal.regs, sizeof signal.regs);
   const bool death = static_cast<SignalKind>(record->detail) == SignalKind::kDeath;
+  if (death && in_child()) return child_dies(thread, context);
   meet(thread, record);
   reader_advance();
-  if (death && in_child()) refuse("a child in the same memory dies by a signal");
   if (death) finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
   // A call may have let it through that has set a mask of its own (sigsuspend, ppoll).
   thread->call.mask = signal.blocked;
@@ -355,18 +362,19 @@ void replay_fault(Thread* thread, const Context& context, const Siginfo& info) {
     diverge("an instruction faults that did not", 0, context.regs.rip);
   compare_place(record, context.regs.rip, context.regs.rsp);
   if (static_cast<SignalKind>(record->detail) == SignalKind::kDeath)
-    finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+    diverge("a signal is handled that ended the process", info.fault.addr, context.regs.rip);
   meet(thread, record);
   reader_advance();
 }
 
-void replay_death(const Context& context, const Siginfo& info) {
+void replay_death(Thread* thread, Context* context, const Siginfo& info) {
   const RecordHeader* record = reader_peek();
   const bool recorded = record && type_of(record) == Type::kSignal &&
                         static_cast<SignalKind>(record->detail) == SignalKind::kDeath;
-  if (!recorded) diverge("an instruction faults that did not", info.fault.addr, context.regs.rip);
-  compare_place(record, context.regs.rip, context.regs.rsp);
-  finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+  if (!recorded) diverge("an instruction faults that did not", info.fault.addr, context->regs.rip);
+  compare_place(record, context->regs.rip, context->regs.rsp);
+  if (!in_child()) finish(ReplayEnd::kDeath, static_cast<uint64_t>(info.signo));
+  child_dies(thread, context);
 }
 
 void replay_value(Thread* thread, const Regs& regs, ValueKind kind, uint32_t values[4]) {

@@ -43,7 +43,7 @@ void die_without_kill(Thread* thread, Context* context, const Siginfo& info) {
 
 // A process that shares its memory with others ends without them noticing.
 void die_by(Thread* thread, Context* context, const Siginfo& info) {
-  if (replaying()) replay_death(*context, info);
+  if (replaying()) return replay_death(thread, context, info);
   const bool forced = info.code > 0 && (kNeeded & bit(info.signo));
   stream_signal(thread, *context, info, forced, stream::SignalKind::kDeath);
   JournalValues values;

@@ -296,7 +296,8 @@ MappingRecord mapping(const std::function<void(MappingRecord&)>& change) {
 }
 
 const Lie kLies[] = {
-    {"Type", [](auto& s) { s.record(Type{12}, 0, 0, ""); }, "a record of type 12; expected 1 to 11"},
+    {"Type", [](auto& s) { s.record(Type{12}, 0, 0, ""); },
+     "a record of type 12; expected 1 to 11"},
     {"TypeZero", [](auto& s) { s.record(Type{}, 0, 0, ""); },
      "a record of type 0; expected 1 to 11"},
     {"Detail", [](auto& s) { s.record(Type::kValue, 4, 0, std::string(32, 0)); },
@@ -314,8 +315,8 @@ const Lie kLies[] = {
      "a mapping from 0x1000 to 0x2008; expected whole pages, at least one"},
     {"MappingProtection", [](auto& s) { s.mapping(mapping([](auto& m) { m.protection = 8; })); },
      "a mapping with protection 8; expected at most 7"},
-    {"MappingFlags", [](auto& s) { s.mapping(mapping([](auto& m) { m.flags = 4; })); },
-     "a mapping with flags 4; expected at most 3"},
+    {"MappingFlags", [](auto& s) { s.mapping(mapping([](auto& m) { m.flags = 8; })); },
+     "a mapping with flags 8; expected at most 7"},
     {"MappingFile", [](auto& s) { s.mapping(mapping([](auto& m) { m.file = 1; })); },
      "file 1 is mapped; expected a file's record before it"},
     {"MappingLate", [](auto& s) { s.call(1, 39, {}, 1).mapping(kMapping); },
