@@ -171,7 +171,7 @@ class Progress {
 };
 
 ReplayOutcome execute(const Arguments& arguments, const recording::RunFiles& files,
-                      const Recording& one) {
+                      replay::AccessFiles& accesses, const Recording& one) {
   Progress progress(one);
   replay::ReplayOptions options;
   options.recording = one.id;
@@ -179,7 +179,7 @@ ReplayOutcome execute(const Arguments& arguments, const recording::RunFiles& fil
   options.until_event = arguments.until;
   options.patience = std::chrono::seconds(arguments.patience);
   options.progress = [&](uint64_t event) { progress.at(event); };
-  const auto outcome = replay::replay_recording(files, options);
+  const auto outcome = replay::replay_recording(files, accesses, options);
   if (outcome) return *outcome;
   ReplayOutcome refused;
   refused.state = ReplayState::kRefused;
@@ -192,6 +192,7 @@ int check(const Arguments& arguments) {
   if (!files) return fail(files.error());
   const auto chosen = choose(arguments, **files);
   if (!chosen) return fail(chosen.error());
+  replay::AccessFiles accesses((*files)->log());
   int code = 0;
   nlohmann::json document = {{"format", "shmrec-replay/1"},
                              {"recordings", nlohmann::json::array()}};
@@ -199,7 +200,7 @@ int check(const Arguments& arguments) {
     std::printf("%-13s  %-15s  %10s  %8s  %s\n", "Recording", "Name", "Events", "Seconds",
                 "Result");
   for (const Recording& one : *chosen) {
-    const ReplayOutcome outcome = execute(arguments, **files, one);
+    const ReplayOutcome outcome = execute(arguments, **files, accesses, one);
     code = std::max(code, code_of(outcome));
     if (arguments.json)
       document["recordings"].push_back(to_json(one, outcome));

@@ -65,8 +65,6 @@ class Collector {
   std::vector<unsigned char> values_;
 };
 
-}  // namespace
-
 Result<UniqueFd> make_access_file(const ShmlogReader& log, const std::string& recording) {
   const uint32_t process = process_of(log, recording);
   if (process == 0) return UniqueFd();
@@ -80,6 +78,15 @@ Result<UniqueFd> make_access_file(const ShmlogReader& log, const std::string& re
       !recording::write_all(fd.get(), reinterpret_cast<const char*>(bytes.data()), bytes.size()))
     return system_error("the accesses of " + recording);
   return fd;
+}
+
+}  // namespace
+
+Result<int> AccessFiles::of(const std::string& recording) {
+  if (const auto known = made_.find(recording); known != made_.end()) return known->second.get();
+  Result<UniqueFd> file = make_access_file(log_, recording);
+  if (!file) return file.error();
+  return made_.emplace(recording, std::move(*file)).first->second.get();
 }
 
 }  // namespace shmrec::replay

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "base/result.h"
@@ -11,7 +12,18 @@
 
 namespace shmrec::replay {
 
-// A file in memory, which holds them by event. Empty: it made none.
-Result<UniqueFd> make_access_file(const recording::ShmlogReader& log, const std::string& recording);
+// Those of many recordings of one log, each made once: a recording's are needed for all of its
+// descendants. Owner: borrows the log. Threads: one at a time.
+class AccessFiles {
+ public:
+  explicit AccessFiles(const recording::ShmlogReader& log) : log_(log) {}
+  // The descriptor, which stays this object's, of a file in memory that holds them by event. -1: it
+  // made none.
+  Result<int> of(const std::string& recording);
+
+ private:
+  const recording::ShmlogReader& log_;
+  std::map<std::string, UniqueFd> made_;
+};
 
 }  // namespace shmrec::replay

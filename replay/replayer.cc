@@ -35,7 +35,7 @@ struct Stage {
   stream::StartRecord start{};
   shmlog::StartKind kind{};
   std::vector<UniqueFd> streams, files;
-  UniqueFd accesses;  // to traced memory; empty: none
+  int accesses = -1;  // to traced memory (AccessFiles); -1: none
 };
 
 // Bits of XCR0.
@@ -64,8 +64,9 @@ Result<> processor_can(const stream::StartRecord& start) {
 
 class Preparation {
  public:
-  Preparation(const recording::RunFiles& files, const ReplayOptions& options)
+  Preparation(const recording::RunFiles& files, AccessFiles& accesses, const ReplayOptions& options)
       : files_(files),
+        accesses_(accesses),
         options_(options),
         mapped_(open((files.directory() / recording::kMappedFolder).c_str(),
                      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {}
@@ -132,9 +133,9 @@ class Preparation {
   }
 
   Result<> take_accesses(Stage& stage) {
-    Result<UniqueFd> file = make_access_file(files_.log(), stage.id);
+    const Result<int> file = accesses_.of(stage.id);
     if (!file) return file.error();
-    stage.accesses = std::move(*file);
+    stage.accesses = *file;
     return Unit{};
   }
 
@@ -185,9 +186,9 @@ class Preparation {
       stage.first_file = add(stub, stages_[i].files);
       stage.files = static_cast<uint32_t>(stages_[i].files.size());
       stage.accesses = -1;
-      if (stages_[i].accesses) {
+      if (stages_[i].accesses >= 0) {
         stage.accesses = kFirstDescriptor + static_cast<int>(stub.descriptors.size());
-        stub.descriptors.push_back(stages_[i].accesses.get());
+        stub.descriptors.push_back(stages_[i].accesses);
       }
       stage.until_event = i + 1 < stages_.size() ? stages_[i + 1].start.parent_event : 0;
     }
@@ -200,6 +201,7 @@ class Preparation {
   }
 
   const recording::RunFiles& files_;
+  AccessFiles& accesses_;
   const ReplayOptions& options_;
   const UniqueFd mapped_;
   std::vector<Stage> stages_;  // the last one is what is replayed
@@ -257,10 +259,10 @@ ReplayOutcome stalled(const agent::ReplayReport& report, const ReplayOptions& op
 
 }  // namespace
 
-Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
+Result<ReplayOutcome> replay_recording(const recording::RunFiles& files, AccessFiles& accesses,
                                        const ReplayOptions& options) {
   const Clock::time_point begun = Clock::now();
-  Preparation preparation(files, options);
+  Preparation preparation(files, accesses, options);
   const Result<bool> empty = preparation.is_empty();
   if (!empty) return empty.error();
   if (*empty) return ReplayOutcome{.state = agent::ReplayState::kFinished};

@@ -10,6 +10,7 @@
 #include "agent/agent_abi.h"
 #include "base/result.h"
 #include "recording/run/run_files.h"
+#include "replay/access_file.h"
 
 namespace shmrec::replay {
 
@@ -36,7 +37,7 @@ struct ReplayOutcome {
 };
 
 // An Error: the recording cannot be opened. REQUIRES: `files` were opened whole.
-Result<ReplayOutcome> replay_recording(const recording::RunFiles& files,
+Result<ReplayOutcome> replay_recording(const recording::RunFiles& files, AccessFiles& accesses,
                                        const ReplayOptions& options);
 
 // Does the recording have a stream?
