@@ -63,6 +63,14 @@ void regain_capabilities() {
   cap_set_proc(set.get());
 }
 
+RegainedCapabilities::RegainedCapabilities() : before_(cap_get_proc()) { regain_capabilities(); }
+
+RegainedCapabilities::~RegainedCapabilities() {
+  if (!before_) return;
+  cap_set_proc(static_cast<cap_t>(before_));
+  cap_free(before_);
+}
+
 std::string effective_capabilities() {
   const Capabilities set(cap_get_proc());
   std::string names;

@@ -18,6 +18,17 @@ Result<std::string> drop_capabilities();
 // Makes all permitted capabilities effective again: to write the bundle where the user said.
 void regain_capabilities();
 
+// The same for as long as it lives, for the calling thread: to look at a process that has them all.
+class RegainedCapabilities {
+ public:
+  RegainedCapabilities();
+  ~RegainedCapabilities();
+  RegainedCapabilities(const RegainedCapabilities&) = delete;
+
+ private:
+  void* before_;
+};
+
 // Names of the effective capabilities of this process, comma separated; "none".
 std::string effective_capabilities();
 

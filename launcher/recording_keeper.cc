@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <vector>
 
+#include "launcher/privileges.h"
 #include "launcher/shared_folder.h"
 #include "recording/bundle/bundle_files.h"
 #include "recording/run/timeline.h"
@@ -75,6 +77,33 @@ bool unchanged(const struct stat& before, int fd) {
          now.st_mtim.tv_nsec == before.st_mtim.tv_nsec;
 }
 
+// Could the process read what its descriptor is? One of O_PATH says nothing of that.
+bool reads(const std::string& process, const std::string& number) {
+  std::ifstream info(process + "/fdinfo/" + number);
+  for (std::string key; info >> key;) {
+    if (key != "flags:") continue;
+    unsigned long flags = 0;
+    info >> std::oct >> flags;
+    return info && !(flags & O_PATH) && (flags & O_ACCMODE) != O_WRONLY;
+  }
+  return false;
+}
+
+// The file that a descriptor of the process is, if it is a regular one. A process with capabilities
+// is looked at by one that has them too. -1: errno says why not.
+UniqueFd open_mapped(pid_t pid, int fd, struct stat& file) {
+  const RegainedCapabilities all;
+  const std::string process = "/proc/" + std::to_string(pid), number = std::to_string(fd);
+  const std::string link = process + "/fd/" + number;
+  if (stat(link.c_str(), &file) != 0) return {};
+  if (!S_ISREG(file.st_mode)) return errno = ENODEV, UniqueFd();
+  if (!reads(process, number)) return errno = EACCES, UniqueFd();
+  UniqueFd from(open(link.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (from && (fstat(from.get(), &file) != 0 || !S_ISREG(file.st_mode)))
+    return errno = EAGAIN, UniqueFd();
+  return from;
+}
+
 std::string name_of(const struct stat& file) {
   return recording::mapped_name({uint64_t{major(file.st_dev)} << 20 | minor(file.st_dev),
                                  file.st_ino, static_cast<uint64_t>(file.st_size),
@@ -131,16 +160,11 @@ UniqueFd RecordingKeeper::make_file(int folder, const agent::StreamRequest& requ
 }
 
 int RecordingKeeper::keep(pid_t pid, int fd) {
-  const std::string link = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
   struct stat file;
-  if (stat(link.c_str(), &file) != 0) return errno;
-  if (!S_ISREG(file.st_mode)) return ENODEV;
+  const UniqueFd from = open_mapped(pid, fd, file);
+  if (!from) return errno;
   const std::string name = name_of(file);
   if (kept_.contains(name)) return 0;
-  const UniqueFd from(open(link.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat opened;
-  if (!from || fstat(from.get(), &opened) != 0) return errno;
-  if (name_of(opened) != name) return EAGAIN;
   const auto bytes = static_cast<uint64_t>(file.st_size);
   if (!take_room(bytes)) return errno;
   const int error = copy(from.get(), file, name);

@@ -308,6 +308,7 @@ void replay_start(Thread* thread) {
     else if (type_of(record) != Type::kFile)
       break;
   }
+  if (record && is_last(record)) finish_unreplayable(record);
   let_counter_trap(thread);
   replay_runs = 1;
 }
