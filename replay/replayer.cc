@@ -1,9 +1,11 @@
 #include "replay/replayer.h"
 
+#include <asm/prctl.h>
 #include <cpuid.h>
 #include <fcntl.h>
 #include <immintrin.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,6 +61,11 @@ Result<> processor_can(const stream::StartRecord& start) {
     if (missing & feature.bit)
       return Error{std::string("it was recorded on a processor with ") + feature.name +
                    ", which this one lacks; replay it on one that has it"};
+  const bool traps = start.traps & stream::kTrapsCpuid;
+  if (traps && syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1) != 0)
+    return Error{
+        "it was recorded where cpuid can be made to trap (cpuid faulting), which this processor "
+        "lacks; replay it on one that has it"};
   return Unit{};
 }
 

@@ -16,6 +16,7 @@
 #include "agent/process/leave.h"
 #include "agent/process/stop.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/processor_reads.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
 
@@ -353,6 +354,13 @@ void stop_for_all(const Thread* thread) {
                      "rt_sigreturn: the memory is not traced from here on");
 }
 
+// The agent executes cpuid by turning it on and off again.
+constexpr Call kLetCpuidPass = {__NR_arch_prctl, {ARCH_SET_CPUID, 1}};
+constexpr Call kLetCpuidTrap = {__NR_arch_prctl, {ARCH_SET_CPUID, 0}};
+bool refuses_cpuid(const Filter* newest) {
+  return any_refuses(newest, kLetCpuidPass) || any_refuses(newest, kLetCpuidTrap);
+}
+
 // `argument`: which one points to the filter.
 Answer install(Thread* thread, Context* context, int argument, uint64_t flags) {
   const bool listener = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -365,6 +373,7 @@ Answer install(Thread* thread, Context* context, int argument, uint64_t flags) {
     filter_free(filter);
     return leave_before_call(thread, context, shmlog::DegradedReason::kSeccomp, why);
   }
+  if (cpuid_trapped() && refuses_cpuid(filter)) leave_cpuid(thread);
   const bool for_all_threads = flags & SECCOMP_FILTER_FLAG_TSYNC;
   Installation& installation = installation_of(thread);
   installation = {
@@ -414,6 +423,7 @@ Answer install_strict(Thread* thread) {
   filter->count = strict_program(static_cast<uint32_t>(thread->process->pid), filter->program);
   const Program program = {static_cast<uint16_t>(filter->count),
                            reinterpret_cast<uint64_t>(filter->program)};
+  leave_cpuid(thread);
   const int64_t result = sys(__NR_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
   if (failed(result)) {
     filter_free(filter);

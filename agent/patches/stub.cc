@@ -1,9 +1,8 @@
 #include "agent/patches/stub.h"
 
-#include <cpuid.h>
-
 #include "agent/access/fast.h"
 #include "agent/access/routines.h"
+#include "agent/arch/x86_64/processor.h"
 #include "agent/memory/outside.h"
 #include "agent/memory/window.h"
 #include "agent/sites/table.h"
@@ -296,13 +295,7 @@ void hit(Emitter& out, const Site& site, PartLayout* part) {
 
 }  // namespace
 
-bool stubs_possible() {
-  constexpr uint32_t kBmi2 = 1 << 8;
-  static uint8_t answer = 0;
-  uint32_t a, b = 0, c, d;
-  if (!answer) answer = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & kBmi2) ? 1 : 2;
-  return answer == 1;
-}
+bool stubs_possible() { return has_bmi2(); }
 
 bool stub_possible(const Site& site) {
   const bool registers = site.base != kNoRegister || site.index != kNoRegister;

@@ -12,7 +12,7 @@
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
-#include "agent/stream/counter.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/stream.h"
 
 namespace shmrec::agent {
@@ -100,7 +100,7 @@ void give_back_stack(const Thread* thread, Context* context) {
 
 void give_back_thread(Thread* thread, Context* context) {
   const uint64_t mask = program_mask(thread, context);
-  counter_left(thread);
+  reads_left(thread);
   take_out_calls(thread);
   thread_disarm(thread);
   pending_to_kernel(thread);
@@ -163,7 +163,7 @@ void leave_memory_of_parent(Thread* thread, Context* context, shmlog::DegradedRe
   lane_release(thread);
   thread->keeps_handlers = 1;
   context->mask = program_mask(thread, context);
-  counter_left(thread);
+  reads_left(thread);
   thread_disarm(thread);
   entry->end_tsc = rdtsc();
   store(&entry->state, static_cast<uint32_t>(shmlog::EntryState::kEnded));

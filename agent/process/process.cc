@@ -1,5 +1,6 @@
 #include "agent/process/process.h"
 
+#include <asm/prctl.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -22,7 +23,7 @@
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/table.h"
-#include "agent/stream/counter.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/stream.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
@@ -187,6 +188,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   if (child->process != thread->process) child->process->clears_handlers = request.clears_handlers;
   child->shown_fault = thread->shown_fault;
   child->forbids_counter = thread->forbids_counter;
+  child->forbids_cpuid = thread->forbids_cpuid;
   if (request.flags & CLONE_VFORK)
     memcpy(&child->altstack, &thread->altstack, sizeof child->altstack);
   if (request.flags & CLONE_CHILD_CLEARTID) child->clear_tid = request.child_tid;
@@ -395,9 +397,9 @@ Answer do_exec(Thread* thread, void* raw) {
   }
   Context* context = static_cast<Context*>(raw);
   stream_exec(thread);
-  counter_left(thread);  // else the new image's first reads would fault, before its agent comes
+  reads_left(thread);  // else the new image's first reads would fault, before its agent comes
   const int64_t result = exec_with_program_mask(thread, context, a);
-  if (streaming()) let_counter_trap(thread);
+  if (streaming()) let_reads_trap(thread, true);
   store(&thread->process->entry->exit_known, 0u);
   if (dumpable != 1) sys(__NR_prctl, PR_SET_DUMPABLE, dumpable);
   free_exec_copies(thread);
@@ -504,6 +506,10 @@ Answer do_arch_prctl(Thread* thread, void* context) {
                                    sizeof thread->program_gs, &fault);
     return done(thread, told ? 0 : -EFAULT);
   }
+  if (cpuid_trapped() && arg(thread, 0) == ARCH_SET_CPUID)
+    return done(thread, cpuid_set(thread, arg(thread, 1)));
+  if (cpuid_trapped() && arg(thread, 0) == ARCH_GET_CPUID)
+    return done(thread, cpuid_allowed(thread));
   if (arg(thread, 0) != kSetGs) return kernel_access(thread, context);
   const int64_t result = pass(thread);  // it clears the selector, too
   if (!failed(result)) gs_set(thread, read_gs_base());
@@ -534,9 +540,9 @@ Answer do_prctl(Thread* thread, void* context) {
   if (arg(thread, 0) == PR_SET_NAME) return set_name(thread, context);
   if (arg(thread, 0) == PR_SET_SECCOMP) return set_seccomp(thread, context);
   if (arg(thread, 0) == PR_GET_SECCOMP) return get_seccomp(thread);
-  if (counter_trapped() && arg(thread, 0) == PR_SET_TSC)
+  if (reads_trapped() && arg(thread, 0) == PR_SET_TSC)
     return done(thread, counter_set(thread, arg(thread, 1)));
-  if (counter_trapped() && arg(thread, 0) == PR_GET_TSC) {
+  if (reads_trapped() && arg(thread, 0) == PR_GET_TSC) {
     const uint32_t state = counter_state(thread);
     Fault fault;
     const bool told =

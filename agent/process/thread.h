@@ -296,7 +296,8 @@ struct Thread {
   // Where it has put copies of exec's arguments (process.cc); 0: nowhere. A vfork child leaves
   // them.
   uint64_t exec_copies;
-  uint32_t forbids_counter;  // 1: by PR_SET_TSC (stream/counter.h)
+  uint32_t forbids_counter;  // 1: by PR_SET_TSC (stream/processor_reads.h)
+  uint32_t forbids_cpuid;    // 1: by ARCH_SET_CPUID
   Regs settled;  // those with which the program went on after its last event (stream/stream.h)
   Siginfo held_signal;
   uint64_t held_mask;  // the program's mask at that moment

@@ -12,7 +12,7 @@
 #include "agent/replay/reader.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/signal_sets.h"
-#include "agent/stream/counter.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/state.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
@@ -297,6 +297,7 @@ void replay_start(Thread* thread) {
   accesses_start();
   const RecordHeader* record = reader_peek();
   if (!record || type_of(record) != Type::kStart) refuse("the recording has no start");
+  const bool cpuid_traps = need<StartRecord>(record)->traps & kTrapsCpuid;
   begin(thread, *need<StartRecord>(record));
   reader_advance();
   for (; (record = reader_peek()); reader_advance()) {
@@ -309,7 +310,7 @@ void replay_start(Thread* thread) {
       break;
   }
   if (record && is_last(record)) finish_unreplayable(record);
-  let_counter_trap(thread);
+  let_reads_trap(thread, cpuid_traps);
   replay_runs = 1;
 }
 

@@ -20,7 +20,7 @@
 #include "agent/signals/settle.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/sites/table.h"
-#include "agent/stream/counter.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/stream.h"
 
 namespace shmrec::agent {
@@ -194,7 +194,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
 
 void fault_in_program(Thread* thread, Siginfo* info, Context* context) {
   if (patch_trapped(thread, context)) return;
-  if (counter_read(thread, *info, context)) return;
+  if (processor_read(thread, *info, context)) return;
   if (begin_access(thread, info, context)) return;
   deliver_numbered(thread, context, *info);
 }

@@ -1,7 +1,5 @@
 #include "agent/sites/decode.h"
 
-#include <cpuid.h>
-
 #include <initializer_list>
 
 #include "agent/arch/x86_64/processor.h"

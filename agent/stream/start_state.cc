@@ -13,6 +13,7 @@
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/writer.h"
 
 extern "C" shmrec::agent::BootInfo shmrec_boot_info;
@@ -136,14 +137,12 @@ bool write_mapping(const MapLine& line, void* raw) {
 // ---- The rest
 // ------------------------------------------------------------------------------------
 
-void read_processor(StartRecord* start) {
-  for (uint32_t i = 0; i < 3; ++i) {
-    uint32_t* four = start->processor + 4 * i;
-    __get_cpuid(0x80000002 + i, &four[0], &four[1], &four[2], &four[3]);
-  }
+uint32_t processor_name[12];
+
+uint64_t vector_features() {
   uint32_t low = 0, high = 0;
   if (has_xsave()) asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  start->features = static_cast<uint64_t>(high) << 32 | low;
+  return static_cast<uint64_t>(high) << 32 | low;
 }
 
 uint64_t ignored_signals(const Process* process) {
@@ -168,15 +167,25 @@ StartRecord* begin_start(Thread* thread, shmlog::StartKind kind, const Regs& reg
   sys(__NR_rt_sigprocmask, kSigBlock, 0, &start->blocked, kSetBytes);
   start->blocked = (start->blocked & ~kNeeded) | thread->virtual_mask;
   start->ignored = ignored_signals(thread->process);
-  sys(__NR_getcpu, &start->cpu, 0, 0);
-  read_processor(start);
+  start->traps = cpuid_trapped() ? uint32_t{kTrapsCpuid} : 0;
+  start->features = vector_features();
+  memcpy(start->processor, processor_name, sizeof start->processor);
   return start;
 }
 
 }  // namespace
 
-const char* write_start_state(Thread* thread, const Regs& regs) {
-  if (!begin_start(thread, shmlog::StartKind::kExec, regs)) return kNoRoom;
+void note_processor() {
+  for (uint32_t i = 0; i < 3; ++i) {
+    uint32_t* four = processor_name + 4 * i;
+    __get_cpuid(0x80000002 + i, &four[0], &four[1], &four[2], &four[3]);
+  }
+}
+
+const char* write_start_state(Thread* thread, const Regs& regs, uint32_t cpu) {
+  StartRecord* start = begin_start(thread, shmlog::StartKind::kExec, regs);
+  if (!start) return kNoRoom;
+  start->cpu = cpu;
   writer_commit();
   Walk walk = {regs.rsp, nullptr};
   return for_each_map(write_mapping, &walk) ? walk.trouble : "there is no /proc";
@@ -187,6 +196,7 @@ const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent,
   files.count = 0;
   StartRecord* start = begin_start(thread, shmlog::StartKind::kFork, thread->regs);
   if (!start) return kNoRoom;
+  sys(__NR_getcpu, &start->cpu, 0, 0);
   start->parent_high = parent.id_high;
   start->parent_low = parent.id_low;
   start->parent_event = event;

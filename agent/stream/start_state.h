@@ -6,9 +6,12 @@
 
 namespace shmrec::agent {
 
+// Reads the processor's name, for all records of the start. Before cpuid traps.
+void note_processor();
 // Of an image that has just been executed: nothing but its stack differs from the files that it is
 // made of. Null, or why that cannot be written down.
-const char* write_start_state(Thread* thread, const Regs& regs);
+// `cpu`: the processor that it starts on.
+const char* write_start_state(Thread* thread, const Regs& regs, uint32_t cpu);
 // Of a forked child: all is as in its parent at that event, but for the registers and its tid.
 const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
                              uint64_t child_tid_at);

@@ -13,7 +13,7 @@
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
-#include "agent/stream/counter.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/outputs.h"
 #include "agent/stream/start_state.h"
 #include "agent/stream/state.h"
@@ -77,9 +77,11 @@ void stream_start(Thread* thread, const Regs& regs) {
   if (boot.level != static_cast<uint32_t>(Level::kReplay) || !thread->process->index) return;
   if (!open(thread)) return;
   hide_vdso(regs.rsp);
-  let_counter_trap(thread);
+  note_processor();
+  let_reads_trap(thread, true);
+  const uint32_t processor = stay_on_processor();
   store(&stream_is_open, 1u);
-  if (const char* why = write_start_state(thread, regs)) stream_end(thread->process, why);
+  if (const char* why = write_start_state(thread, regs, processor)) stream_end(thread->process, why);
 }
 
 void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at) {
@@ -94,6 +96,7 @@ void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t
 
 void stream_end(const Process* process, const char* why) {
   if (!streaming()) return;
+  may_move();
   write_end(process, EndKind::kUnreplayable, why);
   store(&stream_is_open, 0u);
   writer_close();
@@ -267,6 +270,7 @@ const char* note_mapped_file(Thread* thread) {
 
 void stream_call_begins(Thread* thread) {
   PendingSyscall& call = thread->call;
+  may_move_at(call.number);
   memcpy(call.given, call.args, sizeof call.given);
   call.state = state_hash(thread->regs, call.pc);
   call.streamed = 0;

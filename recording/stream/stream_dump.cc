@@ -123,7 +123,8 @@ std::string start_text(const StreamRecord& record) {
          hex(start.regs[kInstructionPointer]) + "  stack " + hex(start.regs[kStackPointer]) +
          "  heap " + hex(start.heap_begin) + "-" + hex(start.heap_end) + "  blocked " +
          hex(start.blocked) + "  ignored " + hex(start.ignored) + "  xcr0 " + hex(start.features) +
-         "  processor \"" + processor_text(start) + "\"";
+         "  processor \"" + processor_text(start) + "\"" +
+         (start.traps & kTrapsCpuid ? "  cpuid traps" : "");
 }
 
 std::string mapping_text(const StreamRecord& record) {

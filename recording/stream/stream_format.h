@@ -62,6 +62,9 @@ static_assert(sizeof(RecordHeader) == 16);
 inline constexpr uint32_t kRegisters = 18;
 inline constexpr uint32_t kStackPointer = 15, kInstructionPointer = 16, kFlags = 17;
 
+// What was made to trap, so that it is in the recording.
+enum StartTrap : uint32_t { kTrapsCpuid = 1 };
+
 // kStart; detail: shmlog::StartKind.
 struct StartRecord {
   uint64_t regs[kRegisters];  // with which the program goes on
@@ -76,7 +79,7 @@ struct StartRecord {
   uint32_t processor[12];            // cpuid 0x80000002..4: its name
   uint64_t ignored;                  // signals that are ignored
   uint32_t cpu;                      // where it started, as getcpu says
-  uint32_t reserved0;
+  uint32_t traps;                    // StartTrap
   uint64_t reserved[2];
 };
 static_assert(sizeof(StartRecord) == 144 + 16 + 8 + 16 + 8 + 8 + 8 + 8 + 8 + 48 + 8 + 24);

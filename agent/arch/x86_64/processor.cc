@@ -13,7 +13,7 @@ int shmrec_measure_convert_simd(uint64_t address, uint32_t* mxcsr);
 namespace shmrec::agent {
 namespace {
 
-bool amd = false, xsave = false, wide_exchange = false;
+bool amd = false, xsave = false, wide_exchange = false, bmi2 = false;
 
 struct Measured {
   uint32_t known;
@@ -52,17 +52,19 @@ void measure_evex(Thread* thread) {
 void processor_start() {
   if (sys(__NR_arch_prctl, ARCH_GET_CPUID) == 0) return;
   constexpr uint32_t kHygonEbx = 0x6F677948, kHygonEcx = 0x656E6975;  // the same processors
-  constexpr uint32_t kOsxsave = 1 << 27, kCmpxchg16b = 1 << 13;
+  constexpr uint32_t kOsxsave = 1 << 27, kCmpxchg16b = 1 << 13, kBmi2 = 1 << 8;
   uint32_t a, b, c, d;
   if (!__get_cpuid(0, &a, &b, &c, &d)) return;
   amd = (b == signature_AMD_ebx && c == signature_AMD_ecx) || (b == kHygonEbx && c == kHygonEcx);
   if (!__get_cpuid(1, &a, &b, &c, &d)) return;
   xsave = c & kOsxsave;
   wide_exchange = c & kCmpxchg16b;
+  bmi2 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & kBmi2);
 }
 
 bool has_xsave() { return xsave; }
 bool has_wide_exchange() { return wide_exchange; }
+bool has_bmi2() { return bmi2; }
 
 bool made_by_amd() { return amd; }
 

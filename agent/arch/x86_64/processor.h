@@ -16,6 +16,7 @@ void processor_start();
 bool made_by_amd();
 bool has_xsave();          // for programs, not only the kernel
 bool has_wide_exchange();  // cmpxchg16b
+bool has_bmi2();
 
 // A gather that has faulted at an element, with others done before.
 struct GatherFault {
