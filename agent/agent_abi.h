@@ -101,6 +101,8 @@ struct ReplayAccess {
 // In the agent's zone.
 inline constexpr uint64_t kReplayReportOffset = kStreamOffset - 0x200000;
 inline constexpr uint64_t kReplayAccessOffset = kStreamOffset + 0x400000000;
+// Threads of the recording that are not followed at present (agent/replay/threads.h).
+inline constexpr uint64_t kReplayThreadsOffset = kThreadOffset - 0x40000000;
 inline constexpr uint32_t kMaxReplayStages = 64;
 struct ReplayBoot {
   int32_t report_fd;  // ReplayReport, shared with the supervisor

@@ -205,13 +205,16 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   child->regs = frame->regs;
   child->exit_ip = frame->regs.rip;
   void* seccomp = seccomp_save();
-  const bool waits = (request.flags & CLONE_VFORK) && !(request.flags & CLONE_THREAD);
+  const bool is_thread = request.flags & CLONE_THREAD;
+  const bool waits = (request.flags & CLONE_VFORK) && !is_thread;
   const uint64_t fs_base = request.flags & CLONE_SETTLS ? request.tls : read_fs_base();
+  child->turn = is_thread ? Turn::kNone : Turn::kOfParent;
   if (waits) stream_child_begins(thread, frame->regs, fs_base);
+  if (is_thread && streaming()) stream_thread_begins(thread, frame->regs, fs_base);
   const int64_t result = make_sharing(request, child);
   if (waits) stream_child_ends(thread);
   if (request.flags & CLONE_VFORK) free_exec_copies(child);
-  const bool separate = !(request.flags & CLONE_THREAD);
+  const bool separate = !is_thread;
   if (separate && (request.flags & CLONE_VFORK)) seccomp_restore(seccomp);
   if (failed(result) || (request.flags & CLONE_VFORK)) {
     if (separate) process_release(child->process);
@@ -228,6 +231,8 @@ extern "C" void shmrec_clone_child(Thread* thread) {
   if (thread->process->clears_handlers) signals_clear(thread->process);
   if (leaving(thread->process))
     leave_when_called(thread, static_cast<Context*>(thread->child_frame));
+  else if (thread->turn != Turn::kOfParent)
+    stream_thread_runs(thread, static_cast<Context*>(thread->child_frame)->regs);
   shmrec_begin_at(thread->child_frame);
 }
 
@@ -297,6 +302,7 @@ Answer do_clone3(Thread* thread, void* raw) {
   request.flags = args.flags;
   request.stack = args.stack + args.stack_size;
   request.child_tid = args.child_tid;
+  request.tls = args.tls;
   request.args = &args;
   request.args_bytes = min<uint64_t>(arg(thread, 1), sizeof args);
   request.clears_handlers = clears;

@@ -81,6 +81,14 @@ struct PendingSignals {
   } slots[kNeededSignals];
 };
 
+// Of a thread at level replay (stream/turns.h).
+enum class Turn : uint32_t {
+  kNone,
+  kHas,
+  kInCall,    // it has given it away in a call
+  kOfParent,  // a child that lives in its parent's memory
+};
+
 // One process: shared by its threads. A vfork child shares the memory but has its own Process.
 struct Process {
   shmlog::ProcessEntry* entry;  // 0: never null: a private dummy if not entered
@@ -125,6 +133,7 @@ struct PendingSyscall {
   uint64_t given[6];  // as args, which a handler may change
   uint64_t state;     // state_hash
   syscalls::WrittenCall written;
+  uint64_t cleared_tid;  // where the end of the thread has cleared its tid; 0: nowhere
   uint32_t mapped_file;  // its number in the stream; 0: it maps none
   uint32_t streamed;     // 1: it is written down when it has returned
 };
@@ -296,6 +305,7 @@ struct Thread {
   // Where it has put copies of exec's arguments (process.cc); 0: nowhere. A vfork child leaves
   // them.
   uint64_t exec_copies;
+  Turn turn;
   uint32_t forbids_counter;  // 1: by PR_SET_TSC (stream/processor_reads.h)
   uint32_t forbids_cpuid;    // 1: by ARCH_SET_CPUID
   Regs settled;  // those with which the program went on after its last event (stream/stream.h)

@@ -60,6 +60,12 @@ void accesses_skip(uint64_t event) {
 
 namespace {
 
+// Does the stream have something that was before the entry? The log loses the oldest first.
+bool before(const ReplayAccess* entry) {
+  const stream::RecordHeader* record = reader_peek();
+  return record && record->event < entry->event;
+}
+
 // Does the stream say that this instruction faults next?
 const stream::SignalRecord* fault_at(uint64_t pc, const ReplayAccess* entry) {
   const stream::RecordHeader* record = reader_peek();
@@ -97,7 +103,8 @@ bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
   const ReplayAccess* entry = next();
   const stream::SignalRecord* signal = fault_at(pc, entry);
   finish_if_over(entry ? entry->event : 0);
-  if (!entry && !reader_peek()) finish(ReplayEnd::kAccessesGone, outcome().event);
+  const bool is_lost = entry ? !accesses.at && before(entry) : !reader_peek();
+  if (is_lost) finish(ReplayEnd::kAccessesGone, outcome().event);
   if (entry && entry->pc == pc && (!signal || reader_peek()->event == entry->event)) {
     const uint64_t event = entry->event;
     follow_accesses(event, signal);

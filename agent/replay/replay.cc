@@ -1,5 +1,7 @@
 #include "agent/replay/replay.h"
 
+#include <linux/prctl.h>
+
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
@@ -10,8 +12,10 @@
 #include "agent/replay/memory.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
+#include "agent/replay/threads.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/signals/syscall_entry.h"
 #include "agent/stream/processor_reads.h"
 #include "agent/stream/state.h"
 
@@ -54,9 +58,9 @@ void put_memory(const RecordHeader* record) {
   put_bytes(memory->address, memory + 1, memory->bytes);
 }
 
-void compare_page(const RecordHeader* record) {
+void compare_page(const Thread* thread, const RecordHeader* record) {
   const PageRecord* page = need<PageRecord>(record);
-  const uint64_t hash = page_hash(page->address);
+  const uint64_t hash = page_hash(page->address, thread->regs.rsp);
   if (hash != page->hash) diverge_at("the hash of the page at", page->address, page->hash, hash);
 }
 
@@ -70,7 +74,7 @@ void compare_check(const Thread* thread, const RecordHeader* record) {
   ++outcome().checks;
   if (!check->memory) return;
   MemoryHash memory;
-  memory_hash(&memory);
+  memory_hash(regs.rsp, &memory);
   outcome().memory_pages = memory.pages;
   if (memory.pages != check->pages)
     diverge("how many pages are not all zero", check->pages, memory.pages);
@@ -94,6 +98,7 @@ const RecordHeader* next_of_event(const Thread* thread) {
       case Type::kSignal:
       case Type::kValue:
       case Type::kChild:
+      case Type::kTurn:
         ends_because = "";
         return record;
       case Type::kFile:
@@ -105,7 +110,7 @@ const RecordHeader* next_of_event(const Thread* thread) {
         put_memory(record);
         break;
       case Type::kPage:
-        compare_page(record);
+        compare_page(thread, record);
         break;
       case Type::kCheck:
         compare_check(thread, record);
@@ -133,10 +138,10 @@ constexpr uint32_t kMadeByAgent[] = {
     __NR_arch_prctl,   __NR_set_robust_list, __NR_set_tid_address,
 };
 
-bool made_by_agent(uint64_t number) {
+bool made_by_agent(const PendingSyscall& call) {
   for (const uint32_t each : kMadeByAgent)
-    if (each == number) return true;
-  return false;
+    if (each == call.number) return true;
+  return call.number == __NR_prctl && call.given[0] == PR_SET_TSC;
 }
 
 void compare_call(const Thread* thread, const CallRecord& record, const uint64_t* words) {
@@ -170,12 +175,33 @@ Answer become_child(Thread* thread) {
   if (!record || type_of(record) != Type::kStart) refuse("the recording has no start");
   const StartRecord& start = *need<StartRecord>(record);
   memcpy(&thread->regs, start.regs, sizeof start.regs);
+  threads_start(start.tid);
   store(&thread->process->entry->events, uint64_t{1});
   reader_advance();
   return Answer::kDone;
 }
 
+Answer follow(Thread* thread, Context* context);
 Answer follow_call(Thread* thread, Context* context, const RecordHeader* record);
+
+// Another thread goes on. Returns whether it is in a call, which is followed then.
+bool take_turn(Thread* thread, Context* context, const RecordHeader* record) {
+  meet(thread, record);
+  const int32_t tid = need<TurnRecord>(record)->tid;
+  const TurnKind kind = static_cast<TurnKind>(record->detail);
+  reader_advance();
+  return threads_turn(thread, context, tid, kind);
+}
+
+// The thread's last call has been.
+Answer leave_thread(Thread* thread, Context* context) {
+  reader_advance();
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (type_of(record) != Type::kTurn)
+    diverge("the kind of an event", record->type, static_cast<uint64_t>(Type::kTurn));
+  return take_turn(thread, context, record) ? follow(thread, context) : Answer::kResume;
+}
 
 // The thread has been a child, and its parent's call returns now.
 Answer return_to_parent(Thread* thread, Context* context) {
@@ -197,8 +223,13 @@ Answer leave_child(Thread* thread, Context* context) {
 }
 
 Answer follow_child(Thread* thread, Context* context, const RecordHeader* record) {
-  if (static_cast<ChildKind>(record->detail) == ChildKind::kEnds)
-    return return_to_parent(thread, context);
+  const ChildKind kind = static_cast<ChildKind>(record->detail);
+  if (kind == ChildKind::kEnds) return return_to_parent(thread, context);
+  if (kind == ChildKind::kThread) {
+    thread_begins(thread, *context, *need<ChildRecord>(record));
+    reader_advance();
+    return follow(thread, context);
+  }
   child_begins(thread, *context, *need<ChildRecord>(record));
   reader_advance();
   return Answer::kDone;
@@ -215,16 +246,21 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
   const uint64_t number = thread->call.number, result = call.result, event = record->event;
   const bool ends = number == __NR_exit_group || number == __NR_exit;
   if (ends && in_child()) return leave_child(thread, context);
+  if (number == __NR_exit && others_there()) {
+    for (uint32_t i = 0; i < call.outputs; ++i) at = put_output(at, end);
+    return leave_thread(thread, context);
+  }
   if (ends) finish(ReplayEnd::kExit, thread->call.given[0]);
   if (number == __NR_rt_sigreturn) {  // it may meet a signal, which is the next record
     reader_advance();
     return dispatch_unrecorded(thread, context);
   }
-  const bool of_memory = memory_call(thread, call), own = !of_memory && made_by_agent(number);
+  const bool of_memory = memory_call(thread, call), own = !of_memory && made_by_agent(thread->call);
   // What the agent itself answers, it answers first: it may not know all that the kernel did.
   const Answer answer = own ? dispatch_unrecorded(thread, context) : Answer::kDone;
   for (uint32_t i = 0; i < call.outputs; ++i) at = put_output(at, end);
   reader_advance();
+  thread_made(static_cast<int64_t>(result));
   if (event == reader_stage().until_event && forks(number) && !in_child())
     return become_child(thread);
   if (answer == Answer::kDone) thread->regs.rax = result;
@@ -276,11 +312,33 @@ void compare_place(const RecordHeader* record, uint64_t pc, uint64_t stack) {
     diverge("the stack where a signal is taken", signal.regs[kStackPointer], stack);
 }
 
+// What comes of the call that the thread is in.
+Answer follow(Thread* thread, Context* context) {
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
+  if (type_of(record) == Type::kChild) return follow_child(thread, context, record);
+  if (type_of(record) == Type::kTurn)
+    return take_turn(thread, context, record) ? follow(thread, context) : Answer::kResume;
+  if (type_of(record) != Type::kSignal) diverge("the kind of an event", record->type, 5);
+  // A call that the program's own filter refused has a signal behind its instruction.
+  const bool refused = place_of(record) == SignalPlace::kFault;
+  compare_place(record, thread->call.pc + (refused ? kSyscallBytes : 0), thread->regs.rsp);
+  take_signal(thread, context, record);
+  return Answer::kResume;
+}
+
+bool gives_turn_here(const RecordHeader* record) {
+  return type_of(record) == Type::kTurn &&
+         static_cast<TurnKind>(record->detail) == TurnKind::kBehindEvent;
+}
+
 // ---- The start
 // -------------------------------------------------------------------------------------
 
 void begin(Thread* thread, const StartRecord& start) {
   heap_recorded(start.heap_begin, start.heap_end);
+  threads_start(start.tid);
   Process* process = thread->process;
   thread->virtual_mask = start.blocked & kNeeded;
   for (int signal = 1; signal <= kLastSignal; ++signal)
@@ -328,16 +386,7 @@ Answer replay_call(Thread* thread, Context* context) {
   memcpy(call.given, call.args, sizeof call.given);
   call.state = state_hash(thread->regs, call.pc);
   if (asked_to_stop(call.event)) finish(ReplayEnd::kAsked);
-  const RecordHeader* record = next_of_event(thread);
-  if (!record) at_end();
-  if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
-  if (type_of(record) == Type::kChild) return follow_child(thread, context, record);
-  if (type_of(record) != Type::kSignal) diverge("the kind of an event", record->type, 5);
-  // A call that the program's own filter refused has a signal behind its instruction.
-  const bool refused = place_of(record) == SignalPlace::kFault;
-  compare_place(record, call.pc + (refused ? kSyscallBytes : 0), thread->regs.rsp);
-  take_signal(thread, context, record);
-  return Answer::kResume;
+  return follow(thread, context);
 }
 
 void finish_if_over(uint64_t next) {
@@ -349,11 +398,16 @@ void replay_settle(Thread* thread, Context* context) {
   const RecordHeader* record = reader_peek();
   // Nobody knows how far the program went on from here, and it may go on for ever.
   if (!record || is_last(record)) next_of_event(thread), at_end();
-  while (record && type_of(record) == Type::kSignal &&
-         place_of(record) == SignalPlace::kAfterEvent) {
-    compare_place(record, context->regs.rip, context->regs.rsp);
-    take_signal(thread, context, record);
-    record = reader_peek();
+  for (; record; record = reader_peek()) {
+    if (gives_turn_here(record)) {
+      if (take_turn(thread, context, record))
+        go_behind_call(thread, context, follow(thread, context));
+    } else if (type_of(record) == Type::kSignal && place_of(record) == SignalPlace::kAfterEvent) {
+      compare_place(record, context->regs.rip, context->regs.rsp);
+      take_signal(thread, context, record);
+    } else {
+      return;
+    }
   }
 }
 
@@ -367,6 +421,10 @@ void replay_fault(Thread* thread, const Context& context, const Siginfo& info) {
     diverge("a signal is handled that ended the process", info.fault.addr, context.regs.rip);
   meet(thread, record);
   reader_advance();
+}
+
+void replay_frame(const Thread* thread) {
+  if (!in_child()) accesses_skip(load(&thread->process->entry->events));
 }
 
 void replay_death(Thread* thread, Context* context, const Siginfo& info) {
@@ -384,6 +442,7 @@ void replay_value(Thread* thread, const Regs& regs, ValueKind kind, uint32_t val
   if (!record) at_end();
   if (type_of(record) != Type::kValue || record->detail != static_cast<uint16_t>(kind))
     diverge("the kind of an event", record->type, static_cast<uint64_t>(Type::kValue));
+  if (asked_to_stop(record->event)) finish(ReplayEnd::kAsked);
   const ValueRecord& value = *need<ValueRecord>(record);
   if (value.pc != regs.rip) diverge("where a value is read", value.pc, regs.rip);
   const uint64_t state = state_hash(regs, regs.rip);

@@ -30,6 +30,8 @@ void finish_if_over(uint64_t next);
 void replay_settle(Thread* thread, Context* context);
 // An instruction of the program faulted, and `info` is what it gets.
 void replay_fault(Thread* thread, const Context& context, const Siginfo& info);
+// Its frame has been written, maybe to traced memory.
+void replay_frame(const Thread* thread);
 // A signal ends it. Returns if it was a child in the same memory: then `context` is its parent.
 void replay_death(Thread* thread, Context* context, const Siginfo& info);
 // An instruction reads from the processor; `values` are what it read then.

@@ -108,6 +108,7 @@ void deliver_as(Thread* thread, Context* context, const Siginfo& info, bool forc
     if (replaying() && forced) replay_fault(thread, *context, info);
     if (!frame_build(thread, context, action, info)) return frame_failed(thread, context, signal);
     stream_settles(thread, context->regs);
+    if (replaying()) replay_frame(thread);
     thread->left_swapped = 0;
     const uint64_t blocks = action.mask | (action.flags & kSaNoDefer ? 0 : bit(signal));
     return set_program_mask(thread, context, mask | blocks);

@@ -52,6 +52,9 @@ bool find_position(const Thread* thread, const Context* context, const SignalAct
 void fill_frame(const Thread* thread, const Context* context, const Position& position,
                 Frame* frame) {
   frame->context.link = 0;
+  // What the kernel does not write in the agent's own frame is what was on that stack before.
+  frame->context.stack.pad = 0;
+  memset(frame->context.reserved, 0, sizeof frame->context.reserved);
   frame->context.fpstate = context->fpstate ? position.fp : 0;
   frame->context.old_mask = frame->context.mask = program_mask(thread, context);
   // Where the program returns from its handlers by itself, the agent's stay where they are.

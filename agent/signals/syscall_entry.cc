@@ -84,6 +84,16 @@ void on_call32(Thread* thread, const Siginfo* info, Context* context) {
 
 }  // namespace
 
+void go_behind_call(Thread* thread, Context* context, Answer answer) {
+  if (answer == Answer::kResume) return;
+  thread->exit_ip = patch_resume(thread->call_behind);
+  thread->call_exit = thread->exit_page;
+  context->regs = thread->regs;
+  context->regs.rip = thread->exit_ip;
+  if (answer == Answer::kNative)
+    context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_plain);
+}
+
 void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   record_rest(thread);
   kernel_access_cancel(thread);  // of a call that the program left by longjmp
@@ -97,16 +107,7 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   thread->regs.rcx = thread->regs.rip;
   thread->regs.r11 = thread->regs.eflags;
   const Answer answer = dispatch_syscall(thread, context);
-  if (answer == Answer::kResume) {
-    if (replaying()) replay_settle(thread, context);
-    return;
-  }
-  thread->exit_ip = patch_resume(thread->call_behind);
-  thread->call_exit = thread->exit_page;
-  context->regs = thread->regs;
-  context->regs.rip = thread->exit_ip;
-  if (answer == Answer::kNative)
-    context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_plain);
+  go_behind_call(thread, context, answer);
   if (replaying()) replay_settle(thread, context);
   if (answer != Answer::kPost) return;
   context->regs.rip = reinterpret_cast<uint64_t>(shmrec_syscall_post);
@@ -163,6 +164,7 @@ extern "C" void syscall_finish(Thread* thread) {
   thread->exit_ip = patch_resume(thread->call_behind);
   thread->regs.rip = thread->regs.rcx = thread->call_behind;
   thread->regs.r11 |= thread->held_flags;
+  stream_call_returns(thread);
   void (*post)(Thread*) = thread->call.post;
   thread->call.post = nullptr;
   if (post) post(thread);

@@ -11,6 +11,8 @@ namespace shmrec::agent {
 void take_call(Thread* thread, uint64_t number);
 // Takes the call over and lets `context` go on where it is performed, or behind it.
 void on_syscall(Thread* thread, const Siginfo* info, Context* context);
+// The thread's call is answered: `context` goes on behind it, or where it is made.
+void go_behind_call(Thread* thread, Context* context, Answer answer);
 // A SIGSYS that somebody sent has arrived. The kernel keeps only one SIGSYS pending: if this one
 // was pending when the program made a call, the one that tells of the call was dropped, and the
 // call neither made nor answered. Where the registers say so, `context` goes back to the syscall

@@ -7,6 +7,7 @@
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/stream/stream.h"
+#include "agent/stream/turns.h"
 
 namespace shmrec::agent {
 namespace {
@@ -49,7 +50,8 @@ void release(Thread* thread, Context* context) {
 
 bool hold_signal(Thread* thread, Context* context, const Siginfo& info) {
   const bool steps = context->regs.eflags & kTrapFlag;  // and sees at which instruction it comes
-  if (!streaming() || steps || stream_finds(thread, *context) || !set_timer(thread, kPatienceNs))
+  if (!streaming() || turns_are_over() || steps || stream_finds(thread, *context) ||
+      !set_timer(thread, kPatienceNs))
     return false;
   thread->held_signal = info;
   thread->held_mask = context->mask;

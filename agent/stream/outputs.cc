@@ -50,6 +50,7 @@ void outputs_prepare(Thread* thread) {
 void find_outputs(Thread* thread, uint64_t result, OutputList* outputs) {
   outputs->unknown = nullptr;
   outputs->count = 0;
+  if (thread->call.cleared_tid) add(outputs, thread->call.cleared_tid, sizeof(int32_t));
   written_ranges(thread->call.written, static_cast<int64_t>(result), kMemory, {outputs, add});
 }
 

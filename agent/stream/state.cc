@@ -23,12 +23,23 @@ uint64_t registers_hash(const Regs& regs) {
   return hash;
 }
 
+// Below the stack pointer, and what a function may use below it, there is what is left of calls
+// that have returned: of the dynamic linker, for instance, what XSAVEC says of components that may
+// be in their initial state, or not.
+uint64_t used_stack(uint64_t stack) {
+  constexpr uint64_t kRedZone = 128;
+  return (stack - kRedZone) & ~uint64_t{7};
+}
+
 // It may have no page behind it (a file's end): then it counts as zero.
-uint64_t page_hash(uint64_t address) {
+uint64_t page_hash(uint64_t address, uint64_t stack) {
+  const uint64_t used = used_stack(stack);
+  const bool cuts = page_down(used) == address;
   uint64_t words[64], hash = 0, any = 0;
   for (uint64_t at = address; at < address + kPage; at += sizeof words) {
     if (!safe_copy(words, reinterpret_cast<void*>(at), sizeof words)) return 0;
-    for (const uint64_t word : words) {
+    for (uint64_t i = 0; i < sizeof words / sizeof words[0]; ++i) {
+      const uint64_t word = cuts && at + i * sizeof words[0] < used ? 0 : words[i];
       any |= word;
       hash = mix(hash, word);
     }
@@ -38,21 +49,28 @@ uint64_t page_hash(uint64_t address) {
 
 namespace {
 
+// What sanitizers reserve has terabytes, of which most pages have never been used.
+constexpr uint64_t kMostBytes = uint64_t{64} << 30;
+
 struct Walk {
+  uint64_t stack;
   MemoryHash* result;
   void (*each)(uint64_t page, uint64_t hash);
 };
 
 bool add_mapping(const MapLine& line, void* raw) {
   const Walk& walk = *static_cast<Walk*>(raw);
-  if (line.shared || !line.writable || !line.readable) return true;
-  for (uint64_t page = line.begin; page < line.end; page += kPage) {
+  const bool is_shadow = line.end - line.begin > kMostBytes;
+  if (line.shared || !line.writable || !line.readable || is_shadow) return true;
+  const bool has_stack = walk.stack >= line.begin && walk.stack < line.end;
+  const uint64_t begin = has_stack ? page_down(used_stack(walk.stack)) : line.begin;
+  for (uint64_t page = max(begin, line.begin); page < line.end; page += kPage) {
     AgentsPart part;
     if (next_agents_part(page, page + kPage, &part)) {
       page = part.end - kPage;
       continue;
     }
-    const uint64_t hash = page_hash(page);
+    const uint64_t hash = page_hash(page, walk.stack);
     if (!hash) continue;
     walk.result->hash = mix(mix(walk.result->hash, page), hash);
     ++walk.result->pages;
@@ -63,9 +81,9 @@ bool add_mapping(const MapLine& line, void* raw) {
 
 }  // namespace
 
-bool memory_hash(MemoryHash* result, void (*each)(uint64_t page, uint64_t hash)) {
+bool memory_hash(uint64_t stack, MemoryHash* result, void (*each)(uint64_t page, uint64_t hash)) {
   *result = {};
-  Walk walk = {result, each};
+  Walk walk = {stack, result, each};
   return for_each_map(add_mapping, &walk);
 }
 

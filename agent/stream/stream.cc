@@ -2,6 +2,7 @@
 
 #include <linux/mman.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 
 #include "agent/agent_abi.h"
 #include "agent/kernel/bounce.h"
@@ -13,10 +14,11 @@
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
-#include "agent/stream/processor_reads.h"
 #include "agent/stream/outputs.h"
+#include "agent/stream/processor_reads.h"
 #include "agent/stream/start_state.h"
 #include "agent/stream/state.h"
+#include "agent/stream/turns.h"
 #include "agent/stream/writer.h"
 #include "syscalls/replay_rule.h"
 
@@ -35,9 +37,10 @@ bool checksums() { return shmrec_boot_info.checksums; }
 
 void write_end(const Process* process, EndKind kind, const char* text) {
   const uint64_t bytes = strlen(text) + 1;
-  EndRecord* record = static_cast<EndRecord*>(writer_begin(Type::kEnd, static_cast<uint16_t>(kind),
-                                                           load(&process->entry->events),
-                                                           sizeof(EndRecord) + bytes));
+  const uint64_t now = load(&process->entry->events),
+                 event = turns_are_over() ? turns_last_event() : now;
+  EndRecord* record = static_cast<EndRecord*>(
+      writer_begin(Type::kEnd, static_cast<uint16_t>(kind), event, sizeof(EndRecord) + bytes));
   if (!record) return;
   record->text_bytes = bytes;
   memcpy(record + 1, text, bytes);
@@ -61,6 +64,14 @@ void hide_vdso(uint64_t stack) {
     if (*at == kSysinfoHeader) *at = kIgnored;
 }
 
+// Who writes has the turn. When the turns are over, the one who had it last ends the stream.
+bool may_write(Thread* thread) {
+  if (!streaming() || !turn_take(thread)) return false;
+  if (!turns_are_over()) return true;
+  stream_end(thread->process, "a thread that computes without an event while another waits for it");
+  return false;
+}
+
 bool open(Thread* thread) {
   const int64_t error = writer_open(*thread->process->entry);
   if (failed(error)) {
@@ -81,10 +92,12 @@ void stream_start(Thread* thread, const Regs& regs) {
   let_reads_trap(thread, true);
   const uint32_t processor = stay_on_processor();
   store(&stream_is_open, 1u);
-  if (const char* why = write_start_state(thread, regs, processor)) stream_end(thread->process, why);
+  if (const char* why = write_start_state(thread, regs, processor))
+    stream_end(thread->process, why);
 }
 
 void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at) {
+  turns_after_fork(thread);
   if (!streaming()) return;
   store(&stream_is_open, 0u);
   const shmlog::ProcessEntry* entry = process_entry(parent);
@@ -95,12 +108,13 @@ void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t
 }
 
 void stream_end(const Process* process, const char* why) {
-  if (!streaming()) return;
+  if (!streaming() || !turn_take(current_thread())) return;
   may_move();
   write_end(process, EndKind::kUnreplayable, why);
   store(&stream_is_open, 0u);
   writer_close();
-  say_ended(process, why);
+  if (!turns_are_over()) say_ended(process, why);
+  turns_end();
 }
 
 // ---- Syscalls
@@ -130,12 +144,21 @@ ReplayRule rule_of(const PendingSyscall& call) {
 
 // Null, or why the pending call ends what can be replayed before it is made.
 const char* not_replayable(const PendingSyscall& call) {
-  constexpr uint64_t kSharesMemory = 0x100, kParentWaits = 0x4000;  // CLONE_VM, CLONE_VFORK
   uint64_t flags = 0;
   if (call.number == __NR_clone) flags = call.given[0];
   if (call.number == __NR_clone3) peek(&flags, call.given[0], sizeof flags);
-  const bool goes_beside = (flags & kSharesMemory) && !(flags & kParentWaits);
-  return goes_beside ? "a thread, or a child beside it in the same memory" : nullptr;
+  const bool goes_beside = (flags & CLONE_VM) && !(flags & (CLONE_VFORK | CLONE_THREAD));
+  return goes_beside ? "a child beside it in the same memory" : nullptr;
+}
+
+// Others run while it waits. A parent waits for a child that has its turn, and exec for nobody that
+// has to do anything.
+bool gives_turn(const PendingSyscall& call) {
+  constexpr uint64_t kKeeps[] = {__NR_clone,    __NR_clone3, __NR_vfork,      __NR_execve,
+                                 __NR_execveat, __NR_exit,   __NR_exit_group, __NR_rt_sigreturn};
+  for (const uint64_t each : kKeeps)
+    if (each == call.number) return false;
+  return may_block(static_cast<uint32_t>(call.number), call.given);
 }
 
 bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
@@ -241,7 +264,7 @@ void write_check(const Thread* thread) {
   Regs regs = thread->regs;
   regs.rip = thread->call.pc;
   MemoryHash memory;
-  if (checksums()) memory_hash(&memory, write_page);
+  if (checksums()) memory_hash(regs.rsp, &memory, write_page);
   CheckRecord* record = static_cast<CheckRecord*>(
       writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
   if (!record) return;
@@ -266,34 +289,72 @@ const char* note_mapped_file(Thread* thread) {
   return call.mapped_file ? nullptr : "a mapped file that cannot be kept";
 }
 
+// The kernel would clear the word when the thread is gone, and nobody could say when that was. In
+// traced memory do_exit does it.
+void clear_tid(Thread* thread) {
+  const uint64_t at = thread->clear_tid;
+  const uint32_t zero = 0;
+  const bool is_alias = at - agent_base() < kZoneBytes;
+  if (!at || threads_of(thread->process) < 2 || is_alias || region_overlaps(at, sizeof zero))
+    return;
+  sys(__NR_set_tid_address, 0);
+  thread->clear_tid = 0;
+  if (safe_copy(reinterpret_cast<void*>(at), &zero, sizeof zero)) thread->call.cleared_tid = at;
+}
+
+// Whoever joins it may take its memory away from here on.
+void end_thread(Thread* thread) {
+  if (thread->call.number != __NR_exit || !turns_taken()) return;
+  uint64_t first_lock = 0;
+  peek(&first_lock, thread->robust_head, sizeof first_lock);
+  if (thread->robust_head && first_lock == thread->robust_head)
+    sys(__NR_set_robust_list, 0, thread->robust_bytes);
+  turn_leave(thread);
+  if (const uint64_t at = thread->call.cleared_tid) sys(__NR_futex, at, 1 /* FUTEX_WAKE */, 1);
+}
+
+void write_result(Thread* thread) {
+  if (!may_write(thread)) return;
+  write_call(thread, thread->regs.rax);
+  settle_behind_call(thread);
+  turn_offer(thread, thread->call.number == __NR_sched_yield);
+}
+
 }  // namespace
 
 void stream_call_begins(Thread* thread) {
   PendingSyscall& call = thread->call;
+  call.streamed = 0;
+  call.cleared_tid = 0;
+  if (!may_write(thread)) return;
   may_move_at(call.number);
   memcpy(call.given, call.args, sizeof call.given);
   call.state = state_hash(thread->regs, call.pc);
-  call.streamed = 0;
   const char* why = not_replayable(call);
   if (!why) why = note_mapped_file(thread);
   if (why) return stream_end(thread->process, why);
   outputs_prepare(thread);
   if (call.number == __NR_rt_sigreturn) write_call(thread, 0);  // it may meet a signal
+  if (gives_turn(call)) return turn_give_in_call(thread);
   if (!ends_thread(call.number)) return;
   write_check(thread);
+  if (call.number == __NR_exit && turns_taken()) clear_tid(thread);
   write_call(thread, 0);
 }
 
 Answer stream_call(Thread* thread, Answer answer) {
-  if (!streaming() || ends_thread(thread->call.number)) return answer;
+  if (!streaming()) return answer;
+  if (ends_thread(thread->call.number)) {
+    end_thread(thread);
+    return answer;
+  }
   switch (answer) {
     case Answer::kDone:
-      if (is_forked_child(thread)) return answer;
-      write_call(thread, thread->regs.rax);
-      settle_behind_call(thread);
+      if (!is_forked_child(thread)) write_result(thread);
       return answer;
     case Answer::kResume:
-      if (thread->call.number == __NR_rt_sigreturn) stream_settles(thread, thread->regs);
+      if (may_write(thread) && thread->call.number == __NR_rt_sigreturn)
+        stream_settles(thread, thread->regs);
       return answer;
     case Answer::kNative:
       thread->call.post = [](Thread*) {};
@@ -305,17 +366,19 @@ Answer stream_call(Thread* thread, Answer answer) {
   return Answer::kPost;
 }
 
+void stream_call_returns(Thread* thread) {
+  if (streaming()) turn_take(thread);
+}
+
 void stream_call_ends(Thread* thread) {
   if (!thread->call.streamed) return;
   thread->call.streamed = 0;
-  if (!streaming()) return;
-  write_call(thread, thread->regs.rax);
-  settle_behind_call(thread);
+  write_result(thread);
 }
 
 namespace {
 
-void write_child(const Thread* thread, ChildKind kind, const Regs& regs, uint64_t fs_base) {
+void write_child(Thread* thread, ChildKind kind, const Regs& regs, uint64_t fs_base) {
   ChildRecord* record = static_cast<ChildRecord*>(
       writer_begin(Type::kChild, static_cast<uint16_t>(kind), thread->call.event, sizeof *record));
   if (!record) return stream_end(thread->process, "its stream has no room");
@@ -326,16 +389,27 @@ void write_child(const Thread* thread, ChildKind kind, const Regs& regs, uint64_
 
 }  // namespace
 
-void stream_child_begins(const Thread* thread, const Regs& regs, uint64_t fs_base) {
-  if (streaming()) write_child(thread, ChildKind::kBegins, regs, fs_base);
+void stream_child_begins(Thread* thread, const Regs& regs, uint64_t fs_base) {
+  if (may_write(thread)) write_child(thread, ChildKind::kBegins, regs, fs_base);
 }
 
-void stream_child_ends(const Thread* thread) {
-  if (streaming()) write_child(thread, ChildKind::kEnds, {}, 0);
+void stream_child_ends(Thread* thread) {
+  if (may_write(thread)) write_child(thread, ChildKind::kEnds, {}, 0);
 }
 
-void stream_exec(const Thread* thread) {
+void stream_thread_begins(Thread* thread, const Regs& regs, uint64_t fs_base) {
+  turns_begin(thread);
+  if (may_write(thread)) write_child(thread, ChildKind::kThread, regs, fs_base);
+}
+
+void stream_thread_runs(Thread* thread, const Regs& regs) {
   if (!streaming()) return;
+  turn_take(thread);
+  stream_settles(thread, regs);
+}
+
+void stream_exec(Thread* thread) {
+  if (!may_write(thread)) return;
   write_end(thread->process, EndKind::kExec, "another program is executed");
 }
 
@@ -365,9 +439,9 @@ bool stream_finds(const Thread* thread, const Context& context) {
   return signal_place(thread, context.regs, false) != SignalPlace::kElsewhere;
 }
 
-void stream_signal(const Thread* thread, const Context& context, const Siginfo& info, bool forced,
+void stream_signal(Thread* thread, const Context& context, const Siginfo& info, bool forced,
                    SignalKind kind) {
-  if (!streaming()) return;
+  if (!may_write(thread)) return;
   const SignalPlace place = signal_place(thread, context.regs, forced);
   if (place == SignalPlace::kElsewhere)
     return stream_end(thread->process, "a signal that came between two events");
@@ -385,7 +459,7 @@ void stream_signal(const Thread* thread, const Context& context, const Siginfo& 
 }
 
 void stream_value(Thread* thread, const Regs& regs, ValueKind kind, const uint32_t values[4]) {
-  if (!streaming()) return;
+  if (!may_write(thread)) return;
   ValueRecord* record = static_cast<ValueRecord*>(writer_begin(
       Type::kValue, static_cast<uint16_t>(kind), next_event(thread), sizeof(ValueRecord)));
   if (!record) return stream_end(thread->process, "its stream has no room");

@@ -7,7 +7,8 @@
 //
 // Ownership: one stream per address space. The launcher makes its files when the agent asks for
 // them; the agent has the newest one mapped in its zone.
-// Threads: REQUIRES that one thread runs at a time; a second one ends the stream.
+// Threads: any; they take turns (turns.h). What is called waits for the thread's, where it is not
+// its own.
 #pragma once
 
 #include "agent/signals/signals.h"
@@ -35,16 +36,20 @@ void stream_call_begins(Thread* thread);
 // What `answer` means for the stream: a call that is over is written down, one that is to be made
 // comes to stream_call_ends. Returns the answer to go on with.
 Answer stream_call(Thread* thread, Answer answer);
-// It has returned, regs.rax is its result.
+// It has returned, regs.rax is its result: before and behind what else the agent does with that.
+void stream_call_returns(Thread* thread);
 void stream_call_ends(Thread* thread);
 
 // A child that lives in this memory (vfork) begins with `regs`, its parent waits in a call; it has
 // ended, or lives elsewhere.
-void stream_child_begins(const Thread* thread, const Regs& regs, uint64_t fs_base);
-void stream_child_ends(const Thread* thread);
+void stream_child_begins(Thread* thread, const Regs& regs, uint64_t fs_base);
+void stream_child_ends(Thread* thread);
+// A thread is about to be made, which begins with `regs`. It runs, on itself.
+void stream_thread_begins(Thread* thread, const Regs& regs, uint64_t fs_base);
+void stream_thread_runs(Thread* thread, const Regs& regs);
 
 // The process becomes another image, if the exec that follows succeeds.
-void stream_exec(const Thread* thread);
+void stream_exec(Thread* thread);
 // The program goes on with these registers after an event.
 void stream_settles(Thread* thread, const Regs& regs);
 // Is `context` where replay finds it: at a syscall instruction, or behind a call that has just
@@ -52,7 +57,7 @@ void stream_settles(Thread* thread, const Regs& regs);
 bool stream_finds(const Thread* thread, const Context& context);
 // The program takes a signal. `context`: the program where it does. `forced`: its instruction
 // cannot go on.
-void stream_signal(const Thread* thread, const Context& context, const Siginfo& info, bool forced,
+void stream_signal(Thread* thread, const Context& context, const Siginfo& info, bool forced,
                    stream::SignalKind kind);
 // An instruction has read `values` from the processor.
 void stream_value(Thread* thread, const Regs& regs, stream::ValueKind kind,

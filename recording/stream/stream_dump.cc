@@ -187,14 +187,29 @@ std::string page_text(const StreamRecord& record) {
 }
 
 bool begins(const StreamRecord& record) {
-  return static_cast<ChildKind>(record.detail) == ChildKind::kBegins;
+  return static_cast<ChildKind>(record.detail) != ChildKind::kEnds;
+}
+
+bool is_thread(const StreamRecord& record) {
+  return static_cast<ChildKind>(record.detail) == ChildKind::kThread;
+}
+
+const char* turn_kind_name(const StreamRecord& record) {
+  constexpr const char* kNames[] = {"in its call", "behind its event", "ended"};
+  return kNames[record.detail - 1];
+}
+
+std::string turn_text(const StreamRecord& record) {
+  return "turn to tid " + std::to_string(record.as<TurnRecord>()->tid) + ", the one before " +
+         turn_kind_name(record);
 }
 
 std::string child_text(const StreamRecord& record) {
   const ChildRecord child = *record.as<ChildRecord>();
   if (!begins(record)) return "child in the same memory, gone";
-  return "child in the same memory, begins  pc " + hex(child.regs[kInstructionPointer]) +
-         "  stack " + hex(child.regs[kStackPointer]);
+  return (is_thread(record) ? "thread" : "child in the same memory") +
+         std::string(", begins  pc ") + hex(child.regs[kInstructionPointer]) + "  stack " +
+         hex(child.regs[kStackPointer]);
 }
 
 std::string end_text(const StreamRecord& record) {
@@ -306,8 +321,14 @@ void child_item(const StreamRecord& record, Item& item) {
   const ChildRecord child = *record.as<ChildRecord>();
   item["begins"] = begins(record);
   if (!begins(record)) return;
+  if (is_thread(record)) item["thread"] = true;
   item["pc"] = hex(child.regs[kInstructionPointer]);
   item["stack"] = hex(child.regs[kStackPointer]);
+}
+
+void turn_item(const StreamRecord& record, Item& item) {
+  item["tid"] = record.as<TurnRecord>()->tid;
+  item["before"] = turn_kind_name(record);
 }
 
 void end_item(const StreamRecord& record, Item& item) {
@@ -336,6 +357,7 @@ constexpr Row kRows[] = {
     {Type::kEnd, "end", end_text, end_item},
     {Type::kPage, "page", page_text, page_item},
     {Type::kChild, "child", child_text, child_item},
+    {Type::kTurn, "turn", turn_text, turn_item},
 };
 
 // REQUIRES: the reader's check of types and this table know the same ones.

@@ -46,7 +46,8 @@ enum class Type : uint16_t {
   kCheck,      // CheckRecord: what replay must find here
   kEnd,        // EndRecord: the recording ends, or can be replayed up to here only
   kPage,       // PageRecord: of a check that follows
-  kChild,      // ChildRecord: a child runs in the process's memory while its parent waits (vfork)
+  kChild,      // ChildRecord: a child or a thread begins or ends in the process's memory
+  kTurn,       // TurnRecord: of the threads another one goes on
 };
 
 struct RecordHeader {
@@ -180,14 +181,26 @@ struct CheckRecord {
 enum class ChildKind : uint16_t {
   kBegins = 1,  // what follows is the child's
   kEnds,        // it has executed another program, or ended; its parent's call returns
+  kThread,      // a thread, which the call that follows makes, and which waits for its first turn
 };
 // kChild; detail: ChildKind.
 struct ChildRecord {
-  uint64_t regs[kRegisters];  // kBegins: that it starts with; else 0
+  uint64_t regs[kRegisters];  // kBegins, kThread: that it starts with; else 0
   uint64_t fs_base;
   uint64_t reserved0;
 };
 static_assert(sizeof(ChildRecord) == 160);
+
+enum class TurnKind : uint16_t {
+  kInCall = 1,   // the one before has begun a call, its last event, which has not returned
+  kBehindEvent,  // it has completed its last event
+  kAtEnd,        // it has ended
+};
+// kTurn; detail: TurnKind. The header has the last event of the thread before.
+struct TurnRecord {
+  int32_t tid;
+  uint32_t reserved0;
+};
 
 enum class EndKind : uint16_t {
   kExec = 1,      // another image takes the process over; if more records follow, that failed

@@ -160,7 +160,9 @@ constexpr TypeRow kTypes[] = {
     {Type::kCheck, "check", sizeof(CheckRecord), false, 0, 0, nullptr},
     {Type::kPage, "page", sizeof(PageRecord), false, 0, 0, nullptr},
     {Type::kChild, "child", sizeof(ChildRecord), false, number(ChildKind::kBegins),
-     number(ChildKind::kEnds), nullptr},
+     number(ChildKind::kThread), nullptr},
+    {Type::kTurn, "turn", sizeof(TurnRecord), false, number(TurnKind::kInCall),
+     number(TurnKind::kAtEnd), nullptr},
     {Type::kEnd, "end", sizeof(EndRecord), true, number(EndKind::kExec),
      number(EndKind::kUnreplayable), end_trouble},
 };

@@ -169,7 +169,7 @@ def main():
         failed = differences(native, recorded)
         seconds += ", recorded %.2f s" % recorded["seconds"]
     if not failed and options.replay:
-        failed, replayed = replay(options.shmrec, os.path.join(top, "bundle.shmrec.tar.zst"), options.timeout)
+        failed, replayed = replay(options.shmrec, os.path.join(top, "bundle.shmrec.tar.zst"), 2 * options.timeout)
         seconds += "; " + replayed
     if not failed:
         print("%s: equal (%s; native %s)" % (" ".join(command), native["status"], seconds))

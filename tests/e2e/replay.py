@@ -30,6 +30,22 @@ PROGRAMS = {
     "traps": ["bash", "-c", 'trap "echo usr1" USR1; kill -USR1 $$; sleep 0.05 & wait; echo done'],
     "alarm": ["perl", "-e", '$SIG{ALRM} = sub { $n++ }; for (1..3) { alarm 1; sleep 5 } print "$n\\n"'],
     "segv": ["sh", "-c", "kill -SEGV $$"],
+    "sort with threads": ["sh", "-c", "seq 100000 | sort -R --random-source=/usr/bin/perl | sort --parallel=4 -S 1M | sha256sum"],
+    "threads": ["python3", "-c", """
+import queue, subprocess, threading
+q, lock, seen = queue.Queue(), threading.Lock(), []
+def put(n):
+    for i in range(100):
+        with lock: q.put((n, i))
+def get():
+    while (item := q.get()) is not None: seen.append(item)
+threads = [threading.Thread(target=put, args=(n,)) for n in range(4)]
+reader = threading.Thread(target=get)
+for t in [reader] + threads: t.start()
+for t in threads: t.join()
+q.put(None), reader.join()
+print(len(seen), subprocess.run(["echo", "sub"], stdout=subprocess.PIPE).stdout)
+"""],
     "time": ["bash", "-c", 'echo $EPOCHREALTIME $RANDOM $$ $SECONDS'],
 }
 
@@ -135,12 +151,15 @@ def changed(shmrec):
 def up_to(shmrec):
     """What cannot be replayed ends the recording there; the program goes on."""
     with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
-        bundle, recorded = record(shmrec, top, ["perl", "-e", "use threads; print threads->create(sub { 7 })->join"])
+        bundle, recorded = record(shmrec, top, ["perl", "-e", """
+            use threads;
+            sub compute { my $sum = 0; $sum += $_ for 1..3e7; $sum }
+            print join ",", map { $_->join } map { threads->create(\\&compute) } 1..2"""])
         if b"threads" in recorded.stderr:
             return  # a perl without them
-        assert recorded.stdout == b"7", recorded
+        assert recorded.stdout == b"450000015000000,450000015000000", recorded
         row, = replay(shmrec, bundle)
-        assert "up to here: a thread" in row["text"], row
+        assert "up to here: a thread that computes" in row["text"], row
         listed = subprocess.run([shmrec, "ls", bundle], stdout=subprocess.PIPE, check=True).stdout.decode()
         assert "replay ends at event" in listed, listed
 

@@ -83,6 +83,18 @@ class StreamBuilder {
     const ValueRecord value{0x401000, 0x5EED, {0xD71908E1, 0, 0, 0x2677}};
     return record(Type::kValue, static_cast<uint16_t>(kind), event, of(value));
   }
+  StreamBuilder& thread(uint64_t event) {
+    ChildRecord child{};
+    child.regs[kInstructionPointer] = 0x401500;
+    child.regs[kStackPointer] = 0x7F21F9D00000;
+    return record(Type::kChild, static_cast<uint16_t>(ChildKind::kThread), event, of(child));
+  }
+  StreamBuilder& turn(uint64_t event, int32_t tid, TurnKind kind) {
+    return record(Type::kTurn, static_cast<uint16_t>(kind), event, of(TurnRecord{tid, 0}));
+  }
+  StreamBuilder& page(uint64_t event, PageRecord page) {
+    return record(Type::kPage, 0, event, of(page));
+  }
   StreamBuilder& check(uint64_t event, CheckRecord check) {
     return record(Type::kCheck, 0, event, of(check));
   }
@@ -138,6 +150,7 @@ inline StreamBuilder every_record() {
   start.heap_begin = start.heap_end = 0x5613A0F19000;
   start.pid = start.tid = 4242;
   start.features = 7;
+  start.traps = kTrapsCpuid;
   std::memcpy(start.processor, "AMD EPYC", 8);
   StreamBuilder stream;
   stream.start(start)
@@ -153,6 +166,9 @@ inline StreamBuilder every_record() {
       .signal(4, 14, SignalKind::kHandler, SignalPlace::kAfterEvent)
       .stop(5, EndKind::kExec, "another program is executed")
       .signal(6, 11, SignalKind::kHandler, SignalPlace::kFault)
+      .thread(7)
+      .turn(7, 4243, TurnKind::kInCall)
+      .page(7, {0x5613A0F19000, 0xCAFE})
       .check(7, {0xACD9, 0xBEEF, 33})
       .call(7, 231, {0}, 0)
       .stop(7, EndKind::kUnreplayable, "a thread");

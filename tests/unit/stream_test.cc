@@ -119,7 +119,7 @@ TEST_F(StreamTest, EveryTypeOfRecordIsReadWithItsParts) {
       EXPECT_EQ(end_view(found).text, "a thread");
     }
   }
-  EXPECT_EQ(counts.size(), 9u) << "each of them";
+  EXPECT_EQ(counts.size(), 12u) << "each of them";
 }
 
 TEST_F(StreamTest, RecordsGoOnInTheNextFile) {
@@ -296,10 +296,10 @@ MappingRecord mapping(const std::function<void(MappingRecord&)>& change) {
 }
 
 const Lie kLies[] = {
-    {"Type", [](auto& s) { s.record(Type{12}, 0, 0, ""); },
-     "a record of type 12; expected 1 to 11"},
+    {"Type", [](auto& s) { s.record(Type{13}, 0, 0, ""); },
+     "a record of type 13; expected 1 to 12"},
     {"TypeZero", [](auto& s) { s.record(Type{}, 0, 0, ""); },
-     "a record of type 0; expected 1 to 11"},
+     "a record of type 0; expected 1 to 12"},
     {"Detail", [](auto& s) { s.record(Type::kValue, 4, 0, std::string(32, 0)); },
      "a value record with detail 4; expected 1 to 3"},
     {"Short", [](auto& s) { s.record(Type::kCheck, 0, 0, std::string(16, 0)); },
@@ -439,7 +439,8 @@ TEST_F(StreamTest, TheDumpHasALineForEachRecord) {
       "stream of 292b1631-c83d  version 1  files 1  bytes " +
           std::to_string(every_record().bytes().size()),
       "       0  start exec  pid 4242  tid 4242  pc 0x401000  stack 0x7ffc49b9e140  heap "
-      "0x5613a0f19000-0x5613a0f19000  blocked 0x0  ignored 0x0  xcr0 0x7  processor \"AMD EPYC\"",
+      "0x5613a0f19000-0x5613a0f19000  blocked 0x0  ignored 0x0  xcr0 0x7  processor \"AMD EPYC\"  "
+      "cpuid traps",
       "       0  file 1  /usr/bin/true  35664 bytes",
       "       0  mapping 0x400000-0x402000  r-x  private  file 1 at 0x1000",
       "       0  mapping 0x7ffc49b7f000-0x7ffc49ba0000  rw-  private  stack",
@@ -452,6 +453,9 @@ TEST_F(StreamTest, TheDumpHasALineForEachRecord) {
       "       4  SIGALRM  code 0  handler  after event  pc 0x401234",
       "       5  end, exec: another program is executed",
       "       6  SIGSEGV  code 0  handler  fault  pc 0x401234",
+      "       7  thread, begins  pc 0x401500  stack 0x7f21f9d00000",
+      "       7  turn to tid 4243, the one before in its call",
+      "       7  page 0x5613a0f19000  0xcafe",
       "       7  check  registers 0xacd9  memory 0xbeef of 33 pages",
       "       7  exit_group(0) = ?",
       "       7  end, not replayable: a thread",
@@ -493,7 +497,7 @@ TEST_F(StreamTest, AForkNamesItsParent) {
 TEST_F(StreamTest, TheDumpInJsonIsOneObjectALine) {
   every_record().save(directory_, 0);
   const std::vector<std::string> lines = dump(true);
-  ASSERT_EQ(lines.size(), 17u);
+  ASSERT_EQ(lines.size(), 20u);
   uint64_t before = 0;
   for (size_t i = 1; i < lines.size(); ++i) {
     const auto item = nlohmann::json::parse(lines[i]);
@@ -515,8 +519,9 @@ TEST_F(StreamTest, TheDumpInJsonIsOneObjectALine) {
             nlohmann::json::parse(R"([{"address":"0x7ffc49b9d000","bytes":5,"head":"hello"}])"));
   EXPECT_EQ(nlohmann::json::parse(lines[7])["error"], "ENOENT");
   EXPECT_EQ(nlohmann::json::parse(lines[7])["result"], -2);
+  EXPECT_EQ(nlohmann::json::parse(lines[15])["tid"], 4243);
   EXPECT_EQ(nlohmann::json::parse(lines[2])["mapped"], "800002-4d2-8b50-68cf8a10.0");
-  EXPECT_FALSE(nlohmann::json::parse(lines[15]).contains("result")) << "exit does not return";
+  EXPECT_FALSE(nlohmann::json::parse(lines[18]).contains("result")) << "exit does not return";
 }
 
 TEST_F(StreamTest, TheDumpPrintsWhatIsBeforeTheDamageAndStopsWhenAsked) {

@@ -75,7 +75,9 @@ void fp_fill(uint64_t fpstate) {
     if (!is_saved(at, saved, area->extended_size))
       memset(bytes + at, 0, min(kGrain, area->extended_size - at));
   if (!(saved & 1)) memcpy(bytes, &kInitialControl, sizeof kInitialControl);
-  area->xstate_bv |= kLegacyState;  // as the kernel says in its frames
+  // Which components are in their initial state is not only for the program to say: a processor may
+  // find out, or not.
+  area->xstate_bv |= area->features | kLegacyState;
 }
 
 void vector_state_start() {

@@ -1,0 +1,158 @@
+#include "agent/stream/turns.h"
+
+#include "agent/memory/identity.h"
+#include "agent/process/event.h"
+#include "agent/stream/stream.h"
+#include "agent/stream/writer.h"
+
+namespace shmrec::agent {
+
+using stream::TurnKind;
+
+namespace {
+
+constexpr uint64_t kSliceNs = 5'000'000, kPatienceNs = 500'000'000;
+
+// As tickets: whose number is `serving` has the turn.
+struct Turns {
+  uint32_t begun;    // 1: there are or were several threads
+  uint32_t over;     // 1: everybody goes on at once
+  uint32_t tickets;  // how many were given out
+  uint32_t serving;
+  uint32_t wanted;  // 1: somebody has waited for a slice
+  // Written by who has the turn: who had it last, and how it was given away.
+  int32_t last;
+  TurnKind kind;
+  uint64_t event;
+  uint64_t event_before_over;
+};
+Turns turns = {};
+
+uint64_t bit_of(uint32_t ticket) { return 1u << ticket % 32; }
+
+constexpr uint64_t kNsPerSecond = 1'000'000'000;
+
+uint64_t monotonic_ns() {
+  uint64_t time[2] = {};
+  sys(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, time);
+  return time[0] * kNsPerSecond + time[1];
+}
+
+void wait_until(uint64_t ns, uint32_t seen, uint32_t ticket) {
+  constexpr uint64_t kWaitBitset = 9 | 128;  // FUTEX_WAIT_BITSET, FUTEX_PRIVATE_FLAG; absolute time
+  const uint64_t until[2] = {ns / kNsPerSecond, ns % kNsPerSecond};
+  sys(__NR_futex, &turns.serving, kWaitBitset, seen, until, 0, bit_of(ticket));
+}
+
+void wake(uint64_t bits) {
+  constexpr uint64_t kWakeBitset = 10 | 128;
+  sys(__NR_futex, &turns.serving, kWakeBitset, INT32_MAX, 0, 0, bits);
+}
+
+void serve_next() {
+  const uint32_t next = turns.serving + 1;
+  store(&turns.wanted, 0u);
+  store(&turns.serving, next);
+  if (load(&turns.tickets) != next) wake(bit_of(next));
+}
+
+// Whoever computes for so long without an event cannot be interrupted.
+void lose_patience(const Thread* thread) {
+  const uint64_t event = load(&thread->process->entry->events);
+  if (!compare_exchange(&turns.event_before_over, uint64_t{0}, event)) return;
+  store(&turns.over, 1u);
+  TextBuffer<160> text;
+  text.add("replay ends at event ").add_decimal(event);
+  text.add(": a thread that computes without an event while another waits for it");
+  coverage(thread->process, text.data);
+  wake(UINT32_MAX);
+}
+
+// Returns whether it has the turn.
+bool wait_for(const Thread* thread, uint32_t ticket) {
+  uint32_t before = ticket;
+  uint64_t since = 0;
+  while (true) {
+    const uint32_t serving = load(&turns.serving);
+    if (load(&turns.over)) return false;
+    if (serving == ticket) return true;
+    const uint64_t now = monotonic_ns();
+    if (serving != before) before = serving, since = now;
+    if (now - since >= kSliceNs) store(&turns.wanted, 1u);
+    if (now - since >= kPatienceNs) lose_patience(thread);
+    wait_until(now + kSliceNs, serving, ticket);
+  }
+}
+
+void write_turn(const Thread* thread) {
+  using stream::TurnRecord;
+  TurnRecord* record = static_cast<TurnRecord*>(writer_begin(
+      stream::Type::kTurn, static_cast<uint16_t>(turns.kind), turns.event, sizeof(TurnRecord)));
+  if (!record) return stream_end(thread->process, "its stream has no room");
+  *record = {thread->tid, 0};
+  writer_commit();
+}
+
+void give(Thread* thread, TurnKind kind) {
+  turns.last = thread->tid;
+  turns.kind = kind;
+  turns.event = thread->call.event;
+  thread->turn = kind == TurnKind::kInCall ? Turn::kInCall : Turn::kNone;
+  serve_next();
+}
+
+}  // namespace
+
+void turns_begin(Thread* thread) {
+  if (load(&turns.begun) || !streaming()) return;
+  turns.tickets = 1;
+  thread->turn = Turn::kHas;
+  store(&turns.begun, 1u);
+}
+
+void turns_after_fork(Thread* thread) {
+  turns = {};
+  thread->turn = Turn::kNone;
+}
+
+bool turns_taken() { return load(&turns.begun) && !load(&turns.over); }
+bool turns_are_over() { return load(&turns.over); }
+uint64_t turns_last_event() { return turns.event_before_over; }
+
+void turns_end() {
+  if (!load(&turns.begun)) return;
+  store(&turns.over, 1u);
+  wake(UINT32_MAX);
+}
+
+bool turn_take(Thread* thread) {
+  if (!load(&turns.begun) || thread->turn == Turn::kOfParent) return true;
+  if (load(&turns.over)) return thread->turn == Turn::kHas;
+  if (thread->turn == Turn::kHas) return true;
+  const bool in_call = thread->turn == Turn::kInCall;
+  if (!wait_for(thread, fetch_add(&turns.tickets, 1u))) return false;
+  thread->turn = Turn::kHas;
+  if (turns.last == thread->tid) return true;
+  write_turn(thread);
+  if (in_call) thread->call.event = next_event(thread);  // behind all that others did meanwhile
+  return true;
+}
+
+void turn_give_in_call(Thread* thread) {
+  if (!load(&turns.begun) || thread->turn != Turn::kHas) return;
+  give(thread, TurnKind::kInCall);
+}
+
+void turn_offer(Thread* thread, bool yields) {
+  if (!load(&turns.begun) || thread->turn != Turn::kHas) return;
+  const bool wanted = yields ? load(&turns.tickets) != turns.serving + 1 : load(&turns.wanted);
+  if (!wanted) return;
+  give(thread, TurnKind::kBehindEvent);
+  turn_take(thread);
+}
+
+void turn_leave(Thread* thread) {
+  if (load(&turns.begun) && thread->turn == Turn::kHas) give(thread, TurnKind::kAtEnd);
+}
+
+}  // namespace shmrec::agent
