@@ -177,7 +177,7 @@ bool possible_now(Thread* thread, const Site& site) {
   const uint64_t address = thread->fast_ea;
   const bool in_line = address % kLineBytes + site.bytes <= kLineBytes;
   const bool aligned = site.bytes <= 8 || site.unaligned || address % site.bytes == 0;
-  return in_line && aligned && !native_waits() && !brake_waits() &&
+  return in_line && aligned && !thread->offers_turn && !native_waits() && !brake_waits() &&
          in_known(thread, address, site.bytes) &&
          !brake_frees(site, static_cast<Braked>(thread->known_region.braked));
 }

@@ -7,6 +7,7 @@
 #include "agent/process/event.h"
 #include "agent/replay/accesses.h"
 #include "agent/replay/replay.h"
+#include "agent/stream/turns.h"
 
 namespace shmrec::agent {
 namespace {
@@ -107,6 +108,7 @@ void write_partial_data(VectorState& state, const Gather& gather, const GatherFa
 uint32_t move_elements(Thread* thread, const Context& context, const Site& site, uint64_t mask,
                        uint8_t* data, const uint8_t* indices, Fault* fault) {
   const Gather& gather = site.gather;
+  if (thread->offers_turn) turn_offer_at_access(thread);
   const Origin origin = {site.ip, next_event(thread), 0, 0, context.regs.rsp, context.regs.rbp};
   Fault recorded;
   if (replaying()) replay_access(thread, site.ip, &recorded);  // it finds its faults itself

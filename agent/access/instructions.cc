@@ -19,6 +19,7 @@
 #include "agent/replay/replay.h"
 #include "agent/signals/signal_numbers.h"
 #include "agent/sites/table.h"
+#include "agent/stream/turns.h"
 
 namespace shmrec::agent {
 
@@ -326,6 +327,7 @@ extern "C" int access_begin(Thread* thread) {
   const uint64_t behind = load(&site.behind);
   thread->exit_ip = behind ? behind : site.ip + site.length;
   thread->ea = effective_address(site, thread->regs);
+  if (thread->offers_turn) turn_offer_at_access(thread);
   thread->event = next_event(thread);
   thread->phase = kFirst;
   thread->record = nullptr;

@@ -306,6 +306,7 @@ struct Thread {
   // them.
   uint64_t exec_copies;
   Turn turn;
+  uint32_t offers_turn;      // 1: at its next access to traced memory
   uint32_t forbids_counter;  // 1: by PR_SET_TSC (stream/processor_reads.h)
   uint32_t forbids_cpuid;    // 1: by ARCH_SET_CPUID
   Regs settled;  // those with which the program went on after its last event (stream/stream.h)

@@ -58,6 +58,11 @@ void accesses_skip(uint64_t event) {
     if (entry->event < event) diverge("an access is not made", entry->pc, entry->event);
 }
 
+bool access_before(uint64_t event) {
+  const ReplayAccess* entry = next();
+  return entry && entry->event <= event;
+}
+
 namespace {
 
 // Does the stream have something that was before the entry? The log loses the oldest first.

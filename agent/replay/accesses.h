@@ -15,6 +15,8 @@ void accesses_start();
 bool replay_access(Thread* thread, uint64_t pc, Fault* fault);
 // What came up to this event has been made, or is found missing.
 void accesses_skip(uint64_t event);
+// Is there one up to this event that has not been made yet?
+bool access_before(uint64_t event);
 
 // Makes a mapping that was traced: private memory, which is traced here too.
 void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,

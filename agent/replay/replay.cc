@@ -328,9 +328,8 @@ Answer follow(Thread* thread, Context* context) {
   return Answer::kResume;
 }
 
-bool gives_turn_here(const RecordHeader* record) {
-  return type_of(record) == Type::kTurn &&
-         static_cast<TurnKind>(record->detail) == TurnKind::kBehindEvent;
+bool gives_turn(const RecordHeader* record, TurnKind kind) {
+  return type_of(record) == Type::kTurn && static_cast<TurnKind>(record->detail) == kind;
 }
 
 // ---- The start
@@ -399,7 +398,7 @@ void replay_settle(Thread* thread, Context* context) {
   // Nobody knows how far the program went on from here, and it may go on for ever.
   if (!record || is_last(record)) next_of_event(thread), at_end();
   for (; record; record = reader_peek()) {
-    if (gives_turn_here(record)) {
+    if (gives_turn(record, TurnKind::kBehindEvent)) {
       if (take_turn(thread, context, record))
         go_behind_call(thread, context, follow(thread, context));
     } else if (type_of(record) == Type::kSignal && place_of(record) == SignalPlace::kAfterEvent) {
@@ -409,6 +408,15 @@ void replay_settle(Thread* thread, Context* context) {
       return;
     }
   }
+}
+
+bool replay_turn_at_access(Thread* thread, Context* context) {
+  const RecordHeader* record = reader_peek();
+  if (!record || !gives_turn(record, TurnKind::kAtAccess)) return false;
+  if (access_before(record->event)) return false;
+  if (take_turn(thread, context, record)) go_behind_call(thread, context, follow(thread, context));
+  replay_settle(thread, context);
+  return true;
 }
 
 void replay_fault(Thread* thread, const Context& context, const Siginfo& info) {

@@ -28,6 +28,8 @@ Answer replay_call(Thread* thread, Context* context);
 void finish_if_over(uint64_t next);
 // The program is about to go on with `context` after an event: what else happens there?
 void replay_settle(Thread* thread, Context* context);
+// It is about to access traced memory. True: another thread goes on, and `context` is that.
+bool replay_turn_at_access(Thread* thread, Context* context);
 // An instruction of the program faulted, and `info` is what it gets.
 void replay_fault(Thread* thread, const Context& context, const Siginfo& info);
 // Its frame has been written, maybe to traced memory.

@@ -165,6 +165,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
     if (!region_of_fault(info->fault.addr, write, &region))
       return !fetch && accessible_now(*info, write);
   }
+  if (replaying() && replay_turn_at_access(thread, context)) return true;
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
   if (fetch || !allowed) {
     // The page is there for the program, though not in the kernel's eyes.

@@ -11,6 +11,7 @@
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/syscall_entry.h"
 #include "agent/stream/hold.h"
+#include "agent/stream/turns.h"
 
 namespace shmrec::agent {
 namespace {
@@ -63,7 +64,7 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
     case Kind::kFault:
       return on_fault(thread, info, context);
     case Kind::kLook:
-      return;
+      return turn_asked(thread);
     case Kind::kLate:
       return release_late(thread, context);
     case Kind::kLeave:

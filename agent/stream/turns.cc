@@ -2,6 +2,8 @@
 
 #include "agent/memory/identity.h"
 #include "agent/process/event.h"
+#include "agent/signals/pending.h"
+#include "agent/signals/signal_numbers.h"
 #include "agent/stream/stream.h"
 #include "agent/stream/writer.h"
 
@@ -20,6 +22,7 @@ struct Turns {
   uint32_t tickets;  // how many were given out
   uint32_t serving;
   uint32_t wanted;  // 1: somebody has waited for a slice
+  int32_t holder;   // who has the turn
   // Written by who has the turn: who had it last, and how it was given away.
   int32_t last;
   TurnKind kind;
@@ -56,6 +59,17 @@ void serve_next() {
   if (load(&turns.tickets) != next) wake(bit_of(next));
 }
 
+// Who only accesses traced memory comes by no call.
+void ask_holder(const Thread* thread) {
+  store(&turns.wanted, 1u);
+  Siginfo call = {};
+  call.signo = kSigsys;
+  call.code = kSiQueue;
+  call.words[0] = static_cast<uint64_t>(thread->process->pid);
+  call.words[1] = kLookValue;
+  sys(__NR_rt_tgsigqueueinfo, thread->process->pid, load(&turns.holder), kSigsys, &call);
+}
+
 // Whoever computes for so long without an event cannot be interrupted.
 void lose_patience(const Thread* thread) {
   const uint64_t event = load(&thread->process->entry->events);
@@ -78,7 +92,7 @@ bool wait_for(const Thread* thread, uint32_t ticket) {
     if (serving == ticket) return true;
     const uint64_t now = monotonic_ns();
     if (serving != before) before = serving, since = now;
-    if (now - since >= kSliceNs) store(&turns.wanted, 1u);
+    if (now - since >= kSliceNs) ask_holder(thread);
     if (now - since >= kPatienceNs) lose_patience(thread);
     wait_until(now + kSliceNs, serving, ticket);
   }
@@ -93,10 +107,11 @@ void write_turn(const Thread* thread) {
   writer_commit();
 }
 
-void give(Thread* thread, TurnKind kind) {
+// `event`: its last one.
+void give(Thread* thread, TurnKind kind, uint64_t event) {
   turns.last = thread->tid;
   turns.kind = kind;
-  turns.event = thread->call.event;
+  turns.event = event;
   thread->turn = kind == TurnKind::kInCall ? Turn::kInCall : Turn::kNone;
   serve_next();
 }
@@ -106,6 +121,7 @@ void give(Thread* thread, TurnKind kind) {
 void turns_begin(Thread* thread) {
   if (load(&turns.begun) || !streaming()) return;
   turns.tickets = 1;
+  turns.holder = thread->tid;
   thread->turn = Turn::kHas;
   store(&turns.begun, 1u);
 }
@@ -132,6 +148,7 @@ bool turn_take(Thread* thread) {
   const bool in_call = thread->turn == Turn::kInCall;
   if (!wait_for(thread, fetch_add(&turns.tickets, 1u))) return false;
   thread->turn = Turn::kHas;
+  store(&turns.holder, thread->tid);
   if (turns.last == thread->tid) return true;
   write_turn(thread);
   if (in_call) thread->call.event = next_event(thread);  // behind all that others did meanwhile
@@ -140,19 +157,33 @@ bool turn_take(Thread* thread) {
 
 void turn_give_in_call(Thread* thread) {
   if (!load(&turns.begun) || thread->turn != Turn::kHas) return;
-  give(thread, TurnKind::kInCall);
+  give(thread, TurnKind::kInCall, thread->call.event);
 }
 
 void turn_offer(Thread* thread, bool yields) {
   if (!load(&turns.begun) || thread->turn != Turn::kHas) return;
   const bool wanted = yields ? load(&turns.tickets) != turns.serving + 1 : load(&turns.wanted);
   if (!wanted) return;
-  give(thread, TurnKind::kBehindEvent);
+  give(thread, TurnKind::kBehindEvent, thread->call.event);
+  turn_take(thread);
+}
+
+void turn_asked(Thread* thread) {
+  if (!load(&turns.wanted) || thread->turn != Turn::kHas) return;
+  thread->offers_turn = 1;
+  thread->quick_end = nullptr;  // not by quick.S
+}
+
+void turn_offer_at_access(Thread* thread) {
+  thread->offers_turn = 0;
+  if (!turns_taken() || !load(&turns.wanted) || thread->turn != Turn::kHas) return;
+  give(thread, TurnKind::kAtAccess, load(&thread->process->entry->events));
   turn_take(thread);
 }
 
 void turn_leave(Thread* thread) {
-  if (load(&turns.begun) && thread->turn == Turn::kHas) give(thread, TurnKind::kAtEnd);
+  if (load(&turns.begun) && thread->turn == Turn::kHas)
+    give(thread, TurnKind::kAtEnd, thread->call.event);
 }
 
 }  // namespace shmrec::agent

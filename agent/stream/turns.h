@@ -4,7 +4,8 @@
 // Who executes code of the program, or writes to the stream, has the turn. A thread gives it away
 // before a call that may wait for others, and at its death, and takes it again before anything of
 // the program depends on the call's result. Who wants it stands in a queue; a thread that makes
-// calls that do not wait hands it on behind one of them when somebody has waited for a slice. What
+// calls that do not wait hands it on behind one of them, or at an access to traced memory, when
+// somebody has waited for a slice. What
 // the threads do in parallel is therefore what the kernel does for them. The order in which they
 // have the turn is in the stream (TurnRecord), and is all that replay needs of them.
 //
@@ -41,6 +42,10 @@ bool turn_take(Thread* thread);
 void turn_give_in_call(Thread* thread);
 // Behind an event: somebody who has waited for a slice gets it; if it `yields`, anybody who waits.
 void turn_offer(Thread* thread, bool yields);
+// Somebody has waited for a slice and asks: the thread offers its turn at its next access to traced
+// memory, which it may be waiting for.
+void turn_asked(Thread* thread);
+void turn_offer_at_access(Thread* thread);
 // The thread ends.
 void turn_leave(Thread* thread);
 

@@ -195,7 +195,7 @@ bool is_thread(const StreamRecord& record) {
 }
 
 const char* turn_kind_name(const StreamRecord& record) {
-  constexpr const char* kNames[] = {"in its call", "behind its event", "ended"};
+  constexpr const char* kNames[] = {"in its call", "behind its event", "ended", "at an access"};
   return kNames[record.detail - 1];
 }
 

@@ -195,6 +195,7 @@ enum class TurnKind : uint16_t {
   kInCall = 1,   // the one before has begun a call, its last event, which has not returned
   kBehindEvent,  // it has completed its last event
   kAtEnd,        // it has ended
+  kAtAccess,     // it is about to access traced memory, behind its last event
 };
 // kTurn; detail: TurnKind. The header has the last event of the thread before.
 struct TurnRecord {

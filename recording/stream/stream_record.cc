@@ -162,7 +162,7 @@ constexpr TypeRow kTypes[] = {
     {Type::kChild, "child", sizeof(ChildRecord), false, number(ChildKind::kBegins),
      number(ChildKind::kThread), nullptr},
     {Type::kTurn, "turn", sizeof(TurnRecord), false, number(TurnKind::kInCall),
-     number(TurnKind::kAtEnd), nullptr},
+     number(TurnKind::kAtAccess), nullptr},
     {Type::kEnd, "end", sizeof(EndRecord), true, number(EndKind::kExec),
      number(EndKind::kUnreplayable), end_trouble},
 };
