@@ -40,6 +40,7 @@ static void ask_everywhere(void) {
     ask(0xB, 0);
   }
   CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
+  say("may run on %d processors\n", CPU_COUNT(&all));
 }
 
 static void on_fault(int signal, siginfo_t* info, void* context) {
