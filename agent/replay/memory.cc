@@ -113,6 +113,8 @@ void attach(Thread* thread, uint64_t address) {
              mapping.protection);
   Region region;
   region_find(address, &region);
+  for (Attached& place : attached)  // SHM_REMAP has replaced what was there
+    if (place.begin >= mapping.begin && place.end <= mapping.end) place.segment = 0;
   for (Attached& place : attached) {
     if (place.segment) continue;
     place = {mapping.begin, mapping.end, region.segment};
