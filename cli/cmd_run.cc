@@ -81,10 +81,10 @@ int cmd_run(int argc, char** argv) {
                "(failurePolicy: closed)");
   app.add_flag("--wait-all", options.wait_all,
                "Wait for all processes that the command left, not for the command alone");
-  std::string level = "accesses";
+  std::string level;
   app.add_option("--level", level,
-                 "accesses: those to shared memory; replay: all that is needed to "
-                 "execute each process again")
+                 "accesses: those to shared memory; replay: all that is needed to execute each "
+                 "process again (default: the policy's, else accesses)")
       ->type_name("LEVEL")
       ->check(CLI::IsMember({"accesses", "replay"}));
   app.add_flag("--checksums", options.checksums,
@@ -98,7 +98,8 @@ int cmd_run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  options.replay = level == "replay";
+  if (!level.empty())
+    options.level = level == "replay" ? RecordLevel::kReplay : RecordLevel::kAccesses;
   options.command = command_of(app.remaining());
   if (options.command.empty()) return 2;
   if (!policy.empty()) options.policy_file = policy;

@@ -204,7 +204,8 @@ class Run {
         policy_(loaded.policy),
         mistakes_(lines_of(loaded.mistakes)),
         spool_(options.spool.empty() ? loaded.policy.spool_directory : options.spool) {
-    if (options.replay) record_all_reads();
+    if (options.level) policy_.level = *options.level;
+    if (policy_.level == RecordLevel::kReplay) record_all_reads();
     for (const std::string& mistake : mistakes_)
       add_note(note_, "recorded by the defaults, as its policy has mistakes: " + mistake);
   }
@@ -535,7 +536,7 @@ class Run {
   }
 
   void keep_recordings(SupervisorOptions& options) {
-    if (!options_.replay) return;
+    if (policy_.level != RecordLevel::kReplay) return;
     auto keeper =
         RecordingKeeper::create({recording_->directory.path(), recording_->directory.file_mode(),
                                  policy_.limits.spool_bytes});

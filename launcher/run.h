@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "policy/policy.h"
+
 namespace shmrec::launcher {
 
 inline constexpr int kExitLauncherFailed = 125;  // as env, timeout and docker have it
@@ -20,10 +22,10 @@ struct RunOptions {
   bool keep_spool = false;  // keep the run directory beside the bundle
   bool wait_all = false;    // wait for all processes of the workload, not for the command alone
   bool strict = false;      // as failurePolicy: closed, whatever the policy says
-  bool replay = false;      // level replay
-  bool checksums = false;   // with hashes of memory
-  bool slow = false;        // patch nothing: each access faults
-  bool quiet = false;       // no report at the end; errors are still said
+  std::optional<RecordLevel> level;  // none: as the policy says
+  bool checksums = false;            // with hashes of memory
+  bool slow = false;                 // patch nothing: each access faults
+  bool quiet = false;                // no report at the end; errors are still said
 };
 
 // Returns the exit code: the command's, 128+n if signal n killed it, 126 or 127 if it could not be

@@ -83,6 +83,8 @@ constexpr Variable kVariables[] = {
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kBoolWords, value, policy.sidecar.required);
      }},
+    {"SHMREC_LEVEL", [](std::string_view, const std::string& value,
+                        Policy& policy) { return assign(kLevelWords, value, policy.level); }},
     {"SHMREC_DEFAULT_MODE",
      [](std::string_view, const std::string& value, Policy& policy) {
        return assign(kDefaultModeWords, value, policy.default_mode);

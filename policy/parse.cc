@@ -363,6 +363,8 @@ constexpr std::string_view kKind = "Policy";
 constexpr Key<Policy> kPolicyKeys[] = {
     {"apiVersion", read_constant<Policy, kApiVersion>},
     {"kind", read_constant<Policy, kKind>},
+    {"level", [](Problems& problems, const Field& field,
+                 Policy& policy) { assign_word(problems, field, kLevelWords, policy.level); }},
     {"segments",
      [](Problems& problems, const Field& field, Policy& policy) {
        read_list(problems, field, kMaxRules,
@@ -428,6 +430,7 @@ NameTable policy_words() {
           {"defaultMode", texts_of(kDefaultModeWords)},
           {"order", texts_of(kOrderWords)},
           {"accesses", texts_of(kAccessesWords)},
+          {"level", texts_of(kLevelWords)},
           {"direction", texts_of(kDirectionWords)},
           {"coreOccasion", texts_of(kCoreOccasionWords)},
           {"coreMemory", texts_of(kCoreMemoryWords)},

@@ -157,7 +157,7 @@ std::vector<std::string> Redaction::default_arguments() {
 }
 
 bool Policy::operator==(const Policy& other) const {
-  return segments == other.segments && default_mode == other.default_mode &&
+  return level == other.level && segments == other.segments && default_mode == other.default_mode &&
          default_order == other.default_order && default_accesses == other.default_accesses &&
          limits == other.limits && collect == other.collect && redaction == other.redaction &&
          sidecar == other.sidecar && failure_policy == other.failure_policy &&
@@ -166,6 +166,7 @@ bool Policy::operator==(const Policy& other) const {
 
 std::string to_yaml(const Policy& policy) {
   std::string out = "apiVersion: shmrec/v1\nkind: Policy\n";
+  out += "level: " + std::string(word_of(kLevelWords, policy.level)) + "\n";
   out += segments_yaml(policy.segments);
   out += "defaults:\n  mode: " + std::string(word_of(kDefaultModeWords, policy.default_mode)) +
          "\n  order: " + std::string(word_of(kOrderWords, policy.default_order)) +

@@ -109,7 +109,14 @@ struct Redaction {
   static std::vector<std::string> default_arguments();
 };
 
+// What is recorded of each process.
+enum class RecordLevel {
+  kAccesses,  // those to shared memory
+  kReplay,    // all that is needed to execute it again, too
+};
+
 struct Policy {
+  RecordLevel level = RecordLevel::kAccesses;
   std::vector<SegmentRule> segments;  // the first that matches holds
   SegmentMode default_mode = SegmentMode::kTrace;
   Order default_order = Order::kExact;

@@ -29,6 +29,8 @@ inline constexpr Word<Order> kOrderWords[] = {{"exact", Order::kExact},
                                               {"relaxed", Order::kRelaxed}};
 inline constexpr Word<Accesses> kAccessesWords[] = {{"all", Accesses::kAll},
                                                     {"writes", Accesses::kWrites}};
+inline constexpr Word<RecordLevel> kLevelWords[] = {{"accesses", RecordLevel::kAccesses},
+                                                    {"replay", RecordLevel::kReplay}};
 inline constexpr Word<Direction> kDirectionWords[] = {
     {"in", Direction::kIn}, {"out", Direction::kOut}, {"both", Direction::kBoth}};
 inline constexpr Word<FailurePolicy> kFailurePolicyWords[] = {{"open", FailurePolicy::kOpen},

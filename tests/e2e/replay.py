@@ -172,6 +172,20 @@ def nothing(shmrec):
         assert "record with --level replay" in replay(shmrec, bundle, status=2)
 
 
+def asked_by_policy(shmrec):
+    """The policy's level holds, unless the command line says another one."""
+    with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
+        policy, bundle = os.path.join(top, "policy.yaml"), os.path.join(top, "b.shmrec.tar.zst")
+        with open(policy, "w") as file:
+            file.write("apiVersion: shmrec/v1\nkind: Policy\nlevel: replay\n")
+        run = [shmrec, "run", "-q", "-p", policy, "--spool", os.path.join(top, "spool"), "-o", bundle]
+        subprocess.run([*run, "--", "true"], check=True, timeout=60)
+        row, = replay(shmrec, bundle)
+        assert row["text"] == "equal, exit 0", row
+        subprocess.run([*run, "--level", "accesses", "--", "true"], check=True, timeout=60)
+        replay(shmrec, bundle, status=2)
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--shmrec", required=True)
@@ -182,6 +196,7 @@ def main():
     changed(arguments.shmrec)
     up_to(arguments.shmrec)
     nothing(arguments.shmrec)
+    asked_by_policy(arguments.shmrec)
 
 
 if __name__ == "__main__":

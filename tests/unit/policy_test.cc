@@ -200,6 +200,7 @@ const char kEverything[] = R"(segments:
     peers: [/usr/libexec/dconf-service]
   - match: {executable: "**/node"}
     mode: ignore
+level: replay
 defaults: {mode: ignore, order: relaxed, accesses: writes}
 limits: {logSize: 64Mi, spoolSize: 2GiB, recordingSize: 104857600, maxSlowdown: 1.25}
 collect:
@@ -239,6 +240,7 @@ TEST(PolicyParse, EveryKeyIsRead) {
   EXPECT_EQ(policy.default_mode, SegmentMode::kIgnore);
   EXPECT_EQ(policy.default_order, Order::kRelaxed);
   EXPECT_EQ(policy.default_accesses, Accesses::kWrites);
+  EXPECT_EQ(policy.level, RecordLevel::kReplay);
   EXPECT_EQ(policy.limits, (Limits{64u << 20, uint64_t{2} << 30, 100u << 20, 1250}));
   EXPECT_EQ(policy.collect,
             (Collect{false,
@@ -278,11 +280,12 @@ TEST_P(PolicyMistake, IsNamedWithPlaceAndFix) {
 INSTANTIATE_TEST_SUITE_P(
     All, PolicyMistake,
     testing::Values(
-        Mistaken{"segmets: []\n",
-                 "p.yaml:3:1: unknown key 'segmets' in policy (did you mean 'segments'?); expected "
-                 "apiVersion, kind, segments, defaults, limits, collect, redaction, sidecar, "
-                 "failurePolicy, "
-                 "onLauncherDeath or spoolDirectory; write segments"},
+        Mistaken{
+            "segmets: []\n",
+            "p.yaml:3:1: unknown key 'segmets' in policy (did you mean 'segments'?); expected "
+            "apiVersion, kind, level, segments, defaults, limits, collect, redaction, sidecar, "
+            "failurePolicy, "
+            "onLauncherDeath or spoolDirectory; write segments"},
         Mistaken{"limits:\n  logSize: 64MiB\n  color: red\n",
                  "p.yaml:5:3: unknown key 'color' in limits; expected logSize, spoolSize, "
                  "recordingSize or maxSlowdown; remove it"},
@@ -611,16 +614,18 @@ TEST_F(PolicyLoad, ArgumentBeatsVariableBeatsSystemFile) {
 
 TEST_F(PolicyLoad, VariablesOverrideTheFile) {
   const std::string file = write("a", kHead + "failurePolicy: open\nspoolDirectory: /a\n");
-  const Result<Policy> policy = load(
-      file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore", "SHMREC_ORDER=relaxed",
-             "SHMREC_ACCESSES=writes", "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b",
-             "SHMREC_SPOOL_SIZE=1Gi", "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_MAX_SLOWDOWN=3",
-             "SHMREC_SOCKET=/s", "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
+  const Result<Policy> policy =
+      load(file, {"SHMREC_FAILURE_POLICY=closed", "SHMREC_DEFAULT_MODE=ignore",
+                  "SHMREC_ORDER=relaxed", "SHMREC_ACCESSES=writes", "SHMREC_LEVEL=replay",
+                  "SHMREC_ON_LAUNCHER_DEATH=kill", "SHMREC_SPOOL=/b", "SHMREC_SPOOL_SIZE=1Gi",
+                  "SHMREC_RECORDING_SIZE=2Mi", "SHMREC_MAX_SLOWDOWN=3", "SHMREC_SOCKET=/s",
+                  "SHMREC_SIDECAR_WAIT=2m", "SHMREC_SIDECAR_REQUIRED=true"});
   ASSERT_TRUE(policy.ok()) << policy.error().message;
   EXPECT_EQ(policy->failure_policy, FailurePolicy::kClosed);
   EXPECT_EQ(policy->default_mode, SegmentMode::kIgnore);
   EXPECT_EQ(policy->default_order, Order::kRelaxed);
   EXPECT_EQ(policy->default_accesses, Accesses::kWrites);
+  EXPECT_EQ(policy->level, RecordLevel::kReplay);
   EXPECT_EQ(policy->on_launcher_death, LauncherDeath::kKill);
   EXPECT_EQ(policy->spool_directory, "/b");
   EXPECT_EQ(policy->limits.spool_bytes, uint64_t{1} << 30);
