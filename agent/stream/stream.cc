@@ -289,20 +289,20 @@ const char* note_mapped_file(Thread* thread) {
   return call.mapped_file ? nullptr : "a mapped file that cannot be kept";
 }
 
-// The kernel would clear the word when the thread is gone, and nobody could say when that was. In
-// traced memory do_exit does it.
+// The kernel would clear the word when the thread is gone, and nobody could say when that was: it
+// is cleared now, and who waits for it goes on when the kernel has cleared another one. In traced
+// memory do_exit does it.
 void clear_tid(Thread* thread) {
   const uint64_t at = thread->clear_tid;
   const uint32_t zero = 0;
   const bool is_alias = at - agent_base() < kZoneBytes;
-  if (!at || threads_of(thread->process) < 2 || is_alias || region_overlaps(at, sizeof zero))
-    return;
-  sys(__NR_set_tid_address, 0);
+  if (threads_of(thread->process) < 2 || is_alias || region_overlaps(at, sizeof zero)) return;
+  if (!turn_ends_with(thread)) return;
   thread->clear_tid = 0;
-  if (safe_copy(reinterpret_cast<void*>(at), &zero, sizeof zero)) thread->call.cleared_tid = at;
+  if (at && safe_copy(reinterpret_cast<void*>(at), &zero, sizeof zero))
+    thread->call.cleared_tid = at;
 }
 
-// Whoever joins it may take its memory away from here on.
 void end_thread(Thread* thread) {
   if (thread->call.number != __NR_exit || !turns_taken()) return;
   uint64_t first_lock = 0;

@@ -22,6 +22,7 @@ struct Turns {
   uint32_t tickets;  // how many were given out
   uint32_t serving;
   uint32_t wanted;  // 1: somebody has waited for a slice
+  int32_t leaving;  // the thread that ends, until the kernel clears it; 0: none
   int32_t holder;   // who has the turn
   // Written by who has the turn: who had it last, and how it was given away.
   int32_t last;
@@ -45,6 +46,12 @@ void wait_until(uint64_t ns, uint32_t seen, uint32_t ticket) {
   constexpr uint64_t kWaitBitset = 9 | 128;  // FUTEX_WAIT_BITSET, FUTEX_PRIVATE_FLAG; absolute time
   const uint64_t until[2] = {ns / kNsPerSecond, ns % kNsPerSecond};
   sys(__NR_futex, &turns.serving, kWaitBitset, seen, until, 0, bit_of(ticket));
+}
+
+// The kernel wakes one that waits for any process.
+void wait_for_end(int32_t leaving) {
+  const uint64_t slice[2] = {0, kSliceNs};
+  sys(__NR_futex, &turns.leaving, 0 /* FUTEX_WAIT */, leaving, slice);
 }
 
 void wake(uint64_t bits) {
@@ -89,12 +96,16 @@ bool wait_for(const Thread* thread, uint32_t ticket) {
   while (true) {
     const uint32_t serving = load(&turns.serving);
     if (load(&turns.over)) return false;
-    if (serving == ticket) return true;
+    const int32_t leaving = load(&turns.leaving);
+    if (serving == ticket && !leaving) return true;
     const uint64_t now = monotonic_ns();
     if (serving != before) before = serving, since = now;
-    if (now - since >= kSliceNs) ask_holder(thread);
+    if (now - since >= kSliceNs && serving != ticket) ask_holder(thread);
     if (now - since >= kPatienceNs) lose_patience(thread);
-    wait_until(now + kSliceNs, serving, ticket);
+    if (serving == ticket)
+      wait_for_end(leaving);
+    else
+      wait_until(now + kSliceNs, serving, ticket);
   }
 }
 
@@ -179,6 +190,13 @@ void turn_offer_at_access(Thread* thread) {
   if (!turns_taken() || !load(&turns.wanted) || thread->turn != Turn::kHas) return;
   give(thread, TurnKind::kAtAccess, load(&thread->process->entry->events));
   turn_take(thread);
+}
+
+bool turn_ends_with(Thread* thread) {
+  store(&turns.leaving, thread->tid);
+  if (!failed(sys(__NR_set_tid_address, &turns.leaving))) return true;
+  store(&turns.leaving, 0);
+  return false;
 }
 
 void turn_leave(Thread* thread) {

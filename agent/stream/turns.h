@@ -46,7 +46,10 @@ void turn_offer(Thread* thread, bool yields);
 // memory, which it may be waiting for.
 void turn_asked(Thread* thread);
 void turn_offer_at_access(Thread* thread);
-// The thread ends.
+// The thread is about to end: nobody takes its turn before it is gone, as far as anybody can tell
+// who joins it. False: the kernel does not say when that is.
+bool turn_ends_with(Thread* thread);
+// It ends.
 void turn_leave(Thread* thread);
 
 }  // namespace shmrec::agent
