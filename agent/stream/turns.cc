@@ -91,8 +91,8 @@ void lose_patience(const Thread* thread) {
 
 // Returns whether it has the turn.
 bool wait_for(const Thread* thread, uint32_t ticket) {
-  uint32_t before = ticket;
-  uint64_t since = 0;
+  uint32_t before = load(&turns.serving);
+  uint64_t since = monotonic_ns();
   while (true) {
     const uint32_t serving = load(&turns.serving);
     if (load(&turns.over)) return false;
