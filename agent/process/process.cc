@@ -210,7 +210,7 @@ Answer clone_sharing(Thread* thread, Context* context, const CloneRequest& reque
   const uint64_t fs_base = request.flags & CLONE_SETTLS ? request.tls : read_fs_base();
   child->turn = is_thread ? Turn::kNone : Turn::kOfParent;
   if (waits) stream_child_begins(thread, frame->regs, fs_base);
-  if (is_thread && streaming()) stream_thread_begins(thread, frame->regs, fs_base);
+  if (is_thread) stream_thread_begins(thread, frame->regs, fs_base);
   const int64_t result = make_sharing(request, child);
   if (waits) stream_child_ends(thread);
   if (request.flags & CLONE_VFORK) free_exec_copies(child);

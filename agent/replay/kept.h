@@ -7,19 +7,22 @@ namespace shmrec::agent {
 
 constexpr uint64_t kMostFpBytes = 16 * 1024;
 
+// What a thread of the recording has in its Thread for itself.
+// clang-format off: it never comes to an end with these
+#define SHMREC_KEPT_FIELDS(X) \
+  X(regs) X(call) X(call_behind) X(exit_ip) X(call_exit) X(virtual_mask) X(left_swapped) \
+  X(forbids_counter) X(forbids_cpuid) X(shown_fault) X(altstack) X(robust_head) \
+  X(robust_bytes) X(clear_tid)
+// clang-format on
+
 struct KeptThread {
   int32_t tid;   // of the recording; 0: there is none here
   bool in_call;  // it has begun the call that it makes
   Regs context;  // with which it goes on, if it is in none
-  Regs regs;
-  PendingSyscall call;
-  uint64_t call_behind, exit_ip, call_exit;
-  uint64_t fs_base, gs_base;
-  uint64_t mask, virtual_mask;
-  uint32_t left_swapped, forbids_counter, forbids_cpuid;
-  decltype(Thread::shown_fault) shown_fault;
-  AltStack altstack;
-  uint64_t robust_head, robust_bytes, clear_tid;
+#define SHMREC_DECLARE(field) decltype(Thread::field) field;
+  SHMREC_KEPT_FIELDS(SHMREC_DECLARE)
+#undef SHMREC_DECLARE
+  uint64_t fs_base, gs_base, mask;
   uint64_t fp_bytes;
   alignas(64) uint8_t fp[kMostFpBytes];
 };

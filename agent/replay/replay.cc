@@ -184,13 +184,13 @@ Answer become_child(Thread* thread) {
 Answer follow(Thread* thread, Context* context);
 Answer follow_call(Thread* thread, Context* context, const RecordHeader* record);
 
-// Another thread goes on. Returns whether it is in a call, which is followed then.
-bool take_turn(Thread* thread, Context* context, const RecordHeader* record) {
+// Another thread goes on, and so does the call that it is in, if it is in one.
+Answer take_turn(Thread* thread, Context* context, const RecordHeader* record) {
   meet(thread, record);
   const int32_t tid = need<TurnRecord>(record)->tid;
   const TurnKind kind = static_cast<TurnKind>(record->detail);
   reader_advance();
-  return threads_turn(thread, context, tid, kind);
+  return threads_turn(thread, context, tid, kind) ? follow(thread, context) : Answer::kResume;
 }
 
 // The thread's last call has been.
@@ -200,7 +200,7 @@ Answer leave_thread(Thread* thread, Context* context) {
   if (!record) at_end();
   if (type_of(record) != Type::kTurn)
     diverge("the kind of an event", record->type, static_cast<uint64_t>(Type::kTurn));
-  return take_turn(thread, context, record) ? follow(thread, context) : Answer::kResume;
+  return take_turn(thread, context, record);
 }
 
 // The thread has been a child, and its parent's call returns now.
@@ -318,8 +318,7 @@ Answer follow(Thread* thread, Context* context) {
   if (!record) at_end();
   if (type_of(record) == Type::kCall) return follow_call(thread, context, record);
   if (type_of(record) == Type::kChild) return follow_child(thread, context, record);
-  if (type_of(record) == Type::kTurn)
-    return take_turn(thread, context, record) ? follow(thread, context) : Answer::kResume;
+  if (type_of(record) == Type::kTurn) return take_turn(thread, context, record);
   if (type_of(record) != Type::kSignal) diverge("the kind of an event", record->type, 5);
   // A call that the program's own filter refused has a signal behind its instruction.
   const bool refused = place_of(record) == SignalPlace::kFault;
@@ -399,8 +398,7 @@ void replay_settle(Thread* thread, Context* context) {
   if (!record || is_last(record)) next_of_event(thread), at_end();
   for (; record; record = reader_peek()) {
     if (gives_turn(record, TurnKind::kBehindEvent)) {
-      if (take_turn(thread, context, record))
-        go_behind_call(thread, context, follow(thread, context));
+      go_behind_call(thread, context, take_turn(thread, context, record));
     } else if (type_of(record) == Type::kSignal && place_of(record) == SignalPlace::kAfterEvent) {
       compare_place(record, context->regs.rip, context->regs.rsp);
       take_signal(thread, context, record);
@@ -414,7 +412,7 @@ bool replay_turn_at_access(Thread* thread, Context* context) {
   const RecordHeader* record = reader_peek();
   if (!record || !gives_turn(record, TurnKind::kAtAccess)) return false;
   if (access_before(record->event)) return false;
-  if (take_turn(thread, context, record)) go_behind_call(thread, context, follow(thread, context));
+  go_behind_call(thread, context, take_turn(thread, context, record));
   replay_settle(thread, context);
   return true;
 }

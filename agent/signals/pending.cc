@@ -42,12 +42,7 @@ bool take_out(PendingSignals& pending, uint64_t set, Siginfo* info) {
 // put there and the thread called to look.
 bool hand_over(Thread* to, const Siginfo& info) {
   put_in(to->pending, info);
-  Siginfo call = {};
-  call.signo = kSigsys;
-  call.code = kSiQueue;
-  call.words[0] = static_cast<uint64_t>(to->process->pid);
-  call.words[1] = kLookValue;
-  return !failed(sys(__NR_rt_tgsigqueueinfo, to->process->pid, to->tid, kSigsys, &call));
+  return call_to_look(to->process, to->tid);
 }
 
 struct Search {
@@ -70,6 +65,15 @@ bool pass_on(const Thread* thread, const Siginfo& info) {
 }
 
 }  // namespace
+
+bool call_to_look(const Process* process, int32_t tid) {
+  Siginfo call = {};
+  call.signo = kSigsys;
+  call.code = kSiQueue;
+  call.words[0] = static_cast<uint64_t>(process->pid);
+  call.words[1] = kLookValue;
+  return !failed(sys(__NR_rt_tgsigqueueinfo, process->pid, tid, kSigsys, &call));
+}
 
 void pending_note(Thread* thread, const Siginfo& info, uint64_t blocked) {
   const uint64_t signal = bit(info.signo);

@@ -18,6 +18,9 @@ namespace shmrec::agent {
 // The value of the queued SIGSYS that calls a thread to look at what waits for it.
 constexpr uint64_t kLookValue = 0x736872656C6F6F6B;
 
+// False: it cannot be called.
+bool call_to_look(const Process* process, int32_t tid);
+
 // A needed signal has been sent to this thread, which now blocks `blocked`.
 void pending_note(Thread* thread, const Siginfo& info, uint64_t blocked);
 // What waits for this thread, of its own and of its process's.

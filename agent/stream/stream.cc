@@ -47,12 +47,6 @@ void write_end(const Process* process, EndKind kind, const char* text) {
   writer_commit();
 }
 
-void say_ended(const Process* process, const char* why) {
-  TextBuffer<240> text;
-  text.add("replay ends at event ").add_decimal(load(&process->entry->events)).add(": ").add(why);
-  coverage(process, text.data);
-}
-
 // What the kernel gives to be called without a syscall would be seen by nobody.
 void hide_vdso(uint64_t stack) {
   constexpr uint64_t kSysinfoHeader = 33, kIgnored = 1;  // AT_SYSINFO_EHDR, AT_IGNORE
@@ -68,20 +62,27 @@ void hide_vdso(uint64_t stack) {
 bool may_write(Thread* thread) {
   if (!streaming() || !turn_take(thread)) return false;
   if (!turns_are_over()) return true;
-  stream_end(thread->process, "a thread that computes without an event while another waits for it");
+  stream_end(thread->process, kOutOfPatience);
   return false;
 }
 
 bool open(Thread* thread) {
   const int64_t error = writer_open(*thread->process->entry);
   if (failed(error)) {
-    say_ended(thread->process, "its stream cannot be written");
+    stream_say_ended(thread->process, load(&thread->process->entry->events),
+                     "its stream cannot be written");
     return false;
   }
   return true;
 }
 
 }  // namespace
+
+void stream_say_ended(const Process* process, uint64_t event, const char* why) {
+  TextBuffer<240> text;
+  text.add("replay ends at event ").add_decimal(event).add(": ").add(why);
+  coverage(process, text.data);
+}
 
 void stream_start(Thread* thread, const Regs& regs) {
   const BootInfo& boot = shmrec_boot_info;
@@ -113,7 +114,7 @@ void stream_end(const Process* process, const char* why) {
   write_end(process, EndKind::kUnreplayable, why);
   store(&stream_is_open, 0u);
   writer_close();
-  if (!turns_are_over()) say_ended(process, why);
+  if (!turns_are_over()) stream_say_ended(process, load(&process->entry->events), why);
   turns_end();
 }
 
@@ -151,14 +152,11 @@ const char* not_replayable(const PendingSyscall& call) {
   return goes_beside ? "a child beside it in the same memory" : nullptr;
 }
 
-// Others run while it waits. A parent waits for a child that has its turn, and exec for nobody that
-// has to do anything.
+// Others run while it waits. A parent waits for a child that has its turn.
 bool gives_turn(const PendingSyscall& call) {
-  constexpr uint64_t kKeeps[] = {__NR_clone,    __NR_clone3, __NR_vfork,      __NR_execve,
-                                 __NR_execveat, __NR_exit,   __NR_exit_group, __NR_rt_sigreturn};
-  for (const uint64_t each : kKeeps)
-    if (each == call.number) return false;
-  return may_block(static_cast<uint32_t>(call.number), call.given);
+  const bool is_parent =
+      call.number == __NR_vfork || call.number == __NR_clone || call.number == __NR_clone3;
+  return !is_parent && may_block(static_cast<uint32_t>(call.number), call.given);
 }
 
 bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {

@@ -28,6 +28,9 @@ void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t
 // What follows cannot be replayed.
 void stream_end(const Process* process, const char* why);
 
+// The coverage list gets to know of it.
+void stream_say_ended(const Process* process, uint64_t event, const char* why);
+
 // ---- Events
 // --------------------------------------------------------------------------------------
 

@@ -1,9 +1,7 @@
 #include "agent/stream/turns.h"
 
-#include "agent/memory/identity.h"
 #include "agent/process/event.h"
 #include "agent/signals/pending.h"
-#include "agent/signals/signal_numbers.h"
 #include "agent/stream/stream.h"
 #include "agent/stream/writer.h"
 
@@ -69,12 +67,7 @@ void serve_next() {
 // Who only accesses traced memory comes by no call.
 void ask_holder(const Thread* thread) {
   store(&turns.wanted, 1u);
-  Siginfo call = {};
-  call.signo = kSigsys;
-  call.code = kSiQueue;
-  call.words[0] = static_cast<uint64_t>(thread->process->pid);
-  call.words[1] = kLookValue;
-  sys(__NR_rt_tgsigqueueinfo, thread->process->pid, load(&turns.holder), kSigsys, &call);
+  call_to_look(thread->process, load(&turns.holder));
 }
 
 // Whoever computes for so long without an event cannot be interrupted.
@@ -82,10 +75,7 @@ void lose_patience(const Thread* thread) {
   const uint64_t event = load(&thread->process->entry->events);
   if (!compare_exchange(&turns.event_before_over, uint64_t{0}, event)) return;
   store(&turns.over, 1u);
-  TextBuffer<160> text;
-  text.add("replay ends at event ").add_decimal(event);
-  text.add(": a thread that computes without an event while another waits for it");
-  coverage(thread->process, text.data);
+  stream_say_ended(thread->process, event, kOutOfPatience);
   wake(UINT32_MAX);
 }
 

@@ -27,6 +27,10 @@ namespace shmrec::agent {
 void turns_begin(Thread* thread);
 // In a forked child: it is alone.
 void turns_after_fork(Thread* thread);
+// Why the turns are over, if the stream is not.
+constexpr const char* kOutOfPatience =
+    "a thread that computes without an event while another waits for it";
+
 // Do threads take turns now? Were they ended?
 bool turns_taken();
 bool turns_are_over();
