@@ -8,7 +8,7 @@ namespace shmrec::agent {
 constexpr uint64_t kMostFpBytes = 16 * 1024;
 
 // What a thread of the recording has in its Thread for itself.
-// clang-format off: it never comes to an end with these
+// clang-format off
 #define SHMREC_KEPT_FIELDS(X) \
   X(regs) X(call) X(call_behind) X(exit_ip) X(call_exit) X(virtual_mask) X(left_swapped) \
   X(forbids_counter) X(forbids_cpuid) X(shown_fault) X(altstack) X(robust_head) \
