@@ -4,7 +4,9 @@
 // What is an event, and when its number is taken:
 //  - a syscall: when it traps, before anything of it is done. All that the kernel accesses for it
 //    has this number, however late (a read that waits). A call that is made again after a signal
-//    handler has trapped again: it is another event.
+//    handler has trapped again: it is another event. At level replay, one that waits while other
+//    threads have events takes a second number when it returns, for what it then writes and for
+//    the stream (stream/turns.h).
 //  - an instruction that accesses traced memory: when it is met, before its first byte is accessed.
 //    All its pieces, elements and records have one number. An instruction that faults and is
 //    executed again after the handler is another event.
