@@ -120,6 +120,13 @@ enum class ReplayState : uint32_t {
   kDiverged = 2,  // it does not do what was recorded: the text says what
   kRefused = 3,   // this cannot be replayed (here): the text says why
 };
+// A stop that is looked for (agent/replay/stops.h).
+struct ReplaySearch {
+  uint64_t pc;       // where; 0: none
+  uint64_t visits;   // that the agent has compared
+  uint64_t near;     // those with the same registers
+  uint64_t differs;  // where the last one of these had other memory; 0: other vector registers
+};
 struct ReplayReport {
   uint32_t state;         // ReplayState; written last
   uint32_t end_kind;      // kFinished: how, ReplayEnd
@@ -127,7 +134,10 @@ struct ReplayReport {
   uint64_t records;       // so many were followed
   uint64_t checks;        // kCheck records that were compared
   uint64_t memory_pages;  // in the last of these
-  uint64_t detail;        // of end_kind: exit status, signal
+  uint64_t stops;         // that were found
+  uint64_t visits;        // of their instructions that were compared for it by the agent
+  ReplaySearch search;
+  uint64_t detail;  // of end_kind: exit status, signal
   char text[512];
 };
 enum class ReplayEnd : uint32_t {

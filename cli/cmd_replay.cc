@@ -134,6 +134,8 @@ nlohmann::json to_json(const Recording& one, const ReplayOutcome& outcome) {
           {"records", outcome.records},
           {"checks", outcome.checks},
           {"memoryPages", outcome.memory_pages},
+          {"stops", outcome.stops},
+          {"visits", outcome.visits},
           {"seconds", outcome.seconds}};
 }
 
@@ -142,11 +144,14 @@ void print_row(const Recording& one, const ReplayOutcome& outcome, bool stats) {
               static_cast<unsigned long long>(outcome.event), outcome.seconds,
               result_text(outcome).c_str());
   if (stats)
-    std::printf("  (%llu records, %llu checks, %llu pages, %.0f events/s)",
-                static_cast<unsigned long long>(outcome.records),
-                static_cast<unsigned long long>(outcome.checks),
-                static_cast<unsigned long long>(outcome.memory_pages),
-                static_cast<double>(outcome.event) / outcome.seconds);
+    std::printf(
+        "  (%llu records, %llu checks, %llu pages, %llu stops at %llu visits, %.0f events/s)",
+        static_cast<unsigned long long>(outcome.records),
+        static_cast<unsigned long long>(outcome.checks),
+        static_cast<unsigned long long>(outcome.memory_pages),
+        static_cast<unsigned long long>(outcome.stops),
+        static_cast<unsigned long long>(outcome.visits),
+        static_cast<double>(outcome.event) / outcome.seconds);
   std::printf("\n");
 }
 

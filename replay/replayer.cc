@@ -18,6 +18,7 @@
 #include "base/signal_name.h"
 #include "recording/bundle/bundle_files.h"
 #include "recording/log/shmlog_create.h"
+#include "recording/run/text.h"
 #include "recording/run/timeline.h"
 #include "recording/stream/stream_files.h"
 #include "recording/stream/stream_reader.h"
@@ -215,6 +216,17 @@ class Preparation {
   UniqueFd log_;               // for the agent to write
 };
 
+std::string search_text(const agent::ReplaySearch& search) {
+  std::string text = "it looks for a stop at " + recording::hex(search.pc) + ", and has compared " +
+                     std::to_string(search.visits) + " visits; " + std::to_string(search.near) +
+                     " had the registers";
+  if (search.near)
+    text += search.differs
+                ? ", the last one of them other memory at " + recording::hex(search.differs)
+                : ", the last one of them other vector registers";
+  return text;
+}
+
 ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {
   agent::ReplayReport report;
   std::memcpy(&report, &shared, sizeof report);
@@ -227,7 +239,11 @@ ReplayOutcome outcome_of(const agent::ReplayReport& shared, int status) {
   outcome.records = report.records;
   outcome.checks = report.checks;
   outcome.memory_pages = report.memory_pages;
+  outcome.stops = report.stops;
+  outcome.visits = report.visits;
   outcome.text = report.text;
+  if (outcome.state == agent::ReplayState::kDiverged && report.search.pc)
+    outcome.text += "; " + search_text(report.search);
   if (outcome.state != agent::ReplayState::kRunning) return outcome;
   outcome.state = agent::ReplayState::kDiverged;
   outcome.text = WIFSIGNALED(status)
@@ -255,12 +271,14 @@ std::optional<int> wait_for(Stub& stub, const ReplayOptions& options) {
   }
 }
 
+constexpr char kPatienceHint[] = "if it computes for so long, give it more: --patience";
+
 ReplayOutcome stalled(const agent::ReplayReport& report, const ReplayOptions& options) {
   ReplayOutcome outcome;
   outcome.state = agent::ReplayState::kDiverged;
   outcome.event = report.event;
-  outcome.text = "it has met no event for " + std::to_string(options.patience.count()) +
-                 " s; if it computes for so long, give it more: --patience";
+  outcome.text = "it has met no event for " + std::to_string(options.patience.count()) + " s; " +
+                 search_text(report.search);
   return outcome;
 }
 

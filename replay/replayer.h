@@ -32,6 +32,8 @@ struct ReplayOutcome {
   uint64_t records = 0;       // that were followed
   uint64_t checks = 0;        // that were compared
   uint64_t memory_pages = 0;  // in the last of them
+  uint64_t stops = 0;         // that were found,
+  uint64_t visits = 0;        // and how often their instructions were looked at for it
   double seconds = 0;
   std::string text;  // of a divergence, or why it was refused
 };

@@ -11,7 +11,8 @@ namespace {
 constexpr uint64_t kGranule = 16;
 constexpr uint32_t kGranules = kArenaBytes / kGranule;
 constexpr uint32_t kMaxArenas = 256;
-constexpr uint32_t kMaxTries = 512;   // mappings that are asked for
+constexpr uint32_t kMaxTries = 512;  // mappings that are asked for
+constexpr uint32_t kMaxTriesInReplay = 1 << 16;
 constexpr int32_t kNearest = 2 << 4;  // in 64 KiB: beside the module there may soon be another
 
 struct Arena {
@@ -21,6 +22,8 @@ struct Arena {
 };
 Arena arenas[kMaxArenas];
 uint32_t arena_count = 0;
+int protection = PROT_READ | PROT_EXEC;
+uint32_t max_tries = kMaxTries;
 
 bool is_free(const Arena& arena, uint64_t at, uint32_t bytes) {
   if (at + bytes > kArenaBytes) return false;
@@ -58,7 +61,7 @@ uint64_t take_in(Arena& arena, uint64_t from, uint32_t bytes, uint16_t number,
 }
 
 bool map_at(uint64_t base) {
-  return sys(__NR_mmap, base, kArenaBytes, PROT_READ | PROT_EXEC,
+  return sys(__NR_mmap, base, kArenaBytes, protection,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
              0) == static_cast<int64_t>(base);
 }
@@ -84,7 +87,7 @@ bool make(uint64_t from, uint32_t bytes, const Distances& distances) {
   constexpr uint64_t kLowest = 1 << 20;
   if (arena_count == kMaxArenas) return false;
   uint32_t tries = 0;
-  for (int32_t step = kNearest; step < (1 << 16) - kNearest && tries < kMaxTries; ++step) {
+  for (int32_t step = kNearest; step < (1 << 16) - kNearest && tries < max_tries; ++step) {
     const int32_t high = step < 1 << 15 ? -step : (1 << 16) - step - 1;
     if (high < 0 && static_cast<uint64_t>(-high) << 16 > from - kLowest) continue;
     if (!distances.allows_high(static_cast<uint32_t>(high) & 0xFFFF)) continue;
@@ -123,6 +126,17 @@ void arena_give_back(uint64_t stub, uint16_t number) {
   arena->first = min(arena->first, at);
   for (; at < kGranules && arena->owners[at] == number; ++at)
     store(&arena->owners[at], uint16_t{0});
+}
+
+void arenas_in_replay() {
+  protection |= PROT_WRITE;
+  max_tries = kMaxTriesInReplay;
+}
+
+void arenas_drop() {
+  for (uint32_t i = 0; i < arena_count; ++i) sys(__NR_munmap, arenas[i].base, kArenaBytes);
+  memset(arenas, 0, arena_count * sizeof arenas[0]);
+  store(&arena_count, 0u);
 }
 
 uint16_t arena_owner(uint64_t address) {

@@ -5,9 +5,9 @@
 // program's memory does not grow to, as far as can be told: below the code first, as heaps grow
 // upwards.
 //
-// Invariants: an arena is 64 KiB, readable and executable, and never unmapped. What is taken is
-// given back when its module goes. Threads: taking and giving back under patches_lock; lookups
-// without a lock.
+// Invariants: an arena is 64 KiB, readable and executable (and writable in replay), and never
+// unmapped, but for replay. What is taken is given back when its module goes. Threads: taking and
+// giving back under patches_lock; lookups without a lock.
 #pragma once
 
 #include "agent/runtime.h"
@@ -49,6 +49,10 @@ void arena_give_back(uint64_t stub, uint16_t number);
 uint16_t arena_owner(uint64_t address);
 // The lowest arena that ends behind `address`; 0: there is none.
 uint64_t arena_next(uint64_t address);
+// In replay they last from one event to the next, as the program's mappings come where they were
+// then, and stubs write to themselves. Nothing is in any of them any more: they go.
+void arenas_in_replay();
+void arenas_drop();
 // For debuggers (signals/unwind.h).
 void arena_describe(UnwindInfo* info);
 // Does an arena of the process begin at `address`? `pid`, `base`: of another process, and of its

@@ -10,6 +10,7 @@
 #include "agent/patches/arena.h"
 #include "agent/patches/call_sites.h"
 #include "agent/patches/libraries.h"
+#include "agent/patches/stop_stub.h"
 #include "agent/patches/tactics.h"
 #include "agent/patches/text.h"
 #include "agent/signals/unwind.h"
@@ -36,7 +37,7 @@ struct Patch {
   uint8_t original[kJumpBytes];
   Arrivals arrivals;
   uint8_t tactic;
-  bool call;
+  bool call, stop;
   uint8_t strays;
   uint16_t next_free;
 };
@@ -133,6 +134,7 @@ void describe_patch(const Plan& plan, Patch* patch) {
   patch->bytes = static_cast<uint8_t>(plan.covered.bytes);
   patch->tactic = plan.tactic;
   patch->call = plan.covered.call;
+  patch->stop = plan.covered.stop;
   patch->strays = 0;
   patch->outside = 0;
   memcpy(patch->original, plan.original, kJumpBytes);
@@ -164,8 +166,9 @@ void forget_sites(const Patch& patch) {
 
 void make_jump(const Patch& patch, uint8_t* jump) {
   const uint32_t distance = static_cast<uint32_t>(patch.stub - (patch.ip + kJumpBytes));
-  jump[0] = 0xE9;
-  memcpy(jump + 1, &distance, 4);
+  const bool breaks = patch.tactic == kBreakpointTactic;
+  jump[0] = breaks ? kBreakpoint : 0xE9;
+  memcpy(jump + 1, breaks ? static_cast<const void*>(patch.original + 1) : &distance, 4);
 }
 
 // To a stub that is there. False: nothing was changed.
@@ -459,7 +462,7 @@ void stray(const Thread* thread, uint64_t ip) {
   Locked regions(regions_lock);
   Locked lock(patches_lock);
   Patch* patch = patch_over(ip, ip + 1);
-  if (!patch || patch->ip == ip) return;
+  if (!patch || patch->ip == ip || patch->stop) return;
   count(PatchCount::kStrays);
   const uint64_t at = ip - patch->ip;
   const bool behind_lock = patch->arrivals.inner >> at & 1;
@@ -523,6 +526,66 @@ void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes) {
       if (at + i >= ip && at + i < ip + bytes) code[at + i - ip] = patch->original[i];
   }
 }
+
+// ---- Stops --------------------------------------------------------------------------------------
+
+namespace {
+
+struct Stop {
+  StopTest test;
+  Patch* patch;  // null: none is looked for
+};
+Stop stop = {};
+
+bool in_text(const Patch& patch) {
+  uint8_t jump[kJumpBytes], found[kJumpBytes];
+  make_jump(patch, jump);
+  return safe_copy(found, reinterpret_cast<void*>(patch.ip), sizeof found) &&
+         memcmp(found, jump, sizeof jump) == 0;
+}
+
+}  // namespace
+
+bool patch_stop(Thread* thread, const StopTest& test) {
+  Locked lock(patches_lock);
+  stop.test = test;
+  const uint16_t number = clear(thread, test.ip) ? take_number() : 0;
+  if (!number) return false;
+  Plan plan;
+  const bool planned = plan_stop(thread, stop.test, number, &plan);
+  if (planned && put_in(thread, plan, number)) {
+    stop.patch = &patches[number];
+    return true;
+  }
+  free_number(number);
+  arenas_drop();
+  return false;
+}
+
+void patch_stop_end() {
+  Locked lock(patches_lock);
+  if (!stop.patch) return;
+  // What the program has written there itself stays.
+  if (in_text(*stop.patch)) text_write(stop.patch->ip, stop.patch->original, kJumpBytes);
+  take_out(*stop.patch);
+  free_number(number_of(*stop.patch));
+  stop.patch = nullptr;
+  arenas_drop();
+}
+
+StopTrap patch_stop_trap(Regs* regs) {
+  if (!stop.patch) return StopTrap::kNone;
+  const Patch& patch = *stop.patch;
+  const bool breaks = patch.tactic == kBreakpointTactic && regs->rip == patch.ip + 1;
+  const bool repeated = regs->rip == patch.stub + patch.layout.stop.repeated;
+  if (!breaks && !repeated && regs->rip != patch.stub + patch.layout.stop.met)
+    return StopTrap::kNone;
+  regs->rip = patch.ip;
+  return repeated ? StopTrap::kRepeated : StopTrap::kMet;
+}
+
+uint64_t patch_stop_missed() { return stop.patch->stub + stop.patch->layout.stop.missed; }
+uint64_t patch_stop_repeat() { return stop.patch->stub + stop.patch->layout.stop.repeat; }
 
 // ---- Code that goes -----------------------------------------------------------------------------
 

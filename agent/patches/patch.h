@@ -65,6 +65,20 @@ uint64_t patch_resume(uint64_t ip);
 // It goes on then.
 bool patch_trapped(Thread* thread, Context* context);
 
+// The place of a stop, while replay looks for it: there is at most one, between two events.
+// Threads: there is one.
+struct StopTest;
+// False: there is no room.
+bool patch_stop(Thread* thread, const StopTest& test);
+void patch_stop_end();
+enum class StopTrap { kNone, kMet, kRepeated };
+// Has a thread with these registers trapped at the place? Then they are those that the program has
+// there. kRepeated: the copy of its instruction has executed as often as rcx said.
+StopTrap patch_stop_trap(Regs* regs);
+// Where the program goes on from there that is not what was looked for, and where the copy is.
+uint64_t patch_stop_missed();
+uint64_t patch_stop_repeat();
+
 // Puts what jumps have overwritten of the code at `ip` back into a copy of it.
 void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes);
 

@@ -83,18 +83,24 @@ namespace shmrec::agent {
 constexpr uint32_t kMaxStubBytes = 2048;
 constexpr uint32_t kMaxCovered = 5;  // instructions that a jump of 5 bytes overwrites
 
+// How an instruction is executed elsewhere (moved.h).
+enum class Move : uint8_t { kNot, kCopy, kJump, kJumpIf, kJumpIndirect, kCall, kReturn };
+
 // An instruction that moves to the stub.
 struct Covered {
   uint8_t code[kMaxInstruction];
   uint8_t length;
+  Move move;                 // of the stubs of calls and stops
   uint8_t rip_displacement;  // where its displacement relative to rip is; 0: there is none
   uint8_t condition;         // of a conditional jump,
   uint64_t target;           // and where it goes; 0: it is none
   const Site* site;          // null: it does not ask
 };
+struct StopTest;
 struct CoveredCode {
   uint64_t ip;
-  bool call;  // the first is a syscall instruction, whose stub call_stub.h writes
+  bool call;             // the first is a syscall instruction, whose stub call_stub.h writes
+  const StopTest* stop;  // not null: what the stub of a stop compares (stop_stub.h)
   uint32_t count, bytes;
   Routine routine;  // that begins with the first of them; kNone: none is performed
   uint64_t back;    // where the program goes on behind them; 0: behind them
@@ -116,10 +122,18 @@ struct PartLayout {
   uint16_t held, unheld;  // between the two calls of what reads and writes
   uint16_t finish;        // a load's end begins here
 };
+// Of a stop's stub: where it traps, and where the program goes on that is not there.
+struct StopLayout {
+  uint16_t met;       // behind the trap
+  uint16_t missed;    // the copy of the first instruction
+  uint16_t repeat;    // another copy of it...
+  uint16_t repeated;  // ...which ends in a trap, and here
+};
 struct StubLayout {
   uint16_t back;
   uint16_t bytes;
   PartLayout parts[kMaxCovered];
+  StopLayout stop;
 };
 
 // Has the processor what stubs are made of?

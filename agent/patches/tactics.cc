@@ -3,6 +3,7 @@
 #include "agent/patches/arena.h"
 #include "agent/patches/call_stub.h"
 #include "agent/patches/patch.h"
+#include "agent/patches/stop_stub.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -78,6 +79,7 @@ bool take_jump(const Decoded& decoded, uint64_t ip, const CoveredCode& covered, 
 // Adds the instruction behind what is covered.
 bool cover_next(Thread* thread, CoveredCode* covered) {
   if (covered->call) return call_cover_next(thread, covered);
+  if (covered->stop) return stop_cover_next(thread, covered);
   if (covered->count == kMaxCovered) return false;
   const uint64_t ip = covered->ip + covered->bytes;
   Covered& next = covered->instructions[covered->count];
@@ -222,7 +224,7 @@ bool find_plan(Thread* thread, const CoveredCode& nothing, uint16_t number, uint
     if (!code_copy(nothing.ip, bytes)) return false;
     memcpy(plan->original, bytes, kJumpBytes);
     if (kTactics[tactic - 1](thread, number, plan) &&
-        (nothing.call || plan->covered.instructions[0].site)) {
+        (nothing.call || nothing.stop || plan->covered.instructions[0].site)) {
       plan->arrivals = arrivals_at(plan->covered);
       return true;
     }
@@ -254,7 +256,26 @@ bool plan_call(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan
   return !is_behind(thread, ip, kOperandSize) && find_plan(thread, nothing, number, first, plan);
 }
 
+// A breakpoint alone, whose stub is for going on from it.
+bool plan_stop(Thread* thread, const StopTest& test, uint16_t number, Plan* plan) {
+  CoveredCode nothing = {};
+  nothing.ip = test.ip;
+  nothing.stop = &test;
+  if (!is_behind(thread, test.ip, kLockPrefix) && find_plan(thread, nothing, number, 1, plan))
+    return true;
+  Distances all;
+  for (uint32_t at = 0; at < 4; ++at) all.allow_all(at);
+  uint8_t bytes[kMaxInstruction] = {};
+  *plan = {};
+  plan->covered = nothing;
+  plan->tactic = kBreakpointTactic;
+  if (!code_copy(test.ip, bytes) || !cover_next(thread, &plan->covered)) return false;
+  memcpy(plan->original, bytes, kJumpBytes);
+  return place(plan, number, all);
+}
+
 bool plan_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
+  if (covered.stop) return stop_stub_emit(covered, at, code, layout);
   return covered.call ? call_stub_emit(covered, at, code, layout)
                       : stub_emit(covered, at, code, layout);
 }

@@ -15,7 +15,8 @@
 // A syscall instruction has two bytes, so that it takes relocation (glibc's `syscall; cmp
 // $-4096,%rax` by all means) or punning.
 //
-// What no tactic can patch goes on faulting, or trapping.
+// What no tactic can patch goes on faulting, or trapping. The place of a stop (stop_stub.h) gets a
+// breakpoint then, which costs 2 us a visit.
 //
 // Threads: under patches_lock.
 #pragma once
@@ -26,7 +27,7 @@
 namespace shmrec::agent {
 
 constexpr uint32_t kJumpBytes = 5;
-constexpr uint8_t kTacticCount = 3, kPunning = 3;
+constexpr uint8_t kTacticCount = 3, kPunning = 3, kBreakpointTactic = 4;
 constexpr uint8_t kLockPrefix = 0xF0;
 
 // Does an instruction do the same at another address?
@@ -48,6 +49,9 @@ bool plan_patch(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Pla
                 Routine routine = Routine::kNone);
 // The same for the syscall instruction at `ip`.
 bool plan_call(Thread* thread, uint64_t ip, uint16_t number, uint8_t first, Plan* plan);
+// The same for the place of a stop, of which a way is always found if there is room. `test` is used
+// as long as the plan.
+bool plan_stop(Thread* thread, const StopTest& test, uint16_t number, Plan* plan);
 // Writes its stub as it is to run at `at`, like stub_emit.
 bool plan_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout);
 // The plan is not carried out, or not any more.

@@ -17,12 +17,16 @@ bool write_through_file(uint64_t address, const void* bytes, uint64_t count) {
   return written == static_cast<int64_t>(count);
 }
 
+int (*protection_of)(uint64_t address) = nullptr;
+
 // Where the file is not there or refused, as to a program that has changed its user.
 bool write_through_protection(uint64_t address, const void* bytes, uint64_t count) {
   const uint64_t begin = page_down(address), pages = page_up(address + count) - begin;
+  const int before = protection_of ? protection_of(address) : PROT_READ | PROT_EXEC;
+  if (before & PROT_WRITE) return safe_copy(reinterpret_cast<void*>(address), bytes, count);
   if (failed(sys(__NR_mprotect, begin, pages, PROT_READ | PROT_WRITE | PROT_EXEC))) return false;
   const bool ok = safe_copy(reinterpret_cast<void*>(address), bytes, count);
-  sys(__NR_mprotect, begin, pages, PROT_READ | PROT_EXEC);
+  sys(__NR_mprotect, begin, pages, before);
   return ok;
 }
 
@@ -33,6 +37,8 @@ bool fetch_anew() {
 }
 
 }  // namespace
+
+void text_know_protection(int (*of)(uint64_t address)) { protection_of = of; }
 
 void text_start() { sys(__NR_membarrier, kRegisterSyncCore, 0, 0); }
 

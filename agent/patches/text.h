@@ -25,6 +25,8 @@ struct Arrivals {
 
 // Announces that text will be changed, while there is one thread and that costs nothing.
 void text_start();
+// Tells what protection a page of it has (PROT_*); without that, all may be read and executed.
+void text_know_protection(int (*of)(uint64_t address));
 // Writes bytes that no thread executes. False: it may not be done.
 bool text_write(uint64_t address, const void* bytes, uint64_t count);
 // Replaces `count` <= 8 bytes of instructions that threads may be executing. `alone`: there is no

@@ -2,10 +2,13 @@
 
 #include <linux/mman.h>
 
+#include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
+#include "agent/patches/arena.h"
 #include "agent/replay/accesses.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
+#include "agent/stream/sketch.h"
 #include "agent/stream/stream.h"
 
 namespace shmrec::agent {
@@ -178,9 +181,34 @@ bool memory_call(Thread* thread, const CallRecord& call) {
     const bool part = call.result == static_cast<uint64_t>(-ENOMEM) &&
                       (call.number == __NR_mprotect || call.number == __NR_pkey_mprotect);
     if (part || !failed(static_cast<int64_t>(call.result))) make_again(thread, row, call);
+    sketch_forget_maps();
     return true;
   }
   return false;
+}
+
+namespace {
+
+struct FindProtection {
+  uint64_t address;
+  int protection;
+};
+
+bool find_protection(const MapLine& line, void* raw) {
+  FindProtection& find = *static_cast<FindProtection*>(raw);
+  if (find.address < line.begin || find.address >= line.end) return true;
+  find.protection = (line.readable ? PROT_READ : 0) | (line.writable ? PROT_WRITE : 0) |
+                    (line.executable ? PROT_EXEC : 0);
+  return false;
+}
+
+}  // namespace
+
+int protection_at(uint64_t address) {
+  if (arena_begins(address & ~(kArenaBytes - 1), 0, 0)) return PROT_READ | PROT_WRITE | PROT_EXEC;
+  FindProtection find = {address, PROT_READ | PROT_EXEC};
+  for_each_map(find_protection, &find);
+  return find.protection;
 }
 
 void put_bytes(uint64_t address, const void* from, uint64_t bytes) {

@@ -19,6 +19,9 @@ bool memory_call(Thread* thread, const stream::CallRecord& call);
 // What the next shmat attaches.
 void attach_recorded(const stream::MappingRecord& mapping);
 
+// PROT_* of the page, code or a stub's.
+int protection_at(uint64_t address);
+
 // Puts bytes where the kernel had put them.
 void put_bytes(uint64_t address, const void* from, uint64_t bytes);
 

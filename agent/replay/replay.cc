@@ -6,12 +6,15 @@
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
 #include "agent/memory/identity.h"
+#include "agent/patches/arena.h"
+#include "agent/patches/text.h"
 #include "agent/process/event.h"
 #include "agent/replay/accesses.h"
 #include "agent/replay/child.h"
 #include "agent/replay/memory.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
+#include "agent/replay/stops.h"
 #include "agent/replay/threads.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/signal_sets.h"
@@ -58,9 +61,26 @@ void put_memory(const RecordHeader* record) {
   put_bytes(memory->address, memory + 1, memory->bytes);
 }
 
+// What the check that comes leaves out.
+struct LeftOut {
+  uint32_t count;
+  Range ranges[kMaxRanges];
+};
+LeftOut left_out = {};
+
+void leave_out(const RecordHeader* record) {
+  const uint64_t count = (record->bytes - sizeof *record) / sizeof(Range);
+  left_out.count = static_cast<uint32_t>(min<uint64_t>(count, kMaxRanges));
+  memcpy(left_out.ranges, record + 1, left_out.count * sizeof(Range));
+}
+
+NotHashed not_hashed(const Thread* thread) {
+  return {thread->regs.rsp, left_out.ranges, left_out.count};
+}
+
 void compare_page(const Thread* thread, const RecordHeader* record) {
   const PageRecord* page = need<PageRecord>(record);
-  const uint64_t hash = page_hash(page->address, thread->regs.rsp);
+  const uint64_t hash = page_hash(page->address, not_hashed(thread));
   if (hash != page->hash) diverge_at("the hash of the page at", page->address, page->hash, hash);
 }
 
@@ -74,7 +94,8 @@ void compare_check(const Thread* thread, const RecordHeader* record) {
   ++outcome().checks;
   if (!check->memory) return;
   MemoryHash memory;
-  memory_hash(regs.rsp, &memory);
+  memory_hash(not_hashed(thread), &memory);
+  left_out.count = 0;
   outcome().memory_pages = memory.pages;
   if (memory.pages != check->pages)
     diverge("how many pages are not all zero", check->pages, memory.pages);
@@ -103,11 +124,17 @@ const RecordHeader* next_of_event(const Thread* thread) {
         return record;
       case Type::kFile:
         break;
+      case Type::kStop:
+        diverge("an event comes before a stop", need<StopRecord>(record)->regs[kInstructionPointer],
+                thread->call.pc);
       case Type::kMapping:
         attach_recorded(*need<MappingRecord>(record));
         break;
       case Type::kMemory:
         put_memory(record);
+        break;
+      case Type::kLeftOut:
+        leave_out(record);
         break;
       case Type::kPage:
         compare_page(thread, record);
@@ -331,6 +358,18 @@ bool gives_turn(const RecordHeader* record, TurnKind kind) {
   return type_of(record) == Type::kTurn && static_cast<TurnKind>(record->detail) == kind;
 }
 
+// The program has been stopped. What happens there?
+void take_stop(Thread* thread, Context* context) {
+  const RecordHeader* record = next_of_event(thread);
+  if (!record) at_end();
+  if (gives_turn(record, TurnKind::kAtStop)) {
+    go_behind_call(thread, context, take_turn(thread, context, record));
+  } else {
+    refuse("the recording is damaged: nothing happens at a stop");
+  }
+  replay_settle(thread, context);
+}
+
 // ---- The start
 // -------------------------------------------------------------------------------------
 
@@ -368,6 +407,9 @@ void replay_start(Thread* thread) {
   if (record && is_last(record)) finish_unreplayable(record);
   let_reads_trap(thread, cpuid_traps);
   replay_runs = 1;
+  text_know_protection(protection_at);
+  arenas_in_replay();
+  stops_look(thread);
 }
 
 namespace {
@@ -403,9 +445,17 @@ void replay_settle(Thread* thread, Context* context) {
       compare_place(record, context->regs.rip, context->regs.rsp);
       take_signal(thread, context, record);
     } else {
-      return;
+      return stops_look(thread);
     }
   }
+}
+
+void replay_leaves_handler(Thread* thread) { stops_look(thread); }
+
+bool replay_trapped(Thread* thread, const Siginfo& info, Context* context) {
+  const StopVisit visit = stop_visit(info, context);
+  if (visit == StopVisit::kReached) take_stop(thread, context);
+  return visit != StopVisit::kNone;
 }
 
 bool replay_turn_at_access(Thread* thread, Context* context) {
@@ -456,6 +506,7 @@ void replay_value(Thread* thread, const Regs& regs, ValueKind kind, uint32_t val
   memcpy(values, value.values, sizeof value.values);
   meet(thread, record);
   reader_advance();
+  stops_look(thread);
 }
 
 }  // namespace shmrec::agent

@@ -28,8 +28,13 @@ Answer replay_call(Thread* thread, Context* context);
 void finish_if_over(uint64_t next);
 // The program is about to go on with `context` after an event: what else happens there?
 void replay_settle(Thread* thread, Context* context);
+// It goes on behind whatever has been handled.
+void replay_leaves_handler(Thread* thread);
 // It is about to access traced memory. True: another thread goes on, and `context` is that.
 bool replay_turn_at_access(Thread* thread, Context* context);
+// A trap that is not the program's: it has come to where a stop is looked for. Then `context` goes
+// on.
+bool replay_trapped(Thread* thread, const Siginfo& info, Context* context);
 // An instruction of the program faulted, and `info` is what it gets.
 void replay_fault(Thread* thread, const Context& context, const Siginfo& info);
 // Its frame has been written, maybe to traced memory.

@@ -329,6 +329,7 @@ void deliver_step(Thread* thread, Context* context) {
 }
 
 void on_fault(Thread* thread, Siginfo* info, Context* context) {
+  if (replaying() && replay_trapped(thread, *info, context)) return;
   const Place place = place_of(context->regs.rip);
   for (const FaultRow& row : kFaultRows)
     if (row.place == place) return row.handle(thread, info, context);

@@ -4,6 +4,7 @@
 #include "agent/arch/x86_64/gs.h"
 #include "agent/patches/patch.h"
 #include "agent/process/leave.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/faults.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/places.h"
@@ -64,7 +65,7 @@ void handle(Thread* thread, Siginfo* info, Context* context, Kind kind) {
     case Kind::kFault:
       return on_fault(thread, info, context);
     case Kind::kLook:
-      return turn_asked(thread);
+      return turn_asked(thread, context);
     case Kind::kLate:
       return release_late(thread, context);
     case Kind::kLeave:
@@ -89,6 +90,7 @@ void settle_and_leave(Thread* thread, Context* context, bool sent, uint64_t gs, 
   store(&thread->unsettled, 0u);
   thread->outer = nullptr;
   settle(thread, context, sent);
+  if (replaying() && !in_agent(context)) replay_leaves_handler(thread);
   if (load(&gs_used) && load(&gs_kept) && !in_agent(context)) patches_end();
   gs_choose(thread);
   // It may go on behind a call where a jump has been put meanwhile.

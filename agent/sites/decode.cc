@@ -21,6 +21,8 @@ struct ForeignCode {
   uint64_t saved;
 };
 
+}  // namespace
+
 int8_t register_index(ZydisRegister which) {
   if (which == ZYDIS_REGISTER_NONE) return kNoRegister;
   const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, which);
@@ -31,6 +33,8 @@ int8_t register_index(ZydisRegister which) {
 bool is_memory(const ZydisDecodedOperand& operand) {
   return operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type != ZYDIS_MEMOP_TYPE_AGEN;
 }
+
+namespace {
 
 // The memory operand that an address is computed for: the first that is not the stack's own.
 const ZydisDecodedOperand* memory_operand(const Decoded& decoded) {

@@ -25,6 +25,11 @@ inline int hardware_of(int8_t index) {
 // Those that the agent names, by hardware number.
 enum Hardware : int { kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRsi = 6, kRdi = 7 };
 
+// The index into Regs of the general register that `which` is a part of; kNoRegister: of none.
+int8_t register_index(ZydisRegister which);
+// Is it memory that is read or written?
+bool is_memory(const ZydisDecodedOperand& operand);
+
 // Does this register of the hardware hold the address by itself, with no ModRM that names it
 // (maskmov: rdi; clzero, monitorx: rax)? Then `core` is the instruction as it is.
 bool address_is_implied(const Decoded& decoded);

@@ -1,6 +1,7 @@
 #include "agent/stream/outputs.h"
 
 #include "agent/kernel/bounce.h"
+#include "agent/stream/turns.h"
 #include "syscalls/written.h"
 
 namespace shmrec::agent {
@@ -52,6 +53,32 @@ void find_outputs(Thread* thread, uint64_t result, OutputList* outputs) {
   outputs->count = 0;
   if (thread->call.cleared_tid) add(outputs, thread->call.cleared_tid, sizeof(int32_t));
   written_ranges(thread->call.written, static_cast<int64_t>(result), kMemory, {outputs, add});
+}
+
+namespace {
+
+// How much a call writes, its result says. A count is mostly the third argument.
+void add_pending(Thread* other, void* raw) {
+  constexpr uint64_t kUnknownCount = 1 << 16, kMostCount = 1 << 30;
+  if (other->turn != Turn::kInCall) return;
+  const uint64_t count = other->call.given[2];
+  const auto result = static_cast<int64_t>(count && count < kMostCount ? count : kUnknownCount);
+  written_ranges(other->call.written, result, kMemory, {raw, add});
+}
+
+}  // namespace
+
+bool find_pending_outputs(Thread* thread, stream::Range ranges[stream::kMaxRanges],
+                          uint32_t* count) {
+  OutputList& outputs = *reinterpret_cast<OutputList*>(thread->bounce2);
+  static_assert(sizeof outputs <= sizeof thread->bounce2);
+  outputs.unknown = nullptr;
+  outputs.count = *count = 0;
+  if (turns_taken()) for_each_thread(thread->process, add_pending, &outputs);
+  if (outputs.unknown || outputs.count > stream::kMaxRanges) return false;
+  for (; *count < outputs.count; ++*count)
+    ranges[*count] = {outputs.item[*count].address, outputs.item[*count].bytes};
+  return true;
 }
 
 }  // namespace shmrec::agent

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "agent/process/thread.h"
+#include "recording/stream/stream_format.h"
 
 namespace shmrec::agent {
 
@@ -24,5 +25,9 @@ struct OutputList {
 void outputs_prepare(Thread* thread);
 // After it, with its result.
 void find_outputs(Thread* thread, uint64_t result, OutputList* outputs);
+// What calls of other threads that have not returned may be writing meanwhile. False: that is in
+// more than kMaxRanges places, or not known. Uses bounce2.
+bool find_pending_outputs(Thread* thread, stream::Range ranges[stream::kMaxRanges],
+                          uint32_t* count);
 
 }  // namespace shmrec::agent

@@ -31,15 +31,37 @@ uint64_t used_stack(uint64_t stack) {
   return (stack - kRedZone) & ~uint64_t{7};
 }
 
+namespace {
+
+bool is_without(uint64_t word, const NotHashed& without) {
+  const uint64_t used = used_stack(without.stack);
+  if (page_down(used) == page_down(word) && word < used) return true;
+  for (uint32_t i = 0; i < without.count; ++i) {
+    const stream::Range& range = without.ranges[i];
+    if (word + sizeof word > range.address && word < range.address + range.bytes) return true;
+  }
+  return false;
+}
+
+bool touches(uint64_t page, const NotHashed& without) {
+  for (uint32_t i = 0; i < without.count; ++i) {
+    const stream::Range& range = without.ranges[i];
+    if (page + kPage > range.address && page < range.address + range.bytes) return true;
+  }
+  return page == page_down(used_stack(without.stack));
+}
+
+}  // namespace
+
 // It may have no page behind it (a file's end): then it counts as zero.
-uint64_t page_hash(uint64_t address, uint64_t stack) {
-  const uint64_t used = used_stack(stack);
-  const bool cuts = page_down(used) == address;
+uint64_t page_hash(uint64_t address, const NotHashed& without) {
+  const bool cuts = touches(address, without);
   uint64_t words[64], hash = 0, any = 0;
   for (uint64_t at = address; at < address + kPage; at += sizeof words) {
     if (!safe_copy(words, reinterpret_cast<void*>(at), sizeof words)) return 0;
     for (uint64_t i = 0; i < sizeof words / sizeof words[0]; ++i) {
-      const uint64_t word = cuts && at + i * sizeof words[0] < used ? 0 : words[i];
+      const bool counts = !cuts || !is_without(at + i * sizeof words[0], without);
+      const uint64_t word = counts ? words[i] : 0;
       any |= word;
       hash = mix(hash, word);
     }
@@ -53,7 +75,7 @@ namespace {
 constexpr uint64_t kMostBytes = uint64_t{64} << 30;
 
 struct Walk {
-  uint64_t stack;
+  const NotHashed& without;
   MemoryHash* result;
   void (*each)(uint64_t page, uint64_t hash);
 };
@@ -62,15 +84,16 @@ bool add_mapping(const MapLine& line, void* raw) {
   const Walk& walk = *static_cast<Walk*>(raw);
   const bool is_shadow = line.end - line.begin > kMostBytes;
   if (line.shared || !line.writable || !line.readable || is_shadow) return true;
-  const bool has_stack = walk.stack >= line.begin && walk.stack < line.end;
-  const uint64_t begin = has_stack ? page_down(used_stack(walk.stack)) : line.begin;
+  const uint64_t stack = walk.without.stack;
+  const bool has_stack = stack >= line.begin && stack < line.end;
+  const uint64_t begin = has_stack ? page_down(used_stack(stack)) : line.begin;
   for (uint64_t page = max(begin, line.begin); page < line.end; page += kPage) {
     AgentsPart part;
     if (next_agents_part(page, page + kPage, &part)) {
       page = part.end - kPage;
       continue;
     }
-    const uint64_t hash = page_hash(page, walk.stack);
+    const uint64_t hash = page_hash(page, walk.without);
     if (!hash) continue;
     walk.result->hash = mix(mix(walk.result->hash, page), hash);
     ++walk.result->pages;
@@ -81,9 +104,10 @@ bool add_mapping(const MapLine& line, void* raw) {
 
 }  // namespace
 
-bool memory_hash(uint64_t stack, MemoryHash* result, void (*each)(uint64_t page, uint64_t hash)) {
+bool memory_hash(const NotHashed& without, MemoryHash* result,
+                 void (*each)(uint64_t page, uint64_t hash)) {
   *result = {};
-  Walk walk = {stack, result, each};
+  Walk walk = {without, result, each};
   return for_each_map(add_mapping, &walk);
 }
 

@@ -16,13 +16,17 @@ struct MemoryHash {
   uint64_t hash = 0;
   uint64_t pages = 0;  // that were not all zero
 };
-// Of a page; 0: it is all zero, or there is none. What lies below `stack`, a stack pointer, counts
-// as zero if it is in its page.
-uint64_t page_hash(uint64_t address, uint64_t stack);
-// Of all private memory that can be written but for the agent's, and what lies below `stack` in the
-// same mapping, by address. `each`, if not null, is called with each page that is not all zero.
-// False: /proc cannot be read.
-bool memory_hash(uint64_t stack, MemoryHash* result,
+// What counts as zero: what lies below a stack pointer, in its mapping, and ranges.
+struct NotHashed {
+  uint64_t stack;
+  const stream::Range* ranges;
+  uint32_t count;
+};
+// Of a page; 0: it is all zero, or there is none.
+uint64_t page_hash(uint64_t address, const NotHashed& without);
+// Of all private memory that can be written but for the agent's, by address. `each`, if not null,
+// is called with each page that is not all zero. False: /proc cannot be read.
+bool memory_hash(const NotHashed& without, MemoryHash* result,
                  void (*each)(uint64_t page, uint64_t hash) = nullptr);
 
 }  // namespace shmrec::agent

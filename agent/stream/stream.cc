@@ -16,6 +16,7 @@
 #include "agent/signals/signal_sets.h"
 #include "agent/stream/outputs.h"
 #include "agent/stream/processor_reads.h"
+#include "agent/stream/sketch.h"
 #include "agent/stream/start_state.h"
 #include "agent/stream/state.h"
 #include "agent/stream/turns.h"
@@ -32,6 +33,8 @@ using namespace syscalls;
 uint32_t stream_is_open = 0;
 
 namespace {
+
+constexpr char kNoRoom[] = "its stream has no room";
 
 bool checksums() { return shmrec_boot_info.checksums; }
 
@@ -55,7 +58,7 @@ void hide_vdso(uint64_t stack) {
   while (*at++) {     // envp
   }
   for (; *at; at += 2)
-    if (*at == kSysinfoHeader) *at = kIgnored;
+    if (*at == kSysinfoHeader) at[0] = kIgnored, at[1] = 0;
 }
 
 // Who writes has the turn. When the turns are over, the one who had it last ends the stream.
@@ -207,6 +210,7 @@ void write_call(Thread* thread, uint64_t result) {
   const PendingSyscall& call = thread->call;
   if (ends_replay(rule_of(call), static_cast<int64_t>(result)))
     return stream_end(thread->process, end_reason_text(rule_of(call).reason));
+  if (rule_of(call).replay != Replay::kEmulate) sketch_forget_maps();
   const bool traces = maps_traced_memory(call, result);
   if (executes_traced_memory(call, result))
     return stream_end(thread->process, "shared memory that may be executed");
@@ -221,7 +225,7 @@ void write_call(Thread* thread, uint64_t result) {
   const uint32_t arguments = argument_count(static_cast<uint32_t>(call.number));
   const uint64_t bytes = sizeof(CallRecord) + arguments * sizeof(uint64_t) + outputs_bytes(outputs);
   CallRecord* record = static_cast<CallRecord*>(writer_begin(Type::kCall, 0, call.event, bytes));
-  if (!record) return stream_end(thread->process, "its stream has no room");
+  if (!record) return stream_end(thread->process, kNoRoom);
   *record = {static_cast<uint16_t>(min<uint64_t>(call.number, UINT16_MAX)),
              static_cast<uint8_t>(arguments),
              static_cast<uint8_t>(traces ? kCallTraces : 0),
@@ -258,11 +262,25 @@ void write_page(uint64_t page, uint64_t hash) {
   writer_commit();
 }
 
-void write_check(const Thread* thread) {
+void write_left_out(const Thread* thread, const Range* ranges, uint32_t count) {
+  void* to = writer_begin(Type::kLeftOut, 0, thread->call.event, count * sizeof(Range));
+  if (!to) return;
+  memcpy(to, ranges, count * sizeof(Range));
+  writer_commit();
+}
+
+void write_check(Thread* thread) {
   Regs regs = thread->regs;
   regs.rip = thread->call.pc;
   MemoryHash memory;
-  if (checksums()) memory_hash(regs.rsp, &memory, write_page);
+  if (checksums()) {
+    Range* const ranges = reinterpret_cast<Range*>(thread->bounce);
+    static_assert(kMaxRanges * sizeof(Range) <= sizeof thread->bounce);
+    uint32_t count = 0;
+    find_pending_outputs(thread, ranges, &count);
+    if (count) write_left_out(thread, ranges, count);
+    memory_hash({regs.rsp, ranges, count}, &memory, write_page);
+  }
   CheckRecord* record = static_cast<CheckRecord*>(
       writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
   if (!record) return;
@@ -379,7 +397,7 @@ namespace {
 void write_child(Thread* thread, ChildKind kind, const Regs& regs, uint64_t fs_base) {
   ChildRecord* record = static_cast<ChildRecord*>(
       writer_begin(Type::kChild, static_cast<uint16_t>(kind), thread->call.event, sizeof *record));
-  if (!record) return stream_end(thread->process, "its stream has no room");
+  if (!record) return stream_end(thread->process, kNoRoom);
   *record = {{}, fs_base, 0};
   memcpy(record->regs, &regs, sizeof record->regs);
   writer_commit();
@@ -446,7 +464,7 @@ void stream_signal(Thread* thread, const Context& context, const Siginfo& info, 
   SignalRecord* record = static_cast<SignalRecord*>(
       writer_begin(Type::kSignal, static_cast<uint16_t>(kind),
                    load(&thread->process->entry->events), sizeof(SignalRecord)));
-  if (!record) return stream_end(thread->process, "its stream has no room");
+  if (!record) return stream_end(thread->process, kNoRoom);
   memcpy(record->regs, &context.regs, sizeof record->regs);
   record->place = static_cast<uint64_t>(place);
   record->blocked = blocked_now(thread, &context);
@@ -460,7 +478,7 @@ void stream_value(Thread* thread, const Regs& regs, ValueKind kind, const uint32
   if (!may_write(thread)) return;
   ValueRecord* record = static_cast<ValueRecord*>(writer_begin(
       Type::kValue, static_cast<uint16_t>(kind), next_event(thread), sizeof(ValueRecord)));
-  if (!record) return stream_end(thread->process, "its stream has no room");
+  if (!record) return stream_end(thread->process, kNoRoom);
   record->pc = regs.rip;
   record->state = state_hash(regs, regs.rip);
   memcpy(record->values, values, sizeof record->values);

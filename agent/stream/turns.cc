@@ -2,6 +2,8 @@
 
 #include "agent/process/event.h"
 #include "agent/signals/pending.h"
+#include "agent/signals/places.h"
+#include "agent/stream/stops.h"
 #include "agent/stream/stream.h"
 #include "agent/stream/writer.h"
 
@@ -11,7 +13,7 @@ using stream::TurnKind;
 
 namespace {
 
-constexpr uint64_t kSliceNs = 5'000'000, kPatienceNs = 500'000'000;
+constexpr uint64_t kSliceNs = 5'000'000, kStopNs = 20'000'000, kPatienceNs = 500'000'000;
 
 // As tickets: whose number is `serving` has the turn.
 struct Turns {
@@ -19,7 +21,7 @@ struct Turns {
   uint32_t over;     // 1: everybody goes on at once
   uint32_t tickets;  // how many were given out
   uint32_t serving;
-  uint32_t wanted;  // 1: somebody has waited for a slice
+  uint32_t wanted;  // 1: somebody has waited for a slice, 2: so long that the holder is to stop
   int32_t leaving;  // the thread that ends, until the kernel clears it; 0: none
   int32_t holder;   // who has the turn
   // Written by who has the turn: who had it last, and how it was given away.
@@ -65,8 +67,8 @@ void serve_next() {
 }
 
 // Who only accesses traced memory comes by no call.
-void ask_holder(const Thread* thread) {
-  store(&turns.wanted, 1u);
+void ask_holder(const Thread* thread, bool to_stop) {
+  store(&turns.wanted, to_stop ? 2u : 1u);
   call_to_look(thread->process, load(&turns.holder));
 }
 
@@ -90,7 +92,7 @@ bool wait_for(const Thread* thread, uint32_t ticket) {
     if (serving == ticket && !leaving) return true;
     const uint64_t now = monotonic_ns();
     if (serving != before) before = serving, since = now;
-    if (now - since >= kSliceNs && serving != ticket) ask_holder(thread);
+    if (now - since >= kSliceNs && serving != ticket) ask_holder(thread, now - since >= kStopNs);
     if (now - since >= kPatienceNs) lose_patience(thread);
     if (serving == ticket)
       wait_for_end(leaving);
@@ -169,10 +171,37 @@ void turn_offer(Thread* thread, bool yields) {
   turn_take(thread);
 }
 
-void turn_asked(Thread* thread) {
-  if (!load(&turns.wanted) || thread->turn != Turn::kHas) return;
+namespace {
+
+// Is the program there itself, and not on its way through the agent?
+bool computes(const Thread* thread, const Context& context) {
+  const Place place = place_of(context.regs.rip);
+  return (place == Place::kProgram || place == Place::kStub) && !thread->holds_signal &&
+         !thread->deferred && regions_unused();
+}
+
+// The thread is interrupted where it computes.
+void give_at_stop(Thread* thread, Context* context) {
+  Context program = *context;
+  if (!leave_agent(thread, &program) || !stop_is_possible(thread, program)) return;
+  *context = program;
+  if (!stop_is_prepared(thread)) return stop_prepare(thread, program);
+  if (!stop_write(thread, program)) return stream_end(thread->process, "its stream has no room");
+  thread->offers_turn = 0;
+  give(thread, TurnKind::kAtStop, load(&thread->process->entry->events));
+  turn_take(thread);
+}
+
+}  // namespace
+
+void turn_asked(Thread* thread, Context* context) {
+  const uint32_t wanted = load(&turns.wanted);
+  if (!wanted || thread->turn != Turn::kHas) return;
   thread->offers_turn = 1;
   thread->quick_end = nullptr;  // not by quick.S
+  if (wanted > 1 && thread->outer == context && streaming() && turns_taken() &&
+      computes(thread, *context))
+    give_at_stop(thread, context);
 }
 
 void turn_offer_at_access(Thread* thread) {

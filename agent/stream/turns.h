@@ -5,9 +5,10 @@
 // before a call that may wait for others, and at its death, and takes it again before anything of
 // the program depends on the call's result. Who wants it stands in a queue; a thread that makes
 // calls that do not wait hands it on behind one of them, or at an access to traced memory, when
-// somebody has waited for a slice. What
-// the threads do in parallel is therefore what the kernel does for them. The order in which they
-// have the turn is in the stream (TurnRecord), and is all that replay needs of them.
+// somebody has waited for a slice; one that does neither is stopped where it computes
+// (stops.h), in a process that traces nothing.
+// What the threads do in parallel is therefore what the kernel does for them. The order in which
+// they have the turn is in the stream (TurnRecord), and is all that replay needs of them.
 //
 // Invariants
 //  1. The workload never hangs by it: who has waited for kPatience while another computes without
@@ -47,8 +48,9 @@ void turn_give_in_call(Thread* thread);
 // Behind an event: somebody who has waited for a slice gets it; if it `yields`, anybody who waits.
 void turn_offer(Thread* thread, bool yields);
 // Somebody has waited for a slice and asks: the thread offers its turn at its next access to traced
-// memory, which it may be waiting for.
-void turn_asked(Thread* thread);
+// memory, which it may be waiting for, or gives it where it is (stops.h) if somebody has waited for
+// long. `context`: where the question has found it.
+void turn_asked(Thread* thread, Context* context);
 void turn_offer_at_access(Thread* thread);
 // The thread is about to end: nobody takes its turn before it is gone, as far as anybody can tell
 // who joins it. False: the kernel does not say when that is.

@@ -195,13 +195,33 @@ bool is_thread(const StreamRecord& record) {
 }
 
 const char* turn_kind_name(const StreamRecord& record) {
-  constexpr const char* kNames[] = {"in its call", "behind its event", "ended", "at an access"};
+  constexpr const char* kNames[] = {"in its call", "behind its event", "ended", "at an access",
+                                    "at its stop"};
   return kNames[record.detail - 1];
 }
 
 std::string turn_text(const StreamRecord& record) {
   return "turn to tid " + std::to_string(record.as<TurnRecord>()->tid) + ", the one before " +
          turn_kind_name(record);
+}
+
+std::string left_out_text(const StreamRecord& record) {
+  std::string text = "left out of the check ";
+  for (const Range& range : left_out_view(record))
+    text += " " + hex(range.address) + "+" + std::to_string(range.bytes);
+  return text;
+}
+
+const char* stop_kind_name(StopKind kind) {
+  return kind == StopKind::kRepeating ? "within an instruction" : "at an instruction";
+}
+
+std::string stop_text(const StreamRecord& record) {
+  const StopView view = stop_view(record);
+  return std::string("stop ") + stop_kind_name(view.kind) + "  pc " +
+         hex(view.stop.regs[kInstructionPointer]) + "  stack " +
+         hex(view.stop.regs[kStackPointer]) + "  words " + std::to_string(view.words.size()) +
+         "  left out " + std::to_string(view.ranges.size());
 }
 
 std::string child_text(const StreamRecord& record) {
@@ -331,6 +351,29 @@ void turn_item(const StreamRecord& record, Item& item) {
   item["before"] = turn_kind_name(record);
 }
 
+Item ranges_item(const std::vector<Range>& ranges) {
+  Item items = Item::array();
+  for (const Range& range : ranges)
+    items.push_back({{"address", hex(range.address)}, {"bytes", range.bytes}});
+  return items;
+}
+
+void left_out_item(const StreamRecord& record, Item& item) {
+  item["ranges"] = ranges_item(left_out_view(record));
+}
+
+void stop_item(const StreamRecord& record, Item& item) {
+  const StopView view = stop_view(record);
+  item["kind"] = stop_kind_name(view.kind);
+  item["registers"] = words_item(view.stop.regs);
+  item["vectors"] = hex(view.stop.vectors);
+  item["memory"] = hex(view.stop.memory);
+  item["words"] = Item::array();
+  for (const StopWord& word : view.words)
+    item["words"].push_back({{"address", hex(word.address)}, {"value", hex(word.value)}});
+  item["ranges"] = ranges_item(view.ranges);
+}
+
 void end_item(const StreamRecord& record, Item& item) {
   const EndView view = end_view(record);
   item["kind"] = end_kind_name(view.kind);
@@ -358,6 +401,8 @@ constexpr Row kRows[] = {
     {Type::kPage, "page", page_text, page_item},
     {Type::kChild, "child", child_text, child_item},
     {Type::kTurn, "turn", turn_text, turn_item},
+    {Type::kLeftOut, "leftOut", left_out_text, left_out_item},
+    {Type::kStop, "stop", stop_text, stop_item},
 };
 
 // REQUIRES: the reader's check of types and this table know the same ones.

@@ -48,6 +48,8 @@ enum class Type : uint16_t {
   kPage,       // PageRecord: of a check that follows
   kChild,      // ChildRecord: a child or a thread begins or ends in the process's memory
   kTurn,       // TurnRecord: of the threads another one goes on
+  kLeftOut,    // Range, any number of them: what the check that follows does not look at
+  kStop,       // StopRecord: where the program is when what follows happens between two events
 };
 
 struct RecordHeader {
@@ -165,6 +167,12 @@ struct ValueRecord {
   uint32_t values[4];  // eax, ebx, ecx, edx
 };
 
+// Memory that the kernel may be writing, for calls of other threads that have not returned.
+struct Range {
+  uint64_t address, bytes;
+};
+inline constexpr uint32_t kMaxRanges = 256;
+
 // kPage: a page that is not all zero, of those that the next check is about.
 struct PageRecord {
   uint64_t address;
@@ -196,12 +204,34 @@ enum class TurnKind : uint16_t {
   kBehindEvent,  // it has completed its last event
   kAtEnd,        // it has ended
   kAtAccess,     // it is about to access traced memory, behind its last event
+  kAtStop,       // it computes: it is where the stop before says
 };
 // kTurn; detail: TurnKind. The header has the last event of the thread before.
 struct TurnRecord {
   int32_t tid;
   uint32_t reserved0;
 };
+
+enum class StopKind : uint16_t {
+  kPlain = 1,
+  kRepeating,  // within an instruction that repeats itself: rcx says how often it still has to
+};
+// kStop; detail: StopKind. `words` StopWord and `ranges` Range follow: what memory is then, as
+// far as may tell this visit of the instruction from others. The header has the thread's last
+// event.
+struct StopRecord {
+  uint64_t regs[kRegisters];
+  uint64_t vectors;   // hash of the vector registers' state
+  uint64_t memory;    // hash of what registers and stack lead to (agent/stream/sketch.h)
+  uint32_t changing;  // bit i: code near by writes register i
+  uint16_t words;     // 8 bytes each
+  uint16_t ranges;    // that are not in `memory`: the kernel may write there
+};
+static_assert(sizeof(StopRecord) == 168);
+struct StopWord {
+  uint64_t address, value;
+};
+inline constexpr uint32_t kMaxStopWords = 48;
 
 enum class EndKind : uint16_t {
   kExec = 1,      // another image takes the process over; if more records follow, that failed

@@ -121,6 +121,28 @@ std::string signal_trouble(const StreamRecord& record) {
   return "";
 }
 
+std::string left_out_trouble(const StreamRecord& record) {
+  const size_t bytes = record.payload.size();
+  if (bytes % sizeof(Range) == 0 && bytes / sizeof(Range) <= kMaxRanges) return "";
+  return expected(std::to_string(bytes) + " bytes of what a check leaves out",
+                  "ranges of " + std::to_string(sizeof(Range)) + " bytes, at most " +
+                      std::to_string(kMaxRanges));
+}
+
+std::string stop_trouble(const StreamRecord& record) {
+  const StopRecord stop = *record.as<StopRecord>();
+  if (stop.words > kMaxStopWords)
+    return number_expected("a stop with words", stop.words, kMaxStopWords);
+  if (stop.ranges > kMaxRanges)
+    return number_expected("a stop with ranges", stop.ranges, kMaxRanges);
+  const size_t left = record.payload.size() - sizeof stop;
+  const size_t bytes = stop.words * sizeof(StopWord) + stop.ranges * sizeof(Range);
+  if (left != bytes)
+    return expected(std::to_string(left) + " bytes behind a stop",
+                    std::to_string(bytes) + " of its words and ranges");
+  return "";
+}
+
 std::string end_trouble(const StreamRecord& record) {
   const uint64_t bytes = record.as<EndRecord>()->text_bytes;
   const auto text = record.payload.subspan(sizeof(EndRecord));
@@ -162,7 +184,10 @@ constexpr TypeRow kTypes[] = {
     {Type::kChild, "child", sizeof(ChildRecord), false, number(ChildKind::kBegins),
      number(ChildKind::kThread), nullptr},
     {Type::kTurn, "turn", sizeof(TurnRecord), false, number(TurnKind::kInCall),
-     number(TurnKind::kAtAccess), nullptr},
+     number(TurnKind::kAtStop), nullptr},
+    {Type::kLeftOut, "left out", 0, true, 0, 0, left_out_trouble},
+    {Type::kStop, "stop", sizeof(StopRecord), true, number(StopKind::kPlain),
+     number(StopKind::kRepeating), stop_trouble},
     {Type::kEnd, "end", sizeof(EndRecord), true, number(EndKind::kExec),
      number(EndKind::kUnreplayable), end_trouble},
 };
@@ -265,6 +290,23 @@ SignalView signal_view(const StreamRecord& record) {
   // siginfo_t: si_signo, si_errno, si_code
   std::memcpy(&view.signal, view.record.info, sizeof view.signal);
   std::memcpy(&view.code, view.record.info + 8, sizeof view.code);
+  return view;
+}
+
+std::vector<Range> left_out_view(const StreamRecord& record) {
+  std::vector<Range> ranges(record.payload.size() / sizeof(Range));
+  if (!ranges.empty()) std::memcpy(ranges.data(), record.payload.data(), record.payload.size());
+  return ranges;
+}
+
+StopView stop_view(const StreamRecord& record) {
+  StopView view{static_cast<StopKind>(record.detail), *record.as<StopRecord>(), {}, {}};
+  view.words.resize(view.stop.words);
+  view.ranges.resize(view.stop.ranges);
+  const auto rest = record.payload.subspan(sizeof view.stop);
+  const size_t bytes = view.words.size() * sizeof(StopWord);
+  std::memcpy(view.words.data(), rest.data(), bytes);
+  std::memcpy(view.ranges.data(), rest.data() + bytes, rest.size() - bytes);
   return view;
 }
 

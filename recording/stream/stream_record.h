@@ -80,6 +80,16 @@ struct SignalView {
 };
 SignalView signal_view(const StreamRecord& record);
 
+std::vector<stream::Range> left_out_view(const StreamRecord& record);
+
+struct StopView {
+  stream::StopKind kind{};
+  stream::StopRecord stop{};
+  std::vector<stream::StopWord> words;
+  std::vector<stream::Range> ranges;
+};
+StopView stop_view(const StreamRecord& record);
+
 struct EndView {
   stream::EndKind kind{};
   std::string_view text;

@@ -148,8 +148,8 @@ def changed(shmrec):
         assert row["result"] == "refused", row
 
 
-def up_to(shmrec):
-    """What cannot be replayed ends the recording there; the program goes on."""
+def computing(shmrec):
+    """Threads that make no event for long are stopped where they compute, and again in replay."""
     with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
         bundle, recorded = record(shmrec, top, ["perl", "-e", """
             use threads;
@@ -159,7 +159,20 @@ def up_to(shmrec):
             return  # a perl without them
         assert recorded.stdout == b"450000015000000,450000015000000", recorded
         row, = replay(shmrec, bundle)
-        assert "up to here: a thread that computes" in row["text"], row
+        assert row["text"] == "equal, exit 0" and row["visits"] >= row["stops"] > 0, row
+
+
+def up_to(shmrec):
+    """What cannot be replayed ends the recording there; the program goes on."""
+    with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
+        bundle, recorded = record(shmrec, top, ["perl", "-e", """
+            $SIG{ALRM} = sub { $come = 1 };
+            alarm 1;
+            $sum++ until $come;
+            print "come\n";"""])
+        assert recorded.stdout == b"come\n", recorded
+        row, = replay(shmrec, bundle)
+        assert "up to here: a signal that came between two events" in row["text"], row
         listed = subprocess.run([shmrec, "ls", bundle], stdout=subprocess.PIPE, check=True).stdout.decode()
         assert "replay ends at event" in listed, listed
 
@@ -194,6 +207,7 @@ def main():
     programs(arguments.shmrec)
     example(arguments.shmrec, arguments.program)
     changed(arguments.shmrec)
+    computing(arguments.shmrec)
     up_to(arguments.shmrec)
     nothing(arguments.shmrec)
     asked_by_policy(arguments.shmrec)

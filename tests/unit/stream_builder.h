@@ -95,6 +95,17 @@ class StreamBuilder {
   StreamBuilder& page(uint64_t event, PageRecord page) {
     return record(Type::kPage, 0, event, of(page));
   }
+  StreamBuilder& left_out(uint64_t event, const std::vector<Range>& ranges) {
+    return record(Type::kLeftOut, 0, event, all(ranges));
+  }
+  // Counts of words and ranges are those that follow.
+  StreamBuilder& stop_at(uint64_t event, StopKind kind, StopRecord stop,
+                         const std::vector<StopWord>& words, const std::vector<Range>& ranges) {
+    stop.words = static_cast<uint16_t>(words.size());
+    stop.ranges = static_cast<uint16_t>(ranges.size());
+    return record(Type::kStop, static_cast<uint16_t>(kind), event,
+                  of(stop) + all(words) + all(ranges));
+  }
   StreamBuilder& check(uint64_t event, CheckRecord check) {
     return record(Type::kCheck, 0, event, of(check));
   }
@@ -132,6 +143,12 @@ class StreamBuilder {
   }
 
  private:
+  template <typename T>
+  static std::string all(const std::vector<T>& values) {
+    std::string bytes;
+    for (const T& value : values) bytes += of(value);
+    return bytes;
+  }
   StreamBuilder& end() {
     put(offsetof(FileHeader, file_bytes), uint64_t{bytes_.size()});
     return commit(bytes_.size());
@@ -152,6 +169,9 @@ inline StreamBuilder every_record() {
   start.features = 7;
   start.traps = kTrapsCpuid;
   std::memcpy(start.processor, "AMD EPYC", 8);
+  StopRecord stop{};
+  stop.regs[kInstructionPointer] = 0x401600;
+  stop.regs[kStackPointer] = 0x7F21F9CFFF00;
   StreamBuilder stream;
   stream.start(start)
       .file(1, "/usr/bin/true")
@@ -168,6 +188,9 @@ inline StreamBuilder every_record() {
       .signal(6, 11, SignalKind::kHandler, SignalPlace::kFault)
       .thread(7)
       .turn(7, 4243, TurnKind::kInCall)
+      .stop_at(7, StopKind::kPlain, stop, {{0x404010, 41}}, {{0x7FFC49B9D000, 832}})
+      .turn(7, 4242, TurnKind::kAtStop)
+      .left_out(7, {{0x7F21F9C00000, 12}})
       .page(7, {0x5613A0F19000, 0xCAFE})
       .check(7, {0xACD9, 0xBEEF, 33})
       .call(7, 231, {0}, 0)

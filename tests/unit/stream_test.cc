@@ -119,7 +119,7 @@ TEST_F(StreamTest, EveryTypeOfRecordIsReadWithItsParts) {
       EXPECT_EQ(end_view(found).text, "a thread");
     }
   }
-  EXPECT_EQ(counts.size(), 12u) << "each of them";
+  EXPECT_EQ(counts.size(), 14u) << "each of them";
 }
 
 TEST_F(StreamTest, RecordsGoOnInTheNextFile) {
@@ -296,10 +296,10 @@ MappingRecord mapping(const std::function<void(MappingRecord&)>& change) {
 }
 
 const Lie kLies[] = {
-    {"Type", [](auto& s) { s.record(Type{13}, 0, 0, ""); },
-     "a record of type 13; expected 1 to 12"},
+    {"Type", [](auto& s) { s.record(Type{15}, 0, 0, ""); },
+     "a record of type 15; expected 1 to 14"},
     {"TypeZero", [](auto& s) { s.record(Type{}, 0, 0, ""); },
-     "a record of type 0; expected 1 to 12"},
+     "a record of type 0; expected 1 to 14"},
     {"Detail", [](auto& s) { s.record(Type::kValue, 4, 0, std::string(32, 0)); },
      "a value record with detail 4; expected 1 to 3"},
     {"Short", [](auto& s) { s.record(Type::kCheck, 0, 0, std::string(16, 0)); },
@@ -375,6 +375,27 @@ const Lie kLies[] = {
      "signal 65; expected 1 to 64"},
     {"SignalKind", [](auto& s) { s.signal(1, 11, SignalKind{3}, SignalPlace::kFault); },
      "a signal record with detail 3; expected 1 to 2"},
+    {"StopWords",
+     [](auto& s) {
+       s.stop_at(1, StopKind::kPlain, {}, {{8, 1}}, {}).put_last(164, uint16_t{49});
+     },
+     "a stop with words 49; expected at most 48"},
+    {"StopRanges",
+     [](auto& s) {
+       s.stop_at(1, StopKind::kPlain, {}, {}, {{8, 1}}).put_last(166, uint16_t{257});
+     },
+     "a stop with ranges 257; expected at most 256"},
+    {"StopShort",
+     [](auto& s) {
+       s.stop_at(1, StopKind::kPlain, {}, {{8, 1}}, {}).put_last(164, uint16_t{2});
+     },
+     "16 bytes behind a stop; expected 32 of its words and ranges"},
+    {"StopKind", [](auto& s) { s.stop_at(1, StopKind{3}, {}, {}, {}); },
+     "a stop record with detail 3; expected 1 to 2"},
+    {"LeftOutOdd", [](auto& s) { s.record(Type::kLeftOut, 0, 1, std::string(24, 0)); },
+     "24 bytes of what a check leaves out; expected ranges of 16 bytes, at most 256"},
+    {"LeftOutMany", [](auto& s) { s.left_out(1, std::vector<Range>(257)); },
+     "4112 bytes of what a check leaves out; expected ranges of 16 bytes, at most 256"},
     {"EndEmpty", [](auto& s) { s.stop(1, EndKind::kExec, "why").put_last(0, uint64_t{0}); },
      "an end with 0 bytes of text; expected a text that ends with NUL, in 8"},
     {"EndLong", [](auto& s) { s.stop(1, EndKind::kExec, "why").put_last(0, uint64_t{9}); },
@@ -455,6 +476,9 @@ TEST_F(StreamTest, TheDumpHasALineForEachRecord) {
       "       6  SIGSEGV  code 0  handler  fault  pc 0x401234",
       "       7  thread, begins  pc 0x401500  stack 0x7f21f9d00000",
       "       7  turn to tid 4243, the one before in its call",
+      "       7  stop at an instruction  pc 0x401600  stack 0x7f21f9cfff00  words 1  left out 1",
+      "       7  turn to tid 4242, the one before at its stop",
+      "       7  left out of the check  0x7f21f9c00000+12",
       "       7  page 0x5613a0f19000  0xcafe",
       "       7  check  registers 0xacd9  memory 0xbeef of 33 pages",
       "       7  exit_group(0) = ?",
@@ -497,7 +521,7 @@ TEST_F(StreamTest, AForkNamesItsParent) {
 TEST_F(StreamTest, TheDumpInJsonIsOneObjectALine) {
   every_record().save(directory_, 0);
   const std::vector<std::string> lines = dump(true);
-  ASSERT_EQ(lines.size(), 20u);
+  ASSERT_EQ(lines.size(), 23u);
   uint64_t before = 0;
   for (size_t i = 1; i < lines.size(); ++i) {
     const auto item = nlohmann::json::parse(lines[i]);
@@ -520,8 +544,13 @@ TEST_F(StreamTest, TheDumpInJsonIsOneObjectALine) {
   EXPECT_EQ(nlohmann::json::parse(lines[7])["error"], "ENOENT");
   EXPECT_EQ(nlohmann::json::parse(lines[7])["result"], -2);
   EXPECT_EQ(nlohmann::json::parse(lines[15])["tid"], 4243);
+  const auto stop = nlohmann::json::parse(lines[16]);
+  EXPECT_EQ(stop["words"], nlohmann::json::parse(R"([{"address":"0x404010","value":"0x29"}])"));
+  EXPECT_EQ(stop["ranges"], nlohmann::json::parse(R"([{"address":"0x7ffc49b9d000","bytes":832}])"));
+  EXPECT_EQ(nlohmann::json::parse(lines[18])["ranges"],
+            nlohmann::json::parse(R"([{"address":"0x7f21f9c00000","bytes":12}])"));
   EXPECT_EQ(nlohmann::json::parse(lines[2])["mapped"], "800002-4d2-8b50-68cf8a10.0");
-  EXPECT_FALSE(nlohmann::json::parse(lines[18]).contains("result")) << "exit does not return";
+  EXPECT_FALSE(nlohmann::json::parse(lines[21]).contains("result")) << "exit does not return";
 }
 
 TEST_F(StreamTest, TheDumpPrintsWhatIsBeforeTheDamageAndStopsWhenAsked) {

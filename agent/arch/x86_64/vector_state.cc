@@ -3,6 +3,8 @@
 #include <asm/prctl.h>
 #include <cpuid.h>
 
+#include "recording/stream/stream_format.h"
+
 namespace shmrec::agent {
 namespace {
 
@@ -78,6 +80,36 @@ void fp_fill(uint64_t fpstate) {
   // Which components are in their initial state is not only for the program to say: a processor may
   // find out, or not.
   area->xstate_bv |= area->features | kLegacyState;
+}
+
+namespace {
+
+uint64_t hash_of(uint64_t hash, const uint8_t* bytes, uint64_t count) {
+  for (uint64_t at = 0; at < count; at += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    memcpy(&word, bytes + at, min(count - at, sizeof word));
+    hash = stream::mix(hash, word);
+  }
+  return hash;
+}
+
+}  // namespace
+
+uint64_t fp_hash(uint64_t fpstate) {
+  constexpr uint32_t kControlBytes = 6, kRegistersAt = 32, kRegistersBytes = 384;
+  if (!fpstate) return 0;
+  FxArea& area = *reinterpret_cast<FxArea*>(fpstate);
+  const uint64_t in_use = area.xstate_bv;
+  const bool extended = area.magic1 == kXstateMagic;
+  fp_fill(fpstate);
+  if (extended) area.xstate_bv = in_use;
+  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(fpstate);
+  uint64_t hash = hash_of(area.mxcsr, bytes, kControlBytes);
+  hash = hash_of(hash, bytes + kRegistersAt, kRegistersBytes);
+  for (uint32_t i = 2; extended && i < kComponents; ++i)
+    if ((area.features >> i & 1) && i != kKeysComponent)
+      hash = hash_of(hash, bytes + components[i].offset, components[i].bytes);
+  return hash;
 }
 
 void vector_state_start() {

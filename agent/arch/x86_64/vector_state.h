@@ -42,6 +42,10 @@ void fp_reset(uint64_t fpstate);
 // depend on what was there before: the processor leaves them as they were.
 void fp_fill(uint64_t fpstate);
 
+// Of the state in a frame, but for memory keys, and for where the last x87 instruction was. The
+// frame loads the same afterwards.
+uint64_t fp_hash(uint64_t fpstate);
+
 class VectorState {
  public:
   explicit VectorState(uint64_t fpstate) : area_(reinterpret_cast<uint8_t*>(fpstate)) {}
