@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -38,7 +39,8 @@ struct Stage {
   stream::StartRecord start{};
   shmlog::StartKind kind{};
   std::vector<UniqueFd> streams, files;
-  int accesses = -1;  // to traced memory (AccessFiles); -1: none
+  std::map<uint32_t, Error> missing;  // of the files, by number
+  int accesses = -1;                  // to traced memory (AccessFiles); -1: none
 };
 
 // Bits of XCR0.
@@ -129,6 +131,8 @@ class Preparation {
       if (!record) return record.error();
       if (!*record) break;
       if (first && !take_start(**record, stage)) return Error{id + ": its stream has no start"};
+      if (const uint32_t file = file_needed(**record); stage.missing.contains(file))
+        return stage.missing.at(file);
       if ((*record)->type != stream::Type::kFile) continue;
       if (auto opened = open_mapped(**record, stage); !opened) return opened.error();
     }
@@ -155,6 +159,14 @@ class Preparation {
     return true;
   }
 
+  // The file whose content the record maps; 0: none. What is traced is in the log, not in a file.
+  static uint32_t file_needed(const recording::StreamRecord& record) {
+    if (record.type == stream::Type::kMapping) return record.as<stream::MappingRecord>()->file;
+    if (record.type != stream::Type::kCall) return 0;
+    const auto call = record.as<stream::CallRecord>();
+    return call->flags & stream::kCallTraces ? 0 : call->file;
+  }
+
   Result<> open_mapped(const recording::StreamRecord& record, Stage& stage) {
     const auto file = record.as<stream::FileRecord>();
     if (!file || file->number != stage.files.size() + 1)
@@ -164,8 +176,8 @@ class Preparation {
     uint64_t bytes = 0;
     Result<UniqueFd> opened = recording::open_regular_at(
         mapped_.get(), name.c_str(), std::string(recording::kMappedFolder) + "/" + name, bytes);
-    if (!opened && file->kept) return opened.error();
-    // Nothing maps a file that was not kept.
+    // A traced file that others wrote to while it was kept is not the one that was described.
+    if (!opened && file->kept) stage.missing.emplace(file->number, opened.error());
     stage.files.push_back(opened ? std::move(*opened)
                                  : UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)));
     return Unit{};
