@@ -120,12 +120,14 @@ enum class ReplayState : uint32_t {
   kDiverged = 2,  // it does not do what was recorded: the text says what
   kRefused = 3,   // this cannot be replayed (here): the text says why
 };
-// A stop that is looked for (agent/replay/stops.h).
+// A stop that is looked for (agent/replay/stops.h), and what was another there, if it is no
+// address.
+inline constexpr uint64_t kVectorsDiffer = 0, kReachDiffers = 1;
 struct ReplaySearch {
   uint64_t pc;       // where; 0: none
   uint64_t visits;   // that the agent has compared
   uint64_t near;     // those with the same registers
-  uint64_t differs;  // where the last one of these had other memory; 0: other vector registers
+  uint64_t differs;  // where the last one of these had other memory, or one of the two above
 };
 struct ReplayReport {
   uint32_t state;         // ReplayState; written last

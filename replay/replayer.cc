@@ -228,14 +228,17 @@ class Preparation {
   UniqueFd log_;               // for the agent to write
 };
 
+std::string difference_text(uint64_t differs) {
+  if (differs == agent::kVectorsDiffer) return "vector registers";
+  if (differs == agent::kReachDiffers) return "memory that its registers and stack lead to";
+  return "memory at " + recording::hex(differs);
+}
+
 std::string search_text(const agent::ReplaySearch& search) {
   std::string text = "it looks for a stop at " + recording::hex(search.pc) + ", and has compared " +
                      std::to_string(search.visits) + " visits; " + std::to_string(search.near) +
                      " had the registers";
-  if (search.near)
-    text += search.differs
-                ? ", the last one of them other memory at " + recording::hex(search.differs)
-                : ", the last one of them other vector registers";
+  if (search.near) text += ", the last one of them other " + difference_text(search.differs);
   return text;
 }
 
@@ -290,7 +293,7 @@ ReplayOutcome stalled(const agent::ReplayReport& report, const ReplayOptions& op
   outcome.state = agent::ReplayState::kDiverged;
   outcome.event = report.event;
   outcome.text = "it has met no event for " + std::to_string(options.patience.count()) + " s; " +
-                 search_text(report.search);
+                 (report.search.pc ? search_text(report.search) : kPatienceHint);
   return outcome;
 }
 

@@ -224,6 +224,10 @@ void parse_map_line(const char* text, MapLine* line) {
   for (size_t i = 0; at[i] && i + 1 < sizeof line->path; ++i) line->path[i] = at[i];
 }
 
+uint32_t protection_of(const MapLine& line) {
+  return (line.readable ? 1u : 0u) | (line.writable ? 2u : 0u) | (line.executable ? 4u : 0u);
+}
+
 uint64_t namespace_inode(const char* path) {
   char link[64];
   uint64_t inode = 0;

@@ -20,6 +20,8 @@ struct MapLine {
 };
 // Of a line of maps or smaps; of numa_maps only `begin` is right.
 void parse_map_line(const char* text, MapLine* line);
+// PROT_*
+uint32_t protection_of(const MapLine& line);
 // Calls `visit` with each line of /proc/self/maps until it returns false. False: no /proc.
 bool for_each_map(bool (*visit)(const MapLine& line, void* context), void* context);
 // Where nothing can be opened: for_each_map reads this descriptor of /proc/self/maps.

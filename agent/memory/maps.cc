@@ -600,10 +600,7 @@ bool note_map(const MapLine& line, void* raw) {
                line.path);
   if (line.executable && line.writable) modules_written(line.begin, line.end);
   if (line.shared && adoption.adopt && adoption.count < 256)
-    adoption.found[adoption.count++] = {line.begin, line.end, line.offset,
-                                        (line.readable ? PROT_READ : 0u) |
-                                            (line.writable ? PROT_WRITE : 0u) |
-                                            (line.executable ? PROT_EXEC : 0u)};
+    adoption.found[adoption.count++] = {line.begin, line.end, line.offset, protection_of(line)};
   return true;
 }
 

@@ -28,7 +28,7 @@ bool may_follow(const CoveredCode& covered, const uint8_t* code, const Decoded& 
 }
 
 // The call itself; what is behind it in the stub follows.
-void emit_call(MovedCode& out, uint64_t behind, PartLayout* part) {
+void emit_call(StubCode& out, uint64_t behind, PartLayout* part) {
   constexpr uint32_t kToEntry = 10;
   out.bytes(0x48, 0xB9), out.word(behind, 8);       // movabs $BEHIND, %rcx
   out.bytes(0x4C, 0x8D, 0x1D), out.word(kToEntry);  // lea NEXT(%rip), %r11
@@ -51,7 +51,7 @@ bool call_cover_next(Thread* thread, CoveredCode* covered) {
 }
 
 bool call_stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
-  MovedCode out = {code, code, at};
+  StubCode out = {code, code, at};
   uint64_t behind = covered.ip;
   *layout = {};
   for (uint32_t i = 0; i < covered.count; ++i) {

@@ -17,7 +17,7 @@ uint64_t distance_in(const Covered& instruction, bool is_short) {
   return static_cast<uint64_t>(static_cast<int64_t>(distance));
 }
 
-void emit_jump(MovedCode& out, const Covered& instruction, uint64_t behind) {
+void emit_jump(StubCode& out, const Covered& instruction, uint64_t behind) {
   const uint8_t* code = instruction.code;
   const bool conditional = instruction.move == Move::kJumpIf;
   const bool is_short = conditional ? jumps_if_short(code) : code[0] == kJumpShort;
@@ -28,13 +28,13 @@ void emit_jump(MovedCode& out, const Covered& instruction, uint64_t behind) {
   out.distance_to(behind + distance_in(instruction, is_short));
 }
 
-void emit_call(MovedCode& out, const Covered& instruction, uint64_t behind) {
+void emit_call(StubCode& out, const Covered& instruction, uint64_t behind) {
   out.bytes(0x68), out.word(behind);                          // push $LOW
   out.bytes(0xC7, 0x44, 0x24, 0x04), out.word(behind >> 32);  // movl $HIGH, 4(%rsp)
   out.jump_to(behind + distance_in(instruction, false));
 }
 
-void emit_copy(MovedCode& out, const Covered& instruction, uint64_t behind) {
+void emit_copy(StubCode& out, const Covered& instruction, uint64_t behind) {
   uint8_t* const to = out.at;
   memcpy(to, instruction.code, instruction.length);
   out.at += instruction.length;
@@ -48,9 +48,9 @@ void emit_copy(MovedCode& out, const Covered& instruction, uint64_t behind) {
 
 }  // namespace
 
-void MovedCode::jump_to(uint64_t target) { bytes(kJumpNear), distance_to(target); }
+void StubCode::jump_to(uint64_t target) { bytes(kJumpNear), distance_to(target); }
 
-void MovedCode::moved(const Covered& instruction, uint64_t behind) {
+void StubCode::moved(const Covered& instruction, uint64_t behind) {
   switch (instruction.move) {
     case Move::kJump:
     case Move::kJumpIf:

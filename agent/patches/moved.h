@@ -11,7 +11,8 @@
 
 namespace shmrec::agent {
 
-struct MovedCode {
+// Code of a stub while it is written.
+struct StubCode {
   uint8_t* begin;
   uint8_t* at;
   uint64_t address;  // of `begin` when it runs

@@ -11,7 +11,7 @@ constexpr uint8_t kTrap = 0xCC;
 constexpr uint32_t kMostMisses = stream::kRegisters + stream::kMaxStopWords;
 
 struct Comparison {
-  MovedCode out;
+  StubCode out;
   uint64_t saved;  // where rcx is saved, and rax behind it
   uint8_t* misses[kMostMisses];
   uint32_t count;
@@ -138,7 +138,7 @@ uint64_t place_to_save(uint64_t stub) {
 
 bool stop_stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
   Comparison comparison = {{code, code, at}, place_to_save(at), {}, 0};
-  MovedCode& out = comparison.out;
+  StubCode& out = comparison.out;
   StopLayout& stop = layout->stop;
   uint64_t behind = covered.ip;
   *layout = {};

@@ -15,7 +15,7 @@
 //                                              the first instruction       repeat: only of one that
 //                                              int3                        repeats itself
 //
-// A visit that misses costs 1 to 3 ns. No flags change, and the stack is not used.
+// No flags change, and the stack is not used.
 //
 // Replay alone: stubs can be written there by the code in them.
 #pragma once

@@ -5,35 +5,19 @@
 #include "agent/arch/x86_64/processor.h"
 #include "agent/memory/outside.h"
 #include "agent/memory/window.h"
+#include "agent/patches/moved.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
 namespace {
 
-struct Emitter {
-  uint8_t* begin;
-  uint8_t* at;
-  uint64_t address;  // of `begin` when it runs
-
-  template <typename... Bytes>
-  void bytes(Bytes... values) {
-    ((*at++ = static_cast<uint8_t>(values)), ...);
-  }
-  void word(uint64_t value, size_t count = 4) {
-    memcpy(at, &value, count);
-    at += count;
-  }
-  uint16_t offset() const { return static_cast<uint16_t>(at - begin); }
-  uint64_t here() const { return address + offset(); }
-};
-
 constexpr uint32_t kSavedRcx = offsetof(Thread, saved_rcx);
 
-void save_rcx(Emitter& out) { out.bytes(0x65, 0x48, 0x89, 0x0C, 0x25), out.word(kSavedRcx); }
-void load_rcx(Emitter& out) { out.bytes(0x65, 0x48, 0x8B, 0x0C, 0x25), out.word(kSavedRcx); }
+void save_rcx(StubCode& out) { out.bytes(0x65, 0x48, 0x89, 0x0C, 0x25), out.word(kSavedRcx); }
+void load_rcx(StubCode& out) { out.bytes(0x65, 0x48, 0x8B, 0x0C, 0x25), out.word(kSavedRcx); }
 
 // lea ADDRESS, %rcx
-void load_address(Emitter& out, const Site& site) {
+void load_address(StubCode& out, const Site& site) {
   const int base = site.base == kNoRegister ? 5 : hardware_of(site.base);
   const int index = site.index == kNoRegister ? 4 : hardware_of(site.index);
   const int scale = site.scale == 8 ? 3 : site.scale == 4 ? 2 : site.scale == 2 ? 1 : 0;
@@ -43,36 +27,20 @@ void load_address(Emitter& out, const Site& site) {
 }
 
 // The part of the address above the window's shift minus the window's number: zero in the window.
-void look(Emitter& out) {
+void look(StubCode& out) {
   out.bytes(0xC4, 0xE3, 0xFB, 0xF0, 0xC9, kWindowShift);  // rorx $SHIFT, %rcx, %rcx
   out.bytes(0x0F, 0xB7, 0xC9);                            // movzx %cx, %ecx
   out.bytes(0x8D, 0x89), out.word(0u - window_number());  // lea -NUMBER(%rcx), %ecx
 }
 
-bool within_reach(int64_t distance) { return distance == static_cast<int32_t>(distance); }
-
-bool jump_if(Emitter& out, uint8_t condition, uint64_t target) {
-  const int64_t distance = static_cast<int64_t>(target - (out.here() + 6));
-  out.bytes(0x0F, 0x80 | condition), out.word(static_cast<uint64_t>(distance));
-  return within_reach(distance);
-}
-
-bool copy(Emitter& out, const Covered& instruction, uint64_t ip) {
-  if (instruction.target) return jump_if(out, instruction.condition, instruction.target);
-  memcpy(out.at, instruction.code, instruction.length);
-  if (instruction.rip_displacement) {
-    int32_t displacement;
-    memcpy(&displacement, instruction.code + instruction.rip_displacement, 4);
-    const int64_t moved = displacement + static_cast<int64_t>(ip - out.here());
-    if (!within_reach(moved)) return false;
-    memcpy(out.at + instruction.rip_displacement, &moved, 4);
-  }
-  out.at += instruction.length;
-  return true;
+void copy(StubCode& out, const Covered& instruction, uint64_t ip) {
+  if (!instruction.target) return out.moved(instruction, ip + instruction.length);
+  out.bytes(0x0F, 0x80 | instruction.condition);
+  out.distance_to(instruction.target);
 }
 
 // mov %gs:PLACE, %REGISTER, or the other way
-void move_register(Emitter& out, int hardware, uint8_t opcode, uint32_t place) {
+void move_register(StubCode& out, int hardware, uint8_t opcode, uint32_t place) {
   out.bytes(0x65, 0x48 | hardware >> 3 << 2, opcode, (hardware & 7) << 3 | 4, 0x25);
   out.word(place);
 }
@@ -92,13 +60,13 @@ struct Jump {
 };
 
 template <typename... Opcode>
-Jump jump_short(Emitter& out, Opcode... opcode) {
+Jump jump_short(StubCode& out, Opcode... opcode) {
   out.bytes(opcode..., 0);
   return {out.at - 1, 1};
 }
 
 template <typename... Opcode>
-Jump jump_near(Emitter& out, Opcode... opcode) {
+Jump jump_near(StubCode& out, Opcode... opcode) {
   out.bytes(opcode...), out.word(0);
   return {out.at - 4, 4};
 }
@@ -106,7 +74,7 @@ Jump jump_near(Emitter& out, Opcode... opcode) {
 constexpr uint8_t kJrcxz = 0xE3, kJump = 0xE9, kJumpIfEqual = 0x74;
 
 // rcx: how many pages near the address in it are traced (memory/outside.h). Uses rax.
-void look_outside(Emitter& out) {
+void look_outside(StubCode& out) {
   out.bytes(0x48, 0xA1), out.word(reinterpret_cast<uint64_t>(&outside.shift), 8);
   out.bytes(0xC4, 0xE2, 0xFB, 0xF7, 0xC9);  // shrx %rax, %rcx, %rcx
   out.bytes(0x0F, 0xB7, 0xC9);              // movzx %cx, %ecx
@@ -114,18 +82,18 @@ void look_outside(Emitter& out) {
   out.bytes(0x8B, 0x0C, 0x88);  // mov (%rax,%rcx,4), %ecx
 }
 
-void spill(Emitter& out, PartLayout* part) {
+void spill(StubCode& out, PartLayout* part) {
   move_register(out, kRax, kTo, offsetof(Thread, saved_scratch));
   part->spilled = out.offset();
 }
 
-void unspill(Emitter& out, PartLayout* part) {
+void unspill(StubCode& out, PartLayout* part) {
   move_register(out, kRax, kFrom, offsetof(Thread, saved_scratch));
   part->unspilled = out.offset();
 }
 
 // The jump to the hit.
-Jump ask(Emitter& out, const Site& site, PartLayout* part) {
+Jump ask(StubCode& out, const Site& site, PartLayout* part) {
   save_rcx(out);
   part->saved = out.offset();
   load_address(out, site);
@@ -146,14 +114,14 @@ Jump ask(Emitter& out, const Site& site, PartLayout* part) {
 }
 
 // Zero flag: is the pointer in the window? 14 bytes.
-void look_at_pointer(Emitter& out, int hardware) {
+void look_at_pointer(StubCode& out, int hardware) {
   out.bytes(0x49, 0x89, 0xC3 | hardware << 3);             // mov %POINTER, %r11
   out.bytes(0x49, 0xC1, 0xEB, kWindowShift);               // shr $SHIFT, %r11
   out.bytes(0x41, 0x81, 0xFB), out.word(window_number());  // cmp $NUMBER, %r11d
 }
 
 // As `ask`, for a routine: nothing is saved.
-Jump ask_routine_in_window(Emitter& out, const RoutineCall& call) {
+Jump ask_routine_in_window(StubCode& out, const RoutineCall& call) {
   constexpr uint8_t kLookBytes = 14, kBranchBytes = 2, kCompareBytes = 7;
   look_at_pointer(out, kRdi);
   if (call.pointers == 2) {
@@ -166,7 +134,7 @@ Jump ask_routine_in_window(Emitter& out, const RoutineCall& call) {
 }
 
 // r11 becomes 0 unless memory near one of the pointers is traced.
-void look_outside_at_pointers(Emitter& out, const RoutineCall& call, PartLayout* part) {
+void look_outside_at_pointers(StubCode& out, const RoutineCall& call, PartLayout* part) {
   save_rcx(out);
   part->saved = out.offset();
   spill(out, part);
@@ -182,7 +150,7 @@ void look_outside_at_pointers(Emitter& out, const RoutineCall& call, PartLayout*
   load_rcx(out);
 }
 
-Jump ask_routine_outside(Emitter& out, const RoutineCall& call, PartLayout* part) {
+Jump ask_routine_outside(StubCode& out, const RoutineCall& call, PartLayout* part) {
   Jump in_window[2];
   out.bytes(0x48, 0x81, 0xFA), out.word(call.least);  // cmp $LEAST, %rdx
   const Jump few = jump_near(out, 0x0F, 0x82);        // jb to the instruction itself
@@ -199,19 +167,19 @@ Jump ask_routine_outside(Emitter& out, const RoutineCall& call, PartLayout* part
   return hit;
 }
 
-Jump ask_routine(Emitter& out, const Site& site, PartLayout* part) {
+Jump ask_routine(StubCode& out, const Site& site, PartLayout* part) {
   const RoutineCall& call = call_of(site.routine);
   return site.outside ? ask_routine_outside(out, call, part) : ask_routine_in_window(out, call);
 }
 
 // The instruction, on Thread::value.
-void run_on_value(Emitter& out, const Site& site) {
+void run_on_value(StubCode& out, const Site& site) {
   memcpy(out.at, reinterpret_cast<const void*>(site.valued), site.valued_length);
   out.at += site.valued_length;
 }
 
 // The same on the alias.
-void run_on_alias(Emitter& out, const Site& site) {
+void run_on_alias(StubCode& out, const Site& site) {
   const int scratch = hardware_of(site.scratch);
   move_register(out, scratch, kTo, offsetof(Thread, saved_scratch));
   move_register(out, scratch, kFrom, offsetof(Thread, fast_alias));
@@ -220,18 +188,18 @@ void run_on_alias(Emitter& out, const Site& site) {
   move_register(out, scratch, kFrom, offsetof(Thread, saved_scratch));
 }
 
-void call_on_stack(Emitter& out, const Site& site, uint64_t entry) {
+void call_on_stack(StubCode& out, const Site& site, uint64_t entry) {
   move_register(out, kRsp, kFrom, offsetof(Thread, stack_top));
   out.bytes(0x68), out.word(site_number(site));        // push $NUMBER
   out.bytes(0x65, 0xFF, 0x14, 0x25), out.word(entry);  // call *%gs:...
 }
 
-void jump_in(Emitter& out, uint16_t to) {
+void jump_in(StubCode& out, uint16_t to) {
   out.bytes(0xE9), out.word(0u - (out.offset() + 4u - to));
 }
 
 // `next`: where the part behind this one begins.
-void fast_hit(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
+void fast_hit(StubCode& out, const Site& site, uint16_t next, PartLayout* part) {
   const bool store = site.form == Form::kStore;
   const uint32_t size = static_cast<uint32_t>(__builtin_ctz(site.bytes));
   part->hit = out.offset();
@@ -255,7 +223,7 @@ void fast_hit(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
   part->end = out.offset();
 }
 
-void fast_hit_of_two(Emitter& out, const Site& site, uint16_t next, PartLayout* part) {
+void fast_hit_of_two(StubCode& out, const Site& site, uint16_t next, PartLayout* part) {
   part->hit = out.offset();
   load_rcx(out);
   load_address(out, site);
@@ -283,7 +251,7 @@ void fast_hit_of_two(Emitter& out, const Site& site, uint16_t next, PartLayout* 
   part->end = out.offset();
 }
 
-void hit(Emitter& out, const Site& site, PartLayout* part) {
+void hit(StubCode& out, const Site& site, PartLayout* part) {
   part->hit = out.offset();
   if (site.form != Form::kRoutine) load_rcx(out);
   part->enter = out.offset();
@@ -305,7 +273,7 @@ bool stub_possible(const Site& site) {
 }
 
 bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
-  Emitter out = {code, code, at};
+  StubCode out = {code, code, at};
   Jump to_hits[kMaxCovered];
   uint64_t ip = covered.ip;
   *layout = {};
@@ -320,13 +288,11 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
       to_hits[i] = ask(out, *instruction.site, &part);
     part.copy = out.offset();
     if (routine && !instruction.site->outside) part.saved = part.copy;
-    if (!copy(out, instruction, ip)) return false;
+    copy(out, instruction, ip);
     ip += instruction.length;
   }
   layout->back = out.offset();
-  const int64_t back = static_cast<int64_t>((covered.back ? covered.back : ip) - (out.here() + 5));
-  if (!within_reach(back)) return false;
-  out.bytes(0xE9), out.word(static_cast<uint64_t>(back));
+  out.jump_to(covered.back ? covered.back : ip);
   for (uint32_t i = 0; i < covered.count; ++i) {
     PartLayout& part = layout->parts[i];
     part.hit = part.enter = part.end = out.offset();
@@ -343,7 +309,7 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
       fast_hit_of_two(out, site, next, &part);
   }
   layout->bytes = out.offset();
-  return true;
+  return out.reaches;
 }
 
 }  // namespace shmrec::agent

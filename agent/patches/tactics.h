@@ -16,7 +16,7 @@
 // $-4096,%rax` by all means) or punning.
 //
 // What no tactic can patch goes on faulting, or trapping. The place of a stop (stop_stub.h) gets a
-// breakpoint then, which costs 2 us a visit.
+// breakpoint then, which costs a signal a visit.
 //
 // Threads: under patches_lock.
 #pragma once

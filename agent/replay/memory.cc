@@ -197,8 +197,7 @@ struct FindProtection {
 bool find_protection(const MapLine& line, void* raw) {
   FindProtection& find = *static_cast<FindProtection*>(raw);
   if (find.address < line.begin || find.address >= line.end) return true;
-  find.protection = (line.readable ? PROT_READ : 0) | (line.writable ? PROT_WRITE : 0) |
-                    (line.executable ? PROT_EXEC : 0);
+  find.protection = static_cast<int>(protection_of(line));
   return false;
 }
 

@@ -506,7 +506,6 @@ void replay_value(Thread* thread, const Regs& regs, ValueKind kind, uint32_t val
   memcpy(values, value.values, sizeof value.values);
   meet(thread, record);
   reader_advance();
-  stops_look(thread);
 }
 
 }  // namespace shmrec::agent

@@ -9,7 +9,6 @@
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
 #include "agent/signals/signal_numbers.h"
-#include "agent/sites/decode.h"
 #include "agent/stream/sketch.h"
 #include "agent/stream/stops.h"
 
@@ -72,7 +71,7 @@ bool memory_equal(const StopRecord& stop) {
 bool reach_equal(const Regs& regs, const StopRecord& stop) {
   if (!stop.memory) return true;
   sketch_draw(regs, {regs.rip, regs.rsp, ranges_of(stop), stop.ranges});
-  return sketch_hash() == stop.memory || differs(1);
+  return sketch_hash() == stop.memory || differs(kReachDiffers);
 }
 
 bool counters_equal(const Regs& regs, const StopRecord& stop) {
@@ -94,9 +93,7 @@ StopVisit repeat(Context* context, const StopRecord& stop) {
   return StopVisit::kMissed;
 }
 
-}  // namespace
-
-namespace {
+// ---- Looking for it -----------------------------------------------------------------------------
 
 // The next record, if it is a stop that is not looked for yet.
 const RecordHeader* next_stop() {
@@ -137,7 +134,7 @@ StopVisit stop_visit(const Siginfo& info, Context* context) {
     return trap == StopTrap::kMet ? repeat(context, stop) : miss(context);
   ++outcome().search.near;
   const bool equal = memory_equal(stop) &&
-                     (fp_hash(context->fpstate) == stop.vectors || differs(0)) &&
+                     (fp_hash(context->fpstate) == stop.vectors || differs(kVectorsDiffer)) &&
                      reach_equal(context->regs, stop);
   if (!equal) return miss(context);
   outcome().search = {};

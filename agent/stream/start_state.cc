@@ -54,8 +54,6 @@ bool describe(int fd, FileRecord* file) {
 // ---- Mappings
 // ------------------------------------------------------------------------------------
 
-constexpr char kNoRoom[] = "its stream has no room";
-
 struct Walk {
   uint64_t stack;  // the program's
   const char* trouble;
@@ -63,10 +61,6 @@ struct Walk {
 
 bool is_kernels(const MapLine& line) {
   return line.path[0] == '[' && line.path[1] == 'v';  // [vvar], [vdso], [vsyscall]
-}
-
-uint32_t protection_of(const MapLine& line) {
-  return (line.readable ? 1u : 0u) | (line.writable ? 2u : 0u) | (line.executable ? 4u : 0u);
 }
 
 bool write_memory(uint64_t address, uint64_t bytes) {

@@ -34,8 +34,6 @@ uint32_t stream_is_open = 0;
 
 namespace {
 
-constexpr char kNoRoom[] = "its stream has no room";
-
 bool checksums() { return shmrec_boot_info.checksums; }
 
 void write_end(const Process* process, EndKind kind, const char* text) {
@@ -208,9 +206,10 @@ void free_now(const PendingSyscall& call, uint64_t result) {
 
 void write_call(Thread* thread, uint64_t result) {
   const PendingSyscall& call = thread->call;
-  if (ends_replay(rule_of(call), static_cast<int64_t>(result)))
-    return stream_end(thread->process, end_reason_text(rule_of(call).reason));
-  if (rule_of(call).replay != Replay::kEmulate) sketch_forget_maps();
+  const ReplayRule rule = rule_of(call);
+  if (ends_replay(rule, static_cast<int64_t>(result)))
+    return stream_end(thread->process, end_reason_text(rule.reason));
+  if (rule.replay != Replay::kEmulate) sketch_forget_maps();
   const bool traces = maps_traced_memory(call, result);
   if (executes_traced_memory(call, result))
     return stream_end(thread->process, "shared memory that may be executed");

@@ -105,7 +105,7 @@ void write_turn(const Thread* thread) {
   using stream::TurnRecord;
   TurnRecord* record = static_cast<TurnRecord*>(writer_begin(
       stream::Type::kTurn, static_cast<uint16_t>(turns.kind), turns.event, sizeof(TurnRecord)));
-  if (!record) return stream_end(thread->process, "its stream has no room");
+  if (!record) return stream_end(thread->process, kNoRoom);
   *record = {thread->tid, 0};
   writer_commit();
 }
@@ -186,7 +186,7 @@ void give_at_stop(Thread* thread, Context* context) {
   if (!leave_agent(thread, &program) || !stop_is_possible(thread, program)) return;
   *context = program;
   if (!stop_is_prepared(thread)) return stop_prepare(thread, program);
-  if (!stop_write(thread, program)) return stream_end(thread->process, "its stream has no room");
+  if (!stop_write(thread, program)) return stream_end(thread->process, kNoRoom);
   thread->offers_turn = 0;
   give(thread, TurnKind::kAtStop, load(&thread->process->entry->events));
   turn_take(thread);

@@ -13,6 +13,8 @@ int64_t writer_open(const shmlog::ProcessEntry& entry);
 // Gives the mapping back; what is committed stays.
 void writer_close();
 
+// What ends a stream then.
+inline constexpr char kNoRoom[] = "its stream has no room";
 // Room for `bytes` bytes behind the header of a record, which is filled; null: there is no room,
 // and none of the record is there.
 void* writer_begin(stream::Type type, uint16_t detail, uint64_t event, uint64_t bytes);
