@@ -212,6 +212,7 @@ void repeat(Thread* thread) {
   Wait& wait = wait_of(thread);
   wait.repeating = arg(thread, 0);
   wait.repeated = 1;
+  thread->call.repeats = 1;
   thread->regs.rax = thread->call.number;
   thread->exit_ip = thread->call.pc;
 }

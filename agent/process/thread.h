@@ -136,6 +136,7 @@ struct PendingSyscall {
   uint64_t cleared_tid;  // where the end of the thread has cleared its tid; 0: nowhere
   uint32_t mapped_file;  // its number in the stream; 0: it maps none
   uint32_t streamed;     // 1: it is written down when it has returned
+  uint32_t repeats;  // 1: it is made again from its instruction, with the program none the wiser
 };
 
 // Words of the program's stack that point behind a call (memory/callers.h).

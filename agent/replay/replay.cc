@@ -291,6 +291,7 @@ Answer follow_call(Thread* thread, Context* context, const RecordHeader* record)
   if (event == reader_stage().until_event && forks(number) && !in_child())
     return become_child(thread);
   if (answer == Answer::kDone) thread->regs.rax = result;
+  if (call.flags & kCallRepeats) thread->call_behind = thread->call.pc;
   return answer;
 }
 

@@ -34,6 +34,7 @@ void take_call(Thread* thread, uint64_t number) {
   call.post = nullptr;
   call.swaps_mask = 0;
   call.waits_for = 0;
+  call.repeats = 0;
   call.event = next_event(thread);
   plain_descriptors_call(thread);
 }

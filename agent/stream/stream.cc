@@ -222,12 +222,13 @@ void write_call(Thread* thread, uint64_t result) {
   find_outputs(thread, result, &outputs);
   if (outputs.unknown) return stream_end(thread->process, outputs.unknown);
   const uint32_t arguments = argument_count(static_cast<uint32_t>(call.number));
+  const uint8_t flags = (traces ? kCallTraces : 0) | (call.repeats ? kCallRepeats : 0);
   const uint64_t bytes = sizeof(CallRecord) + arguments * sizeof(uint64_t) + outputs_bytes(outputs);
   CallRecord* record = static_cast<CallRecord*>(writer_begin(Type::kCall, 0, call.event, bytes));
   if (!record) return stream_end(thread->process, kNoRoom);
   *record = {static_cast<uint16_t>(min<uint64_t>(call.number, UINT16_MAX)),
              static_cast<uint8_t>(arguments),
-             static_cast<uint8_t>(traces ? kCallTraces : 0),
+             flags,
              static_cast<uint16_t>(outputs.count),
              static_cast<uint16_t>(call.mapped_file),
              result,
@@ -248,7 +249,7 @@ bool is_forked_child(const Thread* thread) {
 
 void settle_behind_call(Thread* thread) {
   stream_settles(thread, thread->regs);
-  thread->settled.rip = thread->call_behind;
+  thread->settled.rip = thread->call.repeats ? thread->call.pc : thread->call_behind;
 }
 
 bool ends_thread(uint64_t number) { return number == __NR_exit || number == __NR_exit_group; }

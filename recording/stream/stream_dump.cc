@@ -155,6 +155,7 @@ std::string call_text(const StreamRecord& record) {
   text += ") = " + result_text(view.call);
   if (view.call.file) text += "  file " + std::to_string(view.call.file);
   if (view.call.flags & kCallTraces) text += "  traced";
+  if (view.call.flags & kCallRepeats) text += "  made again";
   for (const MemoryView& output : view.outputs) text += "  " + memory_text(output);
   return text;
 }
@@ -301,6 +302,7 @@ void call_item(const StreamRecord& record, Item& item) {
   item["state"] = hex(view.call.state);
   if (view.call.file) item["file"] = view.call.file;
   if (view.call.flags & kCallTraces) item["traced"] = true;
+  if (view.call.flags & kCallRepeats) item["repeats"] = true;
   item["outputs"] = Item::array();
   for (const MemoryView& output : view.outputs) item["outputs"].push_back(memory_item(output));
 }

@@ -122,7 +122,11 @@ struct FileRecord {
 };
 static_assert(sizeof(FileRecord) == 48);
 
-enum CallFlag : uint8_t { kCallTraces = 1 };  // what it maps is traced
+enum CallFlag : uint8_t {
+  kCallTraces = 1,   // what it maps is traced
+  kCallRepeats = 2,  // it is made again from its instruction: the result is its number
+  kAllCallFlags = kCallTraces | kCallRepeats
+};
 // kCall: the arguments that the syscall has, then its outputs.
 struct CallRecord {
   uint16_t number;

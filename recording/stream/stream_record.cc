@@ -99,8 +99,8 @@ std::string call_trouble(const StreamRecord& record) {
   const CallRecord call = *record.as<CallRecord>();
   if (call.arguments > kMaxArguments)
     return number_expected("a call with arguments", call.arguments, kMaxArguments);
-  if (call.flags > kCallTraces)
-    return number_expected("a call with flags", call.flags, kCallTraces);
+  if (call.flags > kAllCallFlags)
+    return number_expected("a call with flags", call.flags, kAllCallFlags);
   const auto rest = record.payload.subspan(sizeof call);
   const size_t bytes = call.arguments * sizeof(uint64_t);
   if (rest.size() < bytes)

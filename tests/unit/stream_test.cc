@@ -344,8 +344,8 @@ const Lie kLies[] = {
      "a call with arguments 7; expected at most 6"},
     {"CallArgumentsMissing", [](auto& s) { s.call(1, 39, {1}, 1).put_last(2, uint8_t{6}); },
      "a call with 8 bytes; expected 6 arguments"},
-    {"CallFlags", [](auto& s) { s.call(1, 39, {}, 1).put_last(3, uint8_t{2}); },
-     "a call with flags 2; expected at most 1"},
+    {"CallFlags", [](auto& s) { s.call(1, 39, {}, 1).put_last(3, uint8_t{4}); },
+     "a call with flags 4; expected at most 3"},
     {"CallOutputMissing", [](auto& s) { s.call(1, 39, {}, 1).put_last(4, uint16_t{1}); },
      "output 1 of a call's 1 reaches behind its record"},
     {"CallOutputLong",
@@ -505,6 +505,16 @@ TEST_F(StreamTest, ACallThatMapsTracedMemorySaysSo) {
       .save(directory_, 0);
   EXPECT_EQ(dump(false).back(), "       1  mmap() = 0x7f0000000000  traced");
   EXPECT_EQ(nlohmann::json::parse(dump(true).back())["traced"], true);
+}
+
+TEST_F(StreamTest, ACallThatIsMadeAgainSaysSo) {
+  StreamBuilder()
+      .start()
+      .call(1, 202, {}, 202)
+      .put_last(3, uint8_t{kCallRepeats})
+      .save(directory_, 0);
+  EXPECT_EQ(dump(false).back(), "       1  futex() = 202  made again");
+  EXPECT_EQ(nlohmann::json::parse(dump(true).back())["repeats"], true);
 }
 
 TEST_F(StreamTest, AForkNamesItsParent) {
