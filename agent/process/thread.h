@@ -301,6 +301,9 @@ struct Thread {
   struct Context* outer;  // context of the signal being handled, null outside of handlers
   // A signal that waits for the next event (stream/hold.h).
   uint32_t holds_signal;  // 1: there is one
+  uint32_t late_looks;    // how often the program was looked at to see whether it can be released
+  uint32_t late_known;    // 1: its memory has been looked at since (stops.h)
+  uint32_t returned;      // 1: `settled` is where rt_sigreturn goes, in the handler that makes it
   int32_t late_timer;     // of the thread late_timer_of; -1: it can have none
   int32_t late_timer_of;
   // Where it has put copies of exec's arguments (process.cc); 0: nowhere. A vfork child leaves

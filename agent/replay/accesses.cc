@@ -63,6 +63,15 @@ bool access_before(uint64_t event) {
   return entry && entry->event <= event;
 }
 
+bool access_is_last_before(uint64_t event) {
+  const ReplayAccess* entry = next();
+  if (!entry || entry->event > event) return false;
+  const uint64_t first = entry->event, at = accesses.at;
+  for (; entry && entry->event == first; entry = next()) skip(entry);
+  accesses.at = at;
+  return !entry || entry->event > event;
+}
+
 namespace {
 
 // Does the stream have something that was before the entry? The log loses the oldest first.

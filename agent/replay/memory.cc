@@ -6,6 +6,7 @@
 #include "agent/memory/maps.h"
 #include "agent/patches/arena.h"
 #include "agent/replay/accesses.h"
+#include "agent/replay/code_guard.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
 #include "agent/stream/sketch.h"
@@ -204,6 +205,8 @@ bool find_protection(const MapLine& line, void* raw) {
 }  // namespace
 
 int protection_at(uint64_t address) {
+  int guarded;
+  if (guarded_protection(address, &guarded)) return guarded;
   if (arena_begins(address & ~(kArenaBytes - 1), 0, 0)) return PROT_READ | PROT_WRITE | PROT_EXEC;
   FindProtection find = {address, PROT_READ | PROT_EXEC};
   for_each_map(find_protection, &find);

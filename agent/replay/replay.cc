@@ -204,7 +204,10 @@ Answer become_child(Thread* thread) {
   memcpy(&thread->regs, start.regs, sizeof start.regs);
   threads_start(start.tid);
   store(&thread->process->entry->events, uint64_t{1});
-  reader_advance();
+  for (reader_advance(); (record = reader_peek()) && !record->event; reader_advance()) {
+    if (type_of(record) != Type::kMemory) break;
+    put_memory(record);
+  }
   return Answer::kDone;
 }
 
@@ -365,6 +368,8 @@ void take_stop(Thread* thread, Context* context) {
   if (!record) at_end();
   if (gives_turn(record, TurnKind::kAtStop)) {
     go_behind_call(thread, context, take_turn(thread, context, record));
+  } else if (type_of(record) == Type::kSignal && place_of(record) == SignalPlace::kAtStop) {
+    take_signal(thread, context, record);
   } else {
     refuse("the recording is damaged: nothing happens at a stop");
   }
@@ -454,6 +459,7 @@ void replay_settle(Thread* thread, Context* context) {
 void replay_leaves_handler(Thread* thread) { stops_look(thread); }
 
 bool replay_trapped(Thread* thread, const Siginfo& info, Context* context) {
+  if (stop_code_changes(thread, info, context)) return true;
   const StopVisit visit = stop_visit(info, context);
   if (visit == StopVisit::kReached) take_stop(thread, context);
   return visit != StopVisit::kNone;
@@ -461,6 +467,7 @@ bool replay_trapped(Thread* thread, const Siginfo& info, Context* context) {
 
 bool replay_turn_at_access(Thread* thread, Context* context) {
   const RecordHeader* record = reader_peek();
+  stops_look_at_access(thread);
   if (!record || !gives_turn(record, TurnKind::kAtAccess)) return false;
   if (access_before(record->event)) return false;
   go_behind_call(thread, context, take_turn(thread, context, record));

@@ -6,6 +6,7 @@
 #include "agent/patches/stop_stub.h"
 #include "agent/replay/accesses.h"
 #include "agent/replay/child.h"
+#include "agent/replay/code_guard.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
 #include "agent/signals/signal_numbers.h"
@@ -102,15 +103,27 @@ const RecordHeader* next_stop() {
   return stops && !awaited.record ? record : nullptr;
 }
 
+// What is not there yet may be nothing that a jump can replace. Where an instruction that repeats
+// itself begins, it has not written what it had written at the stop.
+void put_jump(Thread* thread) {
+  constexpr uint32_t kInline = 12;
+  const StopRecord& stop = *awaited.record;
+  const uint32_t words = awaited.repeats ? 0 : min<uint32_t>(stop.words, kInline);
+  const StopTest test = {stop.regs[kInstructionPointer],
+                         stop.regs,
+                         stop.changing,
+                         awaited.repeats,
+                         words_of(stop),
+                         words};
+  if (!patch_stop(thread, test) && !code_guarded()) refuse("there is no room to look for a stop");
+}
+
 void look(Thread* thread, const RecordHeader* record) {
   const StopRecord& stop = checked(record);
   awaited = {&stop, record->detail == static_cast<uint16_t>(StopKind::kRepeating)};
-  constexpr uint32_t kInline = 12;
   outcome().search = {stop.regs[kInstructionPointer], 0, 0, 0};
-  const StopTest test = {
-      stop.regs[kInstructionPointer],    stop.regs, stop.changing, awaited.repeats, words_of(stop),
-      min<uint32_t>(stop.words, kInline)};
-  if (!patch_stop(thread, test)) refuse("there is no room to look for a stop");
+  code_guard(stop.regs[kInstructionPointer]);
+  put_jump(thread);
 }
 
 }  // namespace
@@ -118,6 +131,23 @@ void look(Thread* thread, const RecordHeader* record) {
 void stops_look(Thread* thread) {
   const RecordHeader* record = next_stop();
   if (record && (in_child() || !access_before(record->event))) look(thread, record);
+}
+
+void stops_look_at_access(Thread* thread) {
+  const RecordHeader* record = next_stop();
+  if (record && !in_child() && access_is_last_before(record->event)) look(thread, record);
+}
+
+bool stop_code_changes(Thread* thread, const Siginfo& info, Context* context) {
+  if (code_meets_guard(info, *context)) {
+    patch_leave_stub(thread, &context->regs);
+    patch_stop_end();
+    code_let_write(context);
+    return true;
+  }
+  const CodeWrite write = code_written(info, context);
+  if (write == CodeWrite::kWritten) put_jump(thread);
+  return write != CodeWrite::kNone;
 }
 
 StopVisit stop_visit(const Siginfo& info, Context* context) {
@@ -139,6 +169,7 @@ StopVisit stop_visit(const Siginfo& info, Context* context) {
   if (!equal) return miss(context);
   outcome().search = {};
   patch_stop_end();
+  code_unguard();
   awaited.record = nullptr;
   ++outcome().stops;
   reader_advance();

@@ -12,6 +12,7 @@
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/syscall_entry.h"
 #include "agent/stream/hold.h"
+#include "agent/stream/stream.h"
 #include "agent/stream/turns.h"
 
 namespace shmrec::agent {
@@ -90,6 +91,7 @@ void settle_and_leave(Thread* thread, Context* context, bool sent, uint64_t gs, 
   store(&thread->unsettled, 0u);
   thread->outer = nullptr;
   settle(thread, context, sent);
+  stream_leaves_handler(thread, *context);
   if (replaying() && !in_agent(context)) replay_leaves_handler(thread);
   if (load(&gs_used) && load(&gs_kept) && !in_agent(context)) patches_end();
   gs_choose(thread);

@@ -191,6 +191,13 @@ Place place_of(uint64_t ip) {
   return row ? row->place : Place::kProgram;
 }
 
+bool in_program(const Context* context) {
+  StubPlace stub;
+  const Place place = place_of(context->regs.rip);
+  if (place != Place::kStub) return place == Place::kProgram;
+  return patch_place(context->regs.rip, &stub) && !stub.hit;
+}
+
 bool leave_agent(Thread* thread, Context* context) {
   if (interrupted_masked_call(thread, context)) thread->left_swapped = 1;
   const PlaceRow* row = row_of(context->regs.rip);

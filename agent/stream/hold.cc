@@ -3,16 +3,19 @@
 #include <linux/time.h>
 
 #include "agent/arch/x86_64/exceptions.h"
+#include "agent/memory/regions.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/stops.h"
 #include "agent/stream/stream.h"
 #include "agent/stream/turns.h"
 
 namespace shmrec::agent {
 namespace {
 
-constexpr int64_t kPatienceNs = 5'000'000;
+// A stop costs some 0.1 ms, and as much in replay.
+constexpr int64_t kPatienceNs = 1'000'000;
 constexpr int32_t kNoTimer = -1;
 
 struct SignalEvent {  // struct sigevent
@@ -50,12 +53,15 @@ void release(Thread* thread, Context* context) {
 
 bool hold_signal(Thread* thread, Context* context, const Siginfo& info) {
   const bool steps = context->regs.eflags & kTrapFlag;  // and sees at which instruction it comes
-  if (!streaming() || turns_are_over() || steps || stream_finds(thread, *context) ||
-      !set_timer(thread, kPatienceNs))
-    return false;
+  if (!streaming() || turns_are_over() || steps || stream_finds(thread, *context)) return false;
   thread->held_signal = info;
   thread->held_mask = context->mask;
-  thread->holds_signal = 1;
+  thread->late_looks = thread->late_known = 0;
+  thread->holds_signal = 1;  // before the timer, which may come at once
+  if (!set_timer(thread, kPatienceNs)) {
+    thread->holds_signal = 0;
+    return false;
+  }
   context->mask = kAllBlocked;
   return true;
 }
@@ -69,13 +75,30 @@ bool release_before_call(Thread* thread, Context* context) {
   return true;
 }
 
-void release_late(Thread* thread, Context* context) {
-  constexpr int64_t kSoonNs = 200'000;
-  if (!thread->holds_signal) return;
-  if (!leave_agent(thread, context)) {
-    if (set_timer(thread, kSoonNs)) return;
+namespace {
+
+// Is the program where replay can find it, and known well enough?
+bool can_be_released(Thread* thread, Context* context) {
+  constexpr uint32_t kMostLooks = 1000, kFewLooks = 40;  // where no stop is possible
+  const bool late = ++thread->late_looks > (regions_unused() ? kMostLooks : kFewLooks);
+  Context program = *context;
+  if ((!in_program(context) && !late) || !leave_agent(thread, &program)) return false;
+  if (!late && !stream_finds(thread, program)) {
+    const bool known = thread->late_known;
+    if (!known) stop_prepare(thread, program);
+    thread->late_known = 1;
+    if (!known || !stop_is_possible(thread, program)) return false;
   }
-  release(thread, context);
+  *context = program;
+  return true;
+}
+
+}  // namespace
+
+void release_late(Thread* thread, Context* context) {
+  constexpr int64_t kSoonNs = 100'000;
+  if (!thread->holds_signal) return;
+  if (can_be_released(thread, context) || !set_timer(thread, kSoonNs)) release(thread, context);
 }
 
 }  // namespace shmrec::agent

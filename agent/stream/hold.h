@@ -1,9 +1,9 @@
 // A signal that finds a recorded program between two events waits for the next one: only there can
 // replay find the place again.
 //
-// All other signals are blocked meanwhile. A program that makes no event for some milliseconds (it
-// may be waiting for the signal) gets it where it is, and its recording can be replayed up to
-// there. Threads: the calling one, in a handler.
+// All other signals are blocked meanwhile. A program that makes no event for a millisecond (it may
+// be waiting for the signal) gets it where it is, at a stop (stops.h); where there can be none, its
+// recording can be replayed up to there. Threads: the calling one, in a handler.
 #pragma once
 
 #include "agent/signals/signals.h"

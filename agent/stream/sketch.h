@@ -1,5 +1,6 @@
-// What of memory a program has in reach: blocks that its registers and its stack point to, those
-// that these point to, and so on, the near ones first.
+// What of memory a program has in reach: blocks that its registers and its stack point to, and that
+// the code around it and its callers names, those that these point to, and so on, the near ones
+// first.
 //
 // Two sketches of a program that computes, one a moment after the other, show which words it
 // changes while it does: these tell one visit of an instruction from another. A hash of a sketch
@@ -27,6 +28,8 @@ bool sketch_compares(uint64_t address, const SketchLimits& limits);
 
 // A call has changed what is mapped.
 void sketch_forget_maps();
+// Looks at what is mapped, unless it has since then.
+void sketch_learn_maps();
 
 // Draws it anew.
 void sketch_draw(const Regs& regs, const SketchLimits& limits);

@@ -3,6 +3,7 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/vector_state.h"
 #include "agent/kernel/bounce.h"
+#include "agent/memory/regions.h"
 #include "agent/patches/stop_stub.h"
 #include "agent/sites/table.h"
 #include "agent/stream/outputs.h"
@@ -143,7 +144,7 @@ uint64_t stop_flags(uint64_t eflags) {
 
 bool stop_is_possible(Thread* thread, const Context& context) {
   bool repeats;
-  return context.cs == kCode64 && !(context.regs.eflags & kTrapFlag) &&
+  return regions_unused() && context.cs == kCode64 && !(context.regs.eflags & kTrapFlag) &&
          stop_possible(thread, context.regs.rip, &repeats);
 }
 

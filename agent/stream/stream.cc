@@ -19,6 +19,7 @@
 #include "agent/stream/sketch.h"
 #include "agent/stream/start_state.h"
 #include "agent/stream/state.h"
+#include "agent/stream/stops.h"
 #include "agent/stream/turns.h"
 #include "agent/stream/writer.h"
 #include "syscalls/replay_rule.h"
@@ -369,8 +370,10 @@ Answer stream_call(Thread* thread, Answer answer) {
       if (!is_forked_child(thread)) write_result(thread);
       return answer;
     case Answer::kResume:
-      if (may_write(thread) && thread->call.number == __NR_rt_sigreturn)
+      if (may_write(thread) && thread->call.number == __NR_rt_sigreturn) {
         stream_settles(thread, thread->regs);
+        thread->returned = 1;
+      }
       return answer;
     case Answer::kNative:
       thread->call.post = [](Thread*) {};
@@ -444,23 +447,37 @@ bool at_syscall(const Thread* thread, uint64_t ip) {
 SignalPlace signal_place(const Thread* thread, const Regs& regs, bool forced) {
   if (forced) return SignalPlace::kFault;
   if (memcmp(&thread->settled, &regs, sizeof regs) == 0) return SignalPlace::kAfterEvent;
-  return at_syscall(thread, regs.rip) ? SignalPlace::kBeforeCall : SignalPlace::kElsewhere;
+  return at_syscall(thread, regs.rip) ? SignalPlace::kBeforeCall : SignalPlace::kAtStop;
 }
 
 }  // namespace
 
-void stream_settles(Thread* thread, const Regs& regs) { thread->settled = regs; }
+void stream_settles(Thread* thread, const Regs& regs) {
+  thread->settled = regs;
+  thread->returned = 0;
+}
+
+void stream_leaves_handler(Thread* thread, const Context& context) {
+  if (!thread->returned) return;
+  uint64_t pending = 0;
+  thread->returned = 0;
+  sys(__NR_rt_sigpending, &pending, kSetBytes);
+  if (!(pending & ~context.mask)) thread->settled = {};
+}
 
 bool stream_finds(const Thread* thread, const Context& context) {
-  return signal_place(thread, context.regs, false) != SignalPlace::kElsewhere;
+  return signal_place(thread, context.regs, false) != SignalPlace::kAtStop;
 }
 
 void stream_signal(Thread* thread, const Context& context, const Siginfo& info, bool forced,
                    SignalKind kind) {
   if (!may_write(thread)) return;
   const SignalPlace place = signal_place(thread, context.regs, forced);
-  if (place == SignalPlace::kElsewhere)
-    return stream_end(thread->process, "a signal that came between two events");
+  if (place == SignalPlace::kAtStop) {
+    if (!stop_is_possible(thread, context))
+      return stream_end(thread->process, "a signal that came between two events");
+    if (!stop_write(thread, context)) return stream_end(thread->process, kNoRoom);
+  }
   SignalRecord* record = static_cast<SignalRecord*>(
       writer_begin(Type::kSignal, static_cast<uint16_t>(kind),
                    load(&thread->process->entry->events), sizeof(SignalRecord)));

@@ -55,6 +55,10 @@ void stream_thread_runs(Thread* thread, const Regs& regs);
 void stream_exec(Thread* thread);
 // The program goes on with these registers after an event.
 void stream_settles(Thread* thread, const Regs& regs);
+// The handler ends in which it has done so. Behind rt_sigreturn the program may come to the same
+// registers again, in a loop that changes none of them: what has settled there holds for signals
+// alone that come at once.
+void stream_leaves_handler(Thread* thread, const Context& context);
 // Is `context` where replay finds it: at a syscall instruction, or behind a call that has just
 // returned?
 bool stream_finds(const Thread* thread, const Context& context);

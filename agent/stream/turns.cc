@@ -173,11 +173,8 @@ void turn_offer(Thread* thread, bool yields) {
 
 namespace {
 
-// Is the program there itself, and not on its way through the agent?
 bool computes(const Thread* thread, const Context& context) {
-  const Place place = place_of(context.regs.rip);
-  return (place == Place::kProgram || place == Place::kStub) && !thread->holds_signal &&
-         !thread->deferred && regions_unused();
+  return in_program(&context) && !thread->holds_signal && !thread->deferred;
 }
 
 // The thread is interrupted where it computes.

@@ -91,7 +91,7 @@ std::string processor_text(const StartRecord& start) {
 std::string path_text(std::string_view path) { return printable(std::string(path)); }
 
 const char* place_name(SignalPlace place) {
-  constexpr const char* kNames[] = {"before call", "after event", "fault", "elsewhere"};
+  constexpr const char* kNames[] = {"before call", "after event", "fault", "at stop"};
   return kNames[static_cast<size_t>(place) - 1];
 }
 

@@ -159,7 +159,7 @@ enum class SignalPlace : uint64_t {
   kBeforeCall = 1,  // at a syscall instruction that was to be executed next
   kAfterEvent,      // where the event before it has left the program
   kFault,           // at an instruction that faulted; it will fault again
-  kElsewhere,       // at any other
+  kAtStop,          // where the stop before it says
 };
 static_assert(sizeof(SignalRecord) == 304);
 

@@ -111,7 +111,7 @@ std::string call_trouble(const StreamRecord& record) {
 
 std::string signal_trouble(const StreamRecord& record) {
   const SignalView signal = signal_view(record);
-  constexpr auto kLastPlace = static_cast<uint64_t>(SignalPlace::kElsewhere);
+  constexpr auto kLastPlace = static_cast<uint64_t>(SignalPlace::kAtStop);
   if (signal.record.place == 0 || signal.record.place > kLastPlace)
     return expected("a signal at place " + std::to_string(signal.record.place),
                     "1 to " + std::to_string(kLastPlace));

@@ -162,17 +162,29 @@ def computing(shmrec):
         assert row["text"] == "equal, exit 0" and row["visits"] >= row["stops"] > 0, row
 
 
+def interrupted(shmrec):
+    """A signal comes to what computes, and again in replay: to the very same iteration."""
+    with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
+        bundle, recorded = record(shmrec, top, ["perl", "-e", """
+            $SIG{ALRM} = sub { push @come, $sum };
+            alarm 1;
+            $sum++ until @come;
+            print "@come\n";"""])
+        assert int(recorded.stdout) > 0, recorded
+        row, = replay(shmrec, bundle)
+        assert row["text"] == "equal, exit 0" and row["visits"] >= row["stops"] > 0, row
+
+
 def up_to(shmrec):
     """What cannot be replayed ends the recording there; the program goes on."""
     with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
-        bundle, recorded = record(shmrec, top, ["perl", "-e", """
-            $SIG{ALRM} = sub { $come = 1 };
-            alarm 1;
-            $sum++ until $come;
-            print "come\n";"""])
-        assert recorded.stdout == b"come\n", recorded
+        bundle, recorded = record(shmrec, top, ["python3", "-c", """if True:
+            from mmap import *
+            mmap(-1, 4096, MAP_SHARED, PROT_READ | PROT_WRITE | PROT_EXEC)
+            print('done')"""])
+        assert recorded.stdout == b"done\n", recorded
         row, = replay(shmrec, bundle)
-        assert "up to here: a signal that came between two events" in row["text"], row
+        assert "up to here: shared memory that may be executed" in row["text"], row
         listed = subprocess.run([shmrec, "ls", bundle], stdout=subprocess.PIPE, check=True).stdout.decode()
         assert "replay ends at event" in listed, listed
 
@@ -208,6 +220,7 @@ def main():
     example(arguments.shmrec, arguments.program)
     changed(arguments.shmrec)
     computing(arguments.shmrec)
+    interrupted(arguments.shmrec)
     up_to(arguments.shmrec)
     nothing(arguments.shmrec)
     asked_by_policy(arguments.shmrec)

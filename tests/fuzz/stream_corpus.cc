@@ -19,7 +19,7 @@ std::string several_files() {
   start.parent_high = 1;
   return StreamBuilder().start(start, shmlog::StartKind::kFork).bytes() +
          StreamBuilder(1).call(1, 1, {1, 0x1000, 5}, 5).bytes() +
-         StreamBuilder(2).signal(2, 34, SignalKind::kDeath, SignalPlace::kElsewhere).bytes();
+         StreamBuilder(2).signal(2, 34, SignalKind::kDeath, SignalPlace::kAtStop).bytes();
 }
 
 std::string with_lie(uint64_t at, uint64_t value) {
