@@ -32,8 +32,11 @@ struct Access {
 
 class Collector {
  public:
+  explicit Collector(const std::vector<uint64_t>& again) : again_(again) {}
+
   bool add(const recording::WalkedAccess& access) {
     const auto& header = access.record.header;
+    if (std::ranges::binary_search(again_, header.event)) return true;
     const bool reads = access.record.reads();
     const auto value = reads ? access.record.input() : access.record.output();
     const auto kind = reads ? agent::ReplayAccessKind::kRead : agent::ReplayAccessKind::kWrite;
@@ -61,14 +64,16 @@ class Collector {
   }
 
  private:
+  const std::vector<uint64_t>& again_;
   std::vector<Access> accesses_;
   std::vector<unsigned char> values_;
 };
 
-Result<UniqueFd> make_access_file(const ShmlogReader& log, const std::string& recording) {
+Result<UniqueFd> make_access_file(const ShmlogReader& log, const std::string& recording,
+                                  const std::vector<uint64_t>& again) {
   const uint32_t process = process_of(log, recording);
   if (process == 0) return UniqueFd();
-  Collector collector;
+  Collector collector(again);
   recording::walk_accesses(log, {.process = process},
                            [&](const auto& access) { return collector.add(access); });
   const std::vector<unsigned char> bytes = collector.all();
@@ -82,9 +87,9 @@ Result<UniqueFd> make_access_file(const ShmlogReader& log, const std::string& re
 
 }  // namespace
 
-Result<int> AccessFiles::of(const std::string& recording) {
+Result<int> AccessFiles::of(const std::string& recording, const std::vector<uint64_t>& again) {
   if (const auto known = made_.find(recording); known != made_.end()) return known->second.get();
-  Result<UniqueFd> file = make_access_file(log_, recording);
+  Result<UniqueFd> file = make_access_file(log_, recording, again);
   if (!file) return file.error();
   return made_.emplace(recording, std::move(*file)).first->second.get();
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -17,9 +18,9 @@ namespace shmrec::replay {
 class AccessFiles {
  public:
   explicit AccessFiles(const recording::ShmlogReader& log) : log_(log) {}
-  // The descriptor, which stays this object's, of a file in memory that holds them by event. -1: it
-  // made none.
-  Result<int> of(const std::string& recording);
+  // The descriptor, which stays this object's, of a file in memory that holds them by event, but
+  // for those with the events of `again`, in order, which were made again. -1: it made none.
+  Result<int> of(const std::string& recording, const std::vector<uint64_t>& again);
 
  private:
   const recording::ShmlogReader& log_;

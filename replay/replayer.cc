@@ -40,6 +40,7 @@ struct Stage {
   shmlog::StartKind kind{};
   std::vector<UniqueFd> streams, files;
   std::map<uint32_t, Error> missing;  // of the files, by number
+  std::vector<uint64_t> again;        // accesses that were made again
   int accesses = -1;                  // to traced memory (AccessFiles); -1: none
 };
 
@@ -133,6 +134,7 @@ class Preparation {
       if (first && !take_start(**record, stage)) return Error{id + ": its stream has no start"};
       if (const uint32_t file = file_needed(**record); stage.missing.contains(file))
         return stage.missing.at(file);
+      if ((*record)->type == stream::Type::kAgain) stage.again.push_back((*record)->event);
       if ((*record)->type != stream::Type::kFile) continue;
       if (auto opened = open_mapped(**record, stage); !opened) return opened.error();
     }
@@ -145,7 +147,7 @@ class Preparation {
   }
 
   Result<> take_accesses(Stage& stage) {
-    const Result<int> file = accesses_.of(stage.id);
+    const Result<int> file = accesses_.of(stage.id, stage.again);
     if (!file) return file.error();
     stage.accesses = *file;
     return Unit{};

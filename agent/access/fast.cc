@@ -12,6 +12,7 @@
 #include "agent/process/event.h"
 #include "agent/signals/signals.h"
 #include "agent/sites/table.h"
+#include "agent/stream/stream.h"
 
 namespace shmrec::agent {
 
@@ -340,6 +341,8 @@ bool fast_possible(const Site& site) {
 
 namespace {
 
+enum FastDone : uint32_t { kNothing, kStored, kLoaded };  // Thread::fast_done
+
 // Where an access goes on that is not made the fast way. In memory that is not traced, though it is
 // where such memory may be, it is the instruction's own.
 uint64_t other_way(const Thread* thread, const Site& site) {
@@ -358,7 +361,7 @@ extern "C" uint64_t access_fast(Thread* thread, uint64_t stack, uint64_t frame) 
   region_use_begin(thread);
   const bool done = perform(thread, site, stack, frame);
   region_use_end(thread);
-  thread->fast_done = done && site.form == Form::kStore;
+  thread->fast_done = !done ? kNothing : site.form == Form::kStore ? kStored : kLoaded;
   if (done) return site.form == Form::kLoad ? load(&site.finish) : behind(site);
   return other_way(thread, site);
 }
@@ -379,7 +382,7 @@ extern "C" uint64_t access_fast_begin(Thread* thread, uint64_t stack, uint64_t f
 // Returns where to go on, if not in the stub: the access faulted.
 extern "C" uint64_t access_fast_end(Thread* thread) {
   thread->regs.rip = site_numbered(thread->jumped_site).ip;
-  thread->fast_done = end_both(access_held(thread));
+  thread->fast_done = end_both(access_held(thread)) ? kStored : kNothing;
   region_use_end(thread);
   return thread->regs.rip;
 }
@@ -387,9 +390,10 @@ extern "C" uint64_t access_fast_end(Thread* thread) {
 namespace {
 
 // A load is executed again, a store has been.
-uint64_t next_ip(const Thread* thread) {
+uint64_t next_ip(Thread* thread) {
   const Site& site = site_numbered(thread->jumped_site);
-  return thread->fast_done ? site.ip + site.length : site.ip;
+  if (thread->fast_done == kLoaded) stream_load_again(thread);
+  return thread->fast_done == kStored ? site.ip + site.length : site.ip;
 }
 
 // The program's, as lahf and seto gave them.
@@ -441,7 +445,13 @@ void quick_left(Thread* thread, Context* context) {
   regs.rdi = saved.rdi, regs.rsi = saved.rsi, regs.rdx = saved.rdx, regs.rax = saved.rax;
   regs.eflags = flags_of(thread, regs.eflags);
   regs.rip = *reinterpret_cast<const uint64_t*>(regs.rsp);
-  patch_leave_stub(thread, &regs);
+  stub_left(thread, context);
+}
+
+void stub_left(Thread* thread, Context* context) {
+  StubPlace place;
+  if (patch_place(context->regs.rip, &place) && place.loaded) stream_load_again(thread);
+  patch_leave_stub(thread, &context->regs);
 }
 
 }  // namespace shmrec::agent

@@ -37,6 +37,8 @@ bool fast_possible(const Site& site);
 // registers.
 void fast_left(Thread* thread, struct Context* context);
 void quick_left(Thread* thread, struct Context* context);
+// ...and one of a stub.
+void stub_left(Thread* thread, struct Context* context);
 void fast_end_left(Thread* thread, struct Context* context);
 // The instruction between the two ends faulted: nothing of it happened.
 void fast_abandon(Thread* thread, struct Context* context);

@@ -412,7 +412,7 @@ bool patch_place(uint64_t rip, StubPlace* place) {
   place->copy = patch.stub + part.copy;
   place->site = patch.sites[i] ? &site_numbered(patch.sites[i]) : nullptr;
   place->asks = in_hit || at < part.copy;
-  place->hit = in_hit;
+  place->loaded = in_hit && part.returned && at >= part.returned && at < part.done;
   place->rcx_saved = in_hit ? at < part.enter : at >= part.saved && at < part.copy;
   place->rax_saved = at >= part.spilled && at < part.unspilled;
   place->begins = at == part.begin && i > 0;

@@ -47,7 +47,7 @@ struct StubPlace {
   uint64_t copy;     // where the stub has it; 0: behind the last one
   const Site* site;  // of that instruction; null: it does not ask
   bool asks;         // it has not come to the copy yet
-  bool hit;          // its access leads to traced memory, and may be in the log already
+  bool loaded;       // it is a load that has been made and is in the log, but not executed
   bool begins;       // it has just come here from the instruction before
   bool rcx_saved, rax_saved, stack_saved;
   bool holds;  // it is between the two ends of what reads and writes, and cannot be left yet

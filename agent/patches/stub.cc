@@ -210,7 +210,7 @@ void fast_hit(StubCode& out, const Site& site, uint16_t next, PartLayout* part) 
   part->stacked = out.offset();
   call_on_stack(out, site,
                 offsetof(Thread, quick) + (store * kQuickSizes + size) * sizeof(uint64_t));
-  if (store) part->done = out.offset();
+  (store ? part->done : part->returned) = out.offset();
   move_register(out, kRsp, kFrom, offsetof(Thread, regs.rsp));
   part->unstacked = out.offset();
   load_rcx(out);

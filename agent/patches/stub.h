@@ -119,6 +119,7 @@ struct PartLayout {
   // The fast way: the agent's stack is used from `stacked` to `unstacked`; from `done` on the
   // access has been made, and the instruction executed. 0: there is none.
   uint16_t stacked, unstacked, done;
+  uint16_t returned;      // a load's value is there; 0: it is none
   uint16_t held, unheld;  // between the two calls of what reads and writes
   uint16_t finish;        // a load's end begins here
 };

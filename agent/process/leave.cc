@@ -12,6 +12,7 @@
 #include "agent/process/stop.h"
 #include "agent/signals/pending.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/hold.h"
 #include "agent/stream/processor_reads.h"
 #include "agent/stream/stream.h"
 
@@ -175,6 +176,7 @@ void leave_process(Thread* thread, Context* context, shmlog::DegradedReason reas
                    const char* why) {
   Process* process = thread->process;
   stream_end(process, why);
+  hold_end(thread, context);
   if (process->lives_in_parent && !regions_empty())
     return leave_memory_of_parent(thread, context, reason, why);
   if (!compare_exchange<uint32_t>(&process->leaving, kStaying, kCalling))

@@ -253,7 +253,7 @@ struct Thread {
   shmlog::LaneEntry* lane_entry;    // 624
   uint64_t region_use;     // 632: 0: none; else what it uses of the regions is no older (regions.h)
   uint32_t chunk_records;  // 640: accesses in the current chunk
-  uint32_t fast_done;      // 644: 1: the store has been made
+  uint32_t fast_done;      // 644: 1: the store has been made; 2: the load is in the log
   // Of what reads and writes: where its two ends are, and what it needs in between.
   uint8_t* chunk_begin;           // 648: of the current chunk
   uint64_t fast_end;              // 656: its second end

@@ -66,12 +66,24 @@ bool reader_last_stage() { return reader.stage + 1 == boot().stages; }
 
 uint64_t reader_records() { return reader.records; }
 
-const RecordHeader* reader_peek() {
+namespace {
+
+const RecordHeader* peek_any() {
   while (reader.base && reader.at >= reader.end)
     if (!open_file(reader.file + 1)) return nullptr;
   if (!reader.base) return nullptr;
   const RecordHeader* record = reinterpret_cast<const RecordHeader*>(reader.base + reader.at);
   return whole(record) ? record : nullptr;
+}
+
+}  // namespace
+
+// Accesses that were made again are not among those that are followed.
+const RecordHeader* reader_peek() {
+  const RecordHeader* record;
+  while ((record = peek_any()) && record->type == static_cast<uint16_t>(Type::kAgain))
+    reader_advance();
+  return record;
 }
 
 void reader_advance() {

@@ -308,8 +308,15 @@ void child_dies(Thread* thread, Context* context) {
   context->regs.rip = thread->exit_ip = thread->call_behind;
 }
 
+// Its frame shows the numbers of the last fault, which may have been another one here.
+void show_fault(Thread* thread, const SignalRecord& signal) {
+  thread->shown_fault.trap = signal.trap;
+  thread->shown_fault.error = signal.error;
+}
+
 void take_signal(Thread* thread, Context* context, const RecordHeader* record) {
   const SignalRecord& signal = *need<SignalRecord>(record);
+  show_fault(thread, signal);
   Siginfo info;
   memcpy(&info, signal.info, sizeof info);
   memcpy(&context->regs, signal.regs, sizeof signal.regs);
@@ -483,6 +490,7 @@ void replay_fault(Thread* thread, const Context& context, const Siginfo& info) {
   compare_place(record, context.regs.rip, context.regs.rsp);
   if (static_cast<SignalKind>(record->detail) == SignalKind::kDeath)
     diverge("a signal is handled that ended the process", info.fault.addr, context.regs.rip);
+  show_fault(thread, *need<SignalRecord>(record));
   meet(thread, record);
   reader_advance();
 }

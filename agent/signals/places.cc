@@ -162,9 +162,7 @@ constexpr PlaceRow kPlaces[] = {
      Way::kDefer, nullptr},
 };
 
-constexpr PlaceRow kStubRow = {
-    Place::kStub, nullptr, Way::kBack,
-    [](Thread* thread, Context* context) { patch_leave_stub(thread, &context->regs); }};
+constexpr PlaceRow kStubRow = {Place::kStub, nullptr, Way::kBack, stub_left};
 
 constexpr PlaceRow kHoldingStubRow = {Place::kHoldingStub, nullptr, Way::kDefer, nullptr};
 
@@ -189,13 +187,6 @@ const PlaceRow* row_of(uint64_t ip) {
 Place place_of(uint64_t ip) {
   const PlaceRow* row = row_of(ip);
   return row ? row->place : Place::kProgram;
-}
-
-bool in_program(const Context* context) {
-  StubPlace stub;
-  const Place place = place_of(context->regs.rip);
-  if (place != Place::kStub) return place == Place::kProgram;
-  return patch_place(context->regs.rip, &stub) && !stub.hit;
 }
 
 bool leave_agent(Thread* thread, Context* context) {

@@ -48,10 +48,6 @@ inline bool in_agent(const Context* context) {
   return place != Place::kProgram && place != Place::kStub;
 }
 
-// Is the program there itself, and not on its way through the agent, which may have written down
-// what it has not done yet?
-bool in_program(const Context* context);
-
 // Makes an interrupted path of the agent look like a place in the program. False: it cannot be yet,
 // and nothing was changed.
 bool leave_agent(Thread* thread, Context* context);

@@ -45,7 +45,8 @@ void deliver_deferred(Thread* thread, Context* context) {
   thread->deferred = deferred & kDeferredStep;
   if (deferred & kDeferredDelivery) context->mask = thread->deferred_mask;
   finish_step(thread, context);
-  if (deferred & kDeferredSignal) deliver(thread, context, info);
+  if ((deferred & kDeferredSignal) && !hold_signal(thread, context, info))
+    deliver(thread, context, info);
   if (deferred & kDeferredDelivery) deliver_pending(thread, context);
   if (deferred & kDeferredLeave) leave_when_called(thread, context);
 }

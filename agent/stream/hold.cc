@@ -3,7 +3,6 @@
 #include <linux/time.h>
 
 #include "agent/arch/x86_64/exceptions.h"
-#include "agent/memory/regions.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
@@ -75,14 +74,23 @@ bool release_before_call(Thread* thread, Context* context) {
   return true;
 }
 
+void hold_end(Thread* thread, Context* context) {
+  if (!thread->holds_signal) return;
+  set_timer(thread, 0);
+  thread->holds_signal = 0;
+  context->mask = thread->held_mask;
+  const Siginfo& info = thread->held_signal;
+  sys(__NR_rt_tgsigqueueinfo, thread->process->pid, thread->tid, info.signo, &info);
+}
+
 namespace {
 
 // Is the program where replay can find it, and known well enough?
 bool can_be_released(Thread* thread, Context* context) {
-  constexpr uint32_t kMostLooks = 1000, kFewLooks = 40;  // where no stop is possible
-  const bool late = ++thread->late_looks > (regions_unused() ? kMostLooks : kFewLooks);
+  constexpr uint32_t kMostLooks = 1000;  // 0.1 s
+  const bool late = ++thread->late_looks > kMostLooks;
   Context program = *context;
-  if ((!in_program(context) && !late) || !leave_agent(thread, &program)) return false;
+  if ((in_agent(context) && !late) || !leave_agent(thread, &program)) return false;
   if (!late && !stream_finds(thread, program)) {
     const bool known = thread->late_known;
     if (!known) stop_prepare(thread, program);

@@ -3,7 +3,6 @@
 #include "agent/arch/x86_64/exceptions.h"
 #include "agent/arch/x86_64/vector_state.h"
 #include "agent/kernel/bounce.h"
-#include "agent/memory/regions.h"
 #include "agent/patches/stop_stub.h"
 #include "agent/sites/table.h"
 #include "agent/stream/outputs.h"
@@ -144,7 +143,7 @@ uint64_t stop_flags(uint64_t eflags) {
 
 bool stop_is_possible(Thread* thread, const Context& context) {
   bool repeats;
-  return regions_unused() && context.cs == kCode64 && !(context.regs.eflags & kTrapFlag) &&
+  return context.cs == kCode64 && !(context.regs.eflags & kTrapFlag) &&
          stop_possible(thread, context.regs.rip, &repeats);
 }
 

@@ -16,8 +16,7 @@
 
 namespace shmrec::agent {
 
-// Can replay find the program where `context` has it? Not at all instructions, and only in a
-// process that has traced no memory.
+// Can replay find the program where `context` has it? Not at all instructions.
 bool stop_is_possible(Thread* thread, const Context& context);
 // Looks at memory, so that a moment later it is seen what the program changes.
 void stop_prepare(const Thread* thread, const Context& context);

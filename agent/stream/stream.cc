@@ -270,17 +270,30 @@ void write_left_out(const Thread* thread, const Range* ranges, uint32_t count) {
   writer_commit();
 }
 
+struct RangeList {
+  Range* ranges;
+  uint32_t count;
+};
+
+// What handlers have left on an alternate stack depends on which vector registers the processor
+// finds to be in use.
+void leave_out_altstack(Thread* thread, void* raw) {
+  RangeList& list = *static_cast<RangeList*>(raw);
+  const AltStack& stack = thread->altstack;
+  if (stack.size && list.count < kMaxRanges) list.ranges[list.count++] = {stack.sp, stack.size};
+}
+
 void write_check(Thread* thread) {
   Regs regs = thread->regs;
   regs.rip = thread->call.pc;
   MemoryHash memory;
   if (checksums()) {
-    Range* const ranges = reinterpret_cast<Range*>(thread->bounce);
+    RangeList list = {reinterpret_cast<Range*>(thread->bounce), 0};
     static_assert(kMaxRanges * sizeof(Range) <= sizeof thread->bounce);
-    uint32_t count = 0;
-    find_pending_outputs(thread, ranges, &count);
-    if (count) write_left_out(thread, ranges, count);
-    memory_hash({regs.rsp, ranges, count}, &memory, write_page);
+    find_pending_outputs(thread, list.ranges, &list.count);
+    for_each_thread(thread->process, leave_out_altstack, &list);
+    if (list.count) write_left_out(thread, list.ranges, list.count);
+    memory_hash({regs.rsp, list.ranges, list.count}, &memory, write_page);
   }
   CheckRecord* record = static_cast<CheckRecord*>(
       writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
@@ -425,6 +438,13 @@ void stream_thread_runs(Thread* thread, const Regs& regs) {
   if (!streaming()) return;
   turn_take(thread);
   stream_settles(thread, regs);
+}
+
+void stream_load_again(Thread* thread) {
+  if (!streaming() || !may_write(thread)) return;
+  const uint64_t event = load(&thread->process->entry->events);
+  if (!writer_begin(Type::kAgain, 0, event, 0)) return stream_end(thread->process, kNoRoom);
+  writer_commit();
 }
 
 void stream_exec(Thread* thread) {

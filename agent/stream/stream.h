@@ -53,6 +53,9 @@ void stream_thread_runs(Thread* thread, const Regs& regs);
 
 // The process becomes another image, if the exec that follows succeeds.
 void stream_exec(Thread* thread);
+// A signal has met a load of traced memory that is in the log, as the last event, before the
+// program got its value: it is made again, and what the log has of it does not count.
+void stream_load_again(Thread* thread);
 // The program goes on with these registers after an event.
 void stream_settles(Thread* thread, const Regs& regs);
 // The handler ends in which it has done so. Behind rt_sigreturn the program may come to the same

@@ -174,7 +174,7 @@ void turn_offer(Thread* thread, bool yields) {
 namespace {
 
 bool computes(const Thread* thread, const Context& context) {
-  return in_program(&context) && !thread->holds_signal && !thread->deferred;
+  return !in_agent(&context) && !thread->holds_signal && !thread->deferred;
 }
 
 // The thread is interrupted where it computes.

@@ -405,6 +405,8 @@ constexpr Row kRows[] = {
     {Type::kTurn, "turn", turn_text, turn_item},
     {Type::kLeftOut, "leftOut", left_out_text, left_out_item},
     {Type::kStop, "stop", stop_text, stop_item},
+    {Type::kAgain, "again", [](const StreamRecord&) { return std::string("made again"); },
+     [](const StreamRecord&, Item&) {}},
 };
 
 // REQUIRES: the reader's check of types and this table know the same ones.

@@ -50,6 +50,7 @@ enum class Type : uint16_t {
   kTurn,       // TurnRecord: of the threads another one goes on
   kLeftOut,    // Range, any number of them: what the check that follows does not look at
   kStop,       // StopRecord: where the program is when what follows happens between two events
+  kAgain,      // nothing: the access with this event was not completed, and is made again
 };
 
 struct RecordHeader {

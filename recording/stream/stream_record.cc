@@ -188,6 +188,7 @@ constexpr TypeRow kTypes[] = {
     {Type::kLeftOut, "left out", 0, true, 0, 0, left_out_trouble},
     {Type::kStop, "stop", sizeof(StopRecord), true, number(StopKind::kPlain),
      number(StopKind::kRepeating), stop_trouble},
+    {Type::kAgain, "again", 0, false, 0, 0, nullptr},
     {Type::kEnd, "end", sizeof(EndRecord), true, number(EndKind::kExec),
      number(EndKind::kUnreplayable), end_trouble},
 };

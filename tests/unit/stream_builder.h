@@ -106,6 +106,7 @@ class StreamBuilder {
     return record(Type::kStop, static_cast<uint16_t>(kind), event,
                   of(stop) + all(words) + all(ranges));
   }
+  StreamBuilder& again(uint64_t event) { return record(Type::kAgain, 0, event, ""); }
   StreamBuilder& check(uint64_t event, CheckRecord check) {
     return record(Type::kCheck, 0, event, of(check));
   }
@@ -190,6 +191,7 @@ inline StreamBuilder every_record() {
       .turn(7, 4243, TurnKind::kInCall)
       .stop_at(7, StopKind::kPlain, stop, {{0x404010, 41}}, {{0x7FFC49B9D000, 832}})
       .turn(7, 4242, TurnKind::kAtStop)
+      .again(7)
       .left_out(7, {{0x7F21F9C00000, 12}})
       .page(7, {0x5613A0F19000, 0xCAFE})
       .check(7, {0xACD9, 0xBEEF, 33})

@@ -385,7 +385,7 @@ function shmrec_quick_load\name
   mov %rdi, %gs:CURSOR
 6:
   movq $0, %gs:REGION_USE
-  movl $0, %gs:FAST_DONE
+  movl $2, %gs:FAST_DONE
   cmpq $0, %gs:DEFERRED
   jne deferred
   jmp shmrec_quick_leave
