@@ -123,8 +123,10 @@ bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
   return false;
 }
 
-void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
-                uint32_t protection) {
+// A program may make more mappings than a log has segments: those of one object are one segment, in
+// which each byte has its address for a place, so that no two mappings share any.
+void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint32_t protection,
+                uint64_t object) {
   const int64_t at = sys(__NR_mmap, address, bytes, protection,
                          MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   if (at != static_cast<int64_t>(address))
@@ -134,8 +136,9 @@ void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offse
   maps_settle(thread);
   SegmentIdentity identity = {};
   identity.kind = shmlog::SegmentKind::kAnonymous;
-  identity.inode = thread->call.event;
-  maps_admit(thread, address, bytes, offset, protection, identity, false);
+  identity.inode = object;
+  identity.generation = 1;
+  maps_admit(thread, address, bytes, address, protection, identity, false);
   Region region;
   if (!region_find(address, &region)) refuse("a traced mapping cannot be traced here");
 }

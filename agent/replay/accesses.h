@@ -18,8 +18,9 @@ void accesses_skip(uint64_t event);
 // Is there one up to this event that has not been made yet?
 bool access_before(uint64_t event);
 
-// Makes a mapping that was traced: private memory, which is traced here too.
-void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
-                uint32_t protection);
+// Makes a mapping that was traced: private memory, which is traced here too. `object`: those of the
+// same number are one segment, where that makes a difference.
+void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint32_t protection,
+                uint64_t object);
 
 }  // namespace shmrec::agent
