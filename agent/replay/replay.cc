@@ -5,6 +5,7 @@
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/kernel/robust.h"
 #include "agent/memory/identity.h"
 #include "agent/patches/arena.h"
 #include "agent/patches/text.h"
@@ -220,8 +221,10 @@ Answer take_turn(Thread* thread, Context* context, const RecordHeader* record) {
   return threads_turn(thread, context, tid, kind) ? follow(thread, context) : Answer::kResume;
 }
 
-// The thread's last call has been.
+// The thread's last call has been. Of its robust mutexes the agent has taken those in traced memory
+// off its list.
 Answer leave_thread(Thread* thread, Context* context) {
+  robust_walk_at_exit(thread);
   reader_advance();
   const RecordHeader* record = next_of_event(thread);
   if (!record) at_end();
