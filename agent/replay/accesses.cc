@@ -2,6 +2,8 @@
 
 #include <linux/mman.h>
 
+#include <initializer_list>
+
 #include "agent/access/access.h"
 #include "agent/memory/maps.h"
 #include "agent/replay/child.h"
@@ -71,13 +73,34 @@ bool before(const ReplayAccess* entry) {
   return record && record->event < entry->event;
 }
 
+// Has a string instruction that has come `elements` further moved this register with them?
+bool moved_along(uint64_t before, uint64_t after, uint64_t elements) {
+  const uint64_t bytes = before < after ? after - before : before - after;
+  for (const uint64_t each : {0, 1, 2, 4, 8})
+    if (bytes == each * elements) return true;
+  return false;
+}
+
+// Is it this execution of the instruction that faults? It may as well be its next one: then other
+// registers have come to differ than those of a string instruction that is half done.
+bool faults_with(const Regs& regs, const stream::SignalRecord& signal) {
+  Regs then;
+  memcpy(&then, signal.regs, sizeof signal.regs);
+  const uint64_t elements = regs.rcx - then.rcx;
+  if (!moved_along(regs.rsi, then.rsi, elements) || !moved_along(regs.rdi, then.rdi, elements))
+    return false;
+  then.rcx = regs.rcx, then.rsi = regs.rsi, then.rdi = regs.rdi;
+  then.rip = regs.rip, then.eflags = regs.eflags;
+  return memcmp(&then, &regs, sizeof regs) == 0;
+}
+
 // Does the stream say that this instruction faults next?
-const stream::SignalRecord* fault_at(uint64_t pc, const ReplayAccess* entry) {
+const stream::SignalRecord* fault_at(const Regs& regs, uint64_t pc, const ReplayAccess* entry) {
   const stream::RecordHeader* record = reader_peek();
   const auto* signal = record ? payload<stream::SignalRecord>(record) : nullptr;
   const bool faults = signal && record->type == static_cast<uint16_t>(stream::Type::kSignal) &&
                       signal->place == static_cast<uint64_t>(stream::SignalPlace::kFault) &&
-                      signal->regs[stream::kInstructionPointer] == pc;
+                      signal->regs[stream::kInstructionPointer] == pc && faults_with(regs, *signal);
   return faults && (!entry || record->event <= entry->event) ? signal : nullptr;
 }
 
@@ -103,10 +126,10 @@ void follow_accesses(uint64_t event, bool writes) {
 // An access that faulted, or found nothing to do (a mask that selects nothing), is in no log: then
 // what comes next is something else. One that faulted half way has done a part; its registers are
 // in the stream.
-bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
+bool replay_access(Thread* thread, const Regs& regs, uint64_t pc, Fault* fault) {
   if (in_child()) return true;
   const ReplayAccess* entry = next();
-  const stream::SignalRecord* signal = fault_at(pc, entry);
+  const stream::SignalRecord* signal = fault_at(regs, pc, entry);
   finish_if_over(entry ? entry->event : 0);
   const bool is_lost = entry ? !accesses.at && before(entry) : !reader_peek();
   if (is_lost) finish(ReplayEnd::kAccessesGone, outcome().event);
