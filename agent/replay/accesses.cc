@@ -5,6 +5,7 @@
 #include <initializer_list>
 
 #include "agent/access/access.h"
+#include "agent/kernel/bounce.h"
 #include "agent/memory/maps.h"
 #include "agent/replay/child.h"
 #include "agent/replay/outcome.h"
@@ -115,6 +116,15 @@ Fault fault_of(const stream::SignalRecord& signal) {
   return {info.signo, info.code, info.fault.addr, signal.error};
 }
 
+// Is `pc` the instruction of the entry? Where a program jumps over its lock prefix into what a
+// patch has put there, and the patch cannot be taken back, the agent made it with the prefix.
+bool is_instruction(uint64_t pc, const ReplayAccess* entry) {
+  constexpr uint8_t kLock = 0xF0;
+  uint8_t prefix = 0;
+  return entry->pc == pc ||
+         (entry->pc + 1 == pc && peek(&prefix, entry->pc, 1) == 1 && prefix == kLock);
+}
+
 // What the pending event read, or all that it did.
 void follow_accesses(uint64_t event, bool writes) {
   for (const ReplayAccess* entry; (entry = next()) && entry->event == event; skip(entry))
@@ -133,7 +143,7 @@ bool replay_access(Thread* thread, const Regs& regs, uint64_t pc, Fault* fault) 
   finish_if_over(entry ? entry->event : 0);
   const bool is_lost = entry ? !accesses.at && before(entry) : !reader_peek();
   if (is_lost) finish(ReplayEnd::kAccessesGone, outcome().event);
-  if (entry && entry->pc == pc && (!signal || reader_peek()->event == entry->event)) {
+  if (entry && is_instruction(pc, entry) && (!signal || reader_peek()->event == entry->event)) {
     const uint64_t event = entry->event;
     follow_accesses(event, signal);
     thread->event = event;
