@@ -206,6 +206,8 @@ Answer become_child(Thread* thread) {
   threads_start(start.tid);
   store(&thread->process->entry->events, uint64_t{1});
   reader_advance();
+  for (; (record = reader_peek()) && type_of(record) == Type::kMemory; reader_advance())
+    put_memory(record);
   return Answer::kDone;
 }
 

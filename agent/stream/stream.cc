@@ -98,6 +98,10 @@ void stream_start(Thread* thread, const Regs& regs) {
     stream_end(thread->process, why);
 }
 
+void stream_fork_begins(Thread* thread) {
+  if (may_write(thread)) note_pending_at_fork(thread);
+}
+
 void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at) {
   turns_after_fork(thread);
   if (!streaming()) return;
