@@ -7,6 +7,7 @@
 #include "agent/arch/x86_64/gs.h"
 #include "agent/kernel/robust.h"
 #include "agent/memory/identity.h"
+#include "agent/memory/used_pages.h"
 #include "agent/patches/arena.h"
 #include "agent/patches/text.h"
 #include "agent/process/event.h"
@@ -394,6 +395,7 @@ void begin(Thread* thread, const StartRecord& start) {
 void replay_start(Thread* thread) {
   if (!outcome_start()) refuse("there is no report");
   keep_maps(shmrec_boot_info.replay.maps_fd);
+  keep_page_map(shmrec_boot_info.replay.page_map_fd);
   if (!reader_start()) refuse("the recording has no stream");
   accesses_start();
   const RecordHeader* record = reader_peek();

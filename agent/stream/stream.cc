@@ -290,7 +290,9 @@ void write_check(Thread* thread) {
     uint32_t count = 0;
     find_pending_outputs(thread, ranges, &count);
     if (count) write_left_out(thread, ranges, count);
+    turns_pause(true);
     memory_hash({regs.rsp, ranges, count}, &memory, write_page);
+    turns_pause(false);
   }
   CheckRecord* record = static_cast<CheckRecord*>(
       writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
