@@ -105,10 +105,10 @@ inline constexpr uint64_t kReplayAccessOffset = kStreamOffset + 0x400000000;
 inline constexpr uint64_t kReplayThreadsOffset = kThreadOffset - 0x40000000;
 inline constexpr uint32_t kMaxReplayStages = 64;
 struct ReplayBoot {
-  int32_t report_fd;  // ReplayReport, shared with the supervisor
-  int32_t maps_fd;    // /proc/self/maps of the replaying process
-  uint32_t stages;    // 0: none
-  uint32_t reserved0;
+  int32_t report_fd;     // ReplayReport, shared with the supervisor
+  int32_t maps_fd;       // /proc/self/maps of the replaying process
+  int32_t page_map_fd;   // its /proc/self/pagemap
+  uint32_t stages;       // 0: none
   uint64_t until_event;  // stop there; 0: at the end
   ReplayStage stage[kMaxReplayStages];
 };

@@ -195,9 +195,8 @@ bool empty(Lead& lead, uint64_t program) {
          lead.call(SYS_munmap, {behind, kAddressEnd - behind}) == 0;
 }
 
-int64_t open_maps(Lead& lead) {
-  constexpr char kMaps[] = "/proc/self/maps";
-  if (!lead.write(lead.data(), kMaps, sizeof kMaps)) return -EFAULT;
+int64_t open_file(Lead& lead, const std::string& path) {
+  if (!lead.write(lead.data(), path.c_str(), path.size() + 1)) return -EFAULT;
   return lead.call(SYS_open, {lead.data(), O_RDONLY});
 }
 
@@ -227,7 +226,8 @@ bool put_agent(Lead& lead, StubOptions& options, size_t zone, const agent::BootI
   return lead.write(base + image.boot_info, &boot, sizeof boot);
 }
 
-agent::BootInfo boot_of(const StubOptions& options, int log, int report, int maps) {
+agent::BootInfo boot_of(const StubOptions& options, int log, int report, int64_t maps,
+                        int64_t page_map) {
   agent::BootInfo boot{};
   boot.abi_version = agent::kAbiVersion;
   boot.mode = static_cast<uint32_t>(agent::BootMode::kReplay);
@@ -238,7 +238,8 @@ agent::BootInfo boot_of(const StubOptions& options, int log, int report, int map
   boot.seccomp_alone = 1;
   boot.replay = options.boot;
   boot.replay.report_fd = report;
-  boot.replay.maps_fd = maps;
+  boot.replay.maps_fd = static_cast<int>(maps);
+  boot.replay.page_map_fd = static_cast<int>(page_map);
   return boot;
 }
 
@@ -254,10 +255,11 @@ std::string lead_in(pid_t pid, StubOptions options, int log, int report) {
   const uint64_t program = program_address(options.agent_base);
   Lead lead(pid, program);
   if (!lead.begin()) return "it could not be started";
-  const int64_t maps = open_maps(lead);
-  if (maps < 0) return "it cannot read its own mappings (/proc)";
+  const int64_t maps = open_file(lead, "/proc/self/maps");
+  const int64_t page_map = open_file(lead, "/proc/self/pagemap");
+  if (maps < 0 || page_map < 0) return "it cannot read its own mappings (/proc)";
   if (!empty(lead, program)) return "its address space could not be emptied";
-  const agent::BootInfo boot = boot_of(options, log, report, static_cast<int>(maps));
+  const agent::BootInfo boot = boot_of(options, log, report, maps, page_map);
   if (!put_agent(lead, options, zone_of(options.agent_base), boot))
     return "the agent could not be put into it";
   if (!restrict_calls(lead)) return "its system calls could not be restricted";

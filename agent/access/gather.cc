@@ -111,11 +111,15 @@ uint32_t move_elements(Thread* thread, const Context& context, const Site& site,
   if (thread->offers_turn) turn_offer_at_access(thread);
   const Origin origin = {site.ip, next_event(thread), 0, 0, context.regs.rsp, context.regs.rbp};
   Fault recorded;
-  if (replaying()) replay_access(thread, site.ip, &recorded);  // it finds its faults itself
+  const bool faulted = replaying() && !replay_access(thread, context.regs, site.ip, &recorded);
   for (uint32_t i = 0; i < gather.elements; ++i) {
     if (!(mask >> i & 1)) continue;
     uint8_t* element = data + i * gather.element_bytes;
     const uint64_t address = effective_address(site, context.regs, index_of(gather, indices, i));
+    if (faulted && recorded.address - address < gather.element_bytes) {
+      *fault = recorded;
+      return i;
+    }
     const bool ok =
         gather.scatter
             ? scatter_element(thread, origin, address, element, gather.element_bytes, fault)

@@ -333,7 +333,7 @@ extern "C" int access_begin(Thread* thread) {
   thread->record = nullptr;
   region_use_begin(thread);  // until the instruction is done
   Fault fault;
-  if (replaying() && !replay_access(thread, site.ip, &fault))
+  if (replaying() && !replay_access(thread, thread->regs, site.ip, &fault))
     return next_of(thread, raise(thread, site, fault));
   return next_of(thread, performance(site).begin(thread, site));
 }

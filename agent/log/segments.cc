@@ -335,6 +335,17 @@ uint32_t segment_enter(const Thread* thread, const SegmentIdentity& identity,
 
 uint32_t segment_find(const SegmentIdentity& identity) { return find_segment(identity); }
 
+bool segment_mapped(uint32_t segment) {
+  const Area& area = log_header().usage;
+  const UsageEntry* usages = log_area<UsageEntry>(area);
+  if (load(&segment_entry(segment).pinned)) return true;
+  for (uint32_t i = 1; i < area.count; ++i)
+    if (usages[i].segment == segment && (load(&usages[i].mapped) & kMapped) &&
+        process_lives(load(&usages[i].process)))
+      return true;
+  return false;
+}
+
 void segment_inherited(const Process* process, uint32_t segment) {
   SegmentEntry* entry = known_entry(segment);
   if (entry) note_mapped(*entry, process, usage_enter(process, segment));

@@ -43,6 +43,8 @@ void segment_inherited(const Process* process, uint32_t segment);
 void segment_unmapped(const Process* process, uint32_t segment);
 // The segment of this identity if the run knows it, else 0.
 uint32_t segment_find(const SegmentIdentity& identity);
+// Does a living process map it?
+bool segment_mapped(uint32_t segment);
 // Might it be known? Cheap, and asked without a lock.
 bool segment_maybe(uint64_t device, uint64_t inode);
 // Its accesses are logged from now on, by all who notice (native.h).

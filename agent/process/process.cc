@@ -135,6 +135,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
 }
 
 Answer fork_process(Thread* thread, const CloneRequest& request) {
+  stream_fork_begins(thread);
   regions_lock.lock();
   patches_before_fork();
   sites_before_fork();

@@ -133,9 +133,10 @@ struct PendingSyscall {
   uint64_t given[6];  // as args, which a handler may change
   uint64_t state;     // state_hash
   syscalls::WrittenCall written;
-  uint64_t cleared_tid;  // where the end of the thread has cleared its tid; 0: nowhere
-  uint32_t mapped_file;  // its number in the stream; 0: it maps none
-  uint32_t streamed;     // 1: it is written down when it has returned
+  uint64_t cleared_tid;     // where the end of the thread has cleared its tid; 0: nowhere
+  uint32_t mapped_file;     // its number in the stream; 0: it maps none
+  uint32_t copies_written;  // 1: that file is one that others write where they map it
+  uint32_t streamed;        // 1: it is written down when it has returned
   uint32_t repeats;  // 1: it is made again from its instruction, with the program none the wiser
 };
 

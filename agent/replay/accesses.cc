@@ -2,7 +2,10 @@
 
 #include <linux/mman.h>
 
+#include <initializer_list>
+
 #include "agent/access/access.h"
+#include "agent/kernel/bounce.h"
 #include "agent/memory/maps.h"
 #include "agent/replay/child.h"
 #include "agent/replay/outcome.h"
@@ -80,13 +83,34 @@ bool before(const ReplayAccess* entry) {
   return record && record->event < entry->event;
 }
 
+// Has a string instruction that has come `elements` further moved this register with them?
+bool moved_along(uint64_t before, uint64_t after, uint64_t elements) {
+  const uint64_t bytes = before < after ? after - before : before - after;
+  for (const uint64_t each : {0, 1, 2, 4, 8})
+    if (bytes == each * elements) return true;
+  return false;
+}
+
+// Is it this execution of the instruction that faults? It may as well be its next one: then other
+// registers have come to differ than those of a string instruction that is half done.
+bool faults_with(const Regs& regs, const stream::SignalRecord& signal) {
+  Regs then;
+  memcpy(&then, signal.regs, sizeof signal.regs);
+  const uint64_t elements = regs.rcx - then.rcx;
+  if (!moved_along(regs.rsi, then.rsi, elements) || !moved_along(regs.rdi, then.rdi, elements))
+    return false;
+  then.rcx = regs.rcx, then.rsi = regs.rsi, then.rdi = regs.rdi;
+  then.rip = regs.rip, then.eflags = regs.eflags;
+  return memcmp(&then, &regs, sizeof regs) == 0;
+}
+
 // Does the stream say that this instruction faults next?
-const stream::SignalRecord* fault_at(uint64_t pc, const ReplayAccess* entry) {
+const stream::SignalRecord* fault_at(const Regs& regs, uint64_t pc, const ReplayAccess* entry) {
   const stream::RecordHeader* record = reader_peek();
   const auto* signal = record ? payload<stream::SignalRecord>(record) : nullptr;
   const bool faults = signal && record->type == static_cast<uint16_t>(stream::Type::kSignal) &&
                       signal->place == static_cast<uint64_t>(stream::SignalPlace::kFault) &&
-                      signal->regs[stream::kInstructionPointer] == pc;
+                      signal->regs[stream::kInstructionPointer] == pc && faults_with(regs, *signal);
   return faults && (!entry || record->event <= entry->event) ? signal : nullptr;
 }
 
@@ -101,6 +125,15 @@ Fault fault_of(const stream::SignalRecord& signal) {
   return {info.signo, info.code, info.fault.addr, signal.error};
 }
 
+// Is `pc` the instruction of the entry? Where a program jumps over its lock prefix into what a
+// patch has put there, and the patch cannot be taken back, the agent made it with the prefix.
+bool is_instruction(uint64_t pc, const ReplayAccess* entry) {
+  constexpr uint8_t kLock = 0xF0;
+  uint8_t prefix = 0;
+  return entry->pc == pc ||
+         (entry->pc + 1 == pc && peek(&prefix, entry->pc, 1) == 1 && prefix == kLock);
+}
+
 // What the pending event read, or all that it did.
 void follow_accesses(uint64_t event, bool writes) {
   for (const ReplayAccess* entry; (entry = next()) && entry->event == event; skip(entry))
@@ -112,14 +145,14 @@ void follow_accesses(uint64_t event, bool writes) {
 // An access that faulted, or found nothing to do (a mask that selects nothing), is in no log: then
 // what comes next is something else. One that faulted half way has done a part; its registers are
 // in the stream.
-bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
+bool replay_access(Thread* thread, const Regs& regs, uint64_t pc, Fault* fault) {
   if (in_child()) return true;
   const ReplayAccess* entry = next();
-  const stream::SignalRecord* signal = fault_at(pc, entry);
+  const stream::SignalRecord* signal = fault_at(regs, pc, entry);
   finish_if_over(entry ? entry->event : 0);
   const bool is_lost = entry ? !accesses.at && before(entry) : !reader_peek();
   if (is_lost) finish(ReplayEnd::kAccessesGone, outcome().event);
-  if (entry && entry->pc == pc && (!signal || reader_peek()->event == entry->event)) {
+  if (entry && is_instruction(pc, entry) && (!signal || reader_peek()->event == entry->event)) {
     const uint64_t event = entry->event;
     follow_accesses(event, signal);
     thread->event = event;
@@ -132,8 +165,10 @@ bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
   return false;
 }
 
-void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
-                uint32_t protection) {
+// A program may make more mappings than a log has segments: those of one object are one segment, in
+// which each byte has its address for a place, so that no two mappings share any.
+void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint32_t protection,
+                uint64_t object) {
   const int64_t at = sys(__NR_mmap, address, bytes, protection,
                          MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   if (at != static_cast<int64_t>(address))
@@ -143,8 +178,9 @@ void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offse
   maps_settle(thread);
   SegmentIdentity identity = {};
   identity.kind = shmlog::SegmentKind::kAnonymous;
-  identity.inode = thread->call.event;
-  maps_admit(thread, address, bytes, offset, protection, identity, false);
+  identity.inode = object;
+  identity.generation = 1;
+  maps_admit(thread, address, bytes, address, protection, identity, false);
   Region region;
   if (!region_find(address, &region)) refuse("a traced mapping cannot be traced here");
 }

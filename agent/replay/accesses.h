@@ -10,9 +10,9 @@ namespace shmrec::agent {
 
 // Opens the accesses of the reader's present stage.
 void accesses_start();
-// The instruction at `pc` accesses traced memory: what it read then is in the aliases now, and the
-// event has the number that it had. False: it met a fault, and does so again.
-bool replay_access(Thread* thread, uint64_t pc, Fault* fault);
+// The instruction at `pc` accesses traced memory, with `regs`: what it read then is in the aliases
+// now, and the event has the number that it had. False: it met a fault, and does so again.
+bool replay_access(Thread* thread, const Regs& regs, uint64_t pc, Fault* fault);
 // What came up to this event has been made, or is found missing.
 void accesses_skip(uint64_t event);
 // Is there one up to this event that has not been made yet?
@@ -21,8 +21,9 @@ bool access_before(uint64_t event);
 // Is the next one before it or that event, and the one behind it not?
 bool access_is_last_before(uint64_t event);
 
-// Makes a mapping that was traced: private memory, which is traced here too.
-void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
-                uint32_t protection);
+// Makes a mapping that was traced: private memory, which is traced here too. `object`: those of the
+// same number are one segment, where that makes a difference.
+void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint32_t protection,
+                uint64_t object);
 
 }  // namespace shmrec::agent

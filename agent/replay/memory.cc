@@ -30,6 +30,19 @@ int descriptor_of(uint32_t file) {
   return stage.first_file + static_cast<int>(file) - 1;
 }
 
+// Regions of what is mapped no more, or replaced.
+void forget(uint64_t begin, uint64_t bytes) {
+  if (!region_overlaps(begin, bytes)) return;
+  MapsLock lock;
+  maps_forget(current_thread()->process, begin, begin + bytes);
+  maps_settle(current_thread());
+}
+
+void forget_and_unmap(uint64_t begin, uint64_t bytes) {
+  forget(begin, bytes);
+  sys(__NR_munmap, begin, bytes);
+}
+
 // At its place, in place of what is there; that must not be the agent.
 void map_at(uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags, int fd,
             uint64_t offset) {
@@ -40,11 +53,7 @@ void map_at(uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags,
       sys(__NR_mmap, begin, bytes, protection, MAP_PRIVATE | MAP_FIXED | flags, fd, offset);
   if (at != static_cast<int64_t>(begin))
     diverge("a mapping cannot be made", begin, static_cast<uint64_t>(at));
-  if (!region_overlaps(begin, bytes)) return;
-  MapsLock lock;
-  const Process* process = current_thread()->process;
-  maps_forget(process, begin, begin + bytes);
-  maps_settle(current_thread());
+  forget(begin, bytes);
 }
 
 // ---- The calls
@@ -54,15 +63,6 @@ void again_mmap(const uint64_t* a, uint64_t result, uint32_t file) {
   const uint64_t kept_flags = a[3] & (MAP_NORESERVE | MAP_GROWSDOWN | MAP_STACK);
   map_at(result, page_up(a[1]), a[2], kept_flags | (file ? 0 : MAP_ANONYMOUS), descriptor_of(file),
          file ? a[5] : 0);
-}
-
-void again_mremap(const uint64_t* a, uint64_t result, uint32_t) {
-  const bool moved = result != a[0];
-  const uint64_t keeps = a[3] & MREMAP_DONTUNMAP;
-  const int64_t at =
-      moved ? sys(__NR_mremap, a[0], a[1], a[2], MREMAP_MAYMOVE | MREMAP_FIXED | keeps, result)
-            : sys(__NR_mremap, a[0], a[1], a[2], 0);
-  if (at != static_cast<int64_t>(result)) diverge("mremap", result, static_cast<uint64_t>(at));
 }
 
 void again_brk(const uint64_t*, uint64_t result, uint32_t) {
@@ -80,23 +80,68 @@ struct Again {
                uint32_t file);  // null: by the agent's handler
 };
 constexpr Again kAgain[] = {
-    {__NR_mmap, again_mmap}, {__NR_mremap, again_mremap}, {__NR_brk, again_brk},
-    {__NR_munmap, nullptr},  {__NR_mprotect, nullptr},    {__NR_pkey_mprotect, nullptr},
-    {__NR_madvise, nullptr}, {__NR_shmat, nullptr},       {__NR_shmdt, nullptr},
+    {__NR_mmap, again_mmap}, {__NR_mremap, nullptr},   {__NR_brk, again_brk},
+    {__NR_munmap, nullptr},  {__NR_mprotect, nullptr}, {__NR_pkey_mprotect, nullptr},
+    {__NR_madvise, nullptr}, {__NR_shmat, nullptr},    {__NR_shmdt, nullptr},
 };
 
-// A traced mapping of another size, and perhaps elsewhere. What is in it is put there when it is
-// read.
-void remap_traced(Thread* thread, const Region& region, const CallRecord& call) {
-  const uint64_t* a = thread->call.given;
-  if (!(a[3] & MREMAP_DONTUNMAP) && a[1]) {
-    MapsLock lock;
-    maps_forget(thread->process, a[0], a[0] + page_up(a[1]));
-    maps_settle(thread);
-    sys(__NR_munmap, a[0], page_up(a[1]));
+// ---- mremap
+// ----------------------------------------------------------------------------------------
+
+struct Remap {
+  uint64_t from, old_bytes, to, bytes, flags;
+  // What goes on elsewhere, or is mapped once more.
+  uint64_t kept() const { return old_bytes ? min(old_bytes, bytes) : min(bytes, kPage); }
+  bool moves() const { return to != from; }
+  bool stays() const { return !old_bytes || (flags & MREMAP_DONTUNMAP); }
+};
+
+void remap_private(const Remap& remap) {
+  constexpr uint64_t kTo = MREMAP_MAYMOVE | MREMAP_FIXED;
+  const uint64_t keeps = remap.flags & MREMAP_DONTUNMAP;
+  const int64_t at = sys(__NR_mremap, remap.from, remap.old_bytes, remap.bytes,
+                         remap.moves() ? kTo | keeps : 0, remap.to);
+  if (at != static_cast<int64_t>(remap.to)) diverge("mremap", remap.to, static_cast<uint64_t>(at));
+  if (remap.moves()) forget(remap.to, remap.bytes);
+}
+
+// A piece of it that is mapped alike begins at `at`. Returns its end.
+uint64_t move_piece(Thread* thread, const Remap& remap, uint64_t at) {
+  Region region;
+  const uint64_t end = remap.from + remap.kept(), to = remap.to + (at - remap.from);
+  const bool any = region_next(at, &region) && region.begin < end,
+             traced = any && region.begin <= at;
+  const uint64_t stop = !any ? end : min(end, traced ? region.end : region.begin);
+  const uint64_t bytes =
+      stop < end ? stop - at : remap.to + remap.bytes - to;  // the last one grows
+  if (traced)
+    map_traced(thread, to, bytes, region.protection, 0);
+  else
+    remap_private({at, stop - at, to, bytes, remap.flags});
+  return stop;
+}
+
+// What is traced is mapped anew where it goes on. What is in it is put there when it is read.
+void remap_traced(Thread* thread, const Remap& remap) {
+  Region region;
+  const uint64_t end = remap.from + remap.old_bytes;
+  if (remap.moves()) {
+    for (uint64_t at = remap.from; at < remap.from + remap.kept();)
+      at = move_piece(thread, remap, at);
+    if (!remap.stays()) forget_and_unmap(remap.from, remap.old_bytes);
+  } else if (remap.bytes < remap.old_bytes) {
+    forget_and_unmap(remap.from + remap.bytes, remap.old_bytes - remap.bytes);
+  } else if (remap.bytes > remap.old_bytes && region_find(end - 1, &region)) {
+    map_traced(thread, end, remap.bytes - remap.old_bytes, region.protection, 0);
   }
-  map_traced(thread, call.result, page_up(a[2]), region.segment_offset + (a[0] - region.begin),
-             region.protection);
+}
+
+void again_mremap(Thread* thread, const uint64_t* a, uint64_t result) {
+  const Remap remap = {a[0], page_up(a[1]), result, page_up(a[2]), a[3]};
+  if (region_overlaps(remap.from, max(remap.old_bytes, kPage)))
+    remap_traced(thread, remap);
+  else
+    remap_private(remap);
 }
 
 // ---- System V
@@ -113,8 +158,8 @@ MappingRecord next_attached = {};
 void attach(Thread* thread, uint64_t address) {
   const MappingRecord& mapping = next_attached;
   if (mapping.begin != address) refuse("the recording is damaged: a segment without its mapping");
-  map_traced(thread, mapping.begin, mapping.end - mapping.begin, mapping.offset,
-             mapping.protection);
+  map_traced(thread, mapping.begin, mapping.end - mapping.begin, mapping.protection,
+             thread->call.event);
   Region region;
   region_find(address, &region);
   for (Attached& place : attached)  // SHM_REMAP has replaced what was there
@@ -145,14 +190,11 @@ void detach(Thread* thread, uint64_t address) {
 
 void make_again(Thread* thread, const Again& row, const CallRecord& call) {
   const uint64_t* a = thread->call.given;
-  Region region;
   if (call.number == __NR_shmat) return attach(thread, call.result);
   if (call.number == __NR_shmdt) return detach(thread, a[0]);
   if (call.flags & kCallTraces)
-    return map_traced(thread, call.result, page_up(a[1]), a[3] & MAP_ANONYMOUS ? 0 : a[5],
-                      static_cast<uint32_t>(a[2]));
-  if (call.number == __NR_mremap && region_find(a[0], &region))
-    return remap_traced(thread, region, call);
+    return map_traced(thread, call.result, page_up(a[1]), static_cast<uint32_t>(a[2]), 0);
+  if (call.number == __NR_mremap) return again_mremap(thread, a, call.result);
   if (row.make) return row.make(a, call.result, call.file);
   if (call.number == __NR_madvise && a[2] == MADV_FREE) thread->call.args[2] = MADV_DONTNEED;
   dispatch_unrecorded(thread, nullptr);
@@ -175,13 +217,23 @@ void attach_recorded(const MappingRecord& mapping) { next_attached = mapping; }
 
 void heap_recorded(uint64_t begin, uint64_t end) { heap_begin = begin, heap_end = end; }
 
+namespace {
+
+// mprotect has done the part before the hole that it found, or before what may not be written. That
+// one is changed here too: where the program may not write traced memory, the recording says.
+bool may_have_done_part(const CallRecord& call) {
+  const int64_t result = static_cast<int64_t>(call.result);
+  return (call.number == __NR_mprotect || call.number == __NR_pkey_mprotect) &&
+         (result == -ENOMEM || result == -EACCES);
+}
+
+}  // namespace
+
 bool memory_call(Thread* thread, const CallRecord& call) {
   for (const Again& row : kAgain) {
     if (row.number != call.number) continue;
-    // mprotect has done the part before the hole that it found.
-    const bool part = call.result == static_cast<uint64_t>(-ENOMEM) &&
-                      (call.number == __NR_mprotect || call.number == __NR_pkey_mprotect);
-    if (part || !failed(static_cast<int64_t>(call.result))) make_again(thread, row, call);
+    if (may_have_done_part(call) || !failed(static_cast<int64_t>(call.result)))
+      make_again(thread, row, call);
     sketch_forget_maps();
     return true;
   }
@@ -213,14 +265,32 @@ int protection_at(uint64_t address) {
   return find.protection;
 }
 
-void put_bytes(uint64_t address, const void* from, uint64_t bytes) {
+namespace {
+
+// In one page. What the kernel filled while it made it may be without the right to write; so is
+// what a call that failed found there, and left.
+void put_in_page(uint64_t address, const uint8_t* from, uint64_t bytes) {
   if (const uint64_t alias = alias_of(address, bytes)) address = alias;
-  if (safe_copy(reinterpret_cast<void*>(address), from, bytes)) return;
-  // What the kernel filled while it made it may be without the right to write.
-  sys(__NR_mprotect, page_down(address), page_up(address + bytes) - page_down(address),
-      PROT_READ | PROT_WRITE);
-  if (!safe_copy(reinterpret_cast<void*>(address), from, bytes))
-    diverge("memory that was written cannot be", address, bytes);
+  void* const to = reinterpret_cast<void*>(address);
+  if (safe_copy(to, from, bytes)) return;
+  const int protection = protection_at(address);
+  sys(__NR_mprotect, page_down(address), kPage, PROT_READ | PROT_WRITE);
+  const bool put = safe_copy(to, from, bytes);
+  sys(__NR_mprotect, page_down(address), kPage, protection);
+  if (!put) diverge("memory that was written cannot be", address, bytes);
+}
+
+}  // namespace
+
+// They may reach over traced and private memory.
+void put_bytes(uint64_t address, const void* from, uint64_t bytes) {
+  const uint8_t* source = static_cast<const uint8_t*>(from);
+  const bool traced = region_overlaps(address, bytes);
+  if (!traced && safe_copy(reinterpret_cast<void*>(address), source, bytes)) return;
+  for (uint64_t at = 0, piece; at < bytes; at += piece) {
+    piece = min(bytes - at, kPage - (address + at) % kPage);
+    put_in_page(address + at, source + at, piece);
+  }
 }
 
 }  // namespace shmrec::agent

@@ -5,7 +5,9 @@
 #include "agent/agent_abi.h"
 #include "agent/arch/x86_64/entry.h"
 #include "agent/arch/x86_64/gs.h"
+#include "agent/kernel/robust.h"
 #include "agent/memory/identity.h"
+#include "agent/memory/used_pages.h"
 #include "agent/patches/arena.h"
 #include "agent/patches/text.h"
 #include "agent/process/event.h"
@@ -204,10 +206,9 @@ Answer become_child(Thread* thread) {
   memcpy(&thread->regs, start.regs, sizeof start.regs);
   threads_start(start.tid);
   store(&thread->process->entry->events, uint64_t{1});
-  for (reader_advance(); (record = reader_peek()) && !record->event; reader_advance()) {
-    if (type_of(record) != Type::kMemory) break;
+  reader_advance();
+  for (; (record = reader_peek()) && type_of(record) == Type::kMemory; reader_advance())
     put_memory(record);
-  }
   return Answer::kDone;
 }
 
@@ -223,8 +224,10 @@ Answer take_turn(Thread* thread, Context* context, const RecordHeader* record) {
   return threads_turn(thread, context, tid, kind) ? follow(thread, context) : Answer::kResume;
 }
 
-// The thread's last call has been.
+// The thread's last call has been. Of its robust mutexes the agent has taken those in traced memory
+// off its list.
 Answer leave_thread(Thread* thread, Context* context) {
+  robust_walk_at_exit(thread);
   reader_advance();
   const RecordHeader* record = next_of_event(thread);
   if (!record) at_end();
@@ -401,6 +404,7 @@ void begin(Thread* thread, const StartRecord& start) {
 void replay_start(Thread* thread) {
   if (!outcome_start()) refuse("there is no report");
   keep_maps(shmrec_boot_info.replay.maps_fd);
+  keep_page_map(shmrec_boot_info.replay.page_map_fd);
   if (!reader_start()) refuse("the recording has no stream");
   accesses_start();
   const RecordHeader* record = reader_peek();

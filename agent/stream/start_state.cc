@@ -13,6 +13,7 @@
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
 #include "agent/signals/signal_sets.h"
+#include "agent/stream/outputs.h"
 #include "agent/stream/processor_reads.h"
 #include "agent/stream/writer.h"
 
@@ -185,6 +186,34 @@ const char* write_start_state(Thread* thread, const Regs& regs, uint32_t cpu) {
   return for_each_map(write_mapping, &walk) ? walk.trouble : "there is no /proc";
 }
 
+namespace {
+
+// More of them is left out: what a thread has asked for may be much more than it gets.
+constexpr uint64_t kMostPending = 1 << 20;
+
+struct Pending {
+  uint32_t count;
+  Range ranges[kMaxRanges];
+} pending_at_fork = {};
+
+bool write_pending() {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < pending_at_fork.count; ++i) {
+    const Range& range = pending_at_fork.ranges[i];
+    if (range.bytes > kMostPending - bytes) continue;
+    bytes += range.bytes;
+    if (!write_memory(range.address, range.bytes)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void note_pending_at_fork(Thread* thread) {
+  if (!find_pending_outputs(thread, pending_at_fork.ranges, &pending_at_fork.count))
+    pending_at_fork.count = 0;
+}
+
 const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
                              uint64_t child_tid_at) {
   files.count = 0;
@@ -195,7 +224,8 @@ const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent,
   start->parent_low = parent.id_low;
   start->parent_event = event;
   writer_commit();
-  return child_tid_at && !write_memory(child_tid_at, sizeof(int32_t)) ? kNoRoom : nullptr;
+  const bool tid_written = !child_tid_at || write_memory(child_tid_at, sizeof(int32_t));
+  return tid_written && write_pending() ? nullptr : kNoRoom;
 }
 
 uint32_t write_file(uint64_t event, int fd, const char* path) {

@@ -12,7 +12,11 @@ void note_processor();
 // made of. Null, or why that cannot be written down.
 // `cpu`: the processor that it starts on.
 const char* write_start_state(Thread* thread, const Regs& regs, uint32_t cpu);
-// Of a forked child: all is as in its parent at that event, but for the registers and its tid.
+// A fork is about to be made: what calls of other threads are writing meanwhile the child has as
+// far as it has come. REQUIRES: the thread has the turn.
+void note_pending_at_fork(Thread* thread);
+// Of a forked child: all is as in its parent at that event, but for the registers, its tid and what
+// was pending there.
 const char* write_fork_state(Thread* thread, const shmlog::ProcessEntry& parent, uint64_t event,
                              uint64_t child_tid_at);
 

@@ -4,6 +4,7 @@
 
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/used_pages.h"
 
 namespace shmrec::agent {
 
@@ -76,9 +77,15 @@ constexpr uint64_t kMostBytes = uint64_t{64} << 30;
 
 struct Walk {
   const NotHashed& without;
+  UsedPages& used;
   MemoryHash* result;
   void (*each)(uint64_t page, uint64_t hash);
 };
+
+// The first page from `page` on that may not be zero.
+uint64_t next_page(const Walk& walk, const MapLine& line, uint64_t page) {
+  return line.inode ? page : walk.used.next(page, line.end);
+}
 
 bool add_mapping(const MapLine& line, void* raw) {
   const Walk& walk = *static_cast<Walk*>(raw);
@@ -87,7 +94,8 @@ bool add_mapping(const MapLine& line, void* raw) {
   const uint64_t stack = walk.without.stack;
   const bool has_stack = stack >= line.begin && stack < line.end;
   const uint64_t begin = has_stack ? page_down(used_stack(stack)) : line.begin;
-  for (uint64_t page = max(begin, line.begin); page < line.end; page += kPage) {
+  for (uint64_t page = next_page(walk, line, max(begin, line.begin)); page < line.end;
+       page = next_page(walk, line, page + kPage)) {
     AgentsPart part;
     if (next_agents_part(page, page + kPage, &part)) {
       page = part.end - kPage;
@@ -107,7 +115,8 @@ bool add_mapping(const MapLine& line, void* raw) {
 bool memory_hash(const NotHashed& without, MemoryHash* result,
                  void (*each)(uint64_t page, uint64_t hash)) {
   *result = {};
-  Walk walk = {without, result, each};
+  UsedPages used;
+  Walk walk = {without, used, result, each};
   return for_each_map(add_mapping, &walk);
 }
 

@@ -99,6 +99,10 @@ void stream_start(Thread* thread, const Regs& regs) {
     stream_end(thread->process, why);
 }
 
+void stream_fork_begins(Thread* thread) {
+  if (may_write(thread)) note_pending_at_fork(thread);
+}
+
 void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at) {
   turns_after_fork(thread);
   if (!streaming()) return;
@@ -166,11 +170,15 @@ bool maps_traced_memory(const PendingSyscall& call, uint64_t result) {
   return maps && !failed(static_cast<int64_t>(result)) && region_overlaps(result, 1);
 }
 
+bool is_private(const PendingSyscall& call) {
+  constexpr uint64_t kPrivate = MAP_PRIVATE;
+  return (call.given[3] & MAP_TYPE) == kPrivate;
+}
+
 // What others write there is seen by nobody. A file that nobody writes is kept instead.
 bool maps_untraced_memory(const PendingSyscall& call, uint64_t result) {
-  constexpr uint64_t kPrivate = 2;  // MAP_PRIVATE
   if (failed(static_cast<int64_t>(result)) || region_overlaps(result, 1)) return false;
-  const bool shared = call.number == __NR_mmap && (call.given[3] & MAP_TYPE) != kPrivate;
+  const bool shared = call.number == __NR_mmap && !is_private(call);
   return call.number == __NR_shmat || (shared && !native_overlaps(result, 1));
 }
 
@@ -217,6 +225,9 @@ void write_call(Thread* thread, uint64_t result) {
   free_now(call, result);
   if (maps_untraced_memory(call, result))
     return stream_end(thread->process, "shared memory that is not traced");
+  if (call.number == __NR_mmap && call.copies_written && !failed(static_cast<int64_t>(result)))
+    return stream_end(thread->process,
+                      "a private mapping of a file that is written where others map it");
   if (traces && call.number == __NR_shmat) write_attached(call, result);
   OutputList& outputs = *reinterpret_cast<OutputList*>(thread->bounce2);
   static_assert(sizeof outputs <= sizeof thread->bounce2);
@@ -293,7 +304,9 @@ void write_check(Thread* thread) {
     find_pending_outputs(thread, list.ranges, &list.count);
     for_each_thread(thread->process, leave_out_altstack, &list);
     if (list.count) write_left_out(thread, list.ranges, list.count);
+    turns_pause(true);
     memory_hash({regs.rsp, list.ranges, list.count}, &memory, write_page);
+    turns_pause(false);
   }
   CheckRecord* record = static_cast<CheckRecord*>(
       writer_begin(Type::kCheck, 0, thread->call.event, sizeof(CheckRecord)));
@@ -306,15 +319,23 @@ void write_check(Thread* thread) {
 
 namespace {
 
+// Does somebody map the file so that what is written there is traced? A private mapping has it too,
+// up to its own first write to the page, and what is read there is in no log.
+bool is_written(const SegmentIdentity& identity) {
+  const uint32_t segment = segment_find(identity);
+  return segment && !segment_native(segment) && segment_mapped(segment);
+}
+
 // A file that the call maps. Returns null, or why it cannot be had.
 const char* note_mapped_file(Thread* thread) {
   constexpr uint64_t kAnonymous = MAP_ANONYMOUS;
   PendingSyscall& call = thread->call;
-  call.mapped_file = 0;
+  call.mapped_file = call.copies_written = 0;
   if (call.number != __NR_mmap || (call.given[3] & kAnonymous)) return nullptr;
   const int fd = static_cast<int>(call.given[4]);
   SegmentIdentity identity;
   if (!identify_descriptor(fd, &identity)) return nullptr;  // nor can it be mapped, or as what?
+  call.copies_written = is_private(call) && is_written(identity);
   call.mapped_file = write_file(call.event, fd, identity.name);
   return call.mapped_file ? nullptr : "a mapped file that cannot be kept";
 }

@@ -23,6 +23,8 @@ inline bool streaming() { return __builtin_expect(load(&stream_is_open), 0); }
 // Begins the stream of an image that has just been executed, if the level asks for it: `regs` are
 // those that the program starts with. Hides the vDSO, and makes the time stamp counter trap.
 void stream_start(Thread* thread, const Regs& regs);
+// A fork is about to be made.
+void stream_fork_begins(Thread* thread);
 // In a forked child: its own stream, which goes on where the parent was. `parent`: its number.
 void stream_after_fork(Thread* thread, uint32_t parent, uint64_t event, uint64_t child_tid_at);
 // What follows cannot be replayed.

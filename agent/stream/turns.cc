@@ -22,6 +22,7 @@ struct Turns {
   uint32_t tickets;  // how many were given out
   uint32_t serving;
   uint32_t wanted;  // 1: somebody has waited for a slice, 2: so long that the holder is to stop
+  uint32_t busy;    // 1: the agent is at work for the one who has the turn
   int32_t leaving;  // the thread that ends, until the kernel clears it; 0: none
   int32_t holder;   // who has the turn
   // Written by who has the turn: who had it last, and how it was given away.
@@ -91,7 +92,7 @@ bool wait_for(const Thread* thread, uint32_t ticket) {
     const int32_t leaving = load(&turns.leaving);
     if (serving == ticket && !leaving) return true;
     const uint64_t now = monotonic_ns();
-    if (serving != before) before = serving, since = now;
+    if (serving != before || load(&turns.busy)) before = serving, since = now;
     if (now - since >= kSliceNs && serving != ticket) ask_holder(thread, now - since >= kStopNs);
     if (now - since >= kPatienceNs) lose_patience(thread);
     if (serving == ticket)
@@ -157,6 +158,8 @@ bool turn_take(Thread* thread) {
   if (in_call) thread->call.event = next_event(thread);  // behind all that others did meanwhile
   return true;
 }
+
+void turns_pause(bool busy) { store(&turns.busy, busy ? 1u : 0u); }
 
 void turn_give_in_call(Thread* thread) {
   if (!load(&turns.begun) || thread->turn != Turn::kHas) return;

@@ -43,6 +43,9 @@ void turns_end();
 // Waits for the turn, unless the thread has it; one that has just been made, for its first. Returns
 // whether it has it: not if the turns are over.
 bool turn_take(Thread* thread);
+// The agent itself is at something that takes long, or has done it: nobody loses patience
+// meanwhile. REQUIRES: the thread has the turn, if turns are taken.
+void turns_pause(bool busy);
 // Before a call that may wait: somebody else may have the turn.
 void turn_give_in_call(Thread* thread);
 // Behind an event: somebody who has waited for a slice gets it; if it `yields`, anybody who waits.

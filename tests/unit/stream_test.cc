@@ -558,7 +558,7 @@ TEST_F(StreamTest, TheDumpInJsonIsOneObjectALine) {
   const auto stop = nlohmann::json::parse(lines[16]);
   EXPECT_EQ(stop["words"], nlohmann::json::parse(R"([{"address":"0x404010","value":"0x29"}])"));
   EXPECT_EQ(stop["ranges"], nlohmann::json::parse(R"([{"address":"0x7ffc49b9d000","bytes":832}])"));
-  EXPECT_EQ(nlohmann::json::parse(lines[18])["ranges"],
+  EXPECT_EQ(nlohmann::json::parse(lines[19])["ranges"],
             nlohmann::json::parse(R"([{"address":"0x7f21f9c00000","bytes":12}])"));
   EXPECT_EQ(nlohmann::json::parse(lines[2])["mapped"], "800002-4d2-8b50-68cf8a10.0");
   EXPECT_FALSE(nlohmann::json::parse(lines[21]).contains("result")) << "exit does not return";
