@@ -262,7 +262,7 @@ struct Thread {
                                   // a stub looks outside of the window with
   alignas(64) uint8_t value[64];  // 704: what the fast way reads or writes
   // Syscalls from stubs (patches/call_stub.h).
-  uint64_t call_entry;   // 768: shmrec_call_jumped
+  uint64_t call_entry;   // 768: shmrec_call_jumped, in replay shmrec_call_replayed
   uint64_t call_behind;  // 776: what is behind the syscall instruction, as the program has it
   uint64_t call_exit;    // 784: where shmrec_syscall_plain goes on: the exit page, or exit_ip
   uint64_t call_made;    // 792: the syscall instruction that a call from a stub is made by

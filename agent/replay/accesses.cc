@@ -4,6 +4,7 @@
 
 #include "agent/access/access.h"
 #include "agent/memory/maps.h"
+#include "agent/patches/patch.h"
 #include "agent/replay/child.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
@@ -125,6 +126,7 @@ bool replay_access(Thread* thread, uint64_t pc, Fault* fault) {
 
 void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint64_t offset,
                 uint32_t protection) {
+  if (!patches_vacate(address, address + bytes)) refuse("a patched site cannot be put back");
   const int64_t at = sys(__NR_mmap, address, bytes, protection,
                          MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   if (at != static_cast<int64_t>(address))

@@ -115,9 +115,12 @@ void look(Thread* thread, const RecordHeader* record) {
 
 }  // namespace
 
-void stops_look(Thread* thread) {
+void stops_look(Thread* thread, Context* context) {
   const RecordHeader* record = next_stop();
-  if (record && (in_child() || !access_before(record->event))) look(thread, record);
+  if (!record || (!in_child() && access_before(record->event))) return;
+  // All stubs but that of the stop go.
+  if (context) patch_leave_stub(thread, &context->regs);
+  look(thread, record);
 }
 
 StopVisit stop_visit(const Siginfo& info, Context* context) {

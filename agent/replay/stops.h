@@ -11,8 +11,9 @@
 namespace shmrec::agent {
 
 // If the stream's next record is a stop behind the event that has just been: looks for it from here
-// on. In a handler, as what decodes the code uses vector registers.
-void stops_look(Thread* thread);
+// on. Then the program goes on with `context`, which may be null at its start. In a handler, as
+// what decodes the code uses vector registers.
+void stops_look(Thread* thread, Context* context);
 // Has the program, which has trapped, come to the place? kMissed: it has, but it is another visit,
 // and `context` goes on. kReached: `context` is what it was there.
 enum class StopVisit { kNone, kMissed, kReached };

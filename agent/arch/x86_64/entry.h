@@ -25,6 +25,7 @@ void shmrec_int80_end();
 void shmrec_syscall_post();
 void shmrec_syscall_post_done();
 void shmrec_call_jumped();
+void shmrec_call_replayed();
 void shmrec_call_load();
 void shmrec_call_load_end();
 void shmrec_call_make();
