@@ -354,6 +354,13 @@ extern "C" int access_jumped(Thread* thread) {
   return kTail;
 }
 
+// The signal of the instruction's own access gives the turn away.
+extern "C" int access_replayed(Thread* thread) {
+  if (!replay_gives_turn_at_access()) return access_jumped(thread);
+  thread->exit_ip = load(&site_numbered(thread->jumped_site).miss);
+  return kTail;
+}
+
 extern "C" int access_end(Thread* thread) {
   const Site& site = *thread->site;
   if (site.x87) x87_pointers_as_alone(thread, site);

@@ -232,7 +232,7 @@ struct Thread {
   uint32_t jumped_site;   // 380: number of the patched site that was jumped from (patches/)
   uint64_t saved_rcx;     // 384: the program's while a stub looks at the address
   const struct UnwindInfo* unwind;  // 392: for debuggers, which know its place (signals/unwind.h)
-  uint64_t jump_entry;              // 400: shmrec_access_jumped
+  uint64_t jump_entry;              // 400: shmrec_access_jumped, in replay shmrec_access_replayed
   // The fast way (access/fast.h).
   uint64_t quick[2][kQuickSizes];   // 408: loads and stores, by size
   uint64_t fast_ea;                 // 504: the access's address

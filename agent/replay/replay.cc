@@ -415,6 +415,7 @@ void replay_start(Thread* thread) {
   text_know_protection(protection_at);
   arenas_in_replay();
   thread->call_entry = reinterpret_cast<uint64_t>(shmrec_call_replayed);
+  thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_replayed);
   stops_look(thread, nullptr);
 }
 
@@ -500,10 +501,14 @@ bool replay_trapped(Thread* thread, const Siginfo& info, Context* context) {
   return visit != StopVisit::kNone;
 }
 
-bool replay_turn_at_access(Thread* thread, Context* context) {
+bool replay_gives_turn_at_access() {
   const RecordHeader* record = reader_peek();
-  if (!record || !gives_turn(record, TurnKind::kAtAccess)) return false;
-  if (access_before(record->event)) return false;
+  return record && gives_turn(record, TurnKind::kAtAccess) && !access_before(record->event);
+}
+
+bool replay_turn_at_access(Thread* thread, Context* context) {
+  if (!replay_gives_turn_at_access()) return false;
+  const RecordHeader* record = reader_peek();
   go_behind_call(thread, context, take_turn(thread, context, record));
   replay_settle(thread, context);
   return true;

@@ -35,7 +35,9 @@ void finish_if_over(uint64_t next);
 void replay_settle(Thread* thread, Context* context);
 // It goes on behind whatever has been handled.
 void replay_leaves_handler(Thread* thread, Context* context);
-// It is about to access traced memory. True: another thread goes on, and `context` is that.
+// It is about to access traced memory. Does another thread go on before that?
+bool replay_gives_turn_at_access();
+// True: it does, and `context` is that.
 bool replay_turn_at_access(Thread* thread, Context* context);
 // A trap that is not the program's: it has come to where a stop is looked for. Then `context` goes
 // on.

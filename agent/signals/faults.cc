@@ -130,13 +130,12 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
 void patch_if_due(Thread* thread, Site& site, uint64_t address) {
   const bool outside = !in_window(address);
   Region region;
-  if (replaying()) return;
   if (site.patched == kUnpatchable || (site.patched == kPatched && (!outside || site.outside)))
     return;
   if (region_find(address, &region) && region.braked >= Braked::kSampled) return;
   if (site.faults) {
     // What a routine does as a whole depends on more than is written down of it.
-    if (!streaming()) libraries_patch(thread, site.ip, outside);
+    if (!streaming() && !replaying()) libraries_patch(thread, site.ip, outside);
     patch_site(thread, site, outside);
   } else {
     site.faults = 1;

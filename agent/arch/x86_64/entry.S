@@ -297,6 +297,15 @@ function shmrec_access_jumped
   jz shmrec_tail_begin
   jmp run_core
 
+// The same in replay.
+function shmrec_access_replayed
+  save_registers REGS
+  mov %gs:0, %rdi
+  call access_replayed
+  test %eax, %eax
+  jz shmrec_tail_begin
+  jmp run_core
+
 function shmrec_access_leave
   save_registers CORE
   mov %gs:0, %rdi

@@ -39,6 +39,7 @@ extern const uint8_t shmrec_exit_begin[], shmrec_exit_left[], shmrec_exit_end[];
 void shmrec_raise_trap();
 void shmrec_access_enter();
 void shmrec_access_jumped();
+void shmrec_access_replayed();
 void shmrec_quick_none();
 void shmrec_quick_load1();
 void shmrec_quick_load2();
