@@ -24,6 +24,7 @@ import time
 C_LOOPS = r"""
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,9 +32,11 @@ int main(int argc, char** argv) {
   long n = atol(argv[2]);
   volatile unsigned long x = 1;
   struct timespec t;
+  volatile unsigned long* shared = mmap(0, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   for (long i = 0; i < n; ++i) {
     if (!strcmp(argv[1], "getppid")) syscall(SYS_getppid);
     else if (!strcmp(argv[1], "clock")) clock_gettime(CLOCK_MONOTONIC, &t);
+    else if (!strcmp(argv[1], "shared")) shared[i % 8192] += i;
     else x = x * 6364136223846793005 + 1442695040888963407;
   }
   return x == 0;
@@ -51,6 +54,7 @@ def programs(top):
         "true": ["/bin/true"],
         "getppid": [loops, "getppid", "2000000"],
         "clock_gettime": [loops, "clock", "2000000"],
+        "traced accesses": [loops, "shared", "2000000"],
         "CPU-bound C": [loops, "compute", "300000000"],
         "ls -lR": ["ls", "-lR", "/usr/include"],
         "gcc -c": ["gcc", "-c", "-O2", "-o", os.path.join(top, "loops.o"), source],

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "agent/agent_abi.h"
@@ -25,9 +24,9 @@ uint32_t process_of(const ShmlogReader& log, const std::string& recording) {
   return 0;
 }
 
-struct Access {
-  agent::ReplayAccess head;
-  size_t value_at;  // in the values
+struct Place {
+  uint64_t event;
+  size_t at, bytes;  // of the access, with its value
 };
 
 class Collector {
@@ -41,32 +40,38 @@ class Collector {
     const auto value = reads ? access.record.input() : access.record.output();
     const auto kind = reads ? agent::ReplayAccessKind::kRead : agent::ReplayAccessKind::kWrite;
     if (header.syscall != 0) return true;  // what the kernel wrote is in the stream
-    accesses_.push_back({{header.event, header.pc, header.address,
-                          static_cast<uint32_t>(value.size()), static_cast<uint32_t>(kind)},
-                         values_.size()});
-    values_.insert(values_.end(), value.begin(), value.end());
-    values_.resize((values_.size() + 7) / 8 * 8);
+    const agent::ReplayAccess head = {header.event, header.pc, header.address,
+                                      static_cast<uint32_t>(value.size()),
+                                      static_cast<uint32_t>(kind)};
+    const auto* bytes = reinterpret_cast<const unsigned char*>(&head);
+    const size_t at = bytes_.size();
+    bytes_.insert(bytes_.end(), bytes, bytes + sizeof head);
+    bytes_.insert(bytes_.end(), value.begin(), value.end());
+    bytes_.resize((bytes_.size() + 7) / 8 * 8);
+    in_order_ = in_order_ && (places_.empty() || places_.back().event <= header.event);
+    places_.push_back({header.event, at, bytes_.size() - at});
     return true;
   }
 
   // Of one thread they are in order; those of several are put in order.
   std::vector<unsigned char> all() {
-    std::stable_sort(accesses_.begin(), accesses_.end(),
-                     [](const Access& a, const Access& b) { return a.head.event < b.head.event; });
-    std::vector<unsigned char> bytes;
-    for (const Access& access : accesses_) {
-      const auto* head = reinterpret_cast<const unsigned char*>(&access.head);
-      bytes.insert(bytes.end(), head, head + sizeof access.head);
-      const auto value = values_.begin() + static_cast<std::ptrdiff_t>(access.value_at);
-      bytes.insert(bytes.end(), value, value + (access.head.length + 7) / 8 * 8);
+    if (in_order_) return std::move(bytes_);
+    std::stable_sort(places_.begin(), places_.end(),
+                     [](const Place& a, const Place& b) { return a.event < b.event; });
+    std::vector<unsigned char> sorted;
+    sorted.reserve(bytes_.size());
+    for (const Place& place : places_) {
+      const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(place.at);
+      sorted.insert(sorted.end(), begin, begin + static_cast<std::ptrdiff_t>(place.bytes));
     }
-    return bytes;
+    return sorted;
   }
 
  private:
   const std::vector<uint64_t>& again_;
-  std::vector<Access> accesses_;
-  std::vector<unsigned char> values_;
+  std::vector<unsigned char> bytes_;  // all accesses, as they came
+  std::vector<Place> places_;
+  bool in_order_ = true;
 };
 
 Result<UniqueFd> make_access_file(const ShmlogReader& log, const std::string& recording,

@@ -157,7 +157,7 @@ int end_atomic(Thread* thread, const Site& site) {
 
 // ---- Masked accesses: what is written is found by writing twice ---------------------------------
 
-enum Phase : uint32_t { kFirst = 0, kSecond, kLast };
+enum Phase : uint32_t { kFirst = 0, kSecond, kLast, kOnAlias };
 
 uint64_t first_target(Thread* thread) {
   return reinterpret_cast<uint64_t>(bounce_for(thread->bounce, thread->ea));
@@ -307,6 +307,33 @@ const Performance& performance(const Site& site) {
   return kPerformances[static_cast<int>(site.form)];
 }
 
+// ---- In replay ----------------------------------------------------------------------------------
+
+// Might it lock or unlock a robust mutex (kernel/robust.h)?
+bool may_be_robust(const Thread* thread, const Site& site) {
+  return site.form == Form::kAtomic && site.bytes == 4 &&
+         (thread->robust_head || load(&log_header().robust_held));
+}
+
+// Does the instruction do on the alias what it would do on the program's memory? Nobody else writes
+// there, and nobody reads what is logged.
+bool runs_on_alias(Thread* thread, const Site& site, Region* region) {
+  const uint32_t wanted = site.form == Form::kLoad ? PROT_READ : PROT_WRITE;
+  return site.form <= Form::kAtomic && !thread->stored_by_kernel && !may_be_robust(thread, site) &&
+         region_find(thread->ea, region) && site.bytes <= region->end - thread->ea &&
+         (region->protection & wanted) && !(region->protection & PROT_EXEC);
+}
+
+int begin_replayed(Thread* thread, const Site& site) {
+  Fault fault;
+  Region region;
+  if (!replay_access(thread, thread->regs, site.ip, &fault)) return raise(thread, site, fault);
+  if (!runs_on_alias(thread, site, &region)) return performance(site).begin(thread, site);
+  const uint64_t target = region.alias + (thread->ea - region.begin);
+  thread->phase = kOnAlias;
+  return run_core(thread, site, unmoved(site, thread->regs, target, thread->ea), site.core);
+}
+
 // Site and regions are the thread's to use until the access is over.
 int next_of(Thread* thread, int next) {
   if (next == kTail) {
@@ -332,9 +359,7 @@ extern "C" int access_begin(Thread* thread) {
   thread->phase = kFirst;
   thread->record = nullptr;
   region_use_begin(thread);  // until the instruction is done
-  Fault fault;
-  if (replaying() && !replay_access(thread, thread->regs, site.ip, &fault))
-    return next_of(thread, raise(thread, site, fault));
+  if (replaying()) return next_of(thread, begin_replayed(thread, site));
   return next_of(thread, performance(site).begin(thread, site));
 }
 
@@ -354,9 +379,17 @@ extern "C" int access_jumped(Thread* thread) {
   return kTail;
 }
 
+// What comes with it, as a turn, comes with the signal of the instruction's own access.
+extern "C" int access_replayed(Thread* thread) {
+  if (!replay_access_needs_signal()) return access_jumped(thread);
+  thread->exit_ip = load(&site_numbered(thread->jumped_site).miss);
+  return kTail;
+}
+
 extern "C" int access_end(Thread* thread) {
   const Site& site = *thread->site;
   if (site.x87) x87_pointers_as_alone(thread, site);
+  if (thread->phase == kOnAlias) return next_of(thread, end_touch(thread, site));
   return next_of(thread, performance(site).end(thread, site));
 }
 

@@ -133,10 +133,15 @@ void arenas_in_replay() {
   max_tries = kMaxTriesInReplay;
 }
 
-void arenas_drop() {
-  for (uint32_t i = 0; i < arena_count; ++i) sys(__NR_munmap, arenas[i].base, kArenaBytes);
-  memset(arenas, 0, arena_count * sizeof arenas[0]);
-  store(&arena_count, 0u);
+void arenas_drop(uint64_t begin, uint64_t end) {
+  for (uint32_t i = arena_count; i-- > 0;) {
+    if (arenas[i].base >= end || arenas[i].base + kArenaBytes <= begin) continue;
+    sys(__NR_munmap, arenas[i].base, kArenaBytes);
+    const uint32_t last = arena_count - 1;
+    if (i != last) memcpy(&arenas[i], &arenas[last], sizeof arenas[i]);
+    memset(&arenas[last], 0, sizeof arenas[last]);
+    store(&arena_count, last);
+  }
 }
 
 uint16_t arena_owner(uint64_t address) {

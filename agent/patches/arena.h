@@ -49,10 +49,11 @@ void arena_give_back(uint64_t stub, uint16_t number);
 uint16_t arena_owner(uint64_t address);
 // The lowest arena that ends behind `address`; 0: there is none.
 uint64_t arena_next(uint64_t address);
-// In replay they last from one event to the next, as the program's mappings come where they were
-// then, and stubs write to themselves. Nothing is in any of them any more: they go.
+// In replay stubs write to themselves, and the program's mappings come where they were then: there
+// arenas go.
 void arenas_in_replay();
-void arenas_drop();
+// Those that reach into [begin, end) go, in which nothing is any more.
+void arenas_drop(uint64_t begin, uint64_t end);
 // For debuggers (signals/unwind.h).
 void arena_describe(UnwindInfo* info);
 // Does an arena of the process begin at `address`? `pid`, `base`: of another process, and of its

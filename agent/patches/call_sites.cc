@@ -1,6 +1,7 @@
 #include "agent/patches/call_sites.h"
 
 #include "agent/patches/patch.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/jumped_call.h"
 
 namespace shmrec::agent {
@@ -50,7 +51,7 @@ CallSite* enter(uint64_t ip) {
 }  // namespace
 
 void patch_call_if_due(Thread* thread, uint64_t ip, uint64_t number) {
-  if (call_needs_signal(number)) return;
+  if (call_needs_signal(number) || (replaying() && replay_needs_signal(number))) return;
   const uint32_t traps = fetch_add(&all_traps, 1u) + 1;
   CallSite* site = find(ip);
   if (!site) site = enter(ip);

@@ -52,6 +52,13 @@ bool ended = false;                    // no more
 uint32_t changes = 0;                  // how often text was changed
 SpinLock patches_lock;
 
+// Of replay.
+struct Stop {
+  StopTest test;
+  Patch* patch;  // null: none is looked for
+};
+Stop stop = {};
+
 uint32_t hash_of(uint64_t ip) {
   return static_cast<uint32_t>(ip * 0x9E3779B97F4A7C15 >> 40) % kBuckets;
 }
@@ -231,7 +238,8 @@ bool is_in(const Patch& patch) { return patch_at(patch.ip) == &patch; }
 
 // Can code at `ip` be patched at all?
 bool possible(const Thread* thread, uint64_t ip) {
-  if (ended || log_header().slow || !stubs_possible() || !module_patchable(ip, kMaxInstruction))
+  if (ended || stop.patch || log_header().slow || !stubs_possible() ||
+      !module_patchable(ip, kMaxInstruction))
     return false;
   ended = modules_use_gs() || thread->program_gs;
   return !ended;
@@ -528,15 +536,26 @@ void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes) {
   }
 }
 
+bool patches_vacate(uint64_t begin, uint64_t end) {
+  const uint64_t arena = arena_next(begin);
+  if (!arena || arena >= end) return true;
+  Locked regions(regions_lock);
+  Locked lock(patches_lock);
+  const RegionsChange change;
+  for (uint32_t i = 1; i < patch_count; ++i) {
+    Patch& patch = patches[i];
+    const uint64_t base = patch.stub & ~(kArenaBytes - 1);
+    if (!patch.ip || base >= end || base + kArenaBytes <= begin) continue;
+    if (is_in(patch) && !undo(current_thread(), patch)) return false;
+    free_number(number_of(patch));
+  }
+  arenas_drop(begin, end);
+  return true;
+}
+
 // ---- Stops --------------------------------------------------------------------------------------
 
 namespace {
-
-struct Stop {
-  StopTest test;
-  Patch* patch;  // null: none is looked for
-};
-Stop stop = {};
 
 bool in_text(const Patch& patch) {
   uint8_t jump[kJumpBytes], found[kJumpBytes];
@@ -548,6 +567,7 @@ bool in_text(const Patch& patch) {
 }  // namespace
 
 bool patch_stop(Thread* thread, const StopTest& test) {
+  if (!patches_vacate(0, ~0ull)) return false;
   Locked lock(patches_lock);
   stop.test = test;
   const uint16_t number = clear(thread, test.ip) ? take_number() : 0;
@@ -559,7 +579,7 @@ bool patch_stop(Thread* thread, const StopTest& test) {
     return true;
   }
   free_number(number);
-  arenas_drop();
+  arenas_drop(0, ~0ull);
   return false;
 }
 
@@ -571,7 +591,7 @@ void patch_stop_end() {
   take_out(*stop.patch);
   free_number(number_of(*stop.patch));
   stop.patch = nullptr;
-  arenas_drop();
+  arenas_drop(0, ~0ull);
 }
 
 StopTrap patch_stop_trap(Regs* regs) {

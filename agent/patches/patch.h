@@ -16,7 +16,8 @@
 //
 // Invariants
 //  1. A byte of the program's text is part of at most one patch. Its original is kept.
-//  2. A stub lives as long as the module: threads may be in it though its site is put back.
+//  2. A stub lives as long as the module, but for replay: threads may be in it though its site is
+//     put back.
 // Threads: lookups without a lock, by a table that only grows while a module lives; changes under
 // patches_lock, which is taken after regions_lock and before the table of sites'.
 #pragma once
@@ -66,10 +67,16 @@ uint64_t patch_resume(uint64_t ip);
 // It goes on then.
 bool patch_trapped(Thread* thread, Context* context);
 
-// The place of a stop, while replay looks for it: there is at most one, between two events.
+// For replay, where the program's mappings come where they were then: what lies in arenas that
+// reach into [begin, end) goes, and so do these. Sites are put back. False: one cannot be.
+// REQUIRES: no lock is held, the thread is in no stub.
+bool patches_vacate(uint64_t begin, uint64_t end);
+
+// The place of a stop, while replay looks for it: there is at most one, between two events. Nothing
+// else is patched meanwhile.
 // Threads: there is one.
 struct StopTest;
-// False: there is no room.
+// False: there is no room. REQUIRES: as patches_vacate.
 bool patch_stop(Thread* thread, const StopTest& test);
 void patch_stop_end();
 enum class StopTrap { kNone, kMet, kRepeated };

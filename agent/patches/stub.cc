@@ -6,6 +6,7 @@
 #include "agent/memory/outside.h"
 #include "agent/memory/window.h"
 #include "agent/patches/moved.h"
+#include "agent/replay/replay.h"
 #include "agent/sites/table.h"
 
 namespace shmrec::agent {
@@ -269,7 +270,9 @@ bool stub_possible(const Site& site) {
   const bool registers = site.base != kNoRegister || site.index != kNoRegister;
   const bool plain = site.segment == Segment::kNone && !site.address32 && !site.rip_relative &&
                      !site.line && site.bit_register == kNoRegister && !site.x87;
-  return site.form <= Form::kMaskedStore && registers && plain;
+  // What a conversion that faults leaves in mxcsr is in no record: the processor itself says it.
+  const bool followed = !replaying() || !site.converts;
+  return site.form <= Form::kMaskedStore && registers && plain && followed;
 }
 
 bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayout* layout) {
@@ -301,7 +304,7 @@ bool stub_emit(const CoveredCode& covered, uint64_t at, uint8_t* code, StubLayou
     if (!to_hits[i].lead_to(out.at)) return false;
     const Site& site = *covered.instructions[i].site;
     const uint16_t next = i + 1 == covered.count ? layout->back : layout->parts[i + 1].begin;
-    if (!fast_possible(site))
+    if (replaying() || !fast_possible(site))
       hit(out, site, &part);
     else if (site.form == Form::kLoad || site.form == Form::kStore)
       fast_hit(out, site, next, &part);

@@ -233,7 +233,7 @@ struct Thread {
   uint32_t jumped_site;   // 380: number of the patched site that was jumped from (patches/)
   uint64_t saved_rcx;     // 384: the program's while a stub looks at the address
   const struct UnwindInfo* unwind;  // 392: for debuggers, which know its place (signals/unwind.h)
-  uint64_t jump_entry;              // 400: shmrec_access_jumped
+  uint64_t jump_entry;              // 400: shmrec_access_jumped, in replay shmrec_access_replayed
   // The fast way (access/fast.h).
   uint64_t quick[2][kQuickSizes];   // 408: loads and stores, by size
   uint64_t fast_ea;                 // 504: the access's address
@@ -263,7 +263,7 @@ struct Thread {
                                   // a stub looks outside of the window with
   alignas(64) uint8_t value[64];  // 704: what the fast way reads or writes
   // Syscalls from stubs (patches/call_stub.h).
-  uint64_t call_entry;   // 768: shmrec_call_jumped
+  uint64_t call_entry;   // 768: shmrec_call_jumped, in replay shmrec_call_replayed
   uint64_t call_behind;  // 776: what is behind the syscall instruction, as the program has it
   uint64_t call_exit;    // 784: where shmrec_syscall_plain goes on: the exit page, or exit_ip
   uint64_t call_made;    // 792: the syscall instruction that a call from a stub is made by

@@ -7,6 +7,7 @@
 #include "agent/access/access.h"
 #include "agent/kernel/bounce.h"
 #include "agent/memory/maps.h"
+#include "agent/patches/patch.h"
 #include "agent/replay/child.h"
 #include "agent/replay/outcome.h"
 #include "agent/replay/reader.h"
@@ -169,6 +170,7 @@ bool replay_access(Thread* thread, const Regs& regs, uint64_t pc, Fault* fault) 
 // which each byte has its address for a place, so that no two mappings share any.
 void map_traced(Thread* thread, uint64_t address, uint64_t bytes, uint32_t protection,
                 uint64_t object) {
+  if (!patches_vacate(address, address + bytes)) refuse("a patched site cannot be put back");
   const int64_t at = sys(__NR_mmap, address, bytes, protection,
                          MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   if (at != static_cast<int64_t>(address))

@@ -4,7 +4,9 @@
 
 #include "agent/memory/identity.h"
 #include "agent/memory/maps.h"
+#include "agent/memory/modules.h"
 #include "agent/patches/arena.h"
+#include "agent/patches/patch.h"
 #include "agent/replay/accesses.h"
 #include "agent/replay/code_guard.h"
 #include "agent/replay/outcome.h"
@@ -30,45 +32,65 @@ int descriptor_of(uint32_t file) {
   return stage.first_file + static_cast<int>(file) - 1;
 }
 
-// Regions of what is mapped no more, or replaced.
-void forget(uint64_t begin, uint64_t bytes) {
-  if (!region_overlaps(begin, bytes)) return;
+// What is mapped in [begin, end) is something else from here on. Stubs that lie there go: the
+// recorded process had its own elsewhere.
+void replace(Thread* thread, uint64_t begin, uint64_t end) {
+  if (begin >= end) return;
+  if (!patches_vacate(begin, end)) refuse("a patched site cannot be put back");
   MapsLock lock;
-  maps_forget(current_thread()->process, begin, begin + bytes);
-  maps_settle(current_thread());
+  maps_forget(thread->process, begin, end);
+  maps_settle(thread);
 }
 
-void forget_and_unmap(uint64_t begin, uint64_t bytes) {
-  forget(begin, bytes);
+bool vacates(uint64_t begin, uint64_t end) {
+  const uint64_t arena = arena_next(begin);
+  return begin < end && arena && arena < end;
+}
+
+void put_back(uint64_t begin, uint64_t end) {
+  MapsLock lock;
+  patches_undo(begin, end);
+}
+
+// Code of a file may be patched, if it was never writable.
+void note_code(const Thread* thread, uint64_t begin, uint64_t bytes, uint64_t protection,
+               uint64_t offset) {
+  MapsLock lock;
+  module_add(thread->process, begin, bytes, offset, 0, "(replayed)");
+  if (protection & PROT_WRITE) modules_written(begin, begin + bytes);
+}
+
+void unmap(Thread* thread, uint64_t begin, uint64_t bytes) {
+  replace(thread, begin, begin + bytes);
   sys(__NR_munmap, begin, bytes);
 }
 
 // At its place, in place of what is there; that must not be the agent.
-void map_at(uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags, int fd,
-            uint64_t offset) {
-  AgentsPart part;
-  if (!bytes || begin + bytes < begin || next_agents_part(begin, begin + bytes, &part))
-    refuse("a recorded mapping lies where the agent is");
+void map_at(Thread* thread, uint64_t begin, uint64_t bytes, uint64_t protection, uint64_t flags,
+            int fd, uint64_t offset) {
+  if (!bytes || begin + bytes < begin) refuse("a recorded mapping is none");
+  replace(thread, begin, begin + bytes);
+  if (in_agents_part(begin, bytes)) refuse("a recorded mapping lies where the agent is");
   const int64_t at =
       sys(__NR_mmap, begin, bytes, protection, MAP_PRIVATE | MAP_FIXED | flags, fd, offset);
   if (at != static_cast<int64_t>(begin))
     diverge("a mapping cannot be made", begin, static_cast<uint64_t>(at));
-  forget(begin, bytes);
+  if (fd >= 0 && (protection & PROT_EXEC)) note_code(thread, begin, bytes, protection, offset);
 }
 
 // ---- The calls
 // -----------------------------------------------------------------------------------
 
-void again_mmap(const uint64_t* a, uint64_t result, uint32_t file) {
+void again_mmap(Thread* thread, const uint64_t* a, uint64_t result, uint32_t file) {
   const uint64_t kept_flags = a[3] & (MAP_NORESERVE | MAP_GROWSDOWN | MAP_STACK);
-  map_at(result, page_up(a[1]), a[2], kept_flags | (file ? 0 : MAP_ANONYMOUS), descriptor_of(file),
-         file ? a[5] : 0);
+  map_at(thread, result, page_up(a[1]), a[2], kept_flags | (file ? 0 : MAP_ANONYMOUS),
+         descriptor_of(file), file ? a[5] : 0);
 }
 
-void again_brk(const uint64_t*, uint64_t result, uint32_t) {
+void again_brk(Thread* thread, const uint64_t*, uint64_t result, uint32_t) {
   const uint64_t now = page_up(result), before = page_up(heap_end);
   if (now > before)
-    map_at(before, now - before, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1, 0);
+    map_at(thread, before, now - before, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1, 0);
   else if (now < before && result >= heap_begin)
     sys(__NR_munmap, now, before - now);
   heap_end = result;
@@ -76,7 +98,7 @@ void again_brk(const uint64_t*, uint64_t result, uint32_t) {
 
 struct Again {
   uint32_t number;
-  void (*make)(const uint64_t* args, uint64_t result,
+  void (*make)(Thread* thread, const uint64_t* args, uint64_t result,
                uint32_t file);  // null: by the agent's handler
 };
 constexpr Again kAgain[] = {
@@ -96,13 +118,21 @@ struct Remap {
   bool stays() const { return !old_bytes || (flags & MREMAP_DONTUNMAP); }
 };
 
-void remap_private(const Remap& remap) {
+// Code goes elsewhere without the jumps in it.
+void remap_private(Thread* thread, const Remap& remap) {
   constexpr uint64_t kTo = MREMAP_MAYMOVE | MREMAP_FIXED;
   const uint64_t keeps = remap.flags & MREMAP_DONTUNMAP;
+  const uint64_t before = remap.from + remap.old_bytes, after = remap.from + remap.bytes;
+  if (remap.moves()) {
+    put_back(remap.from, before);
+    replace(thread, remap.from, before);
+    replace(thread, remap.to, remap.to + remap.bytes);
+  } else {
+    replace(thread, min(before, after), max(before, after));
+  }
   const int64_t at = sys(__NR_mremap, remap.from, remap.old_bytes, remap.bytes,
                          remap.moves() ? kTo | keeps : 0, remap.to);
   if (at != static_cast<int64_t>(remap.to)) diverge("mremap", remap.to, static_cast<uint64_t>(at));
-  if (remap.moves()) forget(remap.to, remap.bytes);
 }
 
 // A piece of it that is mapped alike begins at `at`. Returns its end.
@@ -117,7 +147,7 @@ uint64_t move_piece(Thread* thread, const Remap& remap, uint64_t at) {
   if (traced)
     map_traced(thread, to, bytes, region.protection, 0);
   else
-    remap_private({at, stop - at, to, bytes, remap.flags});
+    remap_private(thread, {at, stop - at, to, bytes, remap.flags});
   return stop;
 }
 
@@ -128,9 +158,9 @@ void remap_traced(Thread* thread, const Remap& remap) {
   if (remap.moves()) {
     for (uint64_t at = remap.from; at < remap.from + remap.kept();)
       at = move_piece(thread, remap, at);
-    if (!remap.stays()) forget_and_unmap(remap.from, remap.old_bytes);
+    if (!remap.stays()) unmap(thread, remap.from, remap.old_bytes);
   } else if (remap.bytes < remap.old_bytes) {
-    forget_and_unmap(remap.from + remap.bytes, remap.old_bytes - remap.bytes);
+    unmap(thread, remap.from + remap.bytes, remap.old_bytes - remap.bytes);
   } else if (remap.bytes > remap.old_bytes && region_find(end - 1, &region)) {
     map_traced(thread, end, remap.bytes - remap.old_bytes, region.protection, 0);
   }
@@ -141,7 +171,7 @@ void again_mremap(Thread* thread, const uint64_t* a, uint64_t result) {
   if (region_overlaps(remap.from, max(remap.old_bytes, kPage)))
     remap_traced(thread, remap);
   else
-    remap_private(remap);
+    remap_private(thread, remap);
 }
 
 // ---- System V
@@ -195,20 +225,20 @@ void make_again(Thread* thread, const Again& row, const CallRecord& call) {
   if (call.flags & kCallTraces)
     return map_traced(thread, call.result, page_up(a[1]), static_cast<uint32_t>(a[2]), 0);
   if (call.number == __NR_mremap) return again_mremap(thread, a, call.result);
-  if (row.make) return row.make(a, call.result, call.file);
+  if (row.make) return row.make(thread, a, call.result, call.file);
   if (call.number == __NR_madvise && a[2] == MADV_FREE) thread->call.args[2] = MADV_DONTNEED;
   dispatch_unrecorded(thread, nullptr);
 }
 
 }  // namespace
 
-void map_recorded(const MappingRecord& mapping) {
+void map_recorded(Thread* thread, const MappingRecord& mapping) {
   uint64_t begin = mapping.begin;
   if (mapping.end <= begin) refuse("a recorded mapping is none");
   if ((mapping.flags & kMappingStack) && mapping.end - begin < kStackBytes &&
       mapping.end > kStackBytes)
     begin = mapping.end - kStackBytes;
-  map_at(begin, mapping.end - begin, mapping.protection,
+  map_at(thread, begin, mapping.end - begin, mapping.protection,
          mapping.file ? 0 : MAP_ANONYMOUS | MAP_NORESERVE, descriptor_of(mapping.file),
          mapping.offset);
 }
@@ -216,6 +246,27 @@ void map_recorded(const MappingRecord& mapping) {
 void attach_recorded(const MappingRecord& mapping) { next_attached = mapping; }
 
 void heap_recorded(uint64_t begin, uint64_t end) { heap_begin = begin, heap_end = end; }
+
+bool makes_memory(uint64_t number) {
+  for (const Again& row : kAgain)
+    if (row.number == number) return true;
+  return false;
+}
+
+bool leaves_stubs(const CallRecord& call, const uint64_t* a) {
+  switch (call.number) {
+    case __NR_munmap:
+    case __NR_mprotect:
+    case __NR_madvise:
+      return true;  // no stub is in what the program has
+    case __NR_brk:
+      return !vacates(page_up(heap_end), page_up(call.result));
+    case __NR_mmap:
+      return call.arguments > 1 && !vacates(call.result, call.result + page_up(a[1]));
+    default:
+      return false;
+  }
+}
 
 namespace {
 

@@ -10,9 +10,13 @@
 namespace shmrec::agent {
 
 // Makes the mapping of a start.
-void map_recorded(const stream::MappingRecord& mapping);
+void map_recorded(Thread* thread, const stream::MappingRecord& mapping);
 // The heap as it is at a start.
 void heap_recorded(uint64_t begin, uint64_t end);
+// Does a call with this number change the address space?
+bool makes_memory(uint64_t number);
+// Does such a call leave all stubs where they are? `a`: its arguments.
+bool leaves_stubs(const stream::CallRecord& call, const uint64_t* a);
 // A call that changes the address space, as it was recorded. False: it is none.
 bool memory_call(Thread* thread, const stream::CallRecord& call);
 

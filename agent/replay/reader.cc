@@ -50,10 +50,13 @@ bool open_file(uint32_t number) {
   return true;
 }
 
-bool whole(const RecordHeader* record) {
-  const uint64_t left = reader.end - reader.at;
-  return left >= sizeof *record && record->bytes >= sizeof *record && record->bytes <= left &&
-         record->bytes % kAlign == 0;
+// The record at this place of the file; null: it is not whole.
+const RecordHeader* record_at(uint64_t at) {
+  const uint64_t left = reader.end - at;
+  const auto* record = reinterpret_cast<const RecordHeader*>(reader.base + at);
+  const bool whole = left >= sizeof *record && record->bytes >= sizeof *record &&
+                     record->bytes <= left && record->bytes % kAlign == 0;
+  return whole ? record : nullptr;
 }
 
 }  // namespace
@@ -71,9 +74,7 @@ namespace {
 const RecordHeader* peek_any() {
   while (reader.base && reader.at >= reader.end)
     if (!open_file(reader.file + 1)) return nullptr;
-  if (!reader.base) return nullptr;
-  const RecordHeader* record = reinterpret_cast<const RecordHeader*>(reader.base + reader.at);
-  return whole(record) ? record : nullptr;
+  return reader.base ? record_at(reader.at) : nullptr;
 }
 
 }  // namespace
@@ -84,6 +85,11 @@ const RecordHeader* reader_peek() {
   while ((record = peek_any()) && record->type == static_cast<uint16_t>(Type::kAgain))
     reader_advance();
   return record;
+}
+
+const RecordHeader* reader_behind() {
+  const RecordHeader* record = reader_peek();
+  return record ? record_at(reader.at + record->bytes) : nullptr;
 }
 
 void reader_advance() {

@@ -15,6 +15,8 @@ namespace shmrec::agent {
 bool reader_start();
 // The next record; null: the recording ends here.
 const stream::RecordHeader* reader_peek();
+// The one behind that; null: there is none, or it is in the next file.
+const stream::RecordHeader* reader_behind();
 // The record has been followed.
 void reader_advance();
 // Goes on with the next stage's stream, at its first record. False: there is none.

@@ -9,6 +9,7 @@
 #include "agent/memory/identity.h"
 #include "agent/memory/used_pages.h"
 #include "agent/patches/arena.h"
+#include "agent/patches/patch.h"
 #include "agent/patches/text.h"
 #include "agent/process/event.h"
 #include "agent/replay/accesses.h"
@@ -167,10 +168,14 @@ constexpr uint32_t kMadeByAgent[] = {
     __NR_arch_prctl,   __NR_set_robust_list, __NR_set_tid_address,
 };
 
-bool made_by_agent(const PendingSyscall& call) {
+bool made_by_agent(uint64_t number) {
   for (const uint32_t each : kMadeByAgent)
-    if (each == call.number) return true;
-  return call.number == __NR_prctl && call.given[0] == PR_SET_TSC;
+    if (each == number) return true;
+  return false;
+}
+
+bool made_by_agent(const PendingSyscall& call) {
+  return made_by_agent(call.number) || (call.number == __NR_prctl && call.given[0] == PR_SET_TSC);
 }
 
 void compare_call(const Thread* thread, const CallRecord& record, const uint64_t* words) {
@@ -415,7 +420,7 @@ void replay_start(Thread* thread) {
   for (; (record = reader_peek()); reader_advance()) {
     if (record->event) break;
     if (type_of(record) == Type::kMapping)
-      map_recorded(*need<MappingRecord>(record));
+      map_recorded(thread, *need<MappingRecord>(record));
     else if (type_of(record) == Type::kMemory)
       put_memory(record);
     else if (type_of(record) != Type::kFile)
@@ -426,7 +431,9 @@ void replay_start(Thread* thread) {
   replay_runs = 1;
   text_know_protection(protection_at);
   arenas_in_replay();
-  stops_look(thread);
+  thread->call_entry = reinterpret_cast<uint64_t>(shmrec_call_replayed);
+  thread->jump_entry = reinterpret_cast<uint64_t>(shmrec_access_replayed);
+  stops_look(thread, nullptr);
 }
 
 namespace {
@@ -446,6 +453,42 @@ Answer replay_call(Thread* thread, Context* context) {
   return follow(thread, context);
 }
 
+bool replay_needs_signal(uint64_t number) {
+  return forks(number) || made_by_agent(number) || number == __NR_prctl || number == __NR_exit ||
+         number == __NR_exit_group;
+}
+
+namespace {
+
+// Does something happen where the event before this record has left the program?
+bool comes_behind_event(const RecordHeader* record) {
+  switch (type_of(record)) {
+    case Type::kEnd:
+    case Type::kStop:
+      return true;
+    case Type::kTurn:
+      return static_cast<TurnKind>(record->detail) == TurnKind::kBehindEvent;
+    case Type::kSignal:
+      return place_of(record) == SignalPlace::kAfterEvent;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool replay_is_plain(uint64_t number) {
+  const RecordHeader* record = reader_peek();
+  if (!record || type_of(record) != Type::kCall) return false;
+  const CallRecord* call = payload<CallRecord>(record);
+  if (!call || call->number != number || call->flags || replay_needs_signal(number)) return false;
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(call + 1);
+  if (record->bytes < sizeof *record + sizeof *call + call->arguments * sizeof *words) return false;
+  if (makes_memory(number) && !leaves_stubs(*call, words)) return false;
+  const RecordHeader* behind = reader_behind();
+  return behind && !comes_behind_event(behind);
+}
+
 void finish_if_over(uint64_t next) {
   const RecordHeader* record = reader_peek();
   if (record && is_last(record) && (!next || next > record->event)) finish_unreplayable(record);
@@ -459,15 +502,16 @@ void replay_settle(Thread* thread, Context* context) {
     if (gives_turn(record, TurnKind::kBehindEvent)) {
       go_behind_call(thread, context, take_turn(thread, context, record));
     } else if (type_of(record) == Type::kSignal && place_of(record) == SignalPlace::kAfterEvent) {
+      patch_leave_stub(thread, &context->regs);
       compare_place(record, context->regs.rip, context->regs.rsp);
       take_signal(thread, context, record);
     } else {
-      return stops_look(thread);
+      return stops_look(thread, context);
     }
   }
 }
 
-void replay_leaves_handler(Thread* thread) { stops_look(thread); }
+void replay_leaves_handler(Thread* thread, Context* context) { stops_look(thread, context); }
 
 bool replay_trapped(Thread* thread, const Siginfo& info, Context* context) {
   if (stop_code_changes(thread, info, context)) return true;
@@ -476,11 +520,21 @@ bool replay_trapped(Thread* thread, const Siginfo& info, Context* context) {
   return visit != StopVisit::kNone;
 }
 
-bool replay_turn_at_access(Thread* thread, Context* context) {
+namespace {
+
+bool gives_turn_at_access() {
   const RecordHeader* record = reader_peek();
-  stops_look_at_access(thread);
-  if (!record || !gives_turn(record, TurnKind::kAtAccess)) return false;
-  if (access_before(record->event)) return false;
+  return record && gives_turn(record, TurnKind::kAtAccess) && !access_before(record->event);
+}
+
+}  // namespace
+
+bool replay_access_needs_signal() { return gives_turn_at_access() || stop_is_behind_access(); }
+
+bool replay_before_access(Thread* thread, Context* context) {
+  if (stops_look_at_access(thread, context)) return true;
+  if (!gives_turn_at_access()) return false;
+  const RecordHeader* record = reader_peek();
   go_behind_call(thread, context, take_turn(thread, context, record));
   replay_settle(thread, context);
   return true;

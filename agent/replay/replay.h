@@ -21,17 +21,25 @@ inline bool replaying() { return __builtin_expect(replay_runs, 0); }
 // return where it is not possible.
 void replay_start(Thread* thread);
 
-// The program makes a syscall.
+// The program makes a syscall. `context` may be null if it is one that needs no signal.
 Answer replay_call(Thread* thread, Context* context);
+// Can a call with this number never be followed by a patched site's stub?
+bool replay_needs_signal(uint64_t number);
+// Is the stream's next event a call with this number, and all that happens at it that it returns
+// with what is in its record? Then it needs no signal.
+bool replay_is_plain(uint64_t number);
 // Ends the replay if nothing of the stream is left but that what follows was not recorded, before
 // the event `next` (0: there is none).
 void finish_if_over(uint64_t next);
 // The program is about to go on with `context` after an event: what else happens there?
 void replay_settle(Thread* thread, Context* context);
 // It goes on behind whatever has been handled.
-void replay_leaves_handler(Thread* thread);
-// It is about to access traced memory. True: another thread goes on, and `context` is that.
-bool replay_turn_at_access(Thread* thread, Context* context);
+void replay_leaves_handler(Thread* thread, Context* context);
+// It is about to access traced memory. Is there more to it than the access, which takes a handler?
+bool replay_access_needs_signal();
+// In that. True: another thread goes on before the access, or it is to be tried again; that is
+// `context`.
+bool replay_before_access(Thread* thread, Context* context);
 // A trap that is not the program's: it has come to where a stop is looked for. Then `context` goes
 // on.
 bool replay_trapped(Thread* thread, const Siginfo& info, Context* context);

@@ -128,15 +128,30 @@ void look(Thread* thread, const RecordHeader* record) {
 
 }  // namespace
 
-void stops_look(Thread* thread) {
+void stops_look(Thread* thread, Context* context) {
   const RecordHeader* record = next_stop();
-  if (record && (in_child() || !access_before(record->event))) look(thread, record);
+  if (!record || (!in_child() && access_before(record->event))) return;
+  // All stubs but that of the stop go.
+  if (context) patch_leave_stub(thread, &context->regs);
+  look(thread, record);
 }
 
-void stops_look_at_access(Thread* thread) {
+bool stop_is_behind_access() {
   const RecordHeader* record = next_stop();
-  if (record && !in_child() && access_is_last_before(record->event)) look(thread, record);
+  return record && !in_child() && access_is_last_before(record->event);
 }
+
+bool stops_look_at_access(Thread* thread, Context* context) {
+  if (!stop_is_behind_access()) return false;
+  if (!patch_leave_stub(thread, &context->regs)) {
+    look(thread, next_stop());
+    return false;
+  }
+  if (!patches_vacate(0, ~0ull)) refuse("a patched site cannot be put back");
+  return true;
+}
+
+bool stop_is_awaited() { return awaited.record; }
 
 bool stop_code_changes(Thread* thread, const Siginfo& info, Context* context) {
   if (code_meets_guard(info, *context)) {

@@ -15,6 +15,7 @@
 #include "agent/patches/patch.h"
 #include "agent/process/stop.h"
 #include "agent/replay/replay.h"
+#include "agent/replay/stops.h"
 #include "agent/signals/delivery.h"
 #include "agent/signals/places.h"
 #include "agent/signals/settle.h"
@@ -130,13 +131,13 @@ bool sequence_aborted(const Thread* thread, const Context& context) {
 void patch_if_due(Thread* thread, Site& site, uint64_t address) {
   const bool outside = !in_window(address);
   Region region;
-  if (replaying()) return;
   if (site.patched == kUnpatchable || (site.patched == kPatched && (!outside || site.outside)))
     return;
   if (region_find(address, &region) && region.braked >= Braked::kSampled) return;
+  if (replaying() && stop_is_awaited()) return;
   if (site.faults) {
     // What a routine does as a whole depends on more than is written down of it.
-    if (!streaming()) libraries_patch(thread, site.ip, outside);
+    if (!streaming() && !replaying()) libraries_patch(thread, site.ip, outside);
     patch_site(thread, site, outside);
   } else {
     site.faults = 1;
@@ -165,7 +166,7 @@ bool begin_access(Thread* thread, const Siginfo* info, Context* context) {
     if (!region_of_fault(info->fault.addr, write, &region))
       return !fetch && accessible_now(*info, write);
   }
-  if (replaying() && replay_turn_at_access(thread, context)) return true;
+  if (replaying() && replay_before_access(thread, context)) return true;
   const bool allowed = write ? region.protection & PROT_WRITE : region.protection != PROT_NONE;
   if (fetch || !allowed) {
     // The page is there for the program, though not in the kernel's eyes.

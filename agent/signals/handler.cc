@@ -92,7 +92,7 @@ void settle_and_leave(Thread* thread, Context* context, bool sent, uint64_t gs, 
   thread->outer = nullptr;
   settle(thread, context, sent);
   stream_leaves_handler(thread, *context);
-  if (replaying() && !in_agent(context)) replay_leaves_handler(thread);
+  if (replaying() && !in_agent(context)) replay_leaves_handler(thread, context);
   if (load(&gs_used) && load(&gs_kept) && !in_agent(context)) patches_end();
   gs_choose(thread);
   // It may go on behind a call where a jump has been put meanwhile.

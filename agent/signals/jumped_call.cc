@@ -11,6 +11,7 @@
 #include "agent/memory/brake.h"
 #include "agent/memory/native.h"
 #include "agent/memory/pointers.h"
+#include "agent/replay/replay.h"
 #include "agent/signals/places.h"
 #include "agent/signals/signal_sets.h"
 #include "agent/signals/syscall_entry.h"
@@ -157,6 +158,25 @@ extern "C" uint64_t call_begin(Thread* thread) {
   set_exit(thread);
   if (answer == Answer::kPost) thread->call_made = reinterpret_cast<uint64_t>(shmrec_syscall_post);
   return answer == Answer::kDone ? 0 : 1;
+}
+
+// What happens behind the call that is not its result needs a handler, and so do calls of which
+// more follows than what is in their record.
+extern "C" uint64_t call_replayed(Thread* thread) {
+  Regs& regs = thread->regs;
+  regs.rip = regs.rcx - kSyscallBytes;
+  if (goes_by_signal(thread, way_of(regs.rax)) || !replay_is_plain(regs.rax)) {
+    thread->call_made = regs.r11 - kSyscallBytes;
+    return 0;
+  }
+  record_rest(thread);
+  thread->exit_ip = regs.r11;
+  thread->call_behind = regs.rip = regs.rcx;
+  take_call(thread, regs.rax);
+  regs.r11 = regs.eflags;
+  replay_call(thread, nullptr);
+  set_exit(thread);
+  return 1;
 }
 
 extern "C" void call_not_begun(Thread* thread) {

@@ -28,6 +28,9 @@ bool call_needs_signal(uint64_t number);
 extern "C" uint64_t call_jumped(Thread* thread);
 // With all registers. 0: it is over. 1: it goes to thread->call_made.
 extern "C" uint64_t call_begin(Thread* thread);
+// The same in replay, with all registers. 0: it goes to thread->call_made, which traps. 1: it is
+// over.
+extern "C" uint64_t call_replayed(Thread* thread);
 // Something waits for the thread: thread->regs, which are complete, go back to before the call.
 extern "C" void call_not_begun(Thread* thread);  // after call_jumped
 extern "C" void call_not_made(Thread* thread);   // after call_begin

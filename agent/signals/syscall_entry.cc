@@ -87,7 +87,8 @@ void on_call32(Thread* thread, const Siginfo* info, Context* context) {
 
 void go_behind_call(Thread* thread, Context* context, Answer answer) {
   if (answer == Answer::kResume) return;
-  thread->exit_ip = patch_resume(thread->call_behind);
+  // In replay stubs may go before the program goes on, which then comes back to them by itself.
+  thread->exit_ip = replaying() ? thread->call_behind : patch_resume(thread->call_behind);
   thread->call_exit = thread->exit_page;
   context->regs = thread->regs;
   context->regs.rip = thread->exit_ip;
@@ -103,7 +104,7 @@ void on_syscall(Thread* thread, const Siginfo* info, Context* context) {
   take_call(thread, static_cast<uint32_t>(info->sys.syscall));
   if (info->sys.arch == kArch32) return on_call32(thread, info, context);
   if (release_before_call(thread, context)) return;
-  if (!by_stub && !replaying()) patch_call_if_due(thread, thread->call.pc, thread->call.number);
+  if (!by_stub) patch_call_if_due(thread, thread->call.pc, thread->call.number);
   thread->call_behind = thread->regs.rip;
   thread->regs.rcx = thread->regs.rip;
   thread->regs.r11 = thread->regs.eflags;

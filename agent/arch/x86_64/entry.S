@@ -210,7 +210,7 @@ function shmrec_syscall_post_done
 // From a patched site's stub (patches/call_stub.h), with the program's registers but for those that a
 // syscall changes: rcx is what is behind the instruction, r11 what is behind it in the stub. What C++
 // keeps is left where it is until the call turns out to need more than to be made.
-function shmrec_call_jumped
+.macro save_of_call
   mov %rax, %gs:(REGS + R_RAX)
   lahf
   seto %al
@@ -222,6 +222,10 @@ function shmrec_call_jumped
   pushfq
   popq %gs:(REGS + R_EFLAGS)
   mov %gs:0, %rdi
+.endm
+
+function shmrec_call_jumped
+  save_of_call
   call call_jumped
   test %eax, %eax
   jnz call_whole
@@ -258,6 +262,16 @@ function shmrec_call_end
   load_unkept
   jmp *%gs:CALL_EXIT
 function shmrec_call_end_end
+
+// The same in replay.
+function shmrec_call_replayed
+  save_of_call
+  save_kept REGS
+  call call_replayed
+  test %eax, %eax
+  jz shmrec_call_load
+  jmp shmrec_call_end
+
 make_deferred:
   mov %gs:0, %rdi
   call call_not_made
@@ -279,6 +293,15 @@ function shmrec_access_jumped
   save_registers REGS
   mov %gs:0, %rdi
   call access_jumped
+  test %eax, %eax
+  jz shmrec_tail_begin
+  jmp run_core
+
+// The same in replay.
+function shmrec_access_replayed
+  save_registers REGS
+  mov %gs:0, %rdi
+  call access_replayed
   test %eax, %eax
   jz shmrec_tail_begin
   jmp run_core
