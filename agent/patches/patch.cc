@@ -63,7 +63,10 @@ uint32_t hash_of(uint64_t ip) {
   return static_cast<uint32_t>(ip * 0x9E3779B97F4A7C15 >> 40) % kBuckets;
 }
 
-bool none_near(uint64_t ip) { return ip + 64 < load(&lowest) || ip > load(&highest) + 64; }
+bool none_over(uint64_t begin, uint64_t end) {
+  return end + 64 < load(&lowest) || begin > load(&highest) + 64;
+}
+bool none_near(uint64_t ip) { return none_over(ip, ip); }
 
 // The patch whose jump begins at `ip`.
 Patch* patch_at(uint64_t ip) {
@@ -77,7 +80,7 @@ uint16_t number_of(const Patch& patch) { return static_cast<uint16_t>(&patch - p
 
 // The patch one of whose bytes lies in [begin, end); null: none.
 Patch* patch_over(uint64_t begin, uint64_t end) {
-  if (none_near(begin)) return nullptr;
+  if (none_over(begin, end)) return nullptr;
   for (uint64_t ip = begin - kJumpBytes + 1; ip < end; ++ip)
     if (Patch* patch = patch_at(ip)) return patch;
   return nullptr;
@@ -527,7 +530,7 @@ bool patch_trapped(Thread* thread, Context* context) {
 }
 
 void patch_original(uint64_t ip, uint8_t* code, uint64_t bytes) {
-  if (none_near(ip)) return;
+  if (none_over(ip, ip + bytes)) return;
   for (uint64_t at = ip - kJumpBytes + 1; at < ip + bytes; ++at) {
     const Patch* patch = patch_at(at);
     if (!patch) continue;

@@ -47,7 +47,7 @@ void deliver_deferred(Thread* thread, Context* context) {
   finish_step(thread, context);
   if ((deferred & kDeferredSignal) && !hold_signal(thread, context, info))
     deliver(thread, context, info);
-  if (deferred & kDeferredDelivery) deliver_pending(thread, context);
+  if ((deferred & kDeferredDelivery) && !thread->holds_signal) deliver_pending(thread, context);
   if (deferred & kDeferredLeave) leave_when_called(thread, context);
 }
 
@@ -85,8 +85,10 @@ bool ends_at_once(const Thread* thread, const Context* context) {
          (pending_set(thread) & (call.waits_for | (call.swaps_mask ? ~call.mask : 0)));
 }
 
-// Which waiting signals the program is to get now, if it can be reached.
+// Which waiting signals the program is to get now, if it can be reached. Not before one that is
+// held, whose mask is not the program's.
 uint64_t due_now(const Thread* thread, const Context* context) {
+  if (thread->holds_signal) return 0;
   const bool swapped = interrupted_masked_call(thread, context);
   return pending_set(thread) & ~(swapped ? thread->call.mask : blocked_now(thread, context));
 }

@@ -18,8 +18,8 @@ bool hold_signal(Thread* thread, Context* context, const Siginfo& info);
 // The program makes a syscall, which has not begun. True: it gets the held signal first, and
 // `context` is where it goes on.
 bool release_before_call(Thread* thread, Context* context);
-// The thread leaves the recording: the kernel has the held signal to deliver, and no timer comes any
-// more. REQUIRES: signals that the agent needs are not blocked.
+// The thread leaves the recording: the kernel has the held signal to deliver, and no timer comes
+// any more. REQUIRES: signals that the agent needs are not blocked.
 void hold_end(Thread* thread, Context* context);
 // The timer has come.
 void release_late(Thread* thread, Context* context);

@@ -298,7 +298,8 @@ void write_check(Thread* thread) {
   Regs regs = thread->regs;
   regs.rip = thread->call.pc;
   MemoryHash memory;
-  if (checksums()) {
+  // In its parent's memory the parent's other threads go on.
+  if (checksums() && !thread->process->lives_in_parent) {
     RangeList list = {reinterpret_cast<Range*>(thread->bounce), 0};
     static_assert(kMaxRanges * sizeof(Range) <= sizeof thread->bounce);
     find_pending_outputs(thread, list.ranges, &list.count);
@@ -493,6 +494,30 @@ SignalPlace signal_place(const Thread* thread, const Regs& regs, bool forced) {
 
 }  // namespace
 
+namespace {
+
+// A sleep that is interrupted writes how much of it is left, into what may be its own argument, and
+// returns nothing that would be written down where the signal comes before it is made again.
+bool write_rest_of_sleep(Thread* thread, uint64_t event) {
+  constexpr uint64_t kTimeBytes = 16;
+  const PendingSyscall& call = thread->call;
+  const uint64_t at = call.number == __NR_nanosleep         ? call.given[1]
+                      : call.number == __NR_clock_nanosleep ? call.given[3]
+                                                            : 0;
+  uint8_t time[kTimeBytes];
+  if (!at || region_overlaps(at, kTimeBytes) || peek(time, at, kTimeBytes) != kTimeBytes)
+    return true;
+  MemoryRecord* record = static_cast<MemoryRecord*>(
+      writer_begin(Type::kMemory, 0, event, sizeof *record + kTimeBytes));
+  if (!record) return false;
+  *record = {at, kTimeBytes};
+  memcpy(record + 1, time, kTimeBytes);
+  writer_commit();
+  return true;
+}
+
+}  // namespace
+
 void stream_settles(Thread* thread, const Regs& regs) {
   thread->settled = regs;
   thread->returned = 0;
@@ -519,9 +544,11 @@ void stream_signal(Thread* thread, const Context& context, const Siginfo& info, 
       return stream_end(thread->process, "a signal that came between two events");
     if (!stop_write(thread, context)) return stream_end(thread->process, kNoRoom);
   }
+  const uint64_t event = load(&thread->process->entry->events);
+  if (place == SignalPlace::kBeforeCall && !write_rest_of_sleep(thread, event))
+    return stream_end(thread->process, kNoRoom);
   SignalRecord* record = static_cast<SignalRecord*>(
-      writer_begin(Type::kSignal, static_cast<uint16_t>(kind),
-                   load(&thread->process->entry->events), sizeof(SignalRecord)));
+      writer_begin(Type::kSignal, static_cast<uint16_t>(kind), event, sizeof(SignalRecord)));
   if (!record) return stream_end(thread->process, kNoRoom);
   memcpy(record->regs, &context.regs, sizeof record->regs);
   record->place = static_cast<uint64_t>(place);

@@ -6,7 +6,7 @@
 // the program depends on the call's result. Who wants it stands in a queue; a thread that makes
 // calls that do not wait hands it on behind one of them, or at an access to traced memory, when
 // somebody has waited for a slice; one that does neither is stopped where it computes
-// (stops.h), in a process that traces nothing.
+// (stops.h).
 // What the threads do in parallel is therefore what the kernel does for them. The order in which
 // they have the turn is in the stream (TurnRecord), and is all that replay needs of them.
 //

@@ -162,17 +162,31 @@ def computing(shmrec):
         assert row["text"] == "equal, exit 0" and row["visits"] >= row["stops"] > 0, row
 
 
+INTERRUPTED = [
+    ["perl", "-e", """
+        $SIG{ALRM} = sub { push @come, $sum };
+        alarm 1;
+        $sum++ until @come;
+        print "@come\n";"""],
+    ["python3", "-c", """if True:
+        import signal
+        come, sum = [], 0
+        signal.signal(signal.SIGALRM, lambda *_: come.append(sum))
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        while len(come) < 100: sum += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(*come)"""],
+]
+
+
 def interrupted(shmrec):
     """A signal comes to what computes, and again in replay: to the very same iteration."""
-    with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
-        bundle, recorded = record(shmrec, top, ["perl", "-e", """
-            $SIG{ALRM} = sub { push @come, $sum };
-            alarm 1;
-            $sum++ until @come;
-            print "@come\n";"""])
-        assert int(recorded.stdout) > 0, recorded
-        row, = replay(shmrec, bundle)
-        assert row["text"] == "equal, exit 0" and row["visits"] >= row["stops"] > 0, row
+    for command in INTERRUPTED:
+        with tempfile.TemporaryDirectory(prefix="shmrec-replay-test-") as top:
+            bundle, recorded = record(shmrec, top, command)
+            assert int(recorded.stdout.split()[-1]) > 0, recorded
+            row, = replay(shmrec, bundle)
+            assert row["text"] == "equal, exit 0" and row["visits"] >= row["stops"] > 0, row
 
 
 def up_to(shmrec):
