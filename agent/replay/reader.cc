@@ -89,7 +89,13 @@ const RecordHeader* reader_peek() {
 
 const RecordHeader* reader_behind() {
   const RecordHeader* record = reader_peek();
-  return record ? record_at(reader.at + record->bytes) : nullptr;
+  uint64_t at = reader.at;
+  do {
+    if (!record) return nullptr;
+    at += record->bytes;
+    record = record_at(at);
+  } while (record && record->type == static_cast<uint16_t>(Type::kAgain));
+  return record;
 }
 
 void reader_advance() {
