@@ -123,6 +123,10 @@ void go_out(Thread* thread, Context* context) {
 
 bool leaving(const Process* process) { return load(&process->leaving) != kStaying; }
 
+void leave_after_fork(Process* process) {
+  if (load(&process->leaving) == kCalling) store<uint32_t>(&process->leaving, kStaying);
+}
+
 bool leaves_for(uint32_t reason) {
   return reason == static_cast<uint32_t>(shmlog::DegradedReason::kTraced) ||
          reason == static_cast<uint32_t>(shmlog::DegradedReason::kSeccomp) ||

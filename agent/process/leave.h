@@ -50,5 +50,8 @@ bool leaves_for(uint32_t reason);
 void leave_when_called(Thread* thread, Context* context);
 // Has this process left, or is it about to?
 bool leaving(const Process* process);
+// In a child that was forked while its parent's threads were called: there is nobody to wait for.
+// If its thread has been called, it leaves by itself.
+void leave_after_fork(Process* process);
 
 }  // namespace shmrec::agent

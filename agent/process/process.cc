@@ -106,6 +106,7 @@ void become_forked_child(Thread* thread, const CloneRequest& request) {
   threads_after_fork(thread);
   processes_after_fork(process);
   pending_after_fork(thread);
+  leave_after_fork(process);
   block_needed(kSigUnblock);
   process->lives_in_parent = process->many_threads = 0;
   thread->lane = thread->lane_missed = 0;
