@@ -1,4 +1,5 @@
-// A stop: the program between two events, where another thread's turn could not wait longer. There
+// A stop: the program between two events, where a signal or another thread's turn could not wait
+// longer. There
 // is no counter that would say where that is; what is written down is the state in which the
 // program is, and replay looks for it (replay/stops.h).
 //
